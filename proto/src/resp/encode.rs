@@ -1,0 +1,235 @@
+//! Replies, written straight into the send buffer.
+
+/// What the client negotiated with HELLO.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Version {
+    #[default]
+    Resp2,
+    Resp3,
+}
+
+/// Appends replies to a send buffer. Types that RESP2 does not have are written as Redis writes them for RESP2.
+#[derive(Debug)]
+pub struct Encoder<'a> {
+    out: &'a mut Vec<u8>,
+    version: Version,
+}
+
+impl<'a> Encoder<'a> {
+    #[inline]
+    pub fn new(out: &'a mut Vec<u8>, version: Version) -> Self {
+        Self { out, version }
+    }
+
+    #[inline]
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// For replies that are kept ready as bytes.
+    #[inline]
+    pub fn raw(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
+    }
+
+    pub fn simple(&mut self, text: &str) {
+        self.line(b'+', text.as_bytes());
+    }
+
+    #[inline]
+    pub fn ok(&mut self) {
+        self.raw(b"+OK\r\n");
+    }
+
+    /// `text` begins with its code: `ERR`, `WRONGTYPE`, ... Line breaks become spaces.
+    pub fn error(&mut self, text: &str) {
+        self.out.push(b'-');
+        self.out.extend(text.bytes().map(|b| if b == b'\r' || b == b'\n' { b' ' } else { b }));
+        self.raw(b"\r\n");
+    }
+
+    #[inline]
+    pub fn integer(&mut self, number: i64) {
+        self.number_line(b':', number);
+    }
+
+    #[inline]
+    pub fn bulk(&mut self, bytes: &[u8]) {
+        self.number_line(b'$', bytes.len() as i64);
+        self.raw(bytes);
+        self.raw(b"\r\n");
+    }
+
+    /// An integer as a bulk string, as GET answers for a value that is kept as a number.
+    #[inline]
+    pub fn bulk_integer(&mut self, number: i64) {
+        let mut digits = itoa::Buffer::new();
+        self.bulk(digits.format(number).as_bytes());
+    }
+
+    /// No value: `_` in RESP3, the null bulk in RESP2.
+    #[inline]
+    pub fn null(&mut self) {
+        match self.version {
+            Version::Resp2 => self.raw(b"$-1\r\n"),
+            Version::Resp3 => self.raw(b"_\r\n"),
+        }
+    }
+
+    /// No array: `_` in RESP3, the null array in RESP2.
+    pub fn null_array(&mut self) {
+        match self.version {
+            Version::Resp2 => self.raw(b"*-1\r\n"),
+            Version::Resp3 => self.raw(b"_\r\n"),
+        }
+    }
+
+    #[inline]
+    pub fn array(&mut self, length: usize) {
+        self.number_line(b'*', length as i64);
+    }
+
+    /// `pairs` keys with their values: a flat array of twice the length in RESP2.
+    pub fn map(&mut self, pairs: usize) {
+        match self.version {
+            Version::Resp2 => self.number_line(b'*', pairs as i64 * 2),
+            Version::Resp3 => self.number_line(b'%', pairs as i64),
+        }
+    }
+
+    pub fn set(&mut self, length: usize) {
+        match self.version {
+            Version::Resp2 => self.number_line(b'*', length as i64),
+            Version::Resp3 => self.number_line(b'~', length as i64),
+        }
+    }
+
+    /// Out-of-band data; an array in RESP2.
+    pub fn push(&mut self, length: usize) {
+        match self.version {
+            Version::Resp2 => self.number_line(b'*', length as i64),
+            Version::Resp3 => self.number_line(b'>', length as i64),
+        }
+    }
+
+    pub fn boolean(&mut self, value: bool) {
+        match (self.version, value) {
+            (Version::Resp2, _) => self.integer(i64::from(value)),
+            (Version::Resp3, true) => self.raw(b"#t\r\n"),
+            (Version::Resp3, false) => self.raw(b"#f\r\n"),
+        }
+    }
+
+    /// A double; a bulk string in RESP2. The text is the shortest that reads back as the same number.
+    pub fn double(&mut self, value: f64) {
+        let text = format_double(value);
+        match self.version {
+            Version::Resp2 => self.bulk(text.as_bytes()),
+            Version::Resp3 => self.line(b',', text.as_bytes()),
+        }
+    }
+
+    /// Text with its format (`txt` or `mkd`); a bulk string in RESP2.
+    pub fn verbatim(&mut self, format: &str, text: &str) {
+        debug_assert_eq!(format.len(), 3);
+        match self.version {
+            Version::Resp2 => self.bulk(text.as_bytes()),
+            Version::Resp3 => {
+                self.number_line(b'=', text.len() as i64 + 4);
+                self.raw(format.as_bytes());
+                self.raw(b":");
+                self.raw(text.as_bytes());
+                self.raw(b"\r\n");
+            }
+        }
+    }
+
+    fn line(&mut self, kind: u8, text: &[u8]) {
+        self.out.push(kind);
+        self.raw(text);
+        self.raw(b"\r\n");
+    }
+
+    #[inline]
+    fn number_line(&mut self, kind: u8, number: i64) {
+        if (0..10).contains(&number) {
+            self.raw(&[kind, b'0' + number as u8, b'\r', b'\n']);
+        } else {
+            let mut digits = itoa::Buffer::new();
+            self.line(kind, digits.format(number).as_bytes());
+        }
+    }
+}
+
+/// A score or an increment as Redis prints it: 17 significant digits at most, no exponent for whole numbers below 1e17,
+/// `inf`, `-inf`, `nan`.
+#[must_use]
+pub fn format_double(value: f64) -> String {
+    if value.is_nan() {
+        return "nan".into();
+    }
+    if value.is_infinite() {
+        return if value > 0.0 { "inf".into() } else { "-inf".into() };
+    }
+    if value == value.trunc() && value.abs() < 1e17 {
+        return if value == 0.0 && value.is_sign_negative() { "-0".into() } else { (value as i64).to_string() };
+    }
+    let mut buffer = ryu::Buffer::new();
+    let shortest = buffer.format_finite(value);
+    // C's %.17g writes 1e+20 and 1e-05 where ryu writes 1e20 and 1e-5.
+    match shortest.split_once('e') {
+        None => plain_or_exponent(shortest, value),
+        Some((digits, exponent)) => {
+            let digits = digits.strip_suffix(".0").unwrap_or(digits);
+            match exponent.strip_prefix('-') {
+                Some(exponent) => format!("{digits}e-{exponent:0>2}"),
+                None => format!("{digits}e+{exponent:0>2}"),
+            }
+        }
+    }
+}
+
+/// ryu keeps 0.00001234 plain where C changes to an exponent below 1e-4.
+fn plain_or_exponent(shortest: &str, value: f64) -> String {
+    if value.abs() >= 1e-4 {
+        return shortest.strip_suffix(".0").unwrap_or(shortest).to_owned();
+    }
+    let text = format!("{value:e}");
+    match text.split_once("e-") {
+        Some((digits, exponent)) => format!("{digits}e-{exponent:0>2}"),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doubles_read_as_redis_prints_them() {
+        let cases = [
+            (1.0, "1"),
+            (0.1, "0.1"),
+            (-1.5, "-1.5"),
+            (3.0e20, "3e+20"),
+            (1e-5, "1e-05"),
+            (1.234e-7, "1.234e-07"),
+            (f64::INFINITY, "inf"),
+            (f64::NEG_INFINITY, "-inf"),
+            (1e16, "10000000000000000"),
+            (0.30000000000000004, "0.30000000000000004"),
+        ];
+        for (value, text) in cases {
+            assert_eq!(format_double(value), text);
+        }
+    }
+
+    #[test]
+    fn a_map_is_flat_for_an_old_client() {
+        let mut out = Vec::new();
+        Encoder::new(&mut out, Version::Resp2).map(2);
+        Encoder::new(&mut out, Version::Resp3).map(2);
+        assert_eq!(out, b"*4\r\n%2\r\n");
+    }
+}

@@ -1,0 +1,10 @@
+//! RESP2, RESP3 and inline commands: what a client sends (`Decoder`), what a server answers (`Encoder`), and a small
+//! client-side reader (`Value`) for tests and for programs that are clients themselves.
+
+mod decode;
+mod encode;
+mod value;
+
+pub use decode::{Args, Decoder, Limits, ProtocolError};
+pub use encode::{Encoder, Version, format_double};
+pub use value::{Value, ValueError};
