@@ -25,3 +25,10 @@ pub const QUERY_BUFFER_BYTES: usize = 1 << 30;
 
 /// `maxclients`.
 pub const CLIENTS: usize = 10_000;
+
+/// How long a command waits for a master that has lost its lease or holds for a hand-over. Longer than any failover;
+/// then the connection closes and the client asks the sentinels.
+pub const AUTHORITY_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Pause after a failed accept, so that a lack of descriptors does not spin.
+pub const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
