@@ -228,3 +228,21 @@ fn names_share_the_frame() {
     assert_eq!(queue.as_bytes().as_ptr(), payload[7..].as_ptr());
     assert_ne!(queue.detached().as_bytes().as_ptr(), queue.as_bytes().as_ptr());
 }
+
+/// Another implementation is the judge: the same fields make the same bytes, and the bytes the same fields.
+#[test]
+fn every_method_is_what_pika_writes() {
+    let transcript = include_str!("pika.test");
+    let mut names = Vec::new();
+    for block in transcript.split("\n\n").skip(1) {
+        let (expected, hex) = block.trim_end().split_once("\n----\n").unwrap();
+        let octets = (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap());
+        let payload: Bytes = octets.collect::<Vec<u8>>().into();
+        let method = Method::decode(&payload).unwrap();
+        assert_eq!(format!("{method:?}"), expected);
+        assert_eq!(encoded(&method), payload, "{expected}");
+        names.push(method.name());
+    }
+    let all: Vec<_> = METHODS.iter().map(|info| info.name).collect();
+    assert_eq!(names, all);
+}
