@@ -1,1 +1,4 @@
 //! A Tercet node.
+pub mod keyspace {
+    pub mod value;
+}
