@@ -14,5 +14,6 @@ pub mod journal;
 pub mod keyspace;
 pub mod limits;
 pub mod node;
+pub mod resp;
 pub mod role;
 pub mod wire;
