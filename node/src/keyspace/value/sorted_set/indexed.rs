@@ -1,5 +1,6 @@
 //! How is a large sorted set kept? Members in slots, found by a hash table of slot numbers and ordered by a tree.
 
+use super::super::memory::allocated;
 use super::super::short_bytes::ShortBytes;
 use super::super::table::{Entry, Table};
 use super::flat::Scored;
@@ -127,7 +128,10 @@ impl Indexed {
     }
 
     pub(super) fn heap_bytes(&self, samples: usize) -> usize {
-        self.slots.heap_bytes(samples) + self.table.heap_bytes() + self.tree.heap_bytes()
+        allocated(size_of::<Indexed>())
+            + self.slots.heap_bytes(samples)
+            + self.table.heap_bytes()
+            + self.tree.heap_bytes()
     }
 
     #[cfg(test)]

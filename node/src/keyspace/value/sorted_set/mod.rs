@@ -23,7 +23,8 @@ pub struct SortedSet {
 #[derive(Clone, Debug)]
 enum Form {
     Flat(Flat),
-    Indexed(Indexed),
+    /// In a box, for most sorted sets are small.
+    Indexed(Box<Indexed>),
 }
 
 /// Members up to which a set is flat.
@@ -72,7 +73,7 @@ impl SortedSet {
         assert!(!score.is_nan(), "a score that is not a number has no place in an order");
         match &mut self.form {
             Form::Flat(set) if set.len() == FLAT_MAX && set.rank(member).is_none() => {
-                let mut set = Indexed::from_sorted(std::mem::replace(set, Flat::new()).into_sorted());
+                let mut set = Box::new(Indexed::from_sorted(std::mem::replace(set, Flat::new()).into_sorted()));
                 set.insert(member, score);
                 self.form = Form::Indexed(set);
                 Inserted::Added
@@ -235,7 +236,7 @@ impl SortedSet {
             self.form = if is_small {
                 Form::Flat(Flat::from_sorted(entries))
             } else {
-                Form::Indexed(Indexed::from_sorted(entries))
+                Form::Indexed(Box::new(Indexed::from_sorted(entries)))
             };
         }
     }
