@@ -15,6 +15,7 @@ use std::borrow::Cow;
 
 use crate::broker::effect::BrokerEffect;
 use crate::ids::{Partition, UnixMillis};
+pub use crate::keyspace::value::End;
 use crate::wire::{self, Reader};
 
 /// Several arguments: borrowed from a client's request, or from a journal record.
@@ -46,12 +47,6 @@ pub enum Expiry {
     Keep,
     Never,
     At(UnixMillis),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    Front,
-    Back,
 }
 
 /// What happens to one key. A change that leaves a collection empty deletes the key.

@@ -16,7 +16,7 @@ pub enum Locked<'e> {
     Nothing,
     One(usize, MutexGuard<'e, Shard>),
     /// In ascending order.
-    Some(SmallVec<[(usize, MutexGuard<'e, Shard>); 4]>),
+    Some(Vec<(usize, MutexGuard<'e, Shard>)>),
     All(Vec<MutexGuard<'e, Shard>>),
 }
 

@@ -3,7 +3,7 @@
 use super::shard::{Found, Shard};
 use super::value::{Hash, List, Set, SortedSet, Value, image};
 use super::{Database, WrongType};
-use crate::effect::{End, Expiry, KeyChange};
+use crate::effect::{Expiry, KeyChange};
 
 /// What a change did: enough for a command to answer without a second look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,10 +95,7 @@ impl Database {
             KeyChange::ListPush { end, values } => {
                 let list = self.list(key, Absent::Make)?.expect("made when absent");
                 for value in values.iter() {
-                    match end {
-                        End::Front => list.push_front((*value).into()),
-                        End::Back => list.push_back((*value).into()),
-                    }
+                    list.push(*end, (*value).into());
                 }
                 Applied::changed(list.len())
             }
@@ -106,10 +103,7 @@ impl Database {
                 let Some(list) = self.list(key, Absent::Leave)? else { return Ok(Applied::NOTHING) };
                 let count = (*count as usize).min(list.len());
                 for _ in 0..count {
-                    match end {
-                        End::Front => list.pop_front(),
-                        End::Back => list.pop_back(),
-                    };
+                    list.pop(*end);
                 }
                 let emptied = list.is_empty();
                 self.remove_if(key, emptied);
@@ -117,7 +111,7 @@ impl Database {
             }
             KeyChange::ListSet { index, value } => {
                 let Some(list) = self.list(key, Absent::Leave)? else { return Ok(Applied::NOTHING) };
-                Applied::removed(usize::from(list.set(*index as usize, (*value).into())))
+                Applied::removed(usize::from(list.set(*index as usize, (*value).into()).is_some()))
             }
             KeyChange::ListInsert { index, value } => {
                 let Some(list) = self.list(key, Absent::Leave)? else { return Ok(Applied::NOTHING) };
@@ -136,7 +130,7 @@ impl Database {
             KeyChange::ListTrim { start, end } => {
                 let Some(list) = self.list(key, Absent::Leave)? else { return Ok(Applied::NOTHING) };
                 let before = list.len();
-                list.trim(*start as usize, *end as usize);
+                list.trim(*start as usize..*end as usize);
                 let (after, emptied) = (list.len(), list.is_empty());
                 self.remove_if(key, emptied);
                 Applied::removed(before - after)
@@ -144,12 +138,12 @@ impl Database {
             KeyChange::HashSet { pairs } => {
                 let hash = self.hash_value(key, Absent::Make)?.expect("made when absent");
                 let (pairs, _) = pairs.as_chunks::<2>();
-                let added = pairs.iter().filter(|[field, value]| hash.set(field, value)).count();
+                let added = pairs.iter().filter(|[field, value]| hash.set(field, (*value).into())).count();
                 Applied::changed(added)
             }
             KeyChange::HashRemove { fields } => {
                 let Some(hash) = self.hash_value(key, Absent::Leave)? else { return Ok(Applied::NOTHING) };
-                let removed = fields.iter().filter(|field| hash.remove(field)).count();
+                let removed = fields.iter().filter(|field| hash.remove(field).is_some()).count();
                 let emptied = hash.is_empty();
                 self.remove_if(key, emptied);
                 Applied::removed(removed)

@@ -63,7 +63,10 @@ impl Connection {
                 return Ok(());
             }
             if self.input.len() > limits::QUERY_BUFFER_BYTES {
-                tracing::warn!(client = self.session.client.id, "query buffer is over its limit, closing the connection");
+                tracing::warn!(
+                    client = self.session.client.id,
+                    "query buffer is over its limit, closing the connection"
+                );
                 return Ok(());
             }
             if !self.answer().await? {
@@ -111,14 +114,12 @@ impl Connection {
         let permit = node.authority.enter(clock::boot_now());
         session.now = clock::unix_now();
         let mut position = 0;
-        let mut args: smallvec::SmallVec<[&[u8]; 16]> = smallvec::SmallVec::new();
         let batch = loop {
             *limits = if session.is_authenticated { Limits::default() } else { Limits::default().unauthenticated() };
             match decoder.decode(&input[position..], limits) {
                 Ok(None) => break Batch::Drained,
                 Ok(Some(used)) => {
-                    args.clear();
-                    args.extend(decoder.args().slices(&input[position..]));
+                    let args: smallvec::SmallVec<[&[u8]; 16]> = decoder.args().slices(&input[position..]).collect();
                     if permit.verdict == Verdict::Wait && !args.is_empty() && !works_without_master(args[0]) {
                         break Batch::Wait;
                     }
@@ -141,7 +142,6 @@ impl Connection {
             }
         };
         drop(permit);
-        drop(args);
         input.drain(..position);
         (batch, session.end_batch())
     }

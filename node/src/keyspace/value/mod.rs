@@ -4,6 +4,7 @@
 mod encoding;
 mod hash;
 mod hashing;
+pub mod image;
 mod integer;
 mod list;
 mod memory;

@@ -1,0 +1,5 @@
+//! Commands of the family lists.
+
+use crate::resp::table::Row;
+
+pub(super) const ROWS: &[Row] = &[];
