@@ -112,7 +112,8 @@ impl State {
 
     /// The queue is gone. Its consumers go with it; who still has messages of it finds nothing.
     pub(super) fn end(&mut self) {
-        *self = Self { is_deleted: true, ..Self::default() };
+        *self = Self::default();
+        self.is_deleted = true;
     }
 
     /// Keeps what the journal knows, and nobody has it.
