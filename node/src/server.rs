@@ -20,7 +20,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::limits;
 use crate::node::{Identity, Node, Shared, random_id};
-use crate::{expiry, gateway, resp};
+use crate::{amqp, expiry, gateway, resp};
 
 /// Why a node cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +49,7 @@ pub fn run(config: Arc<Config>) -> Result<(), Error> {
 async fn serve(node: Shared, threads: Vec<Handle>) -> Result<(), Error> {
     let config = &node.config;
     let resp = listen(config, config.resp_port, "RESP", "resp-port").await?;
+    let amqp = listen(config, config.amqp_port, "AMQP", "amqp-port").await?;
     let gateway = listen(config, config.gateway_port, "the gateway", "gateway-port").await?;
 
     std::thread::Builder::new()
@@ -61,6 +62,7 @@ async fn serve(node: Shared, threads: Vec<Handle>) -> Result<(), Error> {
         })
         .map_err(Error::Thread)?;
     tokio::spawn(expiry::run(Arc::clone(&node)));
+    tokio::spawn(amqp::accept(Arc::clone(&node), amqp, threads.clone()));
     tokio::spawn(resp::accept(Arc::clone(&node), resp, threads));
 
     banner(&node);

@@ -36,6 +36,11 @@ impl<'e> Batch<'e> {
         self.depends_on = self.depends_on.max(offset);
     }
 
+    /// Replies of this batch may leave once all that is in the journal now is committed.
+    pub fn depends_on_end(&mut self) {
+        self.depends_on(self.journal.end());
+    }
+
     /// Wakes the connections that got something, and says what the replies depend on.
     pub fn finish(self) -> Offset {
         for link in self.woken {

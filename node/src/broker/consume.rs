@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use super::Broker;
 use super::batch::Batch;
 use super::declare::{Deletion, may_use};
 use super::link::{Consume, Consumer};
 use super::queue::{AfterCancel, Queue};
 use super::refusal::{Refusal, Resource};
-use super::Broker;
 
 impl Broker {
     /// Begins a consumer. It gets what is ready at once.

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use rand::Rng as _;
 use tercet_proto::amqp::{FieldTable, ShortString};
 
+use super::Broker;
 use super::arguments;
 use super::batch::Batch;
 use super::effect::BrokerEffect;
@@ -14,7 +15,6 @@ use super::link::{ConnectionId, Event};
 use super::queue::{self, Queue};
 use super::refusal::{Refusal, Resource};
 use super::topology::{self, Topology};
-use super::Broker;
 use crate::effect::Effect;
 use crate::ids::Partition;
 
@@ -62,7 +62,10 @@ impl Broker {
         not_default(name.name)?;
         let topology = self.topology.read();
         batch.depends_on(topology.last_offset);
-        topology.exchange(name.vhost, name.name.as_bytes()).map(|_| ()).ok_or_else(|| Refusal::NotFound(name.exchange()))
+        topology
+            .exchange(name.vhost, name.name.as_bytes())
+            .map(|_| ())
+            .ok_or_else(|| Refusal::NotFound(name.exchange()))
     }
 
     /// Makes an exchange, unless there is an equal one.
@@ -389,11 +392,7 @@ fn append_deletions(
 }
 
 /// Appends a record of changes to the topology, which is held.
-fn append(
-    batch: &mut Batch<'_>,
-    topology: &mut Topology,
-    effects: impl FnOnce(&mut dyn FnMut(&BrokerEffect<'_>)),
-) {
+fn append(batch: &mut Batch<'_>, topology: &mut Topology, effects: impl FnOnce(&mut dyn FnMut(&BrokerEffect<'_>))) {
     let offset = batch.append(|record| {
         effects(&mut |effect| Effect::Broker(effect.clone()).encode(Partition::TOPOLOGY, record));
     });

@@ -169,8 +169,7 @@ mod tests {
         draft.push(b"dy");
         assert_eq!(draft.body_len(), 4);
         let message = draft.finish(Offset(7));
-        let content =
-            Content { exchange: b"logs", routing_key: b"a.b", properties: properties.raw(), body: b"body" };
+        let content = Content { exchange: b"logs", routing_key: b"a.b", properties: properties.raw(), body: b"body" };
         assert_eq!(message.content(), content);
         assert_eq!((message.persistence(), message.offset()), (Persistence::Persistent, Offset(7)));
         assert_eq!(Draft::stored(&content).finish(Offset(1)).content(), content);

@@ -26,6 +26,8 @@ mod refusal;
 mod topology;
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
@@ -38,7 +40,7 @@ pub use declare::{BindTo, Deletion, Name};
 pub use exchange::{Declaration as ExchangeDeclaration, Kind as ExchangeKind};
 pub use link::{Acknowledge, ConnectionId, Consume, Consumer, Credit, Event, Link, Share};
 pub use message::{Content, Draft, Message, Persistence};
-pub use publish::{Published, Route};
+pub use publish::{Route, Unroutable};
 pub use queue::{AfterCancel, Counts, Declaration as QueueDeclaration, Delivered, Queue, Settled, Settlement, Taken};
 pub use refusal::{Refusal, Resource, ResourceKind};
 pub use topology::DEFAULT_VHOST;

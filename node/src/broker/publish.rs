@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use smallvec::SmallVec;
 use tercet_proto::amqp::{Properties, ShortString};
 
+use super::Broker;
 use super::batch::Batch;
 use super::effect::BrokerEffect;
 use super::exchange::{Destination, Kind};
@@ -15,7 +16,6 @@ use super::message::{Draft, Persistence};
 use super::queue::Queue;
 use super::refusal::{Refusal, Resource};
 use super::topology::Topology;
-use super::Broker;
 use crate::effect::Effect;
 use crate::ids::Offset;
 
@@ -29,14 +29,12 @@ pub struct Route {
     by_headers: bool,
 }
 
-/// What became of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Published {
-    /// In at least one queue. The record that has to be committed before the publisher is told; zero for one that no
-    /// journal holds.
-    Routed(Offset),
-    /// No queue wanted it; the record that this depends on.
-    Unroutable(Offset),
+/// No queue wanted a message.
+#[derive(Debug)]
+pub struct Unroutable {
+    pub draft: Draft,
+    /// The record that this depends on: a binding may have gone.
+    pub offset: Offset,
 }
 
 impl Broker {
@@ -81,14 +79,18 @@ impl Broker {
     }
 
     /// Puts a message into the queues of its route: in one record, if any of them is durable and the message persistent.
-    pub fn enqueue(&self, batch: &mut Batch<'_>, route: &Route, draft: Draft) -> Published {
+    /// Says which record has to be committed before the publisher is told; zero for a message that no journal holds.
+    ///
+    /// # Errors
+    /// There is no queue on its route; the message comes back.
+    pub fn enqueue(&self, batch: &mut Batch<'_>, route: &Route, draft: Draft) -> Result<Offset, Unroutable> {
         if let [queue] = &route.queues[..] {
-            return enqueue_in_one(batch, queue, draft).unwrap_or_else(|| self.unroutable());
+            return enqueue_in_one(batch, queue, draft).map_err(|draft| self.unroutable(draft));
         }
         let mut held: SmallVec<[_; 4]> = route.queues.iter().map(|queue| (queue, queue.lock())).collect();
         held.retain(|(_, state)| !state.is_deleted);
         if held.is_empty() {
-            return self.unroutable();
+            return Err(self.unroutable(draft));
         }
         let persistent = draft.persistence() == Persistence::Persistent;
         let mut offset = Offset::ZERO;
@@ -108,20 +110,19 @@ impl Broker {
             }
             state.dispatch(queue, batch);
         }
-        Published::Routed(offset)
+        Ok(offset)
     }
 
-    /// A record that brought or took a binding may not be committed yet.
-    fn unroutable(&self) -> Published {
-        Published::Unroutable(self.topology.read().last_offset)
+    fn unroutable(&self, draft: Draft) -> Unroutable {
+        Unroutable { draft, offset: self.topology.read().last_offset }
     }
 }
 
-/// The common case, without a list of locks. `None`: the queue has just been deleted.
-fn enqueue_in_one(batch: &mut Batch<'_>, queue: &Arc<Queue>, draft: Draft) -> Option<Published> {
+/// The common case, without a list of locks. Err: the queue has just been deleted.
+fn enqueue_in_one(batch: &mut Batch<'_>, queue: &Arc<Queue>, draft: Draft) -> Result<Offset, Draft> {
     let mut state = queue.lock();
     if state.is_deleted {
-        return None;
+        return Err(draft);
     }
     let mut offset = Offset::ZERO;
     if queue.declaration.is_replicated() && draft.persistence() == Persistence::Persistent {
@@ -133,7 +134,7 @@ fn enqueue_in_one(batch: &mut Batch<'_>, queue: &Arc<Queue>, draft: Draft) -> Op
     }
     state.messages.push(Arc::new(draft.finish(offset)));
     state.dispatch(queue, batch);
-    Some(Published::Routed(offset))
+    Ok(offset)
 }
 
 /// Follows bindings between exchanges and alternate exchanges. Says whether headers had a say.

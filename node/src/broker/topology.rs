@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use tercet_proto::amqp::{FieldTable, ShortString};
 
+use super::Error;
 use super::effect::{Binding, BrokerEffect, Target, exchange_flags, queue_flags};
 use super::exchange::{self, Bound, Destination, Exchange, Kind};
 use super::limits;
 use super::queue::{self, Queue};
-use super::Error;
 use crate::ids::Offset;
 
 /// The one virtual host of now.
@@ -299,12 +299,7 @@ pub(super) fn with_queue_effect(queue: &Queue, visit: &mut dyn FnMut(&BrokerEffe
 }
 
 /// Lends a binding in the form of an effect.
-pub(super) fn with_binding(
-    vhost: &ShortString,
-    source: &ShortString,
-    bound: &Bound,
-    visit: impl FnOnce(Binding<'_>),
-) {
+pub(super) fn with_binding(vhost: &ShortString, source: &ShortString, bound: &Bound, visit: impl FnOnce(Binding<'_>)) {
     let arguments = encoded(&bound.arguments);
     let target = match &bound.to {
         Destination::Queue(queue) => Target::Queue(queue.number),

@@ -95,8 +95,7 @@ impl Queue {
 
     #[cfg(test)]
     pub(super) fn for_tests(name: &str) -> Self {
-        let declaration =
-            Declaration { durable: false, auto_delete: false, owner: None, arguments: FieldTable::new() };
+        let declaration = Declaration { durable: false, auto_delete: false, owner: None, arguments: FieldTable::new() };
         let name = ShortString::try_from(name).unwrap();
         Self::new(1, ShortString::from_static("/"), name, declaration)
     }
