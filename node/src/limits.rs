@@ -33,6 +33,18 @@ pub const AUTHORITY_WAIT: std::time::Duration = std::time::Duration::from_secs(2
 /// Pause after a failed accept, so that a lack of descriptors does not spin.
 pub const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
 
+/// Cycles of active expiry a second; Redis's hz.
+pub const EXPIRY_HZ: u64 = 10;
+
+/// Time of one cycle: a quarter of a tick, as Redis's slow cycle.
+pub const EXPIRY_BUDGET: std::time::Duration = std::time::Duration::from_millis(25);
+
+/// Keys that one lock of a shard deletes.
+pub const EXPIRY_BATCH: usize = 64;
+
+/// Connections that the kernel holds for us before they are accepted.
+pub const LISTEN_BACKLOG: u32 = 4096;
+
 /// How often the master looks at its ISR.
 pub const ISR_TICK: std::time::Duration = std::time::Duration::from_millis(50);
 
@@ -105,10 +117,3 @@ pub const CARRY_BUFFER_BYTES: usize = 64 << 10;
 
 /// How long a master that shuts down waits for a sentinel to arrange a hand-over.
 pub const HANDOVER_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
-
-/// Rounds of active expiry in a second, and the part of a round's time that it may take: as `hz 10` of Redis.
-pub const EXPIRY_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
-pub const EXPIRY_BUDGET: std::time::Duration = std::time::Duration::from_millis(25);
-
-/// Keys of one shard that expire under one lock and in one record.
-pub const EXPIRY_KEYS: usize = 64;

@@ -339,7 +339,8 @@ impl Inner {
             let capacity = self.open.len().min(limits::JOURNAL_BLOCK_BYTES);
             let records = std::mem::replace(&mut self.open, Vec::with_capacity(capacity));
             let epoch = self.history.last().map_or(Epoch(0), |span| span.epoch);
-            let block = Block { epoch, first: Offset(self.open_first), last: Offset(self.end), records: records.into() };
+            let block =
+                Block { epoch, first: Offset(self.open_first), last: Offset(self.end), records: records.into() };
             self.push(block);
         }
         self.open_first = self.end + 1;

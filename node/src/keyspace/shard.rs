@@ -202,11 +202,8 @@ impl Database {
     pub(super) fn entry(&mut self, key: &[u8], make: impl FnOnce() -> Value) -> (&mut Entry, Found) {
         let hash = self.hash(key);
         let seed = &self.seed;
-        let slot = self.table.entry(
-            hash,
-            |entry| entry.key.as_slice() == key,
-            |entry| seed.hash_one(entry.key.as_slice()),
-        );
+        let slot =
+            self.table.entry(hash, |entry| entry.key.as_slice() == key, |entry| seed.hash_one(entry.key.as_slice()));
         match slot {
             hash_table::Entry::Occupied(found) => (found.into_mut(), Found::Old),
             hash_table::Entry::Vacant(vacant) => {
