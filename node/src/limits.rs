@@ -117,3 +117,10 @@ pub const CARRY_BUFFER_BYTES: usize = 64 << 10;
 
 /// How long a master that shuts down waits for a sentinel to arrange a hand-over.
 pub const HANDOVER_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// A connection between peers on which nothing comes back for twice this long is closed. The protocols on it notice a
+/// silence sooner; this finds the connections on which nothing is expected.
+pub const PEER_KEEPALIVE: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Pause before a lease stream is opened again: a master must not miss more than a few renewals.
+pub const LEASE_RECONNECT_PAUSE: std::time::Duration = std::time::Duration::from_millis(25);

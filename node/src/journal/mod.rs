@@ -374,7 +374,7 @@ impl Block {
     }
 
     /// The part up to `end`, which lies within the block.
-    fn up_to(&self, end: Offset) -> Self {
+    pub(crate) fn up_to(&self, end: Offset) -> Self {
         let mut records = self.iter();
         while records.next_offset() <= end && records.next().is_some() {}
         let kept = self.records.len() - records.remaining();

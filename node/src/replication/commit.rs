@@ -71,8 +71,9 @@ pub(crate) struct Term {
     pub(super) proposed: Vec<IsrMember>,
     pub(super) copies: Vec<Copy>,
     pub(super) committed: Offset,
-    /// End of the journal at the last tick of the ISR's task.
+    /// A look at the end of the journal, `limits::ISR_TICK` ago or a little more: who holds that is near.
     pub(super) end_at_tick: Offset,
+    pub(super) ticked: BootNanos,
     next_stream: u64,
 }
 
@@ -90,6 +91,7 @@ impl Term {
             copies: Vec::new(),
             committed: Offset::ZERO,
             end_at_tick: floor,
+            ticked: now,
             next_stream: 0,
         }
     }
@@ -149,7 +151,7 @@ pub struct Tracker {
     term: Mutex<Option<Term>>,
     solo: AtomicBool,
     /// Something happened that the ISR's task should look at.
-    pub(super) news: Notify,
+    news: Notify,
     /// The committed ISR, or the mastership, has changed.
     pub(super) isr_changed: Notify,
 }
@@ -192,7 +194,7 @@ impl Tracker {
         match known {
             Some(index) => {
                 let copy = &mut term.copies[index];
-                (copy.member, copy.stream, copy.heard) = (member, Some(stream), now);
+                (copy.member, copy.stream, copy.heard, copy.leaving) = (member, Some(stream), now, false);
             }
             None => term.copies.push(Copy {
                 member,
@@ -231,13 +233,20 @@ impl Tracker {
             let Some(copy) = term.of_stream(stream) else { return false };
             copy.heard = now;
             copy.acknowledged = copy.acknowledged.max(offset);
-            copy.syncing &= offset == Offset::ZERO;
-            let (index, candidate) = (term.index_of(stream), self.is_solo());
-            index.is_some_and(|index| candidate || !term.is_member(&term.copies[index]))
+            // A copy that is being loaded says nothing.
+            copy.syncing = false;
+            let index = term.index_of(stream);
+            index.is_some_and(|index| !term.is_member(&term.copies[index]))
         });
         if is_outside == Some(true) {
             self.news.notify_one();
         }
+    }
+
+    /// Whether the copy once held more than it goes on from.
+    pub(crate) fn has_gone_back(&self, stream: StreamId, offset: Offset) -> bool {
+        let mut guard = self.term.lock();
+        guard.as_mut().and_then(|term| term.of_stream(stream)).is_some_and(|copy| copy.acknowledged > offset)
     }
 
     /// The copy has to be loaded anew; whatever it held does not count once this returns `Left`.
@@ -287,8 +296,13 @@ impl Tracker {
         })
     }
 
+    /// Resolves when something has happened that may change the ISR.
+    pub(crate) async fn news(&self) {
+        self.news.notified().await;
+    }
+
     /// Changes the present mastership, if there is one, and lets the commit offset follow.
-    pub(super) fn with_term<T>(&self, journal: &Journal, gate: &Gate, change: impl FnOnce(&mut Term) -> T) -> Option<T> {
+    pub(crate) fn with_term<T>(&self, journal: &Journal, gate: &Gate, change: impl FnOnce(&mut Term) -> T) -> Option<T> {
         self.with(journal, gate, |term| term.as_mut().map(change))
     }
 

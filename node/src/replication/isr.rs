@@ -57,8 +57,10 @@ impl Term {
                 isr.push(copy.as_member());
             }
         }
+        if now.millis_since(self.ticked) >= limits::ISR_TICK.as_millis() as u64 {
+            (self.end_at_tick, self.ticked) = (end, now);
+        }
         if changes.is_empty() && self.proposed.is_empty() {
-            self.end_at_tick = end;
             return None;
         }
         for member in &isr {
@@ -66,7 +68,6 @@ impl Term {
                 self.proposed.push(member.clone());
             }
         }
-        self.end_at_tick = end;
         Some(Proposal { epoch: self.epoch, version: self.version, isr, changes })
     }
 
@@ -160,14 +161,15 @@ mod tests {
         let fixture = Fixture::new(&["m"], 1);
         fixture.append(3);
         fixture.propose(0);
+        fixture.propose(50);
         let a = fixture.join("a");
         fixture.append(2);
-        fixture.hear(a, 3, 10);
-        assert_eq!(fixture.propose(10), None, "5 records are committed, it holds 3");
+        fixture.hear(a, 3, 60);
+        assert_eq!(fixture.propose(60), None, "5 records are committed, it holds 3");
         fixture.append(1);
         assert_eq!(fixture.gate.commit(), Offset(5), "but it counts by now");
-        fixture.hear(a, 5, 20);
-        assert_eq!(fixture.propose(20), names(&["m", "a"]));
+        fixture.hear(a, 5, 70);
+        assert_eq!(fixture.propose(70), names(&["m", "a"]));
     }
 
     #[test]
