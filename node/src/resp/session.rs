@@ -80,10 +80,10 @@ impl Session {
 
     /// Executes one command; its reply, or its error, is appended to `out`.
     #[inline]
-    pub(crate) fn execute(&mut self, args: &Args<'_>, verdict: Verdict, out: &mut Vec<u8>) {
+    pub(crate) fn execute(&mut self, row: Option<&'static Row>, args: &Args<'_>, verdict: Verdict, out: &mut Vec<u8>) {
         self.commands += 1;
         let before = out.len();
-        if let Err(error) = self.dispatch(args, verdict, out) {
+        if let Err(error) = self.dispatch(row, args, verdict, out) {
             out.truncate(before);
             Encoder::new(out, self.version).error(&error.to_string());
         }
@@ -105,8 +105,9 @@ impl Session {
         std::mem::take(&mut self.depends_on)
     }
 
+    /// The row of a command.
     #[inline]
-    fn row(&mut self, name: &[u8]) -> Option<&'static Row> {
+    pub(crate) fn row(&mut self, name: &[u8]) -> Option<&'static Row> {
         if let Some((last, row)) = &self.last {
             if last == name {
                 return Some(row);
@@ -125,8 +126,14 @@ impl Session {
     }
 
     #[inline]
-    fn dispatch(&mut self, args: &Args<'_>, verdict: Verdict, out: &mut Vec<u8>) -> Result<(), Error> {
-        let Some(row) = self.row(args[0]) else {
+    fn dispatch(
+        &mut self,
+        row: Option<&'static Row>,
+        args: &Args<'_>,
+        verdict: Verdict,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        let Some(row) = row else {
             self.break_multi();
             return Err(if self.is_authenticated { Error::unknown_command(args) } else { Error::NotAuthenticated });
         };
