@@ -9,6 +9,7 @@ use tercet_proto::grpc::peer::v1::{FenceRequest, PrepareHandoverRequest, Promote
 use tracing::{info, warn};
 
 use crate::{
+    api::resp::Simulated,
     clock::{Moment, millis},
     events::Instance,
     limits,
@@ -48,6 +49,7 @@ pub(crate) async fn replace_master(shared: Arc<Shared>, state: Arc<ClusterState>
     if rule != Rule::First && voice == Voice::Loud {
         announce_attempt(&shared, epoch);
     }
+    shared.crash_if(Simulated::CrashAfterElection).await;
     shared.set_failover_state(Some("select_slave"));
     let fenced = fence_all(&shared, &state, epoch, targets).await;
     let Some(choice) = plan::choose(&state, rule, &fenced) else {
@@ -71,6 +73,7 @@ pub(crate) async fn replace_master(shared: Arc<Shared>, state: Arc<ClusterState>
     if let Err(outcome) = propose(&shared, command).await {
         return outcome;
     }
+    shared.crash_if(Simulated::CrashAfterPromotion).await;
     let committed = began.elapsed();
     if activate(&shared, &master, epoch).await {
         let (committed_ms, activated_ms) = (millis(committed), millis(began.elapsed()));

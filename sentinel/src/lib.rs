@@ -2,7 +2,7 @@
 //! the Redis Sentinel protocol.
 
 mod act;
-mod api;
+pub mod api;
 pub mod clock;
 pub mod config;
 pub mod detect;
@@ -10,6 +10,7 @@ pub mod events;
 pub mod health;
 mod limits;
 mod nodes;
+pub mod picture;
 pub mod plan;
 pub mod raft;
 pub mod sentinel;

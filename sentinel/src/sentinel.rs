@@ -65,6 +65,7 @@ impl Sentinel {
             peer: own_peer.clone(),
             sentinels: config.sentinels.len(),
         };
+        let (fatal, expelled) = mpsc::channel(1);
         let quarantine = if replica.was_pristine() { Duration::ZERO } else { limits::QUARANTINE };
         let shared = Shared::new(Parts {
             identity,
@@ -75,12 +76,11 @@ impl Sentinel {
             consensus: Arc::clone(&replica) as Arc<dyn Consensus>,
             peers: peers.clone(),
             nodes: config.nodes.clone(),
+            fatal,
         });
-        let (expel, expelled) = mpsc::channel(1);
         let (stop, _) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        let service =
-            api::grpc::Service { shared: Arc::clone(&shared), replica: Arc::clone(&replica), expelled: expel };
+        let service = api::grpc::Service { shared: Arc::clone(&shared), replica: Arc::clone(&replica) };
         tasks.spawn(serve_peers(peer_listener, service));
         tasks.spawn(watchdog::run(Arc::clone(&shared)));
         tasks.spawn(nodes::observe_all(Arc::clone(&shared)));
@@ -89,7 +89,8 @@ impl Sentinel {
         tasks.spawn(async move {
             raft::bootstrap(&founding, &peers, &config.name, &own_peer, config.min_isr).await;
         });
-        drop(resp_listener);
+        let backend = Arc::new(api::backend::Live { shared: Arc::clone(&shared), stop: stop.clone() });
+        tasks.spawn(api::resp::serve(resp_listener, backend, config.password.clone(), stop.subscribe()));
         info!(sentinel = shared.identity.name, id = replica.sentinel_id(), resp = %resp_address, peers = %peer_address, "ready");
         Ok(Self { tasks, replica, shared, expelled, stop, resp_address, peer_address })
     }

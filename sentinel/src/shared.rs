@@ -10,9 +10,10 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::{
+    api::resp::Simulated,
     clock::Moment,
     detect::{Authority, Hearing, Ledger, Refusal, Renewal, Subject, Verdict},
     events::{Bus, MasterName},
@@ -128,6 +129,10 @@ pub(crate) struct Shared {
     pub(crate) events: Bus,
     /// The lease path has news for the watchdog.
     pub(crate) wake: Notify,
+    /// `SENTINEL SIMULATE-FAILURE`: where to crash.
+    pub(crate) simulated: Mutex<Option<Simulated>>,
+    /// Why this sentinel must not go on.
+    pub(crate) fatal: mpsc::Sender<String>,
     busy: AtomicBool,
 }
 
@@ -142,6 +147,7 @@ pub(crate) struct Parts {
     pub(crate) consensus: Arc<dyn Consensus>,
     pub(crate) peers: Peers,
     pub(crate) nodes: Vec<Address>,
+    pub(crate) fatal: mpsc::Sender<String>,
 }
 
 impl Shared {
@@ -164,6 +170,8 @@ impl Shared {
             tunable: Mutex::new(Tunable { down_after: parts.down_after }),
             events: Bus::default(),
             wake: Notify::new(),
+            simulated: Mutex::default(),
+            fatal: parts.fatal,
             busy: AtomicBool::new(false),
         })
     }
@@ -234,6 +242,15 @@ impl Shared {
     pub(crate) fn begin_failover(self: &Arc<Self>) -> Option<FailoverGuard> {
         let taken = self.busy.compare_exchange(false, true, Ordering::AcqRel, Ordering::Acquire);
         taken.ok().map(|_| FailoverGuard { shared: Arc::clone(self) })
+    }
+
+    /// Ends the process here if a drill asked for it: nothing of the failover goes on.
+    pub(crate) async fn crash_if(&self, here: Simulated) {
+        if *self.simulated.lock() == Some(here) {
+            // Full: the process is ending already.
+            drop(self.fatal.try_send(format!("crashing as asked by SENTINEL SIMULATE-FAILURE: {here:?}")));
+            std::future::pending::<()>().await;
+        }
     }
 
     pub(crate) fn is_failing_over(&self) -> bool {

@@ -27,6 +27,11 @@ impl Siblings {
     pub(crate) fn all(&self) -> BTreeMap<u64, Sibling> {
         self.0.lock().clone()
     }
+
+    /// They come back with their next Hello.
+    pub(crate) fn forget(&self) {
+        self.0.lock().clear();
+    }
 }
 
 /// Says Hello to every other sentinel for as long as this one lives.

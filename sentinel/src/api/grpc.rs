@@ -10,7 +10,7 @@ use tercet_proto::grpc::{
         RaftRequest, Renew, SuspendReply, SuspendRequest, WatchRequest, sentinel_server,
     },
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{info, warn};
 
@@ -29,8 +29,6 @@ use crate::{
 pub(crate) struct Service {
     pub(crate) shared: Arc<Shared>,
     pub(crate) replica: Arc<Replica>,
-    /// Says why this sentinel must not take part.
-    pub(crate) expelled: mpsc::Sender<String>,
 }
 
 type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -167,7 +165,7 @@ impl Service {
                      restore its data directory, or the cluster goes on without it"
                 );
                 // Full: it has been said already.
-                drop(self.expelled.try_send(line));
+                drop(self.shared.fatal.try_send(line));
             } else {
                 warn!(sender = request.sender_id, target = request.target_id, "a raft request for another sentinel");
             }
