@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod effect;
 pub mod engine;
+pub mod glob;
 pub mod ids;
 pub mod journal;
 pub mod keyspace;

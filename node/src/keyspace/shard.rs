@@ -3,7 +3,6 @@
 use std::hash::BuildHasher;
 
 use hashbrown::HashTable;
-use hashbrown::hash_table;
 
 use super::expiry::Deadlines;
 use super::value::{ShortBytes, Value};
@@ -94,6 +93,17 @@ impl Shard {
         &mut self.databases[index]
     }
 
+    /// Where `key` lies in a database, expired or not.
+    #[inline]
+    #[must_use]
+    pub fn locate(&self, database: u8, key: &[u8]) -> Place {
+        // The seed of every table of this shard, also of one that nobody has written to yet.
+        let hash = self.seed.hash_one(key);
+        let table = self.databases.get(usize::from(database));
+        let bucket = table.and_then(|table| table.table.find_bucket_index(hash, |entry| entry.key.matches(key)));
+        Place { hash, bucket }
+    }
+
     /// The databases in use, with their numbers.
     pub fn databases(&self) -> impl Iterator<Item = (u8, &Database)> {
         self.databases.iter().enumerate().map(|(index, database)| (index as u8, database))
@@ -177,13 +187,14 @@ impl Database {
     #[inline]
     #[must_use]
     pub fn find(&self, key: &[u8]) -> Option<&Entry> {
-        self.table.find(self.hash(key), |entry| entry.key.as_slice() == key)
+        self.table.find(self.hash(key), |entry| entry.key.matches(key))
     }
 
+    /// The entry at a place, if there is one.
     #[inline]
-    pub(super) fn find_mut(&mut self, key: &[u8]) -> Option<&mut Entry> {
-        let hash = self.hash(key);
-        self.table.find_mut(hash, |entry| entry.key.as_slice() == key)
+    #[must_use]
+    pub fn at(&self, place: Place) -> Option<&Entry> {
+        self.table.get_bucket(place.bucket?)
     }
 
     /// A random entry, found by probing buckets from `random`.
@@ -197,28 +208,22 @@ impl Database {
         (0..buckets).find_map(|step| self.table.get_bucket((start + step) % buckets))
     }
 
-    /// The entry of `key`, made by `make` if there is none.
     #[inline]
-    pub(super) fn entry(&mut self, key: &[u8], make: impl FnOnce() -> Value) -> (&mut Entry, Found) {
-        let hash = self.hash(key);
-        let seed = &self.seed;
-        let slot = self.table.entry(
-            hash,
-            |entry| entry.key.as_slice() == key,
-            |entry| seed.hash_one(entry.key.as_slice()),
-        );
-        match slot {
-            hash_table::Entry::Occupied(found) => (found.into_mut(), Found::Old),
-            hash_table::Entry::Vacant(vacant) => {
-                let entry = Entry { key: ShortBytes::from(key), value: make(), expire_at: 0, version: 0 };
-                (vacant.insert(entry).into_mut(), Found::New)
-            }
-        }
+    pub(super) fn at_mut(&mut self, bucket: usize) -> Option<&mut Entry> {
+        self.table.get_bucket_mut(bucket)
     }
 
-    pub(super) fn remove(&mut self, key: &[u8]) -> Option<Entry> {
-        let hash = self.hash(key);
-        let found = self.table.find_entry(hash, |entry| entry.key.as_slice() == key).ok()?;
+    /// Puts a new key where `place` says that it is not, and returns its bucket.
+    #[inline]
+    pub(super) fn insert(&mut self, place: Place, key: &[u8], value: Value) -> usize {
+        debug_assert!(place.bucket.is_none(), "a key stands once in its table");
+        let entry = Entry { key: ShortBytes::from(key), value, expire_at: 0, version: 0 };
+        let seed = &self.seed;
+        self.table.insert_unique(place.hash, entry, |entry| seed.hash_one(entry.key.as_slice())).bucket_index()
+    }
+
+    pub(super) fn remove(&mut self, bucket: usize) -> Option<Entry> {
+        let found = self.table.get_bucket_entry(bucket).ok()?;
         let (entry, _) = found.remove();
         if entry.expire_at != 0 {
             self.expiring -= 1;
@@ -230,10 +235,9 @@ impl Database {
         Some(entry)
     }
 
-    /// Sets or clears the expiry of `key`, which is there. Says whether that changed anything.
-    pub(super) fn set_expiry(&mut self, key: &[u8], at: Option<UnixMillis>) -> bool {
-        let hash = self.hash(key);
-        let Some(entry) = self.table.find_mut(hash, |entry| entry.key.as_slice() == key) else { return false };
+    /// Sets or clears the expiry of an entry. Says whether that changed anything.
+    pub(super) fn set_expiry(&mut self, bucket: usize, hash: u64, at: Option<UnixMillis>) -> bool {
+        let Some(entry) = self.table.get_bucket_mut(bucket) else { return false };
         let at = at.map_or(0, |at| at.0.max(1));
         let before = std::mem::replace(&mut entry.expire_at, at);
         self.expiring = self.expiring + usize::from(at != 0) - usize::from(before != 0);
@@ -244,11 +248,19 @@ impl Database {
     }
 }
 
-/// Whether `Database::entry` found the key or made it.
+/// Where a key lies in a table, or that it does not: the result of one lookup, good until the table changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Found {
-    Old,
-    New,
+pub struct Place {
+    pub(super) hash: u64,
+    pub(super) bucket: Option<usize>,
+}
+
+impl Place {
+    /// The same place, without what was there.
+    #[must_use]
+    pub fn vacated(self) -> Self {
+        Self { bucket: None, ..self }
+    }
 }
 
 #[cfg(test)]
