@@ -31,6 +31,12 @@ pub(super) fn symmetric(text: &[u8]) -> Result<i64, Error> {
     }
 }
 
+/// A number that fits an `int` of C.
+pub(super) fn small(text: &[u8]) -> Result<i32, Error> {
+    i32::try_from(integer(text)?)
+        .map_err(|_| Error::text("ERR value is out of range, value must between -2147483648 and 2147483647"))
+}
+
 /// A number of keys, that many keys, and what stands behind them, which is not nothing.
 pub(super) fn counted_keys<'a, 'b>(args: &'b Args<'a>) -> Result<(&'b Args<'a>, &'b Args<'a>), Error> {
     let count = at_least(args[0], 1, "ERR numkeys should be greater than 0")?;
