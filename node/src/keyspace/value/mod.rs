@@ -5,6 +5,7 @@ pub mod image;
 mod encoding;
 mod hash;
 mod hashing;
+pub mod image;
 mod integer;
 mod list;
 mod memory;
