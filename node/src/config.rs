@@ -333,9 +333,7 @@ fn command() -> Command {
 fn read_file(path: &str) -> Result<std::collections::HashMap<String, String>, Error> {
     let wrong = |reason: String| Error::File { path: path.to_owned(), reason, flag: "--config".to_owned() };
     let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
-        wrong(error.message().to_owned())
-    })?;
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| wrong(error.message().to_owned()))?;
     table
         .into_iter()
         .map(|(key, value)| {
@@ -348,9 +346,11 @@ fn read_file(path: &str) -> Result<std::collections::HashMap<String, String>, Er
             }
             let text = match value {
                 toml::Value::String(text) => text,
-                toml::Value::Array(items) => {
-                    items.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned)).collect::<Vec<_>>().join(",")
-                }
+                toml::Value::Array(items) => items
+                    .iter()
+                    .map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned))
+                    .collect::<Vec<_>>()
+                    .join(","),
                 other => other.to_string(),
             };
             Ok((key, text))
@@ -383,7 +383,8 @@ mod tests {
         std::fs::write(file.path(), "resp-port = 1\namqp-port = 2\nname = 'f'\nsentinels = ['a:1', 'b:2']\n").unwrap();
         let path = file.path().to_str().unwrap();
         let config =
-            config(&["--config", path, "--resp-port", "3"], &[("TERCET_AMQP_PORT", "4"), ("TERCET_RESP_PORT", "5")]).unwrap();
+            config(&["--config", path, "--resp-port", "3"], &[("TERCET_AMQP_PORT", "4"), ("TERCET_RESP_PORT", "5")])
+                .unwrap();
         assert_eq!((config.resp_port, config.amqp_port, config.name.as_str()), (3, 4, "f"));
         assert_eq!(config.sentinels.len(), 2);
         assert!(config.is_ack_replicated());

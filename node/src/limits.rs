@@ -32,3 +32,15 @@ pub const AUTHORITY_WAIT: std::time::Duration = std::time::Duration::from_secs(2
 
 /// Pause after a failed accept, so that a lack of descriptors does not spin.
 pub const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
+
+/// Cycles of active expiry a second; Redis's hz.
+pub const EXPIRY_HZ: u64 = 10;
+
+/// Time of one cycle: a quarter of a tick, as Redis's slow cycle.
+pub const EXPIRY_BUDGET: std::time::Duration = std::time::Duration::from_millis(25);
+
+/// Keys that one lock of a shard deletes.
+pub const EXPIRY_BATCH: usize = 64;
+
+/// Connections that the kernel holds for us before they are accepted.
+pub const LISTEN_BACKLOG: u32 = 4096;

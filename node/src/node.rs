@@ -78,6 +78,8 @@ pub struct Node {
     pub cluster: RwLock<Option<ClusterState>>,
     pub link: RwLock<Link>,
     pub replicas: RwLock<Vec<ReplicaState>>,
+    /// Ends the node: SHUTDOWN.
+    pub shutdown: tokio::sync::Notify,
     pub started: clock::BootNanos,
     pub started_unix: UnixMillis,
     /// Whether a record is committed as soon as it is appended here.
@@ -103,6 +105,7 @@ impl Node {
             cluster: RwLock::new(None),
             link: RwLock::new(Link::default()),
             replicas: RwLock::new(Vec::new()),
+            shutdown: tokio::sync::Notify::new(),
             started: clock::boot_now(),
             started_unix: clock::unix_now(),
             ack_replicated,

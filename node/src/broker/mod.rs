@@ -20,7 +20,12 @@ impl Broker {
     ///
     /// # Errors
     /// The state is not the one that the effect was made for.
-    pub fn apply(&self, _offset: Offset, _partition: Partition, effect: &effect::BrokerEffect<'_>) -> Result<(), Error> {
+    pub fn apply(
+        &self,
+        _offset: Offset,
+        _partition: Partition,
+        effect: &effect::BrokerEffect<'_>,
+    ) -> Result<(), Error> {
         let effect::BrokerEffect::Nothing(_) = effect;
         Ok(())
     }

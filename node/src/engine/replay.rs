@@ -21,12 +21,7 @@ impl Engine {
     ///
     /// # Errors
     /// The record is broken, or the state is not the one that it was made for.
-    pub fn apply_record(
-        &self,
-        offset: Offset,
-        record: &[u8],
-        wanted: impl Fn(Partition) -> bool,
-    ) -> Result<(), Error> {
+    pub fn apply_record(&self, offset: Offset, record: &[u8], wanted: impl Fn(Partition) -> bool) -> Result<(), Error> {
         let mut effects: SmallVec<[(Partition, Effect<'_>); 2]> = SmallVec::new();
         let mut reader = Reader::new(record);
         while !reader.is_empty() {

@@ -169,7 +169,8 @@ impl Journal {
     #[must_use]
     pub fn position(&self) -> (Epoch, Offset) {
         let inner = self.inner.lock();
-        let epoch = inner.history.iter().rev().find(|span| span.start.0 < inner.end).map_or(Epoch(0), |span| span.epoch);
+        let epoch =
+            inner.history.iter().rev().find(|span| span.start.0 < inner.end).map_or(Epoch(0), |span| span.epoch);
         (epoch, Offset(inner.end))
     }
 
@@ -292,7 +293,8 @@ impl Inner {
             let capacity = self.open.len().min(limits::JOURNAL_BLOCK_BYTES);
             let records = std::mem::replace(&mut self.open, Vec::with_capacity(capacity));
             let epoch = self.history.last().map_or(Epoch(0), |span| span.epoch);
-            let block = Block { epoch, first: Offset(self.open_first), last: Offset(self.end), records: records.into() };
+            let block =
+                Block { epoch, first: Offset(self.open_first), last: Offset(self.end), records: records.into() };
             self.push(block);
         }
         self.open_first = self.end + 1;
@@ -396,8 +398,13 @@ mod tests {
         for record in [b"a".as_slice(), b"b", b"c"] {
             journal.append(record);
         }
-        journal.continue_from(Offset(1), vec![Span { epoch: Epoch(1), start: Offset(0) }, Span { epoch: Epoch(2), start: Offset(1) }]);
-        journal.append_block(Block { epoch: Epoch(2), first: Offset(2), last: Offset(2), records: vec![1, b'x'].into() }).unwrap();
+        journal.continue_from(
+            Offset(1),
+            vec![Span { epoch: Epoch(1), start: Offset(0) }, Span { epoch: Epoch(2), start: Offset(1) }],
+        );
+        journal
+            .append_block(Block { epoch: Epoch(2), first: Offset(2), last: Offset(2), records: vec![1, b'x'].into() })
+            .unwrap();
         assert_eq!(contents(&journal, Offset(0)), [(1, b"a".to_vec()), (2, b"x".to_vec())]);
         assert_eq!(journal.position(), (Epoch(2), Offset(2)));
     }

@@ -63,7 +63,10 @@ impl Connection {
                 return Ok(());
             }
             if self.input.len() > limits::QUERY_BUFFER_BYTES {
-                tracing::warn!(client = self.session.client.id, "query buffer is over its limit, closing the connection");
+                tracing::warn!(
+                    client = self.session.client.id,
+                    "query buffer is over its limit, closing the connection"
+                );
                 return Ok(());
             }
             if !self.answer().await? {

@@ -225,9 +225,7 @@ impl Session {
 
     fn transactional(&mut self, which: Transactional, args: &Args<'_>, out: &mut Vec<u8>) -> Result<(), Error> {
         match which {
-            Transactional::Multi if self.multi.is_some() => {
-                Err(Error::text("ERR MULTI calls can not be nested"))
-            }
+            Transactional::Multi if self.multi.is_some() => Err(Error::text("ERR MULTI calls can not be nested")),
             Transactional::Multi => {
                 self.multi = Some(Multi::default());
                 Encoder::new(out, self.version).ok();
@@ -240,9 +238,7 @@ impl Session {
                 Encoder::new(out, self.version).ok();
                 Ok(())
             }
-            Transactional::Watch if self.multi.is_some() => {
-                Err(Error::text("ERR WATCH inside MULTI is not allowed"))
-            }
+            Transactional::Watch if self.multi.is_some() => Err(Error::text("ERR WATCH inside MULTI is not allowed")),
             Transactional::Watch => {
                 for key in &args[1..] {
                     let version = self.version_of(self.database, key);

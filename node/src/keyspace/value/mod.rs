@@ -1,7 +1,6 @@
 //! What can a key hold? One of the types of Redis, in 24 bytes. Pure data: no clock, no randomness of its own, no
 //! engine; whatever changes a value is replicated as an effect by the layers above.
 
-pub mod image;
 mod encoding;
 mod hash;
 mod hashing;

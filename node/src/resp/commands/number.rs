@@ -138,7 +138,9 @@ mod tests {
 
     #[test]
     fn integers_are_read_strictly() {
-        for (text, number) in [("0", 0), ("-1", -1), ("9223372036854775807", i64::MAX), ("-9223372036854775808", i64::MIN)] {
+        for (text, number) in
+            [("0", 0), ("-1", -1), ("9223372036854775807", i64::MAX), ("-9223372036854775808", i64::MIN)]
+        {
             assert_eq!(parse_integer(text.as_bytes()), Some(number));
         }
         for text in ["", "-", "00", "01", "-0", "+1", " 1", "1 ", "9223372036854775808", "1.0", "abc"] {

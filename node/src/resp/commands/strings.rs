@@ -17,25 +17,81 @@ const G: Group = Group::String;
 pub(super) const ROWS: &[Row] = &[
     read("get", 2, FAST, Keys::ONE, G, "Returns the string value of a key.", get),
     write("set", -3, DENY_OOM, Keys::ONE, G, "Sets the string value of a key, ignoring its type.", set),
-    write("setnx", 3, DENY_OOM | FAST, Keys::ONE, G, "Sets the string value of a key only when the key doesn't exist.", setnx),
+    write(
+        "setnx",
+        3,
+        DENY_OOM | FAST,
+        Keys::ONE,
+        G,
+        "Sets the string value of a key only when the key doesn't exist.",
+        setnx,
+    ),
     write("setex", 4, DENY_OOM, Keys::ONE, G, "Sets the string value and expiration time (seconds) of a key.", setex),
-    write("psetex", 4, DENY_OOM, Keys::ONE, G, "Sets the string value and expiration time (milliseconds) of a key.", psetex),
+    write(
+        "psetex",
+        4,
+        DENY_OOM,
+        Keys::ONE,
+        G,
+        "Sets the string value and expiration time (milliseconds) of a key.",
+        psetex,
+    ),
     write("getset", 3, DENY_OOM | FAST, Keys::ONE, G, "Returns the previous value of a key after setting it.", getset),
     write("getdel", 2, FAST, Keys::ONE, G, "Returns the string value of a key after deleting the key.", getdel),
-    write("getex", -2, FAST, Keys::ONE, G, "Returns the string value of a key after setting its expiration time.", getex),
+    write(
+        "getex",
+        -2,
+        FAST,
+        Keys::ONE,
+        G,
+        "Returns the string value of a key after setting its expiration time.",
+        getex,
+    ),
     read("strlen", 2, FAST, Keys::ONE, G, "Returns the length of a string value.", strlen),
     read("getrange", 4, 0, Keys::ONE, G, "Returns a substring of the string stored at a key.", getrange),
     read("substr", 4, 0, Keys::ONE, G, "Returns a substring from a string value.", getrange),
-    write("setrange", 4, DENY_OOM, Keys::ONE, G, "Overwrites a part of a string value with another by an offset.", setrange),
+    write(
+        "setrange",
+        4,
+        DENY_OOM,
+        Keys::ONE,
+        G,
+        "Overwrites a part of a string value with another by an offset.",
+        setrange,
+    ),
     write("append", 3, DENY_OOM | FAST, Keys::ONE, G, "Appends a string to the value of a key.", append),
     write("incr", 2, DENY_OOM | FAST, Keys::ONE, G, "Increments the integer value of a key by one.", incr),
     write("decr", 2, DENY_OOM | FAST, Keys::ONE, G, "Decrements the integer value of a key by one.", decr),
     write("incrby", 3, DENY_OOM | FAST, Keys::ONE, G, "Increments the integer value of a key by a number.", incrby),
     write("decrby", 3, DENY_OOM | FAST, Keys::ONE, G, "Decrements a number from the integer value of a key.", decrby),
-    write("incrbyfloat", 3, DENY_OOM | FAST, Keys::ONE, G, "Increments the floating point value of a key by a number.", incrbyfloat),
+    write(
+        "incrbyfloat",
+        3,
+        DENY_OOM | FAST,
+        Keys::ONE,
+        G,
+        "Increments the floating point value of a key by a number.",
+        incrbyfloat,
+    ),
     read("mget", -2, FAST, Keys::REST, G, "Atomically returns the string values of one or more keys.", mget),
-    write("mset", -3, DENY_OOM, Keys::Range(1, -1, 2), G, "Atomically creates or modifies the string values of one or more keys.", mset),
-    write("msetnx", -3, DENY_OOM, Keys::Range(1, -1, 2), G, "Atomically modifies the string values of one or more keys only when all keys don't exist.", msetnx),
+    write(
+        "mset",
+        -3,
+        DENY_OOM,
+        Keys::Range(1, -1, 2),
+        G,
+        "Atomically creates or modifies the string values of one or more keys.",
+        mset,
+    ),
+    write(
+        "msetnx",
+        -3,
+        DENY_OOM,
+        Keys::Range(1, -1, 2),
+        G,
+        "Atomically modifies the string values of one or more keys only when all keys don't exist.",
+        msetnx,
+    ),
 ];
 
 /// `proto-max-bulk-len`: no string grows beyond it.
@@ -228,7 +284,11 @@ fn getrange(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome 
     };
     let text = bytes(&entry.value)?;
     // Redis: two negative indexes the wrong way round are empty even where clipping would say otherwise.
-    let range = if start < 0 && stop < 0 && start > stop { 0..0 } else { number::range(start, stop.max(-(text.len() as i64)), text.len()) };
+    let range = if start < 0 && stop < 0 && start > stop {
+        0..0
+    } else {
+        number::range(start, stop.max(-(text.len() as i64)), text.len())
+    };
     out.bulk(&text[range]);
     Ok(())
 }

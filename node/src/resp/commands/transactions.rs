@@ -7,8 +7,22 @@ pub(super) const ROWS: &[Row] = &[
     row("multi", 1, FAST | LOADING | NO_MULTI, Keys::None, "Starts a transaction.", Transactional::Multi),
     row("exec", 1, NO_MULTI, Keys::None, "Executes all commands in a transaction.", Transactional::Exec),
     row("discard", 1, FAST | LOADING | NO_MULTI, Keys::None, "Discards a transaction.", Transactional::Discard),
-    row("watch", -2, FAST | NO_MULTI, Keys::REST, "Monitors changes to keys to determine the execution of a transaction.", Transactional::Watch),
-    row("unwatch", 1, FAST | LOADING, Keys::None, "Forgets about watched keys of a transaction.", Transactional::Unwatch),
+    row(
+        "watch",
+        -2,
+        FAST | NO_MULTI,
+        Keys::REST,
+        "Monitors changes to keys to determine the execution of a transaction.",
+        Transactional::Watch,
+    ),
+    row(
+        "unwatch",
+        1,
+        FAST | LOADING,
+        Keys::None,
+        "Forgets about watched keys of a transaction.",
+        Transactional::Unwatch,
+    ),
 ];
 
 const fn row(
