@@ -17,7 +17,7 @@ pub mod value;
 use parking_lot::{Mutex, MutexGuard};
 
 pub use apply::Applied;
-pub use shard::{Database, Entry, Shard};
+pub use shard::{Database, Entry, Place, Shard};
 
 use crate::limits;
 

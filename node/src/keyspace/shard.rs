@@ -101,6 +101,16 @@ impl Shard {
         &mut self.others[other]
     }
 
+    /// Where `key` lies in a database, expired or not.
+    #[inline]
+    #[must_use]
+    pub fn locate(&self, database: u8, key: &[u8]) -> Place {
+        // The seed of every table of this shard, also of one that nobody has written to yet.
+        let hash = self.seed.hash_one(key);
+        let slot = self.database(database).table.slot_of(hash, |entry| entry.key.matches(key));
+        Place { hash, slot }
+    }
+
     /// The databases in use, with their numbers.
     pub fn databases(&self) -> impl Iterator<Item = (u8, &Database)> {
         std::iter::once(&self.first).chain(&self.others).zip(0..).map(|(database, index)| (index, database))
@@ -186,13 +196,14 @@ impl Database {
     #[inline]
     #[must_use]
     pub fn find(&self, key: &[u8]) -> Option<&Entry> {
-        self.table.find(self.hash(key), |entry| entry.key.as_slice() == key)
+        self.table.find(self.hash(key), |entry| entry.key.matches(key))
     }
 
+    /// The entry at a place, if there is one.
     #[inline]
-    pub(super) fn find_mut(&mut self, key: &[u8]) -> Option<&mut Entry> {
-        let hash = self.hash(key);
-        self.table.find_mut(hash, |entry| entry.key.as_slice() == key)
+    #[must_use]
+    pub fn at(&self, place: Place) -> Option<&Entry> {
+        self.table.nth(place.slot?)
     }
 
     /// A random entry, chosen by `random`.
@@ -222,35 +233,30 @@ impl Database {
         self.table.prefetch_entry(hash);
     }
 
-    /// The entry of `key`, made by `make` if there is none.
     #[inline]
-    pub(super) fn entry(&mut self, key: &[u8], make: impl FnOnce() -> Value) -> (&mut Entry, Found) {
-        let hash = self.hash(key);
-        if let Some(place) = self.table.place_of(hash, |entry| entry.key.as_slice() == key) {
-            return (self.table.at_mut(place), Found::Old);
-        }
-        let entry = Entry::new(ShortBytes::from(key), make());
-        (self.table.insert(hash, entry), Found::New)
+    pub(super) fn at_mut(&mut self, slot: usize) -> Option<&mut Entry> {
+        self.table.nth_mut(slot)
     }
 
-    pub(super) fn remove(&mut self, key: &[u8]) -> Option<Entry> {
-        let hash = self.hash(key);
+    /// Puts a new key where `place` says that it is not, and returns its slot.
+    #[inline]
+    pub(super) fn insert(&mut self, place: Place, key: &[u8], value: Value) -> usize {
+        debug_assert!(place.slot.is_none(), "a key stands once in its table");
+        self.table.insert(place.hash, Entry::new(ShortBytes::from(key), value))
+    }
+
+    pub(super) fn remove(&mut self, slot: usize) -> Option<Entry> {
         let seed = &self.seed;
-        let entry = self.table.remove(
-            hash,
-            |entry| entry.key.as_slice() == key,
-            |entry| seed.hash_one(entry.key.as_slice()),
-        )?;
+        let entry = self.table.remove(slot, |entry| seed.hash_one(entry.key.as_slice()))?;
         if entry.expire_at != 0 {
             self.expiring -= 1;
         }
         Some(entry)
     }
 
-    /// Sets or clears the expiry of `key`, which is there. Says whether that changed anything.
-    pub(super) fn set_expiry(&mut self, key: &[u8], at: Option<UnixMillis>) -> bool {
-        let hash = self.hash(key);
-        let Some(entry) = self.table.find_mut(hash, |entry| entry.key.as_slice() == key) else { return false };
+    /// Sets or clears the expiry of an entry. Says whether that changed anything.
+    pub(super) fn set_expiry(&mut self, slot: usize, hash: u64, at: Option<UnixMillis>) -> bool {
+        let Some(entry) = self.table.nth_mut(slot) else { return false };
         let at = at.map_or(0, |at| at.0.max(1));
         let before = std::mem::replace(&mut entry.expire_at, at);
         self.expiring = self.expiring + usize::from(at != 0) - usize::from(before != 0);
@@ -261,11 +267,19 @@ impl Database {
     }
 }
 
-/// Whether `Database::entry` found the key or made it.
+/// Where a key lies in a table, or that it does not: the result of one lookup, good until the table changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Found {
-    Old,
-    New,
+pub struct Place {
+    pub(super) hash: u64,
+    pub(super) slot: Option<usize>,
+}
+
+impl Place {
+    /// The same place, without what was there.
+    #[must_use]
+    pub fn vacated(self) -> Self {
+        Self { slot: None, ..self }
+    }
 }
 
 #[cfg(test)]

@@ -46,28 +46,22 @@ impl Table {
 
     #[inline]
     pub(super) fn find(&self, hash: u64, is_it: impl Fn(&Entry) -> bool) -> Option<&Entry> {
-        self.cell_of(hash, is_it).map(|cell| &self.entries[slot_of(self.index[cell])])
+        self.cell_of(hash, is_it).map(|cell| &self.entries[slot_in(self.index[cell])])
+    }
+
+    /// The slot of an entry: good until the table changes.
+    #[inline]
+    pub(super) fn slot_of(&self, hash: u64, is_it: impl Fn(&Entry) -> bool) -> Option<usize> {
+        self.cell_of(hash, is_it).map(|cell| slot_in(self.index[cell]))
     }
 
     #[inline]
-    pub(super) fn find_mut(&mut self, hash: u64, is_it: impl Fn(&Entry) -> bool) -> Option<&mut Entry> {
-        let cell = self.cell_of(hash, is_it)?;
-        Some(&mut self.entries[slot_of(self.index[cell])])
+    pub(super) fn nth_mut(&mut self, slot: usize) -> Option<&mut Entry> {
+        self.entries.get_mut(slot)
     }
 
-    /// Where the entry lies at present, for `at_mut`.
-    #[inline]
-    pub(super) fn place_of(&self, hash: u64, is_it: impl Fn(&Entry) -> bool) -> Option<usize> {
-        self.cell_of(hash, is_it).map(|cell| slot_of(self.index[cell]))
-    }
-
-    #[inline]
-    pub(super) fn at_mut(&mut self, place: usize) -> &mut Entry {
-        &mut self.entries[place]
-    }
-
-    /// Adds an entry whose key is not there.
-    pub(super) fn insert(&mut self, hash: u64, entry: Entry) -> &mut Entry {
+    /// Adds an entry whose key is not there; says in which slot.
+    pub(super) fn insert(&mut self, hash: u64, entry: Entry) -> usize {
         if (self.entries.len() + 1) * 10 > self.index.len() * 7 {
             self.resize((self.index.len() * 2).max(MIN_CELLS));
         }
@@ -78,28 +72,19 @@ impl Table {
         let slot = self.entries.len();
         self.entries.push(entry);
         self.place(cell_value(hash, slot));
-        &mut self.entries[slot]
+        slot
     }
 
-    pub(super) fn remove(
-        &mut self,
-        hash: u64,
-        is_it: impl Fn(&Entry) -> bool,
-        rehash: impl Fn(&Entry) -> u64,
-    ) -> Option<Entry> {
-        let cell = self.cell_of(hash, is_it)?;
-        let slot = slot_of(self.index[cell]);
+    /// Takes the entry of a slot out; the last one moves there.
+    pub(super) fn remove(&mut self, slot: usize, rehash: impl Fn(&Entry) -> u64) -> Option<Entry> {
+        let last = self.entries.len().checked_sub(1)?;
+        let cell = self.cell_with(cell_value(rehash(self.entries.get(slot)?), slot));
         self.close_gap(cell);
         let removed = self.entries.swap_remove(slot);
         if let Some(moved) = self.entries.get(slot) {
-            // The last entry has moved into the hole: its cell still has the old slot.
-            let old = cell_value(rehash(moved), self.entries.len());
-            let mask = self.index.len() - 1;
-            let mut at = home(old, mask);
-            while self.index[at] != old {
-                at = (at + 1) & mask;
-            }
-            self.index[at] = cell_value(rehash(&self.entries[slot]), slot);
+            let hash = rehash(moved);
+            let cell = self.cell_with(cell_value(hash, last));
+            self.index[cell] = cell_value(hash, slot);
         }
         if self.index.len() > 64 && self.entries.len() * 8 < self.index.len() {
             self.resize(self.index.len() / 4);
@@ -120,7 +105,7 @@ impl Table {
     #[inline]
     pub(super) fn prefetch_entry(&self, hash: u64) {
         if let Some(cell) = self.cell_of(hash, |_| true) {
-            prefetch::read(&self.entries[slot_of(self.index[cell])]);
+            prefetch::read(&self.entries[slot_in(self.index[cell])]);
         }
     }
 
@@ -141,11 +126,21 @@ impl Table {
             if cell == EMPTY {
                 return None;
             }
-            if (cell ^ hash) >> HASH_SHIFT == 0 && is_it(&self.entries[slot_of(cell)]) {
+            if (cell ^ hash) >> HASH_SHIFT == 0 && is_it(&self.entries[slot_in(cell)]) {
                 return Some(at);
             }
             at = (at + 1) & mask;
         }
+    }
+
+    /// The cell that holds exactly this value, which is there.
+    fn cell_with(&self, value: u64) -> usize {
+        let mask = self.index.len() - 1;
+        let mut at = home(value, mask);
+        while self.index[at] != value {
+            at = (at + 1) & mask;
+        }
+        at
     }
 
     fn place(&mut self, value: u64) {
@@ -201,7 +196,7 @@ fn cell_value(hash: u64, slot: usize) -> u64 {
 }
 
 #[inline]
-fn slot_of(cell: u64) -> usize {
+fn slot_in(cell: u64) -> usize {
     ((cell & SLOT_MASK) - 1) as usize
 }
 
@@ -231,13 +226,14 @@ mod tests {
             let at = hash(&key);
             let is_it = |entry: &Entry| entry.key.as_slice() == key;
             if rng.random_bool(0.5) {
-                match table.find_mut(at, is_it) {
-                    Some(entry) => entry.value = Value::Integer(step),
+                match table.slot_of(at, is_it) {
+                    Some(slot) => table.nth_mut(slot).unwrap().value = Value::Integer(step),
                     None => _ = table.insert(at, Entry::new(ShortBytes::from(&key[..]), Value::Integer(step))),
                 }
                 model.insert(key, step);
             } else {
-                let removed = table.remove(at, is_it, |entry| hash(&entry.key)).is_some();
+                let slot = table.slot_of(at, is_it);
+                let removed = slot.and_then(|slot| table.remove(slot, |entry| hash(&entry.key))).is_some();
                 assert_eq!(removed, model.remove(&key).is_some());
             }
             assert_eq!(table.len(), model.len());
