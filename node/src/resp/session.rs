@@ -108,11 +108,10 @@ impl Session {
     /// The row of a command.
     #[inline]
     pub(crate) fn row(&mut self, name: &[u8]) -> Option<&'static Row> {
-        if let Some((last, row)) = &self.last {
-            if last == name {
+        if let Some((last, row)) = &self.last
+            && last == name {
                 return Some(row);
             }
-        }
         let row = table::find(name)?;
         match &mut self.last {
             Some((last, slot)) => {
