@@ -77,14 +77,55 @@ pub(super) fn float(text: &[u8]) -> Result<f64, Error> {
 }
 
 pub(super) fn parse_float(text: &[u8]) -> Option<f64> {
-    let text = std::str::from_utf8(text).ok()?;
-    if text.is_empty() || text.starts_with(char::is_whitespace) || text.ends_with(char::is_whitespace) {
-        return None;
+    let number = plain_float(text)?;
+    // C reports what is too large or too small for a double as out of range.
+    let is_spelled_infinite = text.iter().find(|byte| byte.is_ascii_alphabetic()).is_some_and(|b| *b | 32 == b'i');
+    let is_spelled_zero = !text.iter().take_while(|byte| **byte | 32 != b'e').any(|byte| (b'1'..=b'9').contains(byte));
+    let is_in_range = (number.is_finite() || is_spelled_infinite) && (number != 0.0 || is_spelled_zero);
+    is_in_range.then_some(number)
+}
+
+/// A bound of a range of scores, as `strtod` reads it: blanks before it and numbers out of range are fine, and nothing
+/// is 0.
+pub(super) fn parse_bound(text: &[u8]) -> Option<f64> {
+    match text.trim_ascii_start() {
+        b"" => text.is_empty().then_some(0.0),
+        text => plain_float(text),
     }
-    let number: f64 = text.parse().ok()?;
-    // "1e999" overflows to infinity, which C reports as out of range.
-    let is_spelled_infinite = text.trim_start_matches(['+', '-']).starts_with(['i', 'I']);
-    (!number.is_nan() && (number.is_finite() || is_spelled_infinite)).then_some(number)
+}
+
+/// The number that is all of `text`; not NaN.
+fn plain_float(text: &[u8]) -> Option<f64> {
+    let digits = text.strip_prefix(b"-").or_else(|| text.strip_prefix(b"+")).unwrap_or(text);
+    let number = match digits {
+        [b'0', b'x' | b'X', hexadecimal @ ..] => {
+            let magnitude = hexadecimal_float(hexadecimal)?;
+            if text[0] == b'-' { -magnitude } else { magnitude }
+        }
+        _ => std::str::from_utf8(text).ok()?.parse().ok()?,
+    };
+    (!number.is_nan()).then_some(number)
+}
+
+/// The part of a hexadecimal number behind its `0x`: digits, a fraction, a power of two.
+fn hexadecimal_float(text: &[u8]) -> Option<f64> {
+    let (digits, exponent) = match text.iter().position(|byte| *byte | 32 == b'p') {
+        None => (text, 0),
+        Some(at) => (&text[..at], std::str::from_utf8(&text[at + 1..]).ok()?.parse::<i32>().ok()?),
+    };
+    let (mut number, mut places, mut has_point, mut has_digit) = (0.0, 0, false, false);
+    for byte in digits {
+        match (char::from(*byte).to_digit(16), byte) {
+            (Some(digit), _) => {
+                number = number * 16.0 + f64::from(digit);
+                places += i32::from(has_point);
+                has_digit = true;
+            }
+            (None, b'.') if !has_point => has_point = true,
+            _ => return None,
+        }
+    }
+    has_digit.then(|| number * 2f64.powi(exponent - 4 * places))
 }
 
 /// Unit and origin of an expiry argument.
