@@ -97,9 +97,12 @@ impl Connection {
             let (batch, depends_on) = self.execute();
             if !self.output.is_empty() {
                 self.session.node.publish();
-                if depends_on > self.session.node.gate.commit()
-                    && self.session.node.gate.wait(depends_on, term).await.is_err()
-                {
+                let gate = &self.session.node.gate;
+                let committed = match gate.is_committed(depends_on, term) {
+                    Some(committed) => committed,
+                    None => gate.wait(depends_on, term).await,
+                };
+                if committed.is_err() {
                     // The fate of a write is unknown: no answer, and no more commands.
                     return Ok(false);
                 }

@@ -144,6 +144,13 @@ impl Session {
             self.break_multi();
             return Err(error);
         }
+        if matches!(row.handler, Handler::Transactional(Transactional::Exec))
+            && let Err(error) = self.check_queued(verdict)
+        {
+            self.multi = None;
+            self.watched.clear();
+            return Err(Error::text(format!("EXECABORT Transaction discarded because of: {error}")));
+        }
         if self.multi.is_some() && !row.has(flag::NO_MULTI) && !matches!(row.handler, Handler::Transactional(_)) {
             return self.queue(row, args, out);
         }
@@ -163,6 +170,12 @@ impl Session {
             Verdict::Loading | Verdict::Wait if row.has(flag::LOADING) => Ok(()),
             Verdict::Loading | Verdict::Wait => Err(Error::Loading),
         }
+    }
+
+    /// EXEC writes if anything that is queued does: the role may have changed since it was queued.
+    fn check_queued(&self, verdict: Verdict) -> Result<(), Error> {
+        let queued = self.multi.iter().filter(|multi| !multi.is_broken).flat_map(|multi| &multi.queued);
+        queued.filter(|(row, _)| row.is_write()).try_for_each(|(row, _)| self.check(row, verdict))
     }
 
     #[inline]
