@@ -19,6 +19,7 @@ pub mod keyspace;
 pub mod limits;
 pub mod memory;
 pub mod node;
+pub mod prefetch;
 pub mod replication;
 pub mod resp;
 pub mod role;

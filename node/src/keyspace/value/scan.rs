@@ -62,9 +62,9 @@ impl<'t, E> Page<'t, E> {
                     end += 1;
                 }
             }
-            if end < self.met.len() || self.rest.is_some() {
-                // Nothing lies beyond the greatest position, so the sum does not overflow where something is left.
-                next = last.checked_add(1).unwrap_or(0);
+            if end < self.met.len() {
+                // What is left has a greater position, so the sum does not overflow.
+                next = last + 1;
             }
         } else {
             self.met.sort_unstable_by_key(|(position, _)| *position);
@@ -91,6 +91,7 @@ mod tests {
         assert_eq!(page(&[9, 3, 7, 1, 5], 2, 2, None), (6, vec![3, 5]));
         assert_eq!(page(&[9, 3, 7, 1, 5], 6, 2, None), (0, vec![7, 9]));
         assert_eq!(page(&[9, 3, 7, 1, 5], 10, 2, None), (0, vec![]));
+        assert_eq!(page(&[4, 3, 5], 4, 2, None), (0, vec![4, 5]), "the cursor's own position belongs to the page");
     }
 
     #[test]
@@ -110,6 +111,7 @@ mod tests {
         assert_eq!(page(&[3, 1], 0, 5, Some(100)), (100, vec![1, 3]));
         assert_eq!(page(&[3, 1], 0, 1, Some(100)), (2, vec![1]));
         assert_eq!(page(&[3, 1], 0, 2, Some(100)), (100, vec![1, 3]));
+        assert_eq!(page(&[3, 3], 0, 1, Some(100)), (100, vec![3, 3]));
     }
 
     #[test]

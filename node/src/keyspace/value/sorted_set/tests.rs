@@ -219,6 +219,48 @@ fn ascending_and_descending_arrivals_fill_the_leaves() {
 }
 
 #[test]
+fn a_tree_is_sound_at_the_moment_in_which_its_nodes_are_full() {
+    let mut set = SortedSet::new();
+    // 62 full leaves of 53 entries; the next entry divides the root.
+    for i in 0..62 * 53 + 60 {
+        set.insert(format!("{i:06}").as_bytes(), i as f64);
+        if i >= 62 * 53 - 2 {
+            check(&set);
+            // Takes the last leaf away again and puts it back.
+            let mut shorter = set.clone();
+            assert_eq!(shorter.remove_range(i - 70..), 71);
+            check(&shorter);
+            assert_eq!(shorter.nth(i - 71).map(|(_, s)| s), Some((i - 71) as f64));
+        }
+    }
+}
+
+#[test]
+fn a_tree_with_three_inner_levels_grows_and_shrinks() {
+    for seed in Seeded::seeds(1) {
+        let mut rng = seed.rng();
+        // 62 * 61 full leaves, and some more.
+        let mut set = numbered(0..210_000);
+        check(&set);
+        assert_eq!(set.iter().rev().count(), 210_000);
+        for step in 0..300 {
+            let start = rng.random_range(0..set.len());
+            set.remove_range(start..start + 1_000);
+            if step % 30 == 0 {
+                check(&set);
+            }
+            if set.is_empty() {
+                break;
+            }
+        }
+        check(&set);
+        assert!(set.iter().is_sorted_by(|a, b| a.1 < b.1));
+        assert!(set.iter().rev().is_sorted_by(|a, b| a.1 > b.1));
+        assert_eq!(set.iter().count(), set.len());
+    }
+}
+
+#[test]
 fn a_score_that_keeps_its_rank_is_changed_in_place() {
     let mut set = numbered(0..1_000);
     for i in 0..1_000 {
