@@ -122,6 +122,17 @@ pub enum KeyChange<'a> {
     SortedRemove {
         members: Items<'a>,
     },
+    /// Removes the ranks `start..end`.
+    SortedRemoveRanks {
+        start: u64,
+        end: u64,
+    },
+    /// Removes up to `limit` elements that are equal to `value`, counted from `end`.
+    ListRemoveMatching {
+        end: End,
+        limit: u64,
+        value: &'a [u8],
+    },
 }
 
 mod tag {
@@ -145,6 +156,8 @@ mod tag {
     pub(super) const SET_REMOVE: u8 = 18;
     pub(super) const SORTED_ADD: u8 = 19;
     pub(super) const SORTED_REMOVE: u8 = 20;
+    pub(super) const SORTED_REMOVE_RANKS: u8 = 21;
+    pub(super) const LIST_REMOVE_MATCHING: u8 = 22;
     pub(super) const FLUSH: u8 = 40;
     pub(super) const SWAP: u8 = 41;
     /// From here on the broker numbers its own: `broker::effect`.
@@ -297,6 +310,17 @@ pub fn encode_key_change(partition: Partition, database: u8, key: &[u8], change:
             begin(tag::SORTED_REMOVE);
             put_items(out, members);
         }
+        KeyChange::SortedRemoveRanks { start, end } => {
+            begin(tag::SORTED_REMOVE_RANKS);
+            wire::put_varint(out, *start);
+            wire::put_varint(out, *end);
+        }
+        KeyChange::ListRemoveMatching { end, limit, value } => {
+            begin(tag::LIST_REMOVE_MATCHING);
+            put_end(out, *end);
+            wire::put_varint(out, *limit);
+            wire::put_bytes(out, value);
+        }
     }
 }
 
@@ -337,6 +361,12 @@ fn decode_key_change<'a>(tag: u8, reader: &mut Reader<'a>) -> Result<KeyChange<'
             KeyChange::SortedAdd { pairs: Cow::Owned(pairs) }
         }
         tag::SORTED_REMOVE => KeyChange::SortedRemove { members: take_items(reader)? },
+        tag::SORTED_REMOVE_RANKS => KeyChange::SortedRemoveRanks { start: reader.varint()?, end: reader.varint()? },
+        tag::LIST_REMOVE_MATCHING => KeyChange::ListRemoveMatching {
+            end: take_end(reader)?,
+            limit: reader.varint()?,
+            value: reader.bytes()?,
+        },
         unknown => return Err(wire::Error::Tag(unknown)),
     })
 }
@@ -407,7 +437,8 @@ mod tests {
     use super::*;
 
     fn changes() -> Vec<(u8, KeyChange<'static>)> {
-        let items = || Cow::Borrowed([b"a".as_slice(), b"", b"ccc"].as_slice());
+        const ITEMS: &[&[u8]] = &[b"a", b"", b"ccc"];
+        let items = || Cow::Borrowed(ITEMS);
         vec![
             (1, KeyChange::Delete),
             (2, KeyChange::SetString { value: b"v", expiry: Expiry::At(UnixMillis(7)) }),
@@ -429,6 +460,8 @@ mod tests {
             (18, KeyChange::SetRemove { members: items() }),
             (19, KeyChange::SortedAdd { pairs: Cow::Borrowed(&[(1.5, b"m")]) }),
             (20, KeyChange::SortedRemove { members: items() }),
+            (21, KeyChange::SortedRemoveRanks { start: 0, end: 300 }),
+            (22, KeyChange::ListRemoveMatching { end: End::Back, limit: 2, value: b"x" }),
         ]
     }
 
@@ -451,7 +484,10 @@ mod tests {
             let mut record = Vec::new();
             effect.encode(Partition(700), &mut record);
             let mut reader = Reader::new(&record);
-            assert_eq!(Effect::decode(&mut reader), Ok((Partition(700), effect)));
+            assert_eq!(
+                format!("{:?}", Effect::decode(&mut reader)),
+                format!("{:?}", Ok::<_, ()>((Partition(700), effect)))
+            );
             assert!(reader.is_empty());
             for end in 0..record.len() {
                 assert!(Effect::decode(&mut Reader::new(&record[..end])).is_err());

@@ -15,7 +15,7 @@ mod transaction;
 
 pub use locked::{Locked, View};
 pub use replay::Error as ReplayError;
-pub use transaction::Transaction;
+pub use transaction::{Slot, Transaction};
 
 use crate::broker::Broker;
 use crate::effect::KeyChange;

@@ -5,7 +5,8 @@ use std::cell::Cell;
 use super::{Engine, Locked, View};
 use crate::effect::{self, Effect, Expiry, KeyChange};
 use crate::ids::{Offset, Partition, UnixMillis};
-use crate::keyspace::{Applied, Entry, Keyspace, WrongType};
+use crate::keyspace::value::Value;
+use crate::keyspace::{Applied, Entry, Keyspace, Place, WrongType};
 
 /// What a writing command (or EXEC, with several) does its work with.
 #[derive(Debug)]
@@ -54,14 +55,38 @@ impl<'e> Transaction<'e> {
     /// The entry of `key`. One that has expired is deleted, by effect, and not there.
     #[inline]
     pub fn get(&mut self, key: &[u8]) -> Option<&Entry> {
-        self.expire_if_due(key);
-        let index = self.locked.index_of(&self.engine.keyspace, key);
-        self.locked.shard(index)?.database(self.database).find(key)
+        let (index, place) = {
+            let slot = self.open(key);
+            (slot.index, slot.place?)
+        };
+        self.locked.shard(index)?.database(self.database).at(place)
     }
 
     /// What a reading command sees within this transaction.
     pub fn view<'v>(&'v self, hits: &'v Cell<u32>, misses: &'v Cell<u32>) -> View<'v> {
         View::new(self.engine, &self.locked, self.database, self.now, hits, misses)
+    }
+
+    /// Looks a key up once, to read it and then to change it. One that has expired is deleted, by effect, and not there.
+    #[inline]
+    pub fn open<'t, 'k>(&'t mut self, key: &'k [u8]) -> Slot<'t, 'e, 'k> {
+        let index = self.locked.index_of(&self.engine.keyspace, key);
+        debug_assert!(self.locked.shard(index).is_some(), "a command may only use keys that its row declares");
+        let place = self.locked.shard(index).map(|shard| {
+            let place = shard.locate(self.database, key);
+            (place, shard.database(self.database).at(place).is_some_and(|entry| entry.is_expired(self.now)))
+        });
+        let place = match place {
+            None => None,
+            Some((place, false)) => Some(place),
+            Some((place, true)) => {
+                self.expired += 1;
+                // Deleting cannot meet a wrong type.
+                _ = self.apply_at(index, key, place, &KeyChange::Delete);
+                Some(place.vacated())
+            }
+        };
+        Slot { transaction: self, key, index, place }
     }
 
     /// Changes a key and notes the change in the record.
@@ -74,22 +99,30 @@ impl<'e> Transaction<'e> {
             change,
             KeyChange::SetString { expiry: Expiry::Never | Expiry::At(_), .. }
                 | KeyChange::Restore { expiry: Expiry::Never | Expiry::At(_), .. }
-                | KeyChange::Delete
         );
         if !replaces {
-            self.expire_if_due(key);
+            return self.open(key).apply(change);
         }
-        self.apply_now(key, change)
+        // Whatever was there, expired or not, is gone afterwards.
+        let index = self.locked.index_of(&self.engine.keyspace, key);
+        let Some(shard) = self.locked.shard(index) else {
+            debug_assert!(false, "a command may only write keys that its row declares");
+            return Ok(Applied::NOTHING);
+        };
+        let place = shard.locate(self.database, key);
+        self.apply_at(index, key, place, change)
     }
 
     #[inline]
-    fn apply_now(&mut self, key: &[u8], change: &KeyChange<'_>) -> Result<Applied, WrongType> {
-        let index = self.locked.index_of(&self.engine.keyspace, key);
-        let Some(shard) = self.locked.shard_mut(index) else {
-            debug_assert!(false, "a command may only write keys that its row declares");
-            return Ok(Applied { changed: false, count: 0 });
-        };
-        let applied = shard.apply_key(self.database, key, change)?;
+    fn apply_at(
+        &mut self,
+        index: usize,
+        key: &[u8],
+        place: Place,
+        change: &KeyChange<'_>,
+    ) -> Result<Applied, WrongType> {
+        let Some(shard) = self.locked.shard_mut(index) else { return Ok(Applied::NOTHING) };
+        let applied = shard.apply_at(self.database, key, place, change)?;
         if applied.changed {
             self.effects += 1;
             if self.retaining {
@@ -148,16 +181,41 @@ impl<'e> Transaction<'e> {
         self.locked.each_mut(|_, shard| shard.changed_at(offset));
         offset
     }
+}
+
+/// A key that has been looked up: what a command reads before it decides on its change.
+#[derive(Debug)]
+pub struct Slot<'t, 'e, 'k> {
+    transaction: &'t mut Transaction<'e>,
+    key: &'k [u8],
+    index: usize,
+    /// None: the shard is not held, which a row's keys rule out.
+    place: Option<Place>,
+}
+
+impl Slot<'_, '_, '_> {
+    #[inline]
+    #[must_use]
+    pub fn entry(&self) -> Option<&Entry> {
+        let shard = self.transaction.locked.shard(self.index)?;
+        shard.database(self.transaction.database).at(self.place?)
+    }
 
     #[inline]
-    fn expire_if_due(&mut self, key: &[u8]) {
-        let index = self.locked.index_of(&self.engine.keyspace, key);
-        let Some(shard) = self.locked.shard(index) else { return };
-        let table = shard.database(self.database);
-        if table.expiring() > 0 && table.find(key).is_some_and(|entry| entry.is_expired(self.now)) {
-            self.expired += 1;
-            // Deleting cannot meet a wrong type.
-            _ = self.apply_now(key, &KeyChange::Delete);
+    #[must_use]
+    pub fn value(&self) -> Option<&Value> {
+        self.entry().map(|entry| &entry.value)
+    }
+
+    /// As `Transaction::apply`, without another lookup. The slot ends with it, for the table may have moved.
+    ///
+    /// # Errors
+    /// The key holds another type; nothing has changed.
+    #[inline]
+    pub fn apply(self, change: &KeyChange<'_>) -> Result<Applied, WrongType> {
+        match self.place {
+            Some(place) => self.transaction.apply_at(self.index, self.key, place, change),
+            None => Ok(Applied::NOTHING),
         }
     }
 }

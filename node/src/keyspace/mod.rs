@@ -11,12 +11,13 @@ mod apply;
 mod expiry;
 mod scan;
 mod shard;
+mod table;
 pub mod value;
 
 use parking_lot::{Mutex, MutexGuard};
 
 pub use apply::Applied;
-pub use shard::{Database, Entry, Shard};
+pub use shard::{Database, Entry, Place, Shard};
 
 use crate::limits;
 

@@ -5,11 +5,14 @@ mod generic;
 mod hashes;
 mod lists;
 mod number;
+mod sample;
+mod scanning;
 mod server;
 mod sets;
 mod sorted_sets;
 mod strings;
 mod transactions;
+mod typed;
 
 use super::table::Row;
 
