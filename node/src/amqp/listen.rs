@@ -7,12 +7,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::{carry, connection};
+use super::connection;
 use crate::clients::{Protocol, Registration};
 use crate::clock;
+use crate::cluster::carry::{Port, carry};
 use crate::limits;
 use crate::node::Shared;
-use crate::role::{Role, Verdict};
+use crate::role::Role;
 
 /// Counts how often this node has ceased to be master. Connections look at this and not at the authority, which tells
 /// of every renewal of a lease that had run out.
@@ -99,24 +100,10 @@ async fn serve(
     registration: Registration,
     depositions: Depositions,
 ) -> std::io::Result<()> {
-    match settled_verdict(&node).await {
-        Verdict::Master | Verdict::TooFewReplicas => {
-            Box::pin(connection::serve(node, stream, registration, depositions)).await
-        }
-        Verdict::Replica | Verdict::Loading | Verdict::Wait => Box::pin(carry::carry(node, stream)).await,
+    let is_master = node.authority.enter(clock::boot_now()).standing().role == Role::Master;
+    let here = if is_master { Some(stream) } else { Box::pin(carry(Arc::clone(&node), stream, Port::Amqp)).await };
+    match here {
+        Some(stream) => Box::pin(connection::serve(node, stream, registration, depositions)).await,
+        None => Ok(()),
     }
-}
-
-/// Waits until it is known who is master, for as long as a failover may take.
-async fn settled_verdict(node: &Shared) -> Verdict {
-    let mut changes = node.authority.subscribe();
-    let settled = async {
-        loop {
-            let verdict = node.authority.enter(clock::boot_now()).verdict;
-            if verdict != Verdict::Wait || changes.changed().await.is_err() {
-                return verdict;
-            }
-        }
-    };
-    tokio::time::timeout(limits::AUTHORITY_WAIT, settled).await.unwrap_or(Verdict::Wait)
 }

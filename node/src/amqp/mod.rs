@@ -5,7 +5,6 @@
 //! broker -> link of the connection -> session -> output -> socket
 //! ```
 
-mod carry;
 mod channel;
 mod connection;
 mod context;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::effect::BrokerEffect;
 use super::message::Draft;
-use super::queue::{Queue, State};
+use super::queue::State;
 use super::{Broker, Error};
 use crate::ids::{Offset, Partition, PartitionKind};
 use crate::wire::{self, Reader};
@@ -23,60 +23,63 @@ impl Broker {
         std::iter::once(Partition::TOPOLOGY).chain(topology.numbered.values().map(|queue| queue.partition())).collect()
     }
 
-    /// Appends the image of a partition, taken under its lock together with `cut` (the journal's end, so that the image is
-    /// exact up to there), and gives the cut. `None`: the queue has been deleted.
-    pub fn image(&self, partition: Partition, out: &mut Vec<u8>, cut: impl FnOnce() -> Offset) -> Option<Offset> {
+    /// Appends the image of a partition and says its cut: `end()`, asked for under the partition's lock. A queue that is
+    /// gone has an empty image.
+    pub fn image(&self, partition: Partition, end: impl Fn() -> Offset, out: &mut Vec<u8>) -> Offset {
         match partition.kind() {
-            PartitionKind::Shard(_) => None,
+            PartitionKind::Shard(_) => {}
             PartitionKind::Topology => {
                 let topology = self.topology.read();
                 wire::put_varint(out, u64::from(topology.last_number()));
                 topology.each_effect(&mut |effect| put_effect(effect, out));
-                Some(cut())
+                return end();
             }
             PartitionKind::Queue(number) => {
-                let queue = Arc::clone(self.topology.read().numbered.get(&number)?);
-                let state = queue.lock();
-                if state.is_deleted {
-                    return None;
+                let queue = self.topology.read().numbered.get(&number).cloned();
+                if let Some(queue) = queue {
+                    let state = queue.lock();
+                    if !state.is_deleted {
+                        wire::put_varint(out, state.messages.next_id() - 1);
+                        for (id, message) in state.messages.persistent() {
+                            put_effect(&BrokerEffect::Enqueue { id, content: message.content() }, out);
+                        }
+                    }
+                    return end();
                 }
-                wire::put_varint(out, state.messages.next_id() - 1);
-                for (id, message) in state.messages.persistent() {
-                    put_effect(&BrokerEffect::Enqueue { id, content: message.content() }, out);
-                }
-                Some(cut())
             }
         }
+        end()
     }
 
-    /// Loads an image in place of what the partition holds. The topology comes before the queues.
+    /// Loads an image in place of what the partition holds. The topology comes before the queues; a queue may come before
+    /// the record that declares it.
     ///
     /// # Errors
-    /// The image is broken, or there is no such queue.
-    pub fn load_image(&self, partition: Partition, image: &[u8]) -> Result<(), Error> {
-        let mut reader = Reader::new(image);
-        let last = reader.varint()?;
+    /// The image is broken.
+    pub fn load_image(&self, partition: Partition, cut: Offset, image: &[u8]) -> Result<(), Error> {
         match partition.kind() {
             PartitionKind::Shard(_) => Err(Error::Misplaced),
             PartitionKind::Topology => {
+                let mut reader = Reader::new(image);
+                let last_number = u32::try_from(reader.varint()?).map_err(|_| wire::Error::Overflow)?;
                 self.reset();
                 let mut topology = self.topology.write();
-                topology.skip_numbers_to(u32::try_from(last).map_err(|_| wire::Error::Overflow)?);
                 while !reader.is_empty() {
                     topology.apply(&take_effect(&mut reader)?)?;
                 }
+                topology.skip_numbers_to(last_number);
+                topology.last_offset = cut;
                 Ok(())
             }
+            // It has been deleted; the record that says so is on its way.
+            PartitionKind::Queue(_) if image.is_empty() => Ok(()),
             PartitionKind::Queue(number) => {
-                let queue: Arc<Queue> = {
-                    let topology = self.topology.read();
-                    Arc::clone(topology.numbered.get(&number).ok_or(Error::NoQueue(number))?)
-                };
-                let mut state = queue.lock();
-                *state = State::default();
-                state.messages.skip_to(last);
-                while !reader.is_empty() {
-                    state.apply(Offset::ZERO, &take_effect(&mut reader)?)?;
+                let mut loaded = State::read(image)?;
+                loaded.changed_at(cut);
+                let mut topology = self.topology.write();
+                match topology.numbered.get(&number) {
+                    Some(queue) => *queue.lock() = loaded,
+                    None => _ = topology.orphans.insert(number, loaded),
                 }
                 Ok(())
             }
@@ -85,6 +88,16 @@ impl Broker {
 }
 
 impl State {
+    fn read(image: &[u8]) -> Result<Self, Error> {
+        let mut reader = Reader::new(image);
+        let mut state = Self::default();
+        state.messages.skip_to(reader.varint()?);
+        while !reader.is_empty() {
+            state.apply(Offset::ZERO, &take_effect(&mut reader)?)?;
+        }
+        Ok(state)
+    }
+
     /// Applies a change out of a record or an image.
     pub(super) fn apply(&mut self, offset: Offset, effect: &BrokerEffect<'_>) -> Result<(), Error> {
         match effect {
@@ -107,6 +120,13 @@ impl State {
             | BrokerEffect::Bind(_)
             | BrokerEffect::Unbind(_) => return Err(Error::Misplaced),
         }
+        Ok(())
+    }
+
+    /// Applies a change out of the record at `offset`.
+    pub(super) fn apply_at(&mut self, offset: Offset, effect: &BrokerEffect<'_>) -> Result<(), Error> {
+        self.apply(offset, effect)?;
+        self.changed_at(offset);
         Ok(())
     }
 

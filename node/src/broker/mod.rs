@@ -104,12 +104,18 @@ impl Broker {
             }
             PartitionKind::Queue(number) => {
                 let topology = self.topology.read();
-                let Some(queue) = topology.numbered(number)?.cloned() else { return Ok(()) };
+                if let Some(queue) = topology.numbered.get(&number) {
+                    return queue.lock().apply_at(offset, effect);
+                }
                 drop(topology);
-                let mut state = queue.lock();
-                state.apply(offset, effect)?;
-                state.changed_at(offset);
-                Ok(())
+                let mut topology = self.topology.write();
+                let is_known = number <= topology.last_number();
+                match topology.orphans.get_mut(&number) {
+                    Some(orphan) => orphan.apply_at(offset, effect),
+                    // It has been deleted, which a later record will say.
+                    None if is_known => Ok(()),
+                    None => Err(Error::NoQueue(number)),
+                }
             }
             PartitionKind::Shard(_) => Err(Error::Misplaced),
         }

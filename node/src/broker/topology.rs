@@ -11,7 +11,7 @@ use super::Error;
 use super::effect::{Binding, BrokerEffect, Target, exchange_flags, queue_flags};
 use super::exchange::{self, Bound, Destination, Exchange, Kind};
 use super::limits;
-use super::queue::{self, Queue};
+use super::queue::{self, Queue, State};
 use crate::ids::Offset;
 
 /// The one virtual host of now.
@@ -33,6 +33,8 @@ pub(super) struct Topology {
     pub(super) vhosts: HashMap<ShortString, Vhost>,
     /// Queues that are in the journal.
     pub(super) numbered: BTreeMap<u32, Arc<Queue>>,
+    /// Images of queues whose declaration is still to come, in a full sync.
+    pub(super) orphans: BTreeMap<u32, State>,
     /// Greatest number of a queue that is in the journal; numbers are not given twice.
     last_number: u32,
     last_transient: u32,
@@ -55,6 +57,7 @@ impl Default for Topology {
         Self {
             vhosts: HashMap::from([(DEFAULT_VHOST, vhost)]),
             numbered: BTreeMap::new(),
+            orphans: BTreeMap::new(),
             last_number: 0,
             last_transient: limits::FIRST_TRANSIENT_QUEUE,
             last_offset: Offset::ZERO,
@@ -169,11 +172,15 @@ impl Topology {
                     owner: None,
                     arguments: table(arguments)?,
                 };
-                self.add_queue(Arc::new(Queue::new(*number, text(vhost)?, text(name)?, declaration)));
+                let queue = Queue::new(*number, text(vhost)?, text(name)?, declaration);
+                if let Some(state) = self.orphans.remove(number) {
+                    *queue.lock() = state;
+                }
+                self.add_queue(Arc::new(queue));
             }
             BrokerEffect::DeleteQueue { number } => {
                 if let Some(queue) = self.numbered.get(number).cloned() {
-                    queue.lock().is_deleted = true;
+                    queue.lock().end();
                     self.remove_queue(&queue);
                 } else if *number > self.last_number {
                     return Err(Error::NoQueue(*number));
@@ -201,15 +208,6 @@ impl Topology {
         };
         let bound = Bound { key: text(binding.key)?, arguments: table(binding.arguments)?, to };
         Ok((text(binding.vhost)?, text(binding.source)?, bound))
-    }
-
-    /// A queue of the journal. `None`: it has been deleted, which a later record will say.
-    pub(super) fn numbered(&self, number: u32) -> Result<Option<&Arc<Queue>>, Error> {
-        match self.numbered.get(&number) {
-            Some(queue) => Ok(Some(queue)),
-            None if number <= self.last_number => Ok(None),
-            None => Err(Error::NoQueue(number)),
-        }
     }
 
     pub(super) fn last_number(&self) -> u32 {
