@@ -1,1 +1,19 @@
-//! Drills.
+//! Drills on real processes, checks of what a cluster must keep, and the bench beside peers.
+//!
+//! ```text
+//! bin/drill   drill/: rounds of load (workload/), fault (nemesis/), failover, restart, judgement (check/)
+//! bin/bench   bench/: our node beside redis-server, in turn, in one run
+//! both stand on: cluster, client, process, ports, binaries, sys
+//! ```
+
+pub mod bench;
+pub mod binaries;
+pub mod check;
+pub mod client;
+pub mod cluster;
+pub mod drill;
+pub mod nemesis;
+pub mod ports;
+pub mod process;
+pub mod sys;
+pub mod workload;

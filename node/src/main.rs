@@ -1,1 +1,43 @@
-fn main(){}
+//! The node's program: settings, threads, listeners, and an orderly end.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tercet_node::config::{Action, Config, LogFormat};
+use tercet_node::server;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    let config = match Config::from_process() {
+        Ok(Action::Serve(config)) => config,
+        Ok(Action::Healthcheck(config)) => return server::healthcheck(&config),
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    log_to_stdout(config.log_format);
+    match server::run(Arc::from(config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn log_to_stdout(format: LogFormat) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("TERCET_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let is_text = match format {
+        LogFormat::Text => true,
+        LogFormat::Json => false,
+        LogFormat::Auto => std::io::stdout().is_terminal(),
+    };
+    let log = tracing_subscriber::fmt().with_env_filter(filter);
+    if is_text { log.init() } else { log.json().flatten_event(true).init() }
+}

@@ -1,0 +1,43 @@
+# The commands of Tercet. Each sets up what it needs; see README.md.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help up down build test lint deny drill bench image
+
+ROUNDS ?= 50
+FAULT ?= kill
+# More for the drill and the bench, e.g. `make bench ARGS='--quick --only GET'`.
+ARGS ?=
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: ## three nodes and three sentinels on loopback (PASSWORD=... sets a password)
+	@deploy/local/packages.sh build try
+	@deploy/local/build.sh release -p tercet-node -p tercet-sentinel
+	@deploy/local/up.sh
+
+down: ## stop them
+	@deploy/local/down.sh
+
+build: ## the release build of everything
+	@deploy/local/packages.sh build
+	@deploy/local/build.sh release --workspace --bins
+
+test: ## every test: units, doc tests, the seed programs, bad input, client libraries, three rounds of the drill
+	@chaos-tests/test.sh
+
+lint: ## formatting, clippy, licences and sources
+	@chaos-tests/lint.sh
+
+deny: ## licences, sources and advisories of the dependencies
+	@chaos-tests/deny.sh
+
+drill: build ## kill -9 of the master under load, ROUNDS=50 times, and what must hold
+	@"$$(deploy/local/target.sh)/release/drill" --rounds $(ROUNDS) --fault $(FAULT) $(ARGS)
+
+bench: build ## our node beside redis-server: requests a second and CPU a request
+	@deploy/local/packages.sh bench
+	@"$$(deploy/local/target.sh)/release/bench" $(ARGS)
+
+image: build ## the container image tercet:dev, on a base made by debootstrap if there is none
+	@deploy/image.sh

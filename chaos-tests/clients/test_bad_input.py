@@ -1,0 +1,241 @@
+"""Whatever comes in on any port, the rest goes on unharmed, and the answer is in the protocol's own words."""
+
+import contextlib
+import random
+import resource
+import socket
+import struct
+import subprocess
+import time
+
+import grpc
+import pika
+import pytest
+import redis
+from redis.sentinel import Sentinel
+
+from cluster import NODE_PORTS, SENTINEL_PORTS, SERVICE, Cluster, binary, wait_for
+
+PASSWORD = "the right one"
+IDLE = 10_000
+SEED = random.randrange(1 << 32)
+
+GARBAGE = {
+    "random bytes": random.Random(SEED).randbytes(4096),
+    "zeroes": bytes(4096),
+    "another protocol": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+    "TLS hello": bytes.fromhex("16030100c8010000c40303") + bytes(200),
+    "half an array": b"*2\r\n$3\r\nGET\r\n$5\r\nab",
+    "half an AMQP frame": b"AMQP\x00\x00\x09\x01" + b"\x01\x00\x00\x00\x00\x10\x00\x00\x0a",
+    "half an HTTP/2 frame": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\xff\xff\x04\x00",
+    "a line without an end": b"x" * 100_000,
+}
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with Cluster(password=PASSWORD) as cluster:
+        yield cluster
+
+
+@pytest.fixture(autouse=True)
+def serves_afterwards(cluster):
+    """Every test here is followed by this check."""
+    pids = [member.process.pid for member in cluster.nodes + cluster.sentinels]
+    yield
+    cluster.check_running()
+    assert pids == [member.process.pid for member in cluster.nodes + cluster.sentinels]
+    serve(cluster)
+
+
+def serve(cluster):
+    master = cluster.wait_until_whole(20)
+    sentinels = Sentinel([("127.0.0.1", s.resp_port) for s in cluster.sentinels], socket_timeout=2)
+    client = sentinels.master_for(SERVICE, password=PASSWORD, socket_timeout=2)
+    stamp = str(time.monotonic_ns())
+    assert client.set("still", stamp) and client.get("still") == stamp.encode()
+    for node in cluster.nodes:
+        with amqp(node, PASSWORD) as connection:
+            channel = connection.channel()
+            name = channel.queue_declare("", exclusive=True).method.queue
+            channel.confirm_delivery()
+            channel.basic_publish("", name, stamp.encode())
+            assert wait_for(lambda: channel.basic_get(name, auto_ack=True)[2], 2, "the message") == stamp.encode()
+        assert count_to(node, 3) == [1, 2, 3]
+    return master
+
+
+@contextlib.contextmanager
+def amqp(node, password):
+    parameters = pika.ConnectionParameters(
+        "127.0.0.1", node.amqp_port, "/", pika.PlainCredentials("guest", password), socket_timeout=5, blocked_connection_timeout=5
+    )
+    connection = pika.BlockingConnection(parameters)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def count_to(node, last):
+    """schema.Gateway/Call without generated code: field 1 is a varint."""
+    with grpc.insecure_channel(f"127.0.0.1:{node.gateway_port}") as channel:
+        call = channel.stream_stream("/schema.Gateway/Call", request_serializer=bytes, response_deserializer=bytes)
+        requests = [b"\x08" + bytes([number]) if number else b"" for number in range(last)]
+        return [reply[1] for reply in call(iter(requests), timeout=10)]
+
+
+def every_port(cluster):
+    for node in cluster.nodes:
+        for kind in NODE_PORTS:
+            yield f"{node.name} {kind}", node.ports[kind]
+    for sentinel in cluster.sentinels:
+        for kind in SENTINEL_PORTS:
+            yield f"{sentinel.name} {kind}", sentinel.ports[kind]
+
+
+def send(port, data, seconds=0.2):
+    """What comes back until the other end closes or is silent."""
+    reply = b""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.settimeout(seconds)
+        with contextlib.suppress(OSError):
+            connection.sendall(data)
+            while chunk := connection.recv(65536):
+                reply += chunk
+    return reply
+
+
+@pytest.mark.parametrize("name", GARBAGE)
+def test_garbage_on_every_port(cluster, name):
+    for where, port in every_port(cluster):
+        print(f"{name} to {where} (seed {SEED})")
+        send(port, GARBAGE[name])
+
+
+def test_half_a_request_waits_without_holding_up_others(cluster):
+    with contextlib.ExitStack() as stack:
+        for where, port in every_port(cluster):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+            connection.sendall(b"*2\r\n$3\r\nGET\r\n$5\r\nab" if "resp" in where else b"\x01")
+        serve(cluster)
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "error"),
+    [
+        (b"*1\r\n$1073741824\r\n", b"-ERR Protocol error: invalid bulk length\r\n"),
+        (b"*1\r\n$-5\r\n", b"-ERR Protocol error: invalid bulk length\r\n"),
+        (b"*1073741824\r\n", b"-ERR Protocol error: invalid multibulk length\r\n"),
+        (b"*abc\r\n", b"-ERR Protocol error: invalid multibulk length\r\n"),
+        (b"*1\r\nx\r\n", b"-ERR Protocol error: expected '$', got 'x'\r\n"),
+        (b'SET "a b\r\n', b"-ERR Protocol error: unbalanced quotes in request\r\n"),
+        (b"x" * 70_000, b"-ERR Protocol error: too big inline request\r\n"),
+    ],
+    ids=["1 GB bulk", "negative bulk", "a billion arguments", "no number", "no bulk", "open quote", "endless line"],
+)
+def test_a_resp_protocol_error_is_told_in_redis_words_and_closes(cluster, request_bytes, error):
+    login = f"*2\r\n$4\r\nAUTH\r\n${len(PASSWORD)}\r\n{PASSWORD}\r\n".encode()
+    for node in cluster.nodes:
+        started = time.monotonic()
+        assert send(node.resp_port, login + request_bytes, seconds=5) == b"+OK\r\n" + error
+        assert time.monotonic() - started < 4, "it did not close"
+    for sentinel in cluster.sentinels:
+        assert send(sentinel.resp_port, request_bytes, seconds=5) == error
+
+
+def test_before_authentication_a_client_may_send_little(cluster):
+    reply = send(cluster.nodes[0].resp_port, b"*1\r\n$1048576\r\n", seconds=5)
+    assert reply == b"-ERR Protocol error: unauthenticated bulk length\r\n"
+    reply = send(cluster.nodes[0].resp_port, b"*1000\r\n", seconds=5)
+    assert reply == b"-ERR Protocol error: unauthenticated multibulk length\r\n"
+
+
+def test_a_wrong_amqp_version_is_answered_with_ours(cluster):
+    for node in cluster.nodes:
+        assert send(node.amqp_port, b"AMQP\x00\x01\x00\x00", seconds=5) == b"AMQP\x00\x00\x09\x01"
+
+
+def test_an_amqp_frame_of_a_gigabyte_closes_the_connection(cluster):
+    for node in cluster.nodes:
+        huge = b"AMQP\x00\x00\x09\x01" + struct.pack(">BHI", 1, 0, 1 << 30) + bytes(1000)
+        started = time.monotonic()
+        send(node.amqp_port, huge, seconds=5)
+        assert time.monotonic() - started < 4, "it did not close"
+
+
+def test_a_wrong_password_is_refused(cluster):
+    for node in cluster.nodes:
+        with pytest.raises(redis.exceptions.AuthenticationError, match="invalid username-password pair or user is disabled"):
+            redis.Redis(port=node.resp_port, password="wrong").ping()
+        with pytest.raises(redis.exceptions.AuthenticationError, match="Authentication required"):
+            redis.Redis(port=node.resp_port).ping()
+        with pytest.raises(pika.exceptions.ProbableAuthenticationError, match="403"), amqp(node, "wrong"):
+            pass
+
+
+def test_a_number_that_cannot_be_incremented_is_an_argument_error(cluster):
+    largest = b"\x08" + b"\xff" * 8 + b"\x7f"
+    with grpc.insecure_channel(f"127.0.0.1:{cluster.nodes[0].gateway_port}") as channel:
+        call = channel.stream_stream("/schema.Gateway/Call", request_serializer=bytes, response_deserializer=bytes)
+        with pytest.raises(grpc.RpcError) as failure:
+            list(call(iter([largest]), timeout=10))
+    assert failure.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_ten_thousand_idle_connections(cluster):
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < IDLE + 500:
+        pytest.skip(f"{IDLE} idle connections need a limit of open files above {IDLE + 500}, and it is {hard}")
+    node = cluster.wait_until_whole()
+    earlier = redis.Redis(port=node.resp_port, password=PASSWORD, socket_timeout=5)
+    earlier.ping()
+    with contextlib.ExitStack() as stack:
+        for _ in range(IDLE):
+            stack.enter_context(socket.create_connection(("127.0.0.1", node.resp_port), timeout=10))
+        started = time.monotonic()
+        for number in range(100):
+            earlier.set("idle", number)
+        took = time.monotonic() - started
+        print(f"100 writes beside {IDLE} idle connections: {took * 1000:.0f} ms")
+        assert took < 5
+    wait_for(lambda: int(earlier.info("clients")["connected_clients"]) < 100, 20, "the closed connections forgotten")
+
+
+def test_a_sentinel_with_an_empty_disk_does_no_harm(cluster):
+    wiped = cluster.sentinels[2]
+    cluster.kill(wiped)
+    data = cluster.folder / wiped.name
+    for path in sorted(data.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    cluster.start(wiped)
+    # The other two are a majority: the mastership still moves, and the wiped one cannot vote a second time.
+    others = cluster.sentinels[:2]
+    master = next(n for n in cluster.nodes if cluster.info(n).get("role") == "master")
+    cluster.kill(master)
+    port = wait_for(
+        lambda: (views := {cluster.sentinel_view(s) for s in others}) and len(views) == 1 and (views - {master.resp_port}),
+        20,
+        "another master in the view of the other two",
+    )
+    assert port
+    cluster.start(master)
+    cluster.check_running()
+    # Healthy again as the others see it; the wiped one comes back once it is let in.
+    cluster.wait_until_whole()
+
+
+@pytest.mark.parametrize("program", ["tercet-node", "tercet-sentinel"])
+@pytest.mark.parametrize(
+    ("args", "named"),
+    [
+        (["--no-such-flag"], "--no-such-flag"),
+        (["--resp-port", "many"], "--resp-port"),
+        (["--config", "/no/such/file.toml"], "/no/such/file.toml"),
+    ],
+)
+def test_a_wrong_flag_or_file_is_one_line_and_exit_2(cluster, tmp_path, program, args, named):
+    done = subprocess.run([binary(program), *args], capture_output=True, text=True, timeout=20, check=False, cwd=tmp_path)
+    assert done.returncode == 2, done
+    assert named in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr

@@ -1,0 +1,146 @@
+//! What is measured: the tests, what each needs beforehand, and the options of a run.
+
+use std::path::PathBuf;
+
+/// The keyspace of `redis-benchmark -r`: `key:000000000000` to `key:000000999999`.
+pub const KEYS: usize = 1_000_000;
+/// Connections, redis-benchmark's own default.
+pub const CONNECTIONS: usize = 50;
+
+/// One of redis-benchmark's tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Test {
+    Set,
+    Get,
+    Incr,
+    Lpush,
+    Rpop,
+    Sadd,
+    Hset,
+    Zadd,
+    Mset,
+    Lrange,
+}
+
+/// What is in the server before the first request of a test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    /// Every key of the keyspace with a value of three bytes.
+    Keys,
+    /// Every counter of the keyspace.
+    Counters,
+    /// A list, long enough that no RPOP of the measurement finds it empty.
+    LongList,
+    /// A list of a thousand elements.
+    ShortList,
+    /// One aggregate that holds every element which the test may add.
+    Members,
+    /// Nothing.
+    Empty,
+}
+
+impl Test {
+    pub const ALL: [Self; 10] = [
+        Self::Set,
+        Self::Get,
+        Self::Incr,
+        Self::Lpush,
+        Self::Rpop,
+        Self::Sadd,
+        Self::Hset,
+        Self::Zadd,
+        Self::Mset,
+        Self::Lrange,
+    ];
+    pub const QUICK: [Self; 2] = [Self::Set, Self::Get];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Set => "SET",
+            Self::Get => "GET",
+            Self::Incr => "INCR",
+            Self::Lpush => "LPUSH",
+            Self::Rpop => "RPOP",
+            Self::Sadd => "SADD",
+            Self::Hset => "HSET",
+            Self::Zadd => "ZADD",
+            Self::Mset => "MSET",
+            Self::Lrange => "LRANGE_100",
+        }
+    }
+
+    /// The arguments by which redis-benchmark knows the test. Not `-t lrange_100`: that fills a list first and would
+    /// count the filling as the server's work.
+    #[must_use]
+    pub fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Set => &["-t", "set"],
+            Self::Get => &["-t", "get"],
+            Self::Incr => &["-t", "incr"],
+            Self::Lpush => &["-t", "lpush"],
+            Self::Rpop => &["-t", "rpop"],
+            Self::Sadd => &["-t", "sadd"],
+            Self::Hset => &["-t", "hset"],
+            Self::Zadd => &["-t", "zadd"],
+            Self::Mset => &["-t", "mset"],
+            Self::Lrange => &["LRANGE", "mylist", "0", "99"],
+        }
+    }
+
+    #[must_use]
+    pub fn before(self) -> Before {
+        match self {
+            Self::Set | Self::Get | Self::Mset => Before::Keys,
+            Self::Incr => Before::Counters,
+            Self::Lpush => Before::Empty,
+            Self::Rpop => Before::LongList,
+            Self::Sadd | Self::Hset | Self::Zadd => Before::Members,
+            Self::Lrange => Before::ShortList,
+        }
+    }
+
+    /// How much less than the quickest test this does a second, roughly: it scales the first guess of the load.
+    #[must_use]
+    pub fn weight(self) -> usize {
+        match self {
+            Self::Mset => 6,
+            Self::Lrange => 10,
+            Self::Zadd => 2,
+            _ => 1,
+        }
+    }
+
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|test| {
+            test.name().eq_ignore_ascii_case(name) || name.eq_ignore_ascii_case("lrange") && *test == Self::Lrange
+        })
+    }
+}
+
+/// One run of the bench.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub tests: Vec<Test>,
+    pub pipelines: Vec<usize>,
+    pub repetitions: usize,
+    /// How long one measurement is to take on the reference server.
+    pub seconds: f64,
+    pub ours: PathBuf,
+    pub reference: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_test_is_found_by_its_name() {
+        for test in Test::ALL {
+            assert_eq!(Test::named(&test.name().to_lowercase()), Some(test));
+        }
+        assert_eq!(Test::named("lrange"), Some(Test::Lrange));
+        assert_eq!(Test::named("nothing"), None);
+    }
+}

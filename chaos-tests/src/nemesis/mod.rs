@@ -1,0 +1,3 @@
+//! Faults. One file each: what it does, and how to tell that it happened.
+
+pub mod kill;

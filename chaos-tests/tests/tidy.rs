@@ -1,0 +1,170 @@
+//! What no file of the repository may hold, and who may use whom: rules that a compiler does not know.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Nobody reads a file of this length as one question.
+const LONGEST_FILE: usize = 1000;
+
+/// A folder or file, and modules that must not be named in it. A name is looked for as a path in the code.
+const EDGES: [(&str, &[&str]); 9] = [
+    // Frontends do not know each other.
+    ("node/src/resp", &["crate::amqp", "crate::gateway", "crate::http"]),
+    ("node/src/amqp", &["crate::resp", "crate::gateway", "crate::http"]),
+    ("node/src/gateway", &["crate::resp", "crate::amqp", "crate::http"]),
+    ("node/src/http", &["crate::resp", "crate::amqp", "crate::gateway"]),
+    // The core is synchronous: no runtime, no sockets, no clock of its own, nothing of those who call it.
+    ("node/src/keyspace", CORE_MUST_NOT),
+    ("node/src/broker", CORE_MUST_NOT),
+    ("node/src/effect.rs", CORE_MUST_NOT),
+    // Pure functions over (state, observations, now).
+    ("sentinel/src/plan.rs", &["tokio::", "tonic::", "Instant::now", "SystemTime::now"]),
+    // Wire formats have no behaviour.
+    ("proto/src", &["tokio::", "std::net::"]),
+];
+
+const CORE_MUST_NOT: &[&str] = &[
+    "tokio::",
+    "tonic::",
+    "std::net::",
+    "Instant::now",
+    "SystemTime::now",
+    "crate::resp",
+    "crate::amqp",
+    "crate::gateway",
+    "crate::http",
+    "crate::replication",
+    "crate::cluster",
+];
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the workspace is above this package")
+}
+
+/// The files that git knows, as (path in the repository, text); those that are no text are left out.
+fn files() -> Vec<(String, String)> {
+    let root = repository();
+    let output = Command::new("git")
+        .args(["ls-files", "-co", "--exclude-standard"])
+        .current_dir(&root)
+        .output()
+        .expect("git is there");
+    let names =
+        if output.status.success() { String::from_utf8(output.stdout).expect("names are text") } else { walk(&root) };
+    let read = |name: &str| Some((name.to_owned(), fs::read_to_string(root.join(name)).ok()?));
+    let files: Vec<_> = names.lines().filter_map(read).collect();
+    assert!(files.len() > 20, "this is not the repository: {} files", files.len());
+    files
+}
+
+/// Where there is no git: every file but what is built.
+fn walk(root: &Path) -> String {
+    let mut names = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder of ours").flatten() {
+            let path = entry.path();
+            let name = path.strip_prefix(root).expect("it was found there").to_string_lossy().into_owned();
+            if ["target", ".git", ".venv", ".run", "data"].contains(&name.as_str()) {
+                continue;
+            }
+            if path.is_dir() { folders.push(path) } else { names.push(name) }
+        }
+    }
+    names.join("\n")
+}
+
+fn is_source(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "rs")
+}
+
+/// Not the rules themselves.
+fn is_this_file(name: &str) -> bool {
+    name.ends_with("tests/tidy.rs")
+}
+
+fn expect_none(found: &[String]) {
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+}
+
+#[test]
+fn no_file_names_somebodys_machine() {
+    // Homes and work folders; an index or mirror of packages that is not the language's own.
+    let forbidden = [
+        "/home/",
+        "/Users/",
+        "/root/",
+        "/work/",
+        "--index-url",
+        "--extra-index-url",
+        "--find-links",
+        "[source.",
+        "replace-with",
+    ];
+    let mut found = Vec::new();
+    for (name, text) in files().iter().filter(|(name, _)| !is_this_file(name)) {
+        for (number, line) in text.lines().enumerate() {
+            if let Some(word) = forbidden.iter().find(|word| line.contains(*word)) {
+                found.push(format!("{name}:{}: {word}", number + 1));
+            }
+        }
+    }
+    expect_none(&found);
+}
+
+#[test]
+fn nothing_is_left_half_done() {
+    let forbidden = ["todo!(", "unimplemented!(", "FIXME", "XXX", "dbg!(", "#[ignore"];
+    let mut found = Vec::new();
+    for (name, text) in files().iter().filter(|(name, _)| is_source(name) && !is_this_file(name)) {
+        for (number, line) in text.lines().enumerate() {
+            if let Some(word) = forbidden.iter().find(|word| line.contains(*word)) {
+                found.push(format!("{name}:{}: {word}", number + 1));
+            }
+        }
+    }
+    expect_none(&found);
+}
+
+#[test]
+fn every_source_file_says_which_question_it_answers_and_is_not_too_long() {
+    let mut found = Vec::new();
+    for (name, text) in files().iter().filter(|(name, _)| is_source(name)) {
+        // `tests.rs` beside a file is that file's tests.
+        if !text.starts_with("//!") && !name.ends_with("/tests.rs") {
+            found.push(format!("{name}: does not begin with //!"));
+        }
+        let lines = text.lines().count();
+        if lines > LONGEST_FILE {
+            found.push(format!("{name}: {lines} lines, at most {LONGEST_FILE}"));
+        }
+    }
+    expect_none(&found);
+}
+
+#[test]
+fn nobody_uses_whom_they_must_not() {
+    let mut found = Vec::new();
+    for (name, text) in files().iter().filter(|(name, _)| is_source(name)) {
+        let rules = EDGES.iter().filter(|(place, _)| name == place || name.starts_with(&format!("{place}/")));
+        for word in rules.flat_map(|(_, words)| *words) {
+            found.extend(uses(text, word).map(|line| format!("{name}:{line}: uses {word}")));
+        }
+    }
+    expect_none(&found);
+}
+
+/// Lines of code, numbered from 1, that name `word`; comments and what stands behind the tests' head are not code.
+fn uses<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
+    let code = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]"));
+    code.enumerate()
+        .filter(move |(_, line)| !line.trim_start().starts_with("//") && line.contains(word))
+        .map(|(index, _)| index + 1)
+}
+
+#[test]
+fn a_planted_use_is_found_and_a_mention_is_not() {
+    let text = "//! Like tokio::spawn.\nuse tokio::spawn;\n    // tokio::\n#[cfg(test)]\nuse tokio::test;\n";
+    assert_eq!(uses(text, "tokio::").collect::<Vec<_>>(), [2]);
+}

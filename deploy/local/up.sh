@@ -1,0 +1,156 @@
+#!/usr/bin/env bash
+# Starts what is not running of three nodes and three sentinels on loopback, waits until they are healthy, says what to try.
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+binaries="$(target_directory)/release"
+wait_seconds=${WAIT_SECONDS:-60}
+sentinels=127.0.0.1:27379,127.0.0.1:27380,127.0.0.1:27381
+nodes=127.0.0.1:7379,127.0.0.1:7380,127.0.0.1:7381
+
+main() {
+  mkdir -p "$run_folder"
+  choose_password
+  if [ -z "$(running_names)" ]; then
+    check_ports
+    forget_last_run
+  fi
+  start_missing
+  wait_until_healthy
+  banner
+}
+
+running_names() {
+  local name
+  for name in n1 n2 n3 s1 s2 s3; do running "$name" >/dev/null && say "$name"; done || true
+}
+
+# A cluster that runs keeps the password that it was started with.
+choose_password() {
+  local kept
+  kept=$(cat "$run_folder/password" 2>/dev/null || true)
+  if [ -n "$(running_names)" ]; then
+    if [ -n "${PASSWORD:-}" ] && [ "$PASSWORD" != "$kept" ]; then
+      die "a cluster with another password is running: make down first"
+    fi
+    PASSWORD=$kept
+  else
+    (umask 077 && printf '%s' "${PASSWORD:-}" >"$run_folder/password")
+  fi
+}
+
+check_ports() {
+  local name kind ports port taken=''
+  while read -r name kind ports; do
+    for port in $ports; do
+      if [ -n "$(listener "$port")" ]; then
+        printf 'error: port %s, which %s needs, is taken by %s\n' "$port" "$name" "$(port_owner "$port")" >&2
+        taken=yes
+      fi
+    done
+  done < <(cluster_table)
+  [ -z "$taken" ] || die "stop what holds the ports above, then run make up again"
+}
+
+# State of another run would only wait for nodes that no longer exist; the journal is in memory.
+forget_last_run() {
+  local name
+  for name in n1 n2 n3 s1 s2 s3; do
+    rm -rf "${run_folder:?}/$name"
+    rm -f "$run_folder/$name.log" "$run_folder/$name.pid"
+  done
+}
+
+start_missing() {
+  local name kind a b c d e f
+  while read -r name kind a b c d e f; do
+    if running "$name" >/dev/null; then continue; fi
+    mkdir -p "$run_folder/$name"
+    if [ "$kind" = sentinel ]; then
+      launch "$name" "$binaries/tercet-sentinel" --name "$name" --data "$run_folder/$name" --bind 127.0.0.1 \
+        --resp-port "$a" --peer-port "$b" --metrics-port "$c" --sentinels "$sentinels" --nodes "$nodes" --service mymaster
+    else
+      launch "$name" "$binaries/tercet-node" --name "$name" --data "$run_folder/$name" --bind 127.0.0.1 \
+        --resp-port "$a" --amqp-port "$b" --gateway-port "$c" --http-port "$d" --metrics-port "$e" --peer-port "$f" \
+        --sentinels "$sentinels"
+    fi
+  done < <(cluster_table)
+}
+
+# The password goes through the environment: a command line can be read by every user.
+launch() {
+  local name=$1
+  shift
+  [ -x "$1" ] || die "$1 is not built: run make up, which builds it"
+  (
+    if [ -n "${PASSWORD:-}" ]; then export TERCET_REQUIREPASS=$PASSWORD; fi
+    cd "$run_folder"
+    exec setsid "$@" >>"$run_folder/$name.log" 2>&1 </dev/null
+  ) &
+  say $! >"$run_folder/$name.pid"
+}
+
+wait_until_healthy() {
+  local deadline=$((SECONDS + wait_seconds)) missing name
+  while missing=$(unhealthy || true) && [ -n "$missing" ]; do
+    for name in n1 n2 n3 s1 s2 s3; do
+      running "$name" >/dev/null || { tail -n 5 "$run_folder/$name.log" >&2; die "$name has ended; its log: $run_folder/$name.log"; }
+    done
+    [ $SECONDS -lt $deadline ] || die "not healthy after $wait_seconds s: $missing; logs: $run_folder/*.log"
+    sleep 0.2
+  done
+}
+
+# What is still missing, in words; nothing when all is well. Leaves nothing behind: it runs in a subshell.
+unhealthy() {
+  local port master='' role port_seen
+  for port in 6379 6380 6381; do
+    role=$(info_field "$port" role)
+    if [ "$role" = master ]; then
+      [ -z "$master" ] || { say "two nodes say that they are master"; return; }
+      master=$port
+    fi
+  done
+  [ -n "$master" ] || { say "no node is master"; return; }
+  [ "$(info_field "$master" connected_slaves)" = 2 ] || { say "the master has fewer than two replicas"; return; }
+  for port in 6379 6380 6381; do
+    [ "$port" = "$master" ] || [ "$(info_field "$port" master_link_status)" = up ] || { say "the replica on $port is not in sync"; return; }
+  done
+  for port in 26379 26380 26381; do
+    port_seen=$(sentinel_master "$port")
+    [ "$port_seen" = "$master" ] || { say "the sentinel on $port does not name $master as master"; return; }
+    ask "$port" "SENTINEL CKQUORUM mymaster" | grep -q '^+OK 3' || { say "the sentinel on $port does not see all three"; return; }
+  done
+}
+
+master_port() { sentinel_master 26379; }
+
+banner() {
+  local port name='' n cli='redis-cli -p 6379' state='none: loopback only'
+  port=$(master_port)
+  n=$((port - 6379 + 1))
+  name="n$n"
+  if [ -n "${PASSWORD:-}" ]; then
+    cli="redis-cli -a PASSWORD -p 6379"
+    state="set, kept in $run_folder/password (user guest on AMQP has the same)"
+  fi
+  cat <<EOF
+
+Tercet is up. Master: $name (127.0.0.1:$port)
+             n1     n2     n3                 s1     s2     s3
+  RESP      6379   6380   6381    sentinel  26379  26380  26381
+  AMQP      5672   5673   5674    metrics   28379  28380  28381
+  gateway  50051  50052  50053
+  page     15672  15673  15674
+  password  $state
+  folder    $run_folder (a log, a pid file and a data folder each)
+
+Try:    $cli set hello world
+        redis-cli -p 26379 sentinel masters
+Break:  redis-cli -p 26379 subscribe +switch-master     (in another terminal, to watch)
+        kill -9 \$(cat $run_folder/$name.pid)            (the master dies; another takes over in under a second)
+        make up                                         (brings it back, as a replica)
+Stop:   make down
+EOF
+}
+
+main

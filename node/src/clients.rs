@@ -1,0 +1,126 @@
+//! The connected clients: for CLIENT LIST and KILL, and to close them when the mastership ends.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use tokio::task::AbortHandle;
+
+use crate::clock::BootNanos;
+
+/// Which frontend a client came through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    Resp,
+    Amqp,
+    /// Carried to the master, byte by byte.
+    Carried,
+}
+
+/// What is known of one client.
+#[derive(Debug)]
+pub struct Client {
+    pub id: u64,
+    pub protocol: Protocol,
+    pub address: SocketAddr,
+    pub local: SocketAddr,
+    pub since: BootNanos,
+    /// What CLIENT SETNAME, SETINFO and SELECT said, and the last command.
+    pub about: Mutex<About>,
+    task: Mutex<Option<AbortHandle>>,
+}
+
+#[derive(Debug, Default, Clone)]
+pub struct About {
+    pub name: String,
+    pub library: String,
+    pub library_version: String,
+    pub database: u8,
+    pub resp: u8,
+    pub user: String,
+    pub last_command: &'static str,
+    pub last_active: BootNanos,
+}
+
+impl Client {
+    /// The task that serves it: aborting it closes the connection.
+    pub fn served_by(&self, task: AbortHandle) {
+        *self.task.lock() = Some(task);
+    }
+
+    /// Closes the connection without a word.
+    pub fn close(&self) {
+        if let Some(task) = &*self.task.lock() {
+            task.abort();
+        }
+    }
+}
+
+/// All clients of a node.
+#[derive(Debug, Default)]
+pub struct Clients {
+    next_id: AtomicU64,
+    count: AtomicUsize,
+    all: Mutex<HashMap<u64, Arc<Client>>>,
+}
+
+/// A client's entry in the table, for as long as this lives.
+#[derive(Debug)]
+pub struct Registration {
+    clients: Arc<crate::node::Node>,
+    pub client: Arc<Client>,
+}
+
+impl Registration {
+    #[must_use]
+    pub fn new(node: Arc<crate::node::Node>, protocol: Protocol, address: SocketAddr, local: SocketAddr) -> Self {
+        let clients = &node.clients;
+        let id = clients.next_id.fetch_add(1, Ordering::Relaxed) + 1;
+        let since = crate::clock::boot_now();
+        let about = About { resp: 2, user: "default".into(), last_active: since, ..About::default() };
+        let client =
+            Arc::new(Client { id, protocol, address, local, since, about: Mutex::new(about), task: Mutex::new(None) });
+        clients.all.lock().insert(id, Arc::clone(&client));
+        clients.count.fetch_add(1, Ordering::Relaxed);
+        Self { clients: node, client }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let clients = &self.clients.clients;
+        clients.all.lock().remove(&self.client.id);
+        clients.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Clients {
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All of them, by id.
+    #[must_use]
+    pub fn list(&self) -> Vec<Arc<Client>> {
+        let mut all: Vec<_> = self.all.lock().values().cloned().collect();
+        all.sort_by_key(|client| client.id);
+        all
+    }
+
+    /// Closes the clients of one protocol.
+    pub fn close_all(&self, protocol: Protocol) {
+        for client in self.list() {
+            if client.protocol == protocol {
+                client.close();
+            }
+        }
+    }
+}

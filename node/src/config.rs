@@ -1,0 +1,415 @@
+//! Settings of the node: one table of flags, environment, file and defaults, in this order of precedence.
+//!
+//! Each row gives a field of `Config`, the flag `--like-this`, the variable `TERCET_LIKE_THIS` and the key `like-this` of
+//! the TOML file. A secret has a second form, `--requirepass-file` and so on, that names a file with the value.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Arg, Command};
+
+/// A setting that cannot be used: one line that says what, and how to mend it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("{flag}: {value:?} is not {expected}; {hint}")]
+    Value { flag: String, value: String, expected: String, hint: String },
+    #[error("{path}: {reason}; check the path or leave {flag} out")]
+    File { path: String, reason: String, flag: String },
+    #[error("{path}: unknown setting {key:?}; --help lists the settings")]
+    UnknownKey { path: String, key: String },
+}
+
+/// What the program is to do.
+#[derive(Debug)]
+pub enum Action {
+    Serve(Box<Config>),
+    /// Ask the node on the configured RESP port whether it serves.
+    Healthcheck(Box<Config>),
+}
+
+macro_rules! settings {
+    ($( $field:ident : $type:ty, $flag:literal, $default:expr, $secret:ident, $help:literal; )*) => {
+        /// All settings, with their values.
+        #[derive(Debug, Clone)]
+        pub struct Config { $( #[doc = $help] pub $field: $type, )* }
+
+        /// The table.
+        pub const SETTINGS: &[Setting] = &[ $( Setting {
+            flag: $flag, default: $default, secret: Secret::$secret, help: $help,
+        }, )* ];
+
+        impl Config {
+            fn resolve(mut value: impl FnMut(&Setting) -> Result<String, Error>) -> Result<Self, Error> {
+                let mut rows = SETTINGS.iter();
+                $( let $field = {
+                    let setting = rows.next().expect("one row a field");
+                    <$type as Parse>::parse(&value(setting)?).map_err(|(value, expected)| Error::Value {
+                        flag: format!("--{}", setting.flag), value, expected,
+                        hint: format!("the default is {:?}", setting.default),
+                    })?
+                }; )*
+                Ok(Self { $($field),* })
+            }
+
+            /// A setting's value as text, for CONFIG GET.
+            #[must_use]
+            pub fn text(&self, flag: &str) -> Option<String> {
+                $( if flag == $flag { return Some(self.$field.show()); } )*
+                None
+            }
+        }
+    };
+}
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct Setting {
+    pub flag: &'static str,
+    pub default: &'static str,
+    pub secret: Secret,
+    pub help: &'static str,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Secret {
+    Open,
+    Secret,
+}
+
+settings! {
+    name: String, "name", "n1", Open, "Name of the node: unique in the cluster, and the same after a restart";
+    data: PathBuf, "data", "./data", Open, "Directory of the node's data";
+    bind: IpAddr, "bind", "127.0.0.1", Open, "Address to listen on";
+    announce_host: String, "announce-host", "", Open, "Host that others reach this node by; the bind address if empty";
+    resp_port: u16, "resp-port", "6379", Open, "Port of the Redis protocol";
+    amqp_port: u16, "amqp-port", "5672", Open, "Port of AMQP 0-9-1";
+    gateway_port: u16, "gateway-port", "50051", Open, "Port of the gRPC stream gateway";
+    http_port: u16, "http-port", "15672", Open, "Port of the management page and HTTP API (not served yet)";
+    metrics_port: u16, "metrics-port", "15692", Open, "Port of the metrics (not served yet)";
+    peer_port: u16, "peer-port", "7379", Open, "Port for other nodes and for sentinels";
+    sentinels: Vec<Endpoint>, "sentinels", "", Open, "Peer addresses of all sentinels, host:port,...; none = a node of its own";
+    requirepass: String, "requirepass", "", Secret, "Password of RESP clients, and of the AMQP user guest";
+    ack: Ack, "ack", "", Open, "When a write is acknowledged: local or replicated (the default as soon as there are sentinels)";
+    persistence: Switch, "persistence", "on", Open, "Keep the data on disk: on or off";
+    fsync: Fsync, "fsync", "everysec", Open, "When the disk is synced: always, everysec or no";
+    io_threads: usize, "io-threads", "0", Open, "Threads that serve clients; 0 = half of the cores, one at least";
+    maxclients: usize, "maxclients", "20000", Open, "Clients at the same time";
+    maxmemory: Bytes, "maxmemory", "0", Open, "Memory for data, e.g. 1gb; 0 = no limit (not enforced yet)";
+    maxmemory_policy: String, "maxmemory-policy", "noeviction", Open, "What to evict when maxmemory is reached (not enforced yet)";
+    lease_ms: u64, "lease-ms", "400", Open, "Length of the master's lease in milliseconds; the same at all nodes and sentinels";
+    log_format: LogFormat, "log-format", "auto", Open, "Format of the log: auto, text or json";
+}
+
+/// `host:port`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    pub host: String,
+    pub port: u16,
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// A number of bytes with a unit, as redis.conf writes it: 1gb = 1024^3, 1g = 1000^3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bytes(pub u64);
+
+macro_rules! choice {
+    ($(#[$doc:meta])* $name:ident { $( $variant:ident = $text:literal ),* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name { $( $variant ),* }
+        impl Parse for $name {
+            fn parse(text: &str) -> Result<Self, (String, String)> {
+                match text { $( $text => Ok(Self::$variant), )*
+                    other => Err((other.to_owned(), [$($text),*].join(", ").replacen(", ", " or ", 0)))
+                }
+            }
+            fn show(&self) -> String { match self { $( Self::$variant => $text.to_owned() ),* } }
+        }
+    };
+}
+
+choice! {
+    /// When a write is acknowledged.
+    Ack { Automatic = "", Local = "local", Replicated = "replicated" }
+}
+choice! {
+    /// On or off.
+    Switch { On = "on", Off = "off" }
+}
+choice! {
+    /// When the disk is synced.
+    Fsync { Always = "always", EverySecond = "everysec", Never = "no" }
+}
+choice! {
+    /// How log lines look.
+    LogFormat { Auto = "auto", Text = "text", Json = "json" }
+}
+
+/// From and to the text of a flag, a variable or a file.
+trait Parse: Sized {
+    /// Err: the value, and what would have been right.
+    fn parse(text: &str) -> Result<Self, (String, String)>;
+    fn show(&self) -> String;
+}
+
+macro_rules! parse_from_str {
+    ($($type:ty, $expected:literal;)*) => { $(
+        impl Parse for $type {
+            fn parse(text: &str) -> Result<Self, (String, String)> {
+                <$type>::from_str(text.trim()).map_err(|_| (text.to_owned(), $expected.to_owned()))
+            }
+            fn show(&self) -> String { self.to_string() }
+        }
+    )* };
+}
+
+parse_from_str! {
+    u16, "a port number (0 to 65535)";
+    u64, "a whole number";
+    usize, "a whole number";
+    IpAddr, "an IP address";
+    String, "text";
+}
+
+impl Parse for PathBuf {
+    fn parse(text: &str) -> Result<Self, (String, String)> {
+        if text.is_empty() { Err((String::new(), "a path".into())) } else { Ok(Self::from(text)) }
+    }
+
+    fn show(&self) -> String {
+        self.display().to_string()
+    }
+}
+
+impl Parse for Vec<Endpoint> {
+    fn parse(text: &str) -> Result<Self, (String, String)> {
+        text.split(',')
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+            .map(|part| {
+                let wrong = || (part.to_owned(), "host:port".to_owned());
+                let (host, port) = part.rsplit_once(':').ok_or_else(wrong)?;
+                let port = port.parse().map_err(|_| wrong())?;
+                if host.is_empty() { Err(wrong()) } else { Ok(Endpoint { host: host.to_owned(), port }) }
+            })
+            .collect()
+    }
+
+    fn show(&self) -> String {
+        self.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+    }
+}
+
+impl Parse for Bytes {
+    fn parse(text: &str) -> Result<Self, (String, String)> {
+        let lower = text.trim().to_ascii_lowercase();
+        let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let unit = match &lower[digits.len()..] {
+            "" | "b" => 1,
+            "k" => 1000,
+            "kb" => 1 << 10,
+            "m" => 1_000_000,
+            "mb" => 1 << 20,
+            "g" => 1_000_000_000,
+            "gb" => 1 << 30,
+            _ => 0,
+        };
+        match digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)) {
+            Some(bytes) if unit > 0 => Ok(Self(bytes)),
+            _ => Err((text.to_owned(), "a number of bytes like 100mb".to_owned())),
+        }
+    }
+
+    fn show(&self) -> String {
+        self.0.to_string()
+    }
+}
+
+impl Config {
+    /// Reads flags, environment and file of this process.
+    ///
+    /// # Errors
+    /// A value or the file cannot be used. (`--help`, `--version` and unknown flags end the process in clap: 0 and 2.)
+    pub fn from_process() -> Result<Action, Error> {
+        Self::from_args(std::env::args_os(), |variable| std::env::var(variable).ok())
+    }
+
+    /// As `from_process`, from given arguments and variables.
+    ///
+    /// # Errors
+    /// A value or the file cannot be used.
+    pub fn from_args(
+        args: impl IntoIterator<Item = std::ffi::OsString>,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Action, Error> {
+        let matches = command().try_get_matches_from(args).unwrap_or_else(|error| {
+            if error.use_stderr() {
+                // One line that says what is wrong and how to mend it.
+                let text = error.to_string();
+                let line = text.lines().next().unwrap_or("error: wrong arguments");
+                eprintln!("{}; --help lists the flags", line.trim_end_matches('.'));
+                std::process::exit(2);
+            }
+            error.exit()
+        });
+        let health = matches.subcommand_matches("healthcheck").is_some();
+        let path = matches.get_one::<String>("config").cloned().or_else(|| variable("TERCET_CONFIG"));
+        let file = path.map(|path| read_file(&path)).transpose()?.unwrap_or_default();
+        let config = Self::resolve(|setting| {
+            let given = |flag: &str| {
+                let flagged = matches.try_get_one::<String>(flag).ok().flatten().cloned();
+                flagged
+                    .or_else(|| variable(&format!("TERCET_{}", flag.to_uppercase().replace('-', "_"))))
+                    .or_else(|| file.get(flag).cloned())
+            };
+            if let Some(value) = given(setting.flag) {
+                return Ok(value);
+            }
+            let file_flag = format!("{}-file", setting.flag);
+            match given(&file_flag).filter(|_| setting.secret == Secret::Secret) {
+                None => Ok(setting.default.to_owned()),
+                Some(path) => std::fs::read_to_string(&path)
+                    .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
+                    .map_err(|error| Error::File { path, reason: error.to_string(), flag: format!("--{file_flag}") }),
+            }
+        })?;
+        let config = Box::new(config);
+        Ok(if health { Action::Healthcheck(config) } else { Action::Serve(config) })
+    }
+
+    /// Whether sentinels decide who is master.
+    #[must_use]
+    pub fn is_clustered(&self) -> bool {
+        !self.sentinels.is_empty()
+    }
+
+    /// The host that others reach this node by.
+    #[must_use]
+    pub fn announced_host(&self) -> String {
+        match (self.announce_host.as_str(), self.bind) {
+            ("", bind) if bind.is_unspecified() => hostname(),
+            ("", bind) => bind.to_string(),
+            (host, _) => host.to_owned(),
+        }
+    }
+
+    #[must_use]
+    pub fn is_ack_replicated(&self) -> bool {
+        match self.ack {
+            Ack::Automatic => self.is_clustered(),
+            Ack::Local => false,
+            Ack::Replicated => true,
+        }
+    }
+}
+
+fn hostname() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "localhost".into(), |name| name.trim().into())
+}
+
+fn command() -> Command {
+    let mut command = Command::new("tercet-node")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("A Tercet node: RESP, AMQP 0-9-1 and a gRPC stream gateway over one replicated state")
+        .arg(Arg::new("config").long("config").value_name("FILE").global(true).help("TOML file with settings"))
+        .subcommand(Command::new("healthcheck").about("Asks the node on the RESP port whether it serves; exit 0 or 1"));
+    for setting in SETTINGS {
+        let arg = |flag: String| Arg::new(flag.clone()).long(flag).global(true).allow_hyphen_values(true);
+        let default = if setting.default.is_empty() { String::new() } else { format!(" [{}]", setting.default) };
+        command = command.arg(arg(setting.flag.to_owned()).help(format!("{}{default}", setting.help)));
+        if setting.secret == Secret::Secret {
+            command = command.arg(arg(format!("{}-file", setting.flag)).help("File that holds the value"));
+        }
+    }
+    command
+}
+
+fn read_file(path: &str) -> Result<std::collections::HashMap<String, String>, Error> {
+    let wrong = |reason: String| Error::File { path: path.to_owned(), reason, flag: "--config".to_owned() };
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| wrong(error.message().to_owned()))?;
+    table
+        .into_iter()
+        .map(|(key, value)| {
+            let key = key.replace('_', "-");
+            let known = SETTINGS.iter().any(|setting| {
+                key == setting.flag || setting.secret == Secret::Secret && key == format!("{}-file", setting.flag)
+            });
+            if !known {
+                return Err(Error::UnknownKey { path: path.to_owned(), key });
+            }
+            let text = match value {
+                toml::Value::String(text) => text,
+                toml::Value::Array(items) => items
+                    .iter()
+                    .map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned))
+                    .collect::<Vec<_>>()
+                    .join(","),
+                other => other.to_string(),
+            };
+            Ok((key, text))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(args: &[&str], variables: &[(&str, &str)]) -> Result<Config, Error> {
+        let args = std::iter::once("tercet-node").chain(args.iter().copied()).map(Into::into);
+        let variable = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
+        Config::from_args(args, variable).map(|action| match action {
+            Action::Serve(config) | Action::Healthcheck(config) => *config,
+        })
+    }
+
+    #[test]
+    fn no_arguments_at_all_is_a_standalone_node_on_loopback() {
+        let config = config(&[], &[]).unwrap();
+        assert_eq!((config.resp_port, config.is_clustered(), config.is_ack_replicated()), (6379, false, false));
+        assert_eq!(config.announced_host(), "127.0.0.1");
+    }
+
+    #[test]
+    fn flags_win_over_variables_over_the_file_over_defaults() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "resp-port = 1\namqp-port = 2\nname = 'f'\nsentinels = ['a:1', 'b:2']\n").unwrap();
+        let path = file.path().to_str().unwrap();
+        let config =
+            config(&["--config", path, "--resp-port", "3"], &[("TERCET_AMQP_PORT", "4"), ("TERCET_RESP_PORT", "5")])
+                .unwrap();
+        assert_eq!((config.resp_port, config.amqp_port, config.name.as_str()), (3, 4, "f"));
+        assert_eq!(config.sentinels.len(), 2);
+        assert!(config.is_ack_replicated());
+    }
+
+    #[test]
+    fn a_wrong_value_says_what_would_be_right() {
+        let error = config(&["--resp-port", "many"], &[]).unwrap_err().to_string();
+        assert_eq!(error, "--resp-port: \"many\" is not a port number (0 to 65535); the default is \"6379\"");
+        assert!(config(&["--sentinels", "nowhere"], &[]).unwrap_err().to_string().contains("host:port"));
+        assert!(config(&["--config", "/nowhere"], &[]).unwrap_err().to_string().contains("check the path"));
+    }
+
+    #[test]
+    fn a_secret_can_come_from_a_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "s3cret\n").unwrap();
+        let config = config(&["--requirepass-file", file.path().to_str().unwrap()], &[]).unwrap();
+        assert_eq!(config.requirepass, "s3cret");
+    }
+
+    #[test]
+    fn sizes_have_the_units_of_redis() {
+        assert_eq!(config(&["--maxmemory", "1gb"], &[]).unwrap().maxmemory, Bytes(1 << 30));
+        assert_eq!(config(&["--maxmemory", "5k"], &[]).unwrap().maxmemory, Bytes(5000));
+        assert!(config(&["--maxmemory", "5 apples"], &[]).is_err());
+    }
+}

@@ -1,0 +1,201 @@
+//! Which shards a command holds, and the view that a reading command has of them.
+
+use std::cell::Cell;
+
+use parking_lot::MutexGuard;
+use smallvec::SmallVec;
+
+use super::Engine;
+use crate::ids::{Offset, UnixMillis};
+use crate::keyspace::{Entry, Keyspace, Shard};
+
+/// The shards that are held.
+#[derive(Debug)]
+pub enum Locked<'e> {
+    /// Commands over the whole key space that look at one shard after the other.
+    Nothing,
+    One(usize, MutexGuard<'e, Shard>),
+    /// In ascending order.
+    Some(Vec<(usize, MutexGuard<'e, Shard>)>),
+    All(Vec<MutexGuard<'e, Shard>>),
+}
+
+impl<'e> Locked<'e> {
+    /// Locks the shards of `keys`.
+    #[inline]
+    pub fn keys<'k>(keyspace: &'e Keyspace, mut keys: impl Iterator<Item = &'k [u8]>) -> Self {
+        let Some(first) = keys.next() else { return Self::Nothing };
+        let first = keyspace.shard_of(first);
+        let mut shards: SmallVec<[usize; 16]> = keys.map(|key| keyspace.shard_of(key)).collect();
+        if shards.is_empty() {
+            return Self::One(first, keyspace.lock(first));
+        }
+        shards.push(first);
+        shards.sort_unstable();
+        shards.dedup();
+        if let [only] = shards[..] {
+            return Self::One(only, keyspace.lock(only));
+        }
+        Self::Some(shards.into_iter().map(|shard| (shard, keyspace.lock(shard))).collect())
+    }
+
+    pub fn all(keyspace: &'e Keyspace) -> Self {
+        Self::All((0..keyspace.len()).map(|shard| keyspace.lock(shard)).collect())
+    }
+
+    #[inline]
+    pub(crate) fn shard(&self, index: usize) -> Option<&Shard> {
+        match self {
+            Self::Nothing => None,
+            Self::One(held, guard) => (*held == index).then_some(guard),
+            Self::Some(guards) => {
+                let at = guards.binary_search_by_key(&index, |(held, _)| *held).ok()?;
+                Some(&guards[at].1)
+            }
+            Self::All(guards) => guards.get(index).map(|guard| &**guard),
+        }
+    }
+
+    #[inline]
+    pub(super) fn shard_mut(&mut self, index: usize) -> Option<&mut Shard> {
+        match self {
+            Self::Nothing => None,
+            Self::One(held, guard) => (*held == index).then_some(guard),
+            Self::Some(guards) => {
+                let at = guards.binary_search_by_key(&index, |(held, _)| *held).ok()?;
+                Some(&mut guards[at].1)
+            }
+            Self::All(guards) => guards.get_mut(index).map(|guard| &mut **guard),
+        }
+    }
+
+    /// Where `key` lies, if its shard is held.
+    #[inline]
+    pub(super) fn index_of(&self, keyspace: &Keyspace, key: &[u8]) -> usize {
+        match self {
+            Self::One(held, _) => *held,
+            _ => keyspace.shard_of(key),
+        }
+    }
+
+    pub(super) fn each_mut(&mut self, mut visit: impl FnMut(usize, &mut Shard)) {
+        match self {
+            Self::Nothing => {}
+            Self::One(held, guard) => visit(*held, guard),
+            Self::Some(guards) => guards.iter_mut().for_each(|(held, guard)| visit(*held, guard)),
+            Self::All(guards) => guards.iter_mut().enumerate().for_each(|(held, guard)| visit(held, guard)),
+        }
+    }
+
+    /// The newest record that changed any of the shards: what a read of them depends on.
+    #[inline]
+    #[must_use]
+    pub fn last_offset(&self) -> Offset {
+        match self {
+            Self::Nothing => Offset::ZERO,
+            Self::One(_, guard) => guard.last_offset(),
+            Self::Some(guards) => guards.iter().map(|(_, guard)| guard.last_offset()).max().unwrap_or_default(),
+            Self::All(guards) => guards.iter().map(|guard| guard.last_offset()).max().unwrap_or_default(),
+        }
+    }
+}
+
+/// What a reading command sees: the shards that it declared, at one moment, in one database.
+#[derive(Debug)]
+pub struct View<'v> {
+    engine: &'v Engine,
+    locked: &'v Locked<'v>,
+    database: u8,
+    now: UnixMillis,
+    hits: &'v Cell<u32>,
+    misses: &'v Cell<u32>,
+    /// Newest record that a look at a shard that is not held has met.
+    met: Cell<Offset>,
+}
+
+impl<'v> View<'v> {
+    #[inline]
+    pub fn new(
+        engine: &'v Engine,
+        locked: &'v Locked<'v>,
+        database: u8,
+        now: UnixMillis,
+        hits: &'v Cell<u32>,
+        misses: &'v Cell<u32>,
+    ) -> Self {
+        Self { engine, locked, database, now, hits, misses, met: Cell::new(Offset::ZERO) }
+    }
+
+    #[must_use]
+    pub fn now(&self) -> UnixMillis {
+        self.now
+    }
+
+    #[must_use]
+    pub fn database(&self) -> u8 {
+        self.database
+    }
+
+    #[must_use]
+    pub fn keyspace(&self) -> &Keyspace {
+        &self.engine.keyspace
+    }
+
+    /// The entry of `key`, unless it has expired.
+    #[inline]
+    #[must_use]
+    pub fn get(&self, key: &[u8]) -> Option<&Entry> {
+        let found = self.peek(key);
+        let counter = if found.is_some() { self.hits } else { self.misses };
+        counter.set(counter.get().wrapping_add(1));
+        found
+    }
+
+    /// As `get`, without counting a hit or a miss.
+    #[inline]
+    #[must_use]
+    pub fn peek(&self, key: &[u8]) -> Option<&Entry> {
+        self.peek_in(self.database, key)
+    }
+
+    /// As `peek`, in another database.
+    #[inline]
+    #[must_use]
+    pub fn peek_in(&self, database: u8, key: &[u8]) -> Option<&Entry> {
+        let shard = self.locked.shard(self.locked.index_of(&self.engine.keyspace, key));
+        debug_assert!(shard.is_some(), "a command may only read keys that its row declares");
+        shard?.database(database).find(key).filter(|entry| !entry.is_expired(self.now))
+    }
+
+    /// Visits every shard, one lock at a time unless all are held anyway.
+    pub fn each_shard(&self, mut visit: impl FnMut(&Shard)) {
+        for index in 0..self.engine.keyspace.len() {
+            match self.locked.shard(index) {
+                Some(shard) => visit(shard),
+                None => {
+                    let shard = self.engine.keyspace.lock(index);
+                    self.met.set(self.met.get().max(shard.last_offset()));
+                    visit(&shard);
+                }
+            }
+        }
+    }
+
+    /// The newest record that anything seen depends on.
+    #[inline]
+    #[must_use]
+    pub fn depends_on(&self) -> Offset {
+        self.locked.last_offset().max(self.met.get())
+    }
+
+    /// As `Keyspace::scan`, also when all shards are held.
+    pub fn scan(
+        &self,
+        cursor: u64,
+        count: usize,
+        wanted: impl FnMut(&Entry) -> Option<crate::keyspace::value::ShortBytes>,
+    ) -> (u64, Vec<crate::keyspace::value::ShortBytes>) {
+        self.met.set(self.met.get().max(self.engine.journal.end()));
+        self.engine.keyspace.scan(self.locked, self.database, cursor, count, self.now, wanted)
+    }
+}

@@ -1,0 +1,51 @@
+//! The synchronous engine: key space, broker and journal, and the one road on which they change.
+//!
+//! ```text
+//! command --> Transaction --apply(effect)--> partition --.
+//!                  '------encode(effect)--> record ------+--> journal
+//! replica, recovery: record --> apply_record --> partition
+//! ```
+//!
+//! It knows no socket, no task and no clock: `now` comes in with each call. Locks are taken in ascending order of
+//! partitions (shards, topology, queues) and never held across an await.
+
+mod locked;
+mod replay;
+mod transaction;
+
+pub use locked::{Locked, View};
+pub use replay::Error as ReplayError;
+pub use transaction::{Slot, Transaction};
+
+use crate::broker::Broker;
+use crate::effect::KeyChange;
+use crate::ids::{Offset, UnixMillis};
+use crate::journal::Journal;
+use crate::keyspace::Keyspace;
+
+/// All replicated state of a node.
+#[derive(Debug, Default)]
+pub struct Engine {
+    pub keyspace: Keyspace,
+    pub broker: Broker,
+    pub journal: Journal,
+}
+
+impl Engine {
+    /// Deletes keys of a shard that are due, by effect. Says how many, and the record that did it.
+    pub fn expire_due(&self, shard: usize, now: UnixMillis, most: usize, record: &mut Vec<u8>) -> (usize, Offset) {
+        let mut guard = self.keyspace.lock(shard);
+        if !guard.has_due(now) {
+            return (0, Offset::ZERO);
+        }
+        let due = guard.due(now, most);
+        let count = due.len();
+        let mut transaction = Transaction::new(self, Locked::One(shard, guard), record, 0, now);
+        for (database, key) in due {
+            transaction.select(database);
+            // Deleting cannot meet a wrong type.
+            _ = transaction.apply(&key, &KeyChange::Delete);
+        }
+        (count, transaction.finish())
+    }
+}

@@ -1,0 +1,221 @@
+//! A transaction: effects on partitions that are held, and one journal record of them.
+
+use std::cell::Cell;
+
+use super::{Engine, Locked, View};
+use crate::effect::{self, Effect, Expiry, KeyChange};
+use crate::ids::{Offset, Partition, UnixMillis};
+use crate::keyspace::value::Value;
+use crate::keyspace::{Applied, Entry, Keyspace, Place, WrongType};
+
+/// What a writing command (or EXEC, with several) does its work with.
+#[derive(Debug)]
+pub struct Transaction<'e> {
+    engine: &'e Engine,
+    locked: Locked<'e>,
+    record: &'e mut Vec<u8>,
+    /// Whether anybody may ever read the record.
+    retaining: bool,
+    effects: usize,
+    database: u8,
+    now: UnixMillis,
+    expired: usize,
+}
+
+impl<'e> Transaction<'e> {
+    /// `record` is scratch space; its content is overwritten.
+    #[inline]
+    pub fn new(engine: &'e Engine, locked: Locked<'e>, record: &'e mut Vec<u8>, database: u8, now: UnixMillis) -> Self {
+        record.clear();
+        // Read with the partitions held: see `Journal::retain`.
+        let retaining = engine.journal.is_retaining();
+        Self { engine, locked, record, retaining, effects: 0, database, now, expired: 0 }
+    }
+
+    #[must_use]
+    pub fn now(&self) -> UnixMillis {
+        self.now
+    }
+
+    #[must_use]
+    pub fn database(&self) -> u8 {
+        self.database
+    }
+
+    /// Changes the database for what follows.
+    pub fn select(&mut self, database: u8) {
+        self.database = database;
+    }
+
+    #[must_use]
+    pub fn keyspace(&self) -> &Keyspace {
+        &self.engine.keyspace
+    }
+
+    /// The entry of `key`. One that has expired is deleted, by effect, and not there.
+    #[inline]
+    pub fn get(&mut self, key: &[u8]) -> Option<&Entry> {
+        let (index, place) = {
+            let slot = self.open(key);
+            (slot.index, slot.place?)
+        };
+        self.locked.shard(index)?.database(self.database).at(place)
+    }
+
+    /// What a reading command sees within this transaction.
+    pub fn view<'v>(&'v self, hits: &'v Cell<u32>, misses: &'v Cell<u32>) -> View<'v> {
+        View::new(self.engine, &self.locked, self.database, self.now, hits, misses)
+    }
+
+    /// Looks a key up once, to read it and then to change it. One that has expired is deleted, by effect, and not there.
+    #[inline]
+    pub fn open<'t, 'k>(&'t mut self, key: &'k [u8]) -> Slot<'t, 'e, 'k> {
+        let index = self.locked.index_of(&self.engine.keyspace, key);
+        debug_assert!(self.locked.shard(index).is_some(), "a command may only use keys that its row declares");
+        let place = self.locked.shard(index).map(|shard| {
+            let place = shard.locate(self.database, key);
+            (place, shard.database(self.database).at(place).is_some_and(|entry| entry.is_expired(self.now)))
+        });
+        let place = match place {
+            None => None,
+            Some((place, false)) => Some(place),
+            Some((place, true)) => {
+                self.expired += 1;
+                // Deleting cannot meet a wrong type.
+                _ = self.apply_at(index, key, place, &KeyChange::Delete);
+                Some(place.vacated())
+            }
+        };
+        Slot { transaction: self, key, index, place }
+    }
+
+    /// Changes a key and notes the change in the record.
+    ///
+    /// # Errors
+    /// The key holds another type; nothing has changed.
+    #[inline]
+    pub fn apply(&mut self, key: &[u8], change: &KeyChange<'_>) -> Result<Applied, WrongType> {
+        let replaces = matches!(
+            change,
+            KeyChange::SetString { expiry: Expiry::Never | Expiry::At(_), .. }
+                | KeyChange::Restore { expiry: Expiry::Never | Expiry::At(_), .. }
+        );
+        if !replaces {
+            return self.open(key).apply(change);
+        }
+        // Whatever was there, expired or not, is gone afterwards.
+        let index = self.locked.index_of(&self.engine.keyspace, key);
+        let Some(shard) = self.locked.shard(index) else {
+            debug_assert!(false, "a command may only write keys that its row declares");
+            return Ok(Applied::NOTHING);
+        };
+        let place = shard.locate(self.database, key);
+        self.apply_at(index, key, place, change)
+    }
+
+    #[inline]
+    fn apply_at(
+        &mut self,
+        index: usize,
+        key: &[u8],
+        place: Place,
+        change: &KeyChange<'_>,
+    ) -> Result<Applied, WrongType> {
+        let Some(shard) = self.locked.shard_mut(index) else { return Ok(Applied::NOTHING) };
+        let applied = shard.apply_at(self.database, key, place, change)?;
+        if applied.changed {
+            self.effects += 1;
+            if self.retaining {
+                effect::encode_key_change(Partition::shard(index), self.database, key, change, self.record);
+            }
+        }
+        Ok(applied)
+    }
+
+    /// Empties one database or all, in every shard that is held.
+    pub fn flush(&mut self, database: Option<u8>) {
+        let Self { locked, record, retaining, effects, .. } = self;
+        locked.each_mut(|index, shard| {
+            if shard.apply_flush(database) > 0 {
+                *effects += 1;
+                if *retaining {
+                    Effect::Flush { database }.encode(Partition::shard(index), record);
+                }
+            }
+        });
+    }
+
+    pub fn swap(&mut self, first: u8, second: u8) {
+        let Self { locked, record, retaining, effects, .. } = self;
+        locked.each_mut(|index, shard| {
+            if !shard.is_empty() {
+                shard.apply_swap(first, second);
+                *effects += 1;
+                if *retaining {
+                    Effect::Swap { first, second }.encode(Partition::shard(index), record);
+                }
+            }
+        });
+    }
+
+    /// Keys that were found expired and deleted on the way.
+    #[must_use]
+    pub fn expired(&self) -> usize {
+        self.expired
+    }
+
+    /// Whether anything has changed so far.
+    #[must_use]
+    pub fn has_effects(&self) -> bool {
+        self.effects > 0
+    }
+
+    /// Ends the transaction: one record, if anything changed. Says which record the reply depends on: its own, or the
+    /// newest one of the partitions that it looked at.
+    #[inline]
+    pub fn finish(mut self) -> Offset {
+        if self.effects == 0 {
+            return self.locked.last_offset();
+        }
+        let offset = self.engine.journal.append(self.record);
+        self.locked.each_mut(|_, shard| shard.changed_at(offset));
+        offset
+    }
+}
+
+/// A key that has been looked up: what a command reads before it decides on its change.
+#[derive(Debug)]
+pub struct Slot<'t, 'e, 'k> {
+    transaction: &'t mut Transaction<'e>,
+    key: &'k [u8],
+    index: usize,
+    /// None: the shard is not held, which a row's keys rule out.
+    place: Option<Place>,
+}
+
+impl Slot<'_, '_, '_> {
+    #[inline]
+    #[must_use]
+    pub fn entry(&self) -> Option<&Entry> {
+        let shard = self.transaction.locked.shard(self.index)?;
+        shard.database(self.transaction.database).at(self.place?)
+    }
+
+    #[inline]
+    #[must_use]
+    pub fn value(&self) -> Option<&Value> {
+        self.entry().map(|entry| &entry.value)
+    }
+
+    /// As `Transaction::apply`, without another lookup. The slot ends with it, for the table may have moved.
+    ///
+    /// # Errors
+    /// The key holds another type; nothing has changed.
+    #[inline]
+    pub fn apply(self, change: &KeyChange<'_>) -> Result<Applied, WrongType> {
+        match self.place {
+            Some(place) => self.transaction.apply_at(self.index, self.key, place, change),
+            None => Ok(Applied::NOTHING),
+        }
+    }
+}

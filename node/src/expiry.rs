@@ -1,0 +1,44 @@
+//! Active expiry: deletes keys whose time has come, by effect, so that replicas delete the same.
+
+use std::time::{Duration, Instant};
+
+use crate::clock;
+use crate::limits;
+use crate::node::Shared;
+use crate::role::Verdict;
+
+/// Runs until the node ends. On a node that is not master it does nothing.
+pub async fn run(node: Shared) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(1000 / limits::EXPIRY_HZ));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut next, mut record) = (0, Vec::new());
+    loop {
+        ticks.tick().await;
+        next = cycle(&node, next, &mut record);
+    }
+}
+
+/// Walks over the shards from `next` on, for a bounded time; says where to go on.
+fn cycle(node: &Shared, next: usize, record: &mut Vec<u8>) -> usize {
+    let began = Instant::now();
+    let count = node.engine.keyspace.len();
+    for step in 0..count {
+        let shard = (next + step) % count;
+        loop {
+            let permit = node.authority.enter(clock::boot_now());
+            if permit.verdict != Verdict::Master || began.elapsed() > limits::EXPIRY_BUDGET {
+                return shard;
+            }
+            let (expired, _) = node.engine.expire_due(shard, clock::unix_now(), limits::EXPIRY_BATCH, record);
+            drop(permit);
+            node.stats.expired.fetch_add(expired as u64, std::sync::atomic::Ordering::Relaxed);
+            if expired > 0 {
+                node.publish();
+            }
+            if expired < limits::EXPIRY_BATCH {
+                break;
+            }
+        }
+    }
+    next
+}

@@ -1,0 +1,179 @@
+//! The reply gate: replies leave when the commit offset has reached what they depend on.
+//!
+//! The commit offset never falls within an epoch. When the mastership ends, everybody who still waits is told that the
+//! fate of his write is unknown; his connection closes without an answer.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::Mutex;
+
+use crate::ids::Offset;
+
+/// The mastership under which the write was made has ended before it was acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the mastership ended before the write was acknowledged")]
+pub struct Deposed;
+
+/// Who waits for which offset.
+#[derive(Debug, Default)]
+pub struct Gate {
+    commit: AtomicU64,
+    /// Counts masterships; a waiter of an earlier one fails.
+    term: AtomicU64,
+    waiters: Mutex<Waiters>,
+}
+
+#[derive(Debug, Default)]
+struct Waiters {
+    next_id: u64,
+    by_offset: BTreeMap<(Offset, u64), Waker>,
+}
+
+impl Gate {
+    /// Everything up to here may be acknowledged.
+    #[inline]
+    #[must_use]
+    pub fn commit(&self) -> Offset {
+        Offset(self.commit.load(Ordering::Acquire))
+    }
+
+    /// Raises the commit offset and lets those through who waited for it.
+    pub fn advance(&self, to: Offset) {
+        if self.commit.fetch_max(to.0, Ordering::AcqRel) >= to.0 {
+            return;
+        }
+        let ready = {
+            let mut waiters = self.waiters.lock();
+            let later = waiters.by_offset.split_off(&(to.next(), 0));
+            std::mem::replace(&mut waiters.by_offset, later)
+        };
+        ready.into_values().for_each(Waker::wake);
+    }
+
+    /// The mastership ends: all who wait fail. `commit` is where the next one begins.
+    pub fn depose(&self, commit: Offset) {
+        self.term.fetch_add(1, Ordering::AcqRel);
+        self.commit.store(commit.0, Ordering::Release);
+        let all = std::mem::take(&mut self.waiters.lock().by_offset);
+        all.into_values().for_each(Waker::wake);
+    }
+
+    /// Which mastership is it? Taken before a batch is executed, and given to `wait`.
+    #[inline]
+    #[must_use]
+    pub fn term(&self) -> u64 {
+        self.term.load(Ordering::Acquire)
+    }
+
+    /// Whether `offset` is committed under the mastership `term`: `None` while that is open.
+    ///
+    /// The commit offset is read before the term, so that one of the next mastership is never taken for this one's.
+    #[inline]
+    #[must_use]
+    pub fn is_committed(&self, offset: Offset, term: u64) -> Option<Result<(), Deposed>> {
+        let commit = self.commit();
+        if self.term() != term {
+            return Some(Err(Deposed));
+        }
+        (commit >= offset).then_some(Ok(()))
+    }
+
+    /// Resolves once `offset` is committed.
+    ///
+    /// # Errors
+    /// The mastership `term` ended first.
+    pub fn wait(&self, offset: Offset, term: u64) -> impl Future<Output = Result<(), Deposed>> + Send + '_ {
+        Wait { gate: self, offset, term, registered: None }
+    }
+}
+
+struct Wait<'a> {
+    gate: &'a Gate,
+    offset: Offset,
+    term: u64,
+    registered: Option<u64>,
+}
+
+impl Wait<'_> {
+    fn outcome(&self) -> Option<Result<(), Deposed>> {
+        self.gate.is_committed(self.offset, self.term)
+    }
+}
+
+impl Future for Wait<'_> {
+    type Output = Result<(), Deposed>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(outcome) = self.outcome() {
+            return Poll::Ready(outcome);
+        }
+        {
+            let mut waiters = self.gate.waiters.lock();
+            let id = match self.registered {
+                Some(id) => id,
+                None => {
+                    waiters.next_id += 1;
+                    waiters.next_id
+                }
+            };
+            waiters.by_offset.insert((self.offset, id), context.waker().clone());
+            self.registered = Some(id);
+        }
+        // The offset may have been committed between the first look and the registration.
+        self.outcome().map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        if let Some(id) = self.registered {
+            self.gate.waiters.lock().by_offset.remove(&(self.offset, id));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reply_waits_for_its_own_offset_only() {
+        let gate = Gate::default();
+        gate.advance(Offset(3));
+        assert_eq!(gate.wait(Offset(3), 0).now_or_never(), Some(Ok(())));
+        let waiting = gate.wait(Offset(5), 0);
+        tokio::pin!(waiting);
+        assert_eq!(futures::poll!(waiting.as_mut()), Poll::Pending);
+        gate.advance(Offset(4));
+        assert_eq!(futures::poll!(waiting.as_mut()), Poll::Pending);
+        gate.advance(Offset(9));
+        assert_eq!(waiting.await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_write_in_flight_when_the_mastership_ends_is_unknown() {
+        let gate = Gate::default();
+        let waiting = gate.wait(Offset(5), gate.term());
+        tokio::pin!(waiting);
+        assert_eq!(futures::poll!(waiting.as_mut()), Poll::Pending);
+        gate.depose(Offset(9));
+        assert_eq!(waiting.await, Err(Deposed));
+    }
+
+    #[tokio::test]
+    async fn a_waiter_that_gives_up_leaves_nothing_behind() {
+        let gate = Gate::default();
+        {
+            let waiting = gate.wait(Offset(5), 0);
+            tokio::pin!(waiting);
+            assert_eq!(futures::poll!(waiting.as_mut()), Poll::Pending);
+        }
+        assert!(gate.waiters.lock().by_offset.is_empty());
+    }
+}

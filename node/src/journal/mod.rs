@@ -1,0 +1,496 @@
+//! The journal: the ordered record stream of a master, (epoch, offset) -> transaction.
+//!
+//! ```text
+//!  oldest block ... block | open block          end
+//!  first..=last           | records so far       |
+//! ```
+//!
+//! A record is appended under the locks of the partitions that it changes, so the order of the journal is the order of
+//! every partition. Readers (a stream to a replica) take whole blocks; a block is sealed when it is full or when a
+//! reader has caught up with it. The memory is bounded: the oldest blocks go, and a reader behind them needs a full
+//! sync. As long as nobody could ever read a record (standalone, no replica yet), only its offset is counted.
+
+mod gate;
+mod record;
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+pub use gate::{Deposed, Gate};
+pub use record::Records;
+
+use crate::ids::{Epoch, Offset};
+use crate::limits;
+use crate::wire;
+
+/// What the journal refuses.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("block begins at {first}, but the journal ends at {end}")]
+    Gap { first: Offset, end: Offset },
+    #[error("a block of epoch {block} came after one of epoch {newest}")]
+    OldEpoch { block: Epoch, newest: Epoch },
+    #[error("the master of epoch {master} is deposed: epoch {promised} was promised")]
+    Fenced { master: Epoch, promised: Epoch },
+}
+
+/// Consecutive records of one epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    pub epoch: Epoch,
+    pub first: Offset,
+    pub last: Offset,
+    pub records: Bytes,
+}
+
+impl Block {
+    /// The records with their offsets.
+    #[must_use]
+    pub fn iter(&self) -> Records<'_> {
+        Records::new(self.first, &self.records)
+    }
+}
+
+/// Records behind `start` were made under `epoch`, until the next span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    pub epoch: Epoch,
+    pub start: Offset,
+}
+
+/// What a reader finds behind an offset.
+#[derive(Debug)]
+pub enum Next {
+    Block(Block),
+    /// It has everything.
+    AtEnd,
+    /// The records are no longer kept: a full sync is needed.
+    Gone,
+}
+
+/// The journal in memory. One a node.
+#[derive(Debug)]
+pub struct Journal {
+    inner: Mutex<Inner>,
+    end: AtomicU64,
+    retaining: AtomicBool,
+    reader_waits: AtomicBool,
+    appended: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    history: Vec<Span>,
+    blocks: VecDeque<Block>,
+    /// Records behind the last block, not sealed yet.
+    open: Vec<u8>,
+    open_first: u64,
+    end: u64,
+    /// Bytes of all sealed blocks.
+    bytes: usize,
+    /// Everything up to here is no longer kept.
+    trimmed: u64,
+    /// What a master of a lower epoch sends is refused.
+    promised: Epoch,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Journal {
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            inner: Mutex::new(Inner { open_first: 1, ..Inner::default() }),
+            end: AtomicU64::new(0),
+            retaining: AtomicBool::new(false),
+            reader_waits: AtomicBool::new(false),
+            appended: Notify::new(),
+        }
+    }
+
+    /// Whether records are kept. A transaction reads this once it holds its partitions, and may then leave the content
+    /// of its record out.
+    #[inline]
+    #[must_use]
+    pub fn is_retaining(&self) -> bool {
+        self.retaining.load(Ordering::Acquire)
+    }
+
+    /// From now on records are kept, because somebody may read them.
+    ///
+    /// **Invariant:** an image of a partition is taken under its lock, after this call. So a record that was still
+    /// appended empty lies before the cut of every image of its partitions.
+    pub fn retain(&self) {
+        if !self.retaining.load(Ordering::Acquire) {
+            let mut inner = self.inner.lock();
+            inner.trimmed = inner.end;
+            inner.open_first = inner.end + 1;
+            self.retaining.store(true, Ordering::Release);
+        }
+    }
+
+    /// Appends one transaction and says where it lies. The caller holds the locks of the partitions that it changes.
+    #[inline]
+    pub fn append(&self, record: &[u8]) -> Offset {
+        let mut inner = self.inner.lock();
+        inner.end += 1;
+        let end = inner.end;
+        if self.retaining.load(Ordering::Relaxed) {
+            wire::put_varint(&mut inner.open, record.len() as u64);
+            inner.open.extend_from_slice(record);
+            if inner.open.len() >= limits::JOURNAL_BLOCK_BYTES {
+                inner.seal();
+            }
+        }
+        self.end.store(end, Ordering::Release);
+        Offset(end)
+    }
+
+    /// Wakes the readers: to be called once behind a batch of appends, outside of all locks.
+    #[inline]
+    pub fn publish(&self) {
+        // Pairs with the one in `readable`: either the reader sees the new end, or its flag is seen here.
+        fence(Ordering::SeqCst);
+        if self.reader_waits.load(Ordering::Acquire) && self.reader_waits.swap(false, Ordering::AcqRel) {
+            self.appended.notify_waiters();
+        }
+    }
+
+    /// The offset of the newest record.
+    #[inline]
+    #[must_use]
+    pub fn end(&self) -> Offset {
+        Offset(self.end.load(Ordering::Acquire))
+    }
+
+    /// The newest record's epoch and offset: the greater pair knows more.
+    #[must_use]
+    pub fn position(&self) -> (Epoch, Offset) {
+        self.inner.lock().position()
+    }
+
+    /// From now on nothing is taken from a master below `epoch`. Says where the journal ends, for good as far as such
+    /// masters are concerned.
+    pub fn promise(&self, epoch: Epoch) -> (Epoch, Offset) {
+        let mut inner = self.inner.lock();
+        inner.promised = inner.promised.max(epoch);
+        inner.position()
+    }
+
+    #[must_use]
+    pub fn history(&self) -> Vec<Span> {
+        self.inner.lock().history.clone()
+    }
+
+    /// The next block behind `after`.
+    #[must_use]
+    pub fn read(&self, after: Offset) -> Next {
+        let mut inner = self.inner.lock();
+        if after.0 >= inner.end {
+            return Next::AtEnd;
+        }
+        if after.0 < inner.trimmed || !self.retaining.load(Ordering::Relaxed) {
+            return Next::Gone;
+        }
+        if after.0 + 1 >= inner.open_first {
+            inner.seal();
+        }
+        let index = inner.blocks.partition_point(|block| block.last <= after);
+        let block = &inner.blocks[index];
+        Next::Block(if block.first.0 == after.0 + 1 { block.clone() } else { block.behind(after) })
+    }
+
+    /// Resolves when something may have been appended behind `after`, or the journal was changed in another way.
+    pub async fn readable(&self, after: Offset) {
+        let appended = self.appended.notified();
+        tokio::pin!(appended);
+        appended.as_mut().enable();
+        self.reader_waits.store(true, Ordering::Release);
+        fence(Ordering::SeqCst);
+        if self.end() > after {
+            return;
+        }
+        appended.await;
+    }
+
+    /// A new mastership begins behind the present end.
+    pub fn begin_epoch(&self, epoch: Epoch) {
+        let mut inner = self.inner.lock();
+        inner.seal();
+        let start = Offset(inner.end);
+        inner.history.retain(|span| span.start < start || span.start == Offset::ZERO && start == Offset::ZERO);
+        inner.history.push(Span { epoch, start });
+    }
+
+    /// Appends what the master of epoch `under` sent. (The block's own epoch is that of its records: a replica that was
+    /// away gets records of earlier masters from the present one.)
+    ///
+    /// # Errors
+    /// The block does not follow on what is there, or comes from a deposed master.
+    pub fn append_block(&self, under: Epoch, block: Block) -> Result<(), Error> {
+        let mut inner = self.inner.lock();
+        inner.check_not_fenced(under)?;
+        if block.first.0 != inner.end + 1 {
+            return Err(Error::Gap { first: block.first, end: Offset(inner.end) });
+        }
+        match inner.history.last() {
+            Some(span) if span.epoch > block.epoch => {
+                return Err(Error::OldEpoch { block: block.epoch, newest: span.epoch });
+            }
+            Some(span) if span.epoch == block.epoch => {}
+            _ => {
+                let start = Offset(inner.end);
+                inner.history.push(Span { epoch: block.epoch, start });
+            }
+        }
+        inner.seal();
+        inner.end = block.last.0;
+        inner.open_first = inner.end + 1;
+        inner.push(block);
+        self.end.store(inner.end, Ordering::Release);
+        drop(inner);
+        self.publish();
+        Ok(())
+    }
+
+    /// Takes over the history that the master of epoch `under` sent with CONTINUE, cutting off what lies behind `end`.
+    ///
+    /// # Errors
+    /// The master is deposed.
+    pub fn continue_from(&self, under: Epoch, end: Offset, history: Vec<Span>) -> Result<(), Error> {
+        let mut inner = self.inner.lock();
+        inner.check_not_fenced(under)?;
+        inner.seal();
+        while inner.blocks.back().is_some_and(|block| block.first > end) {
+            inner.drop_newest();
+        }
+        if let Some(block) = inner.blocks.back().filter(|block| block.last > end) {
+            let kept = block.up_to(end);
+            inner.drop_newest();
+            inner.push(kept);
+        }
+        inner.end = end.0;
+        inner.open_first = end.0 + 1;
+        inner.history = history;
+        inner.drop_spans_behind_end();
+        self.end.store(end.0, Ordering::Release);
+        Ok(())
+    }
+
+    /// Forgets everything: a full sync from the master of epoch `under` begins behind `end`.
+    ///
+    /// # Errors
+    /// The master is deposed.
+    pub fn restart_from(&self, under: Epoch, end: Offset, history: Vec<Span>) -> Result<(), Error> {
+        let mut inner = self.inner.lock();
+        inner.check_not_fenced(under)?;
+        let promised = inner.promised;
+        *inner = Inner { history, open_first: end.0 + 1, end: end.0, trimmed: end.0, promised, ..Inner::default() };
+        inner.drop_spans_behind_end();
+        self.retaining.store(true, Ordering::Release);
+        self.end.store(end.0, Ordering::Release);
+        Ok(())
+    }
+
+    /// Bytes kept for readers, for INFO.
+    #[must_use]
+    pub fn retained_bytes(&self) -> usize {
+        let inner = self.inner.lock();
+        inner.bytes + inner.open.len()
+    }
+
+    /// Where a reader may start: the first offset that is still kept.
+    #[must_use]
+    pub fn first_kept(&self) -> Offset {
+        Offset(self.inner.lock().trimmed + 1)
+    }
+}
+
+impl Inner {
+    fn position(&self) -> (Epoch, Offset) {
+        let epoch = self.history.iter().rev().find(|span| span.start.0 < self.end).map_or(Epoch(0), |span| span.epoch);
+        (epoch, Offset(self.end))
+    }
+
+    fn check_not_fenced(&self, under: Epoch) -> Result<(), Error> {
+        if under < self.promised {
+            return Err(Error::Fenced { master: under, promised: self.promised });
+        }
+        Ok(())
+    }
+
+    /// Spans that begin behind the end come with their blocks.
+    fn drop_spans_behind_end(&mut self) {
+        let end = Offset(self.end);
+        self.history.retain(|span| span.start <= end);
+    }
+
+    fn seal(&mut self) {
+        if !self.open.is_empty() {
+            let capacity = self.open.len().min(limits::JOURNAL_BLOCK_BYTES);
+            let records = std::mem::replace(&mut self.open, Vec::with_capacity(capacity));
+            let epoch = self.history.last().map_or(Epoch(0), |span| span.epoch);
+            let block =
+                Block { epoch, first: Offset(self.open_first), last: Offset(self.end), records: records.into() };
+            self.push(block);
+        }
+        self.open_first = self.end + 1;
+    }
+
+    fn push(&mut self, block: Block) {
+        self.bytes += block.records.len();
+        self.blocks.push_back(block);
+        while self.bytes > limits::JOURNAL_MEMORY_BYTES && self.blocks.len() > 1 {
+            if let Some(oldest) = self.blocks.pop_front() {
+                self.bytes -= oldest.records.len();
+                self.trimmed = oldest.last.0;
+            }
+        }
+    }
+
+    fn drop_newest(&mut self) {
+        if let Some(newest) = self.blocks.pop_back() {
+            self.bytes -= newest.records.len();
+        }
+    }
+}
+
+impl Block {
+    /// The part behind `after`, which lies within the block.
+    fn behind(&self, after: Offset) -> Self {
+        let mut records = self.iter();
+        while records.next_offset() <= after && records.next().is_some() {}
+        let skipped = self.records.len() - records.remaining();
+        Self { first: after.next(), records: self.records.slice(skipped..), ..*self }
+    }
+
+    /// The part up to `end`, which lies within the block.
+    pub(crate) fn up_to(&self, end: Offset) -> Self {
+        let mut records = self.iter();
+        while records.next_offset() <= end && records.next().is_some() {}
+        let kept = self.records.len() - records.remaining();
+        Self { last: end, records: self.records.slice(..kept), ..*self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn journal() -> Journal {
+        let journal = Journal::new();
+        journal.retain();
+        journal.begin_epoch(Epoch(1));
+        journal
+    }
+
+    fn contents(journal: &Journal, mut after: Offset) -> Vec<(u64, Vec<u8>)> {
+        let mut found = Vec::new();
+        loop {
+            match journal.read(after) {
+                Next::Block(block) => {
+                    found.extend(block.iter().map(|(offset, record)| (offset.0, record.to_vec())));
+                    after = block.last;
+                }
+                Next::AtEnd => return found,
+                Next::Gone => panic!("records behind {after} are gone"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_reader_in_the_middle_of_a_block_gets_what_lies_behind() {
+        let journal = journal();
+        for record in [b"one".as_slice(), b"two", b"three"] {
+            journal.append(record);
+        }
+        assert_eq!(contents(&journal, Offset(0)).len(), 3);
+        assert_eq!(contents(&journal, Offset(1)), [(2, b"two".to_vec()), (3, b"three".to_vec())]);
+        assert_eq!(contents(&journal, Offset(2)), [(3, b"three".to_vec())]);
+        assert!(matches!(journal.read(Offset(3)), Next::AtEnd));
+    }
+
+    #[test]
+    fn a_replica_that_appends_blocks_holds_the_same_records() {
+        let (master, replica) = (journal(), Journal::new());
+        replica.restart_from(Epoch(1), Offset(0), vec![]).unwrap();
+        for number in 0..100u32 {
+            master.append(&number.to_le_bytes());
+            if number % 7 == 0 {
+                while let Next::Block(block) = master.read(replica.end()) {
+                    replica.append_block(Epoch(1), block).unwrap();
+                }
+            }
+        }
+        while let Next::Block(block) = master.read(replica.end()) {
+            replica.append_block(Epoch(1), block).unwrap();
+        }
+        assert_eq!(contents(&master, Offset(0)), contents(&replica, Offset(0)));
+        assert_eq!(master.history(), replica.history());
+    }
+
+    #[test]
+    fn a_tail_that_is_cut_off_is_replaced() {
+        let journal = journal();
+        for record in [b"a".as_slice(), b"b", b"c"] {
+            journal.append(record);
+        }
+        let span = |epoch, start| Span { epoch: Epoch(epoch), start: Offset(start) };
+        journal.continue_from(Epoch(2), Offset(1), vec![span(1, 0), span(2, 1), span(3, 4)]).unwrap();
+        assert_eq!(journal.history(), [span(1, 0), span(2, 1)], "a span behind the end comes with its block");
+        journal
+            .append_block(
+                Epoch(2),
+                Block { epoch: Epoch(2), first: Offset(2), last: Offset(2), records: vec![1, b'x'].into() },
+            )
+            .unwrap();
+        assert_eq!(contents(&journal, Offset(0)), [(1, b"a".to_vec()), (2, b"x".to_vec())]);
+        assert_eq!(journal.position(), (Epoch(2), Offset(2)));
+    }
+
+    #[test]
+    fn a_deposed_master_is_refused() {
+        let journal = journal();
+        journal.begin_epoch(Epoch(3));
+        let late = Block { epoch: Epoch(2), first: Offset(1), last: Offset(1), records: vec![0].into() };
+        assert_eq!(journal.append_block(Epoch(3), late), Err(Error::OldEpoch { block: Epoch(2), newest: Epoch(3) }));
+    }
+
+    #[test]
+    fn nothing_is_taken_below_a_promise() {
+        let journal = journal();
+        journal.append(b"a");
+        assert_eq!(journal.promise(Epoch(4)), (Epoch(1), Offset(1)));
+        let fenced = Err(Error::Fenced { master: Epoch(3), promised: Epoch(4) });
+        let block = |epoch| Block { epoch, first: Offset(2), last: Offset(2), records: vec![0].into() };
+        assert_eq!(journal.append_block(Epoch(3), block(Epoch(3))), fenced);
+        assert_eq!(journal.continue_from(Epoch(3), Offset(0), vec![]), fenced);
+        assert_eq!(journal.restart_from(Epoch(3), Offset(0), vec![]), fenced);
+        assert_eq!(journal.append_block(Epoch(4), block(Epoch(1))), Ok(()), "an old record from the new master");
+    }
+
+    #[test]
+    fn a_gap_is_refused() {
+        let block = Block { epoch: Epoch(1), first: Offset(5), last: Offset(5), records: vec![0].into() };
+        assert_eq!(journal().append_block(Epoch(1), block), Err(Error::Gap { first: Offset(5), end: Offset(0) }));
+    }
+
+    #[test]
+    fn memory_is_bounded_and_a_late_reader_is_told() {
+        let journal = journal();
+        let record = vec![7; 1 << 20];
+        for _ in 0..(limits::JOURNAL_MEMORY_BYTES >> 20) + 10 {
+            journal.append(&record);
+        }
+        assert!(journal.retained_bytes() <= limits::JOURNAL_MEMORY_BYTES + (2 << 20));
+        assert!(matches!(journal.read(Offset(0)), Next::Gone));
+    }
+}

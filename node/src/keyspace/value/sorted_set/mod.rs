@@ -1,0 +1,340 @@
+//! What is a sorted set? Members with a score each, in the order of (score, member bytes).
+
+mod flat;
+mod indexed;
+mod slots;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use super::short_bytes::ShortBytes;
+use flat::{Flat, Scored};
+use indexed::Indexed;
+use rand::RngCore;
+use std::ops::{Bound, Range, RangeBounds};
+
+/// A sorted set. Scores are never NaN: whoever parses or adds them refuses it first. As in Redis, -0 and 0 are the
+/// same score.
+#[derive(Clone, Debug)]
+pub struct SortedSet {
+    form: Form,
+}
+
+#[derive(Clone, Debug)]
+enum Form {
+    Flat(Flat),
+    /// In a box, for most sorted sets are small.
+    Indexed(Box<Indexed>),
+}
+
+/// Members up to which a set is flat.
+const FLAT_MAX: usize = 64;
+/// A set this small becomes flat again. Less than `FLAT_MAX`, so that a size in between does not flap.
+const FLAT_AGAIN: usize = FLAT_MAX / 2;
+
+/// Does the same with either form.
+macro_rules! either {
+    ($form:expr, $set:ident => $action:expr) => {
+        match $form {
+            Form::Flat($set) => $action,
+            Form::Indexed($set) => $action,
+        }
+    };
+}
+
+/// What an insertion did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// The member is new.
+    Added,
+    /// The member was there with another score.
+    Updated,
+    /// The member was there with this score.
+    Same,
+}
+
+impl SortedSet {
+    pub const fn new() -> SortedSet {
+        SortedSet { form: Form::Flat(Flat::new()) }
+    }
+
+    #[inline]
+    pub fn len(&self) -> usize {
+        either!(&self.form, set => set.len())
+    }
+
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Gives `member` this score.
+    pub fn insert(&mut self, member: &[u8], score: f64) -> Inserted {
+        assert!(!score.is_nan(), "a score that is not a number has no place in an order");
+        match &mut self.form {
+            Form::Flat(set) if set.len() == FLAT_MAX && set.rank(member).is_none() => {
+                let mut set = Box::new(Indexed::from_sorted(std::mem::replace(set, Flat::new()).into_sorted()));
+                set.insert(member, score);
+                self.form = Form::Indexed(set);
+                Inserted::Added
+            }
+            Form::Flat(set) => set.insert(member, score),
+            Form::Indexed(set) => set.insert(member, score),
+        }
+    }
+
+    /// Removes a member and returns its score.
+    pub fn remove(&mut self, member: &[u8]) -> Option<f64> {
+        let score = either!(&mut self.form, set => set.remove(member));
+        self.give_back();
+        score
+    }
+
+    pub fn score(&self, member: &[u8]) -> Option<f64> {
+        either!(&self.form, set => set.score(member))
+    }
+
+    /// How many members stand before this one.
+    pub fn rank(&self, member: &[u8]) -> Option<usize> {
+        either!(&self.form, set => set.rank(member))
+    }
+
+    /// How many members stand behind this one.
+    pub fn rev_rank(&self, member: &[u8]) -> Option<usize> {
+        self.rank(member).map(|rank| self.len() - 1 - rank)
+    }
+
+    /// The member of this rank.
+    pub fn nth(&self, rank: usize) -> Option<(&ShortBytes, f64)> {
+        self.range_by_rank(rank..=rank).next()
+    }
+
+    /// The ranks of the members whose scores lie between the bounds.
+    pub fn ranks_by_score(&self, min: Bound<f64>, max: Bound<f64>) -> Range<usize> {
+        let start = match min {
+            Bound::Included(min) => either!(&self.form, set => set.rank_of_score(min, Side::Before)),
+            Bound::Excluded(min) => either!(&self.form, set => set.rank_of_score(min, Side::Behind)),
+            Bound::Unbounded => 0,
+        };
+        let end = match max {
+            Bound::Included(max) => either!(&self.form, set => set.rank_of_score(max, Side::Behind)),
+            Bound::Excluded(max) => either!(&self.form, set => set.rank_of_score(max, Side::Before)),
+            Bound::Unbounded => self.len(),
+        };
+        start..end.max(start)
+    }
+
+    /// The ranks of the members that lie between the bounds, in a set whose members all have the same score; with
+    /// different scores the answer is some range, as in Redis.
+    pub fn ranks_by_lex(&self, min: Bound<&[u8]>, max: Bound<&[u8]>) -> Range<usize> {
+        let start = match min {
+            Bound::Included(min) => either!(&self.form, set => set.rank_of_member(min, Side::Before)),
+            Bound::Excluded(min) => either!(&self.form, set => set.rank_of_member(min, Side::Behind)),
+            Bound::Unbounded => 0,
+        };
+        let end = match max {
+            Bound::Included(max) => either!(&self.form, set => set.rank_of_member(max, Side::Behind)),
+            Bound::Excluded(max) => either!(&self.form, set => set.rank_of_member(max, Side::Before)),
+            Bound::Unbounded => self.len(),
+        };
+        start..end.max(start)
+    }
+
+    /// The members of these ranks, from either end; what lies beyond the last rank is ignored.
+    pub fn range_by_rank(&self, ranks: impl RangeBounds<usize>) -> Iter<'_> {
+        self.range(self.clamp(ranks))
+    }
+
+    pub fn range_by_score(&self, min: Bound<f64>, max: Bound<f64>) -> Iter<'_> {
+        self.range(self.ranks_by_score(min, max))
+    }
+
+    /// See `ranks_by_lex`.
+    pub fn range_by_lex(&self, min: Bound<&[u8]>, max: Bound<&[u8]>) -> Iter<'_> {
+        self.range(self.ranks_by_lex(min, max))
+    }
+
+    /// How many members have a score between the bounds.
+    pub fn count_in(&self, min: Bound<f64>, max: Bound<f64>) -> usize {
+        self.ranks_by_score(min, max).len()
+    }
+
+    pub fn pop_min(&mut self) -> Option<(ShortBytes, f64)> {
+        if self.is_empty() { None } else { Some(self.remove_rank(0)) }
+    }
+
+    pub fn pop_max(&mut self) -> Option<(ShortBytes, f64)> {
+        let last = self.len().checked_sub(1)?;
+        Some(self.remove_rank(last))
+    }
+
+    /// Removes the members of these ranks and returns how many there were.
+    pub fn remove_range(&mut self, ranks: impl RangeBounds<usize>) -> usize {
+        let ranks = self.clamp(ranks);
+        let removed = ranks.len();
+        match &mut self.form {
+            Form::Flat(set) => set.remove_range(ranks),
+            Form::Indexed(set) => {
+                for _ in 0..removed {
+                    set.remove_rank(ranks.start);
+                }
+                self.give_back();
+            }
+        }
+        removed
+    }
+
+    pub fn iter(&self) -> Iter<'_> {
+        self.range_by_rank(..)
+    }
+
+    /// A member, each with the same probability.
+    pub fn random(&self, rng: &mut impl RngCore) -> Option<(&ShortBytes, f64)> {
+        either!(&self.form, set => set.random(rng)).map(Scored::pair)
+    }
+
+    /// The next cursor (0: the end) and the members from `cursor` on, see `scan`.
+    pub fn scan(&self, cursor: u64, count: usize) -> (u64, Vec<(&ShortBytes, f64)>) {
+        match &self.form {
+            Form::Flat(_) => (0, self.iter().collect()),
+            Form::Indexed(set) => {
+                let (next, members) = set.scan(cursor, count);
+                (next, members.into_iter().map(Scored::pair).collect())
+            }
+        }
+    }
+
+    /// Bytes taken in all, judged by `samples` members (0: all of them).
+    pub fn memory_usage(&self, samples: usize) -> usize {
+        size_of::<SortedSet>() + either!(&self.form, set => set.heap_bytes(samples))
+    }
+
+    fn range(&self, ranks: Range<usize>) -> Iter<'_> {
+        Iter(match &self.form {
+            Form::Flat(set) => Entries::Flat(set.range(ranks)),
+            Form::Indexed(set) => Entries::Indexed(set.range(ranks)),
+        })
+    }
+
+    fn remove_rank(&mut self, rank: usize) -> (ShortBytes, f64) {
+        let removed = either!(&mut self.form, set => set.remove_rank(rank));
+        self.give_back();
+        removed
+    }
+
+    /// Changes to the form that suits a set that has shrunk.
+    #[inline]
+    fn give_back(&mut self) {
+        let Form::Indexed(set) = &mut self.form else { return };
+        if set.len() > FLAT_AGAIN && !set.is_sparse() {
+            return;
+        }
+        let empty = Form::Flat(Flat::new());
+        if let Form::Indexed(set) = std::mem::replace(&mut self.form, empty) {
+            let is_small = set.len() <= FLAT_AGAIN;
+            let entries = set.into_sorted();
+            self.form = if is_small {
+                Form::Flat(Flat::from_sorted(entries))
+            } else {
+                Form::Indexed(Box::new(Indexed::from_sorted(entries)))
+            };
+        }
+    }
+
+    fn clamp(&self, ranks: impl RangeBounds<usize>) -> Range<usize> {
+        let start = match ranks.start_bound() {
+            Bound::Included(start) => *start,
+            Bound::Excluded(start) => start.saturating_add(1),
+            Bound::Unbounded => 0,
+        };
+        let end = match ranks.end_bound() {
+            Bound::Included(end) => end.saturating_add(1),
+            Bound::Excluded(end) => *end,
+            Bound::Unbounded => self.len(),
+        };
+        let end = end.min(self.len());
+        start.min(end)..end
+    }
+}
+
+/// Where a bound stands among the members that are equal to it.
+#[derive(Clone, Copy)]
+enum Side {
+    Before,
+    Behind,
+}
+
+impl Default for SortedSet {
+    fn default() -> SortedSet {
+        SortedSet::new()
+    }
+}
+
+impl PartialEq for SortedSet {
+    fn eq(&self, other: &SortedSet) -> bool {
+        self.len() == other.len() && self.iter().eq(other.iter())
+    }
+}
+
+/// Members and scores in order, from either end.
+pub struct Iter<'a>(Entries<'a>);
+
+#[allow(
+    clippy::large_enum_variant,
+    reason = "an iterator lives on the stack; a box would cost every range an allocation"
+)]
+enum Entries<'a> {
+    Flat(flat::Iter<'a>),
+    Indexed(indexed::Iter<'a>),
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = (&'a ShortBytes, f64);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        match &mut self.0 {
+            Entries::Flat(entries) => entries.next(),
+            Entries::Indexed(entries) => entries.next(),
+        }
+        .map(Scored::pair)
+    }
+
+    /// Skips by rank, in logarithmic time.
+    fn nth(&mut self, skipped: usize) -> Option<Self::Item> {
+        match &mut self.0 {
+            Entries::Flat(entries) => entries.nth(skipped),
+            Entries::Indexed(entries) => entries.nth(skipped),
+        }
+        .map(Scored::pair)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        match &self.0 {
+            Entries::Flat(entries) => entries.size_hint(),
+            Entries::Indexed(entries) => entries.size_hint(),
+        }
+    }
+}
+
+impl DoubleEndedIterator for Iter<'_> {
+    #[inline]
+    fn next_back(&mut self) -> Option<Self::Item> {
+        match &mut self.0 {
+            Entries::Flat(entries) => entries.next_back(),
+            Entries::Indexed(entries) => entries.next_back(),
+        }
+        .map(Scored::pair)
+    }
+
+    /// Skips by rank, in logarithmic time.
+    fn nth_back(&mut self, skipped: usize) -> Option<Self::Item> {
+        match &mut self.0 {
+            Entries::Flat(entries) => entries.nth_back(skipped),
+            Entries::Indexed(entries) => entries.nth_back(skipped),
+        }
+        .map(Scored::pair)
+    }
+}
+
+impl ExactSizeIterator for Iter<'_> {}

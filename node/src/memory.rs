@@ -1,0 +1,17 @@
+//! How much memory the process has: the allocator's own count, and what the kernel says.
+
+/// Bytes that the allocator has given out.
+#[must_use]
+pub fn allocated() -> u64 {
+    // The statistics are a snapshot that an epoch refreshes. A failure means another allocator: say 0.
+    _ = tikv_jemalloc_ctl::epoch::advance();
+    tikv_jemalloc_ctl::stats::allocated::read().map_or(0, |bytes| bytes as u64)
+}
+
+/// Bytes of physical memory.
+#[must_use]
+pub fn resident() -> u64 {
+    const PAGE: u64 = 4096;
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).map_or(0, |pages| pages * PAGE)
+}

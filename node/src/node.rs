@@ -1,0 +1,174 @@
+//! A node: what its tasks share. Everything here is a cheap handle; state changes go through the engine.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use parking_lot::RwLock;
+use tercet_proto::grpc::cluster::v1::{Address, ClusterState, Member};
+
+use crate::clients::Clients;
+use crate::clock;
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::ids::{Offset, UnixMillis};
+use crate::journal::Gate;
+use crate::replication::commit::Tracker;
+use crate::role::Authority;
+
+/// Who this process is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The operator's name, unique in the cluster.
+    pub name: String,
+    /// Identity of the data directory: 40 hex digits.
+    pub node_id: String,
+    /// Identity of this process: 40 hex digits, drawn at start; the `run_id` of INFO.
+    pub incarnation: String,
+}
+
+/// Counters of INFO. Relaxed: they are for people.
+#[derive(Debug, Default)]
+pub struct Stats {
+    pub commands: AtomicU64,
+    pub connections: AtomicU64,
+    pub rejected_connections: AtomicU64,
+    pub bytes_in: AtomicU64,
+    pub bytes_out: AtomicU64,
+    pub hits: AtomicU64,
+    pub misses: AtomicU64,
+    pub expired: AtomicU64,
+    pub full_syncs: AtomicU64,
+    pub partial_syncs: AtomicU64,
+}
+
+/// What a replica knows of its stream from the master; a master's is all default.
+#[derive(Debug, Clone, Default)]
+pub struct Link {
+    pub master: Option<Member>,
+    pub is_up: bool,
+    /// Since when it is down, CLOCK_BOOTTIME.
+    pub down_since: clock::BootNanos,
+    /// When something came from the master last.
+    pub last_heard: clock::BootNanos,
+    pub syncing: bool,
+    pub applied: Offset,
+}
+
+/// What a master knows of one replica.
+#[derive(Debug, Clone)]
+pub struct ReplicaState {
+    pub member: Member,
+    pub incarnation: String,
+    pub acknowledged: Offset,
+    pub last_heard: clock::BootNanos,
+    pub in_sync: bool,
+    pub syncing: bool,
+}
+
+/// What the tasks of a node share.
+#[derive(Debug)]
+pub struct Node {
+    pub config: Config,
+    pub identity: Identity,
+    pub engine: Engine,
+    pub gate: Gate,
+    /// What the replicas of this mastership hold, and what that makes committed.
+    pub commit: Tracker,
+    pub authority: Authority,
+    pub clients: Clients,
+    pub stats: Stats,
+    /// The newest state that the sentinels sent; `None` for a node of its own.
+    pub cluster: RwLock<Option<ClusterState>>,
+    pub link: RwLock<Link>,
+    pub replicas: RwLock<Vec<ReplicaState>>,
+    /// Ends the node: SHUTDOWN.
+    pub shutdown: tokio::sync::Notify,
+    pub started: clock::BootNanos,
+    pub started_unix: UnixMillis,
+    /// Whether a record is committed as soon as it is appended here.
+    ack_replicated: bool,
+}
+
+/// A handle that every task has.
+pub type Shared = Arc<Node>;
+
+impl Node {
+    #[must_use]
+    pub fn new(config: Config, identity: Identity) -> Self {
+        let authority = if config.is_clustered() { Authority::clustered() } else { Authority::standalone() };
+        let ack_replicated = config.is_ack_replicated();
+        Self {
+            config,
+            identity,
+            engine: Engine::default(),
+            gate: Gate::default(),
+            commit: Tracker::default(),
+            authority,
+            clients: Clients::default(),
+            stats: Stats::default(),
+            cluster: RwLock::new(None),
+            link: RwLock::new(Link::default()),
+            replicas: RwLock::new(Vec::new()),
+            shutdown: tokio::sync::Notify::new(),
+            started: clock::boot_now(),
+            started_unix: clock::unix_now(),
+            ack_replicated,
+        }
+    }
+
+    /// Behind a batch of commands, outside of all locks: readers of the journal wake up, and with `ack=local` its
+    /// records are committed.
+    #[inline]
+    pub fn publish(&self) {
+        self.engine.journal.publish();
+        if self.ack_replicated {
+            self.commit.appended(&self.engine.journal, &self.gate);
+        } else {
+            self.gate.advance(self.engine.journal.end());
+        }
+    }
+
+    #[must_use]
+    pub fn is_ack_replicated(&self) -> bool {
+        self.ack_replicated
+    }
+
+    /// How others know this node.
+    #[must_use]
+    pub fn member(&self) -> Member {
+        let host = self.config.announced_host();
+        let address = |port: u16| Some(Address { host: host.clone(), port: u32::from(port) });
+        Member {
+            name: self.identity.name.clone(),
+            node_id: self.identity.node_id.clone(),
+            peer: address(self.config.peer_port),
+            resp: address(self.config.resp_port),
+            amqp: address(self.config.amqp_port),
+            gateway: address(self.config.gateway_port),
+            http: address(self.config.http_port),
+        }
+    }
+
+    /// The master of the newest state, unless it is this node.
+    #[must_use]
+    pub fn other_master(&self) -> Option<Member> {
+        let cluster = self.cluster.read();
+        let state = cluster.as_ref()?;
+        if state.master == self.identity.name {
+            return None;
+        }
+        state.members.iter().find(|member| member.name == state.master).cloned()
+    }
+}
+
+/// 40 random hex digits, the shape of a Redis run id.
+#[must_use]
+pub fn random_id() -> String {
+    use std::fmt::Write as _;
+    let bytes: [u8; 20] = rand::random();
+    bytes.iter().fold(String::with_capacity(40), |mut text, byte| {
+        // Writing to a String cannot fail.
+        _ = write!(text, "{byte:02x}");
+        text
+    })
+}

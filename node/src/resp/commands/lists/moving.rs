@@ -1,0 +1,72 @@
+//! Elements that go from one list to another, or out of the first list that has any.
+
+use std::borrow::Cow;
+
+use tercet_proto::resp::Encoder;
+
+use super::super::{number, typed};
+use super::{nth, reply_popped};
+use crate::effect::KeyChange;
+use crate::engine::Transaction;
+use crate::keyspace::value::End;
+use crate::resp::error::Error;
+use crate::resp::table::{Args, Outcome};
+
+pub(super) fn lmove(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let (from, to) = (end(args[3])?, end(args[4])?);
+    move_one(transaction, args, from, to, out)
+}
+
+pub(super) fn rpoplpush(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    move_one(transaction, args, End::Back, End::Front, out)
+}
+
+fn end(word: &[u8]) -> Result<End, Error> {
+    match word.to_ascii_lowercase().as_slice() {
+        b"left" => Ok(End::Front),
+        b"right" => Ok(End::Back),
+        _ => Err(Error::Syntax),
+    }
+}
+
+fn move_one(transaction: &mut Transaction<'_>, args: &Args<'_>, from: End, to: End, out: &mut Encoder<'_>) -> Outcome {
+    let source = transaction.open(args[1]);
+    let Some(item) = typed::list(source.value())?.and_then(|list| list.get(nth(list, from, 0)).cloned()) else {
+        out.null();
+        return Ok(());
+    };
+    // Before anything changes: the target may be of another type.
+    typed::list(transaction.open(args[2]).value())?;
+    transaction.apply(args[1], &KeyChange::ListPop { end: from, count: 1 })?;
+    transaction.apply(args[2], &KeyChange::ListPush { end: to, values: Cow::Borrowed(&[&item]) })?;
+    out.bulk(&item);
+    Ok(())
+}
+
+pub(super) fn lmpop(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let (keys, rest) = number::counted_keys(&args[1..])?;
+    let (end, count) = match rest {
+        [word] => (end(word)?, 1),
+        [word, option, text] => {
+            let end = end(word)?;
+            if !option.eq_ignore_ascii_case(b"count") {
+                return Err(Error::Syntax);
+            }
+            (end, number::at_least(text, 1, "ERR count should be greater than 0")?)
+        }
+        _ => return Err(Error::Syntax),
+    };
+    for key in keys {
+        let slot = transaction.open(key);
+        if let Some(list) = typed::list(slot.value())? {
+            let count = list.len().min(count as usize);
+            out.array(2);
+            out.bulk(key);
+            reply_popped(list, end, count, out);
+            slot.apply(&KeyChange::ListPop { end, count: count as u64 })?;
+            return Ok(());
+        }
+    }
+    out.null_array();
+    Ok(())
+}

@@ -1,0 +1,30 @@
+//! The commands, a file a family. To add one: a row in its family's table and a function below it.
+
+mod connection;
+mod generic;
+mod hashes;
+mod lists;
+mod number;
+mod sample;
+mod scanning;
+mod server;
+mod sets;
+mod sorted_sets;
+mod strings;
+mod transactions;
+mod typed;
+
+use super::table::Row;
+
+/// All families; `table` is built from them.
+pub(super) const FAMILIES: &[&[Row]] = &[
+    strings::ROWS,
+    lists::ROWS,
+    hashes::ROWS,
+    sets::ROWS,
+    sorted_sets::ROWS,
+    generic::ROWS,
+    transactions::ROWS,
+    connection::ROWS,
+    server::ROWS,
+];

@@ -1,0 +1,219 @@
+//! INFO: sections of `name:value` lines with the names of Redis, so that its exporters and clients can read them.
+
+use std::fmt::Write as _;
+use std::sync::atomic::Ordering::Relaxed;
+
+use tercet_proto::grpc::cluster::v1::Address;
+use tercet_proto::resp::Encoder;
+
+use super::{REDIS_VERSION, Session};
+use crate::clock;
+use crate::limits;
+use crate::node::Node;
+use crate::resp::table::{Args, Outcome};
+use crate::role::{Role, State};
+
+/// A section: its name in lower case, its title, what writes it.
+type Section = (&'static str, &'static str, fn(&Node, &mut String));
+
+const SECTIONS: &[Section] = &[
+    ("server", "Server", server),
+    ("clients", "Clients", clients),
+    ("memory", "Memory", memory),
+    ("persistence", "Persistence", persistence),
+    ("stats", "Stats", stats),
+    ("replication", "Replication", replication),
+    ("cpu", "CPU", cpu),
+    ("modules", "Modules", |_, _| ()),
+    ("errorstats", "Errorstats", |_, _| ()),
+    ("cluster", "Cluster", |_, text| line(text, "cluster_enabled", 0)),
+    ("keyspace", "Keyspace", keyspace),
+];
+
+pub(super) fn info(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let wanted: Vec<Vec<u8>> = args[1..].iter().map(|name| name.to_ascii_lowercase()).collect();
+    let everything =
+        wanted.is_empty() || wanted.iter().any(|name| matches!(name.as_slice(), b"all" | b"default" | b"everything"));
+    let mut text = String::new();
+    for (name, title, write) in SECTIONS {
+        if everything || wanted.iter().any(|wanted| wanted == name.as_bytes()) {
+            if !text.is_empty() {
+                text.push_str("\r\n");
+            }
+            // Writing to a String cannot fail.
+            _ = write!(text, "# {title}\r\n");
+            write(&session.node, &mut text);
+        }
+    }
+    out.verbatim("txt", &text);
+    Ok(())
+}
+
+fn line(text: &mut String, name: &str, value: impl std::fmt::Display) {
+    // Writing to a String cannot fail.
+    _ = write!(text, "{name}:{value}\r\n");
+}
+
+/// Host and port, empty and 0 if unknown.
+pub(super) fn address(address: Option<&Address>) -> (String, i64) {
+    address.map_or_else(Default::default, |address| (address.host.clone(), i64::from(address.port)))
+}
+
+fn server(node: &Node, text: &mut String) {
+    let uptime = clock::boot_now().millis_since(node.started) / 1000;
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    line(text, "redis_version", REDIS_VERSION);
+    line(text, "tercet_version", env!("CARGO_PKG_VERSION"));
+    line(text, "redis_mode", "standalone");
+    line(text, "os", format_args!("Linux {} {}", kernel.trim(), std::env::consts::ARCH));
+    line(text, "arch_bits", usize::BITS);
+    line(text, "multiplexing_api", "epoll");
+    line(text, "process_id", std::process::id());
+    line(text, "run_id", &node.identity.incarnation);
+    line(text, "tcp_port", node.config.resp_port);
+    line(text, "server_time_usec", clock::unix_now().0 * 1000);
+    line(text, "uptime_in_seconds", uptime);
+    line(text, "uptime_in_days", uptime / 86_400);
+    line(text, "hz", limits::EXPIRY_HZ);
+    line(text, "configured_hz", limits::EXPIRY_HZ);
+    line(text, "io_threads_active", 0);
+    line(text, "node_name", &node.identity.name);
+    line(text, "node_id", &node.identity.node_id);
+}
+
+fn clients(node: &Node, text: &mut String) {
+    line(text, "connected_clients", node.clients.len());
+    line(text, "cluster_connections", 0);
+    line(text, "maxclients", node.config.maxclients);
+    line(text, "blocked_clients", 0);
+}
+
+fn memory(node: &Node, text: &mut String) {
+    let allocated = crate::memory::allocated();
+    let resident = crate::memory::resident();
+    line(text, "used_memory", allocated);
+    line(text, "used_memory_human", human(allocated));
+    line(text, "used_memory_rss", resident);
+    line(text, "used_memory_rss_human", human(resident));
+    line(text, "maxmemory", node.config.maxmemory.0);
+    line(text, "maxmemory_human", human(node.config.maxmemory.0));
+    line(text, "maxmemory_policy", &node.config.maxmemory_policy);
+    line(text, "mem_fragmentation_ratio", format_args!("{:.2}", resident as f64 / allocated.max(1) as f64));
+    line(text, "mem_replication_backlog", node.engine.journal.retained_bytes());
+    line(text, "mem_allocator", "jemalloc");
+}
+
+fn human(bytes: u64) -> String {
+    let units = [("G", 1u64 << 30), ("M", 1 << 20), ("K", 1 << 10)];
+    match units.iter().find(|(_, size)| bytes >= *size) {
+        Some((unit, size)) => format!("{:.2}{unit}", bytes as f64 / *size as f64),
+        None => format!("{bytes}B"),
+    }
+}
+
+fn persistence(node: &Node, text: &mut String) {
+    let loading = matches!(node.authority.standing().state, State::Loading);
+    line(text, "loading", u8::from(loading));
+    line(text, "async_loading", 0);
+    line(text, "rdb_changes_since_last_save", 0);
+    line(text, "rdb_bgsave_in_progress", 0);
+    line(text, "rdb_last_save_time", node.started_unix.0 / 1000);
+    line(text, "rdb_last_bgsave_status", "ok");
+    line(text, "aof_enabled", 0);
+    line(text, "aof_rewrite_in_progress", 0);
+}
+
+fn stats(node: &Node, text: &mut String) {
+    let stats = &node.stats;
+    line(text, "total_connections_received", stats.connections.load(Relaxed));
+    line(text, "total_commands_processed", stats.commands.load(Relaxed));
+    line(text, "total_net_input_bytes", stats.bytes_in.load(Relaxed));
+    line(text, "total_net_output_bytes", stats.bytes_out.load(Relaxed));
+    line(text, "rejected_connections", stats.rejected_connections.load(Relaxed));
+    line(text, "sync_full", stats.full_syncs.load(Relaxed));
+    line(text, "sync_partial_ok", stats.partial_syncs.load(Relaxed));
+    line(text, "expired_keys", stats.expired.load(Relaxed));
+    line(text, "evicted_keys", 0);
+    line(text, "keyspace_hits", stats.hits.load(Relaxed));
+    line(text, "keyspace_misses", stats.misses.load(Relaxed));
+    line(text, "pubsub_channels", 0);
+    line(text, "pubsub_patterns", 0);
+    line(text, "latest_fork_usec", 0);
+}
+
+fn replication(node: &Node, text: &mut String) {
+    let standing = node.authority.standing();
+    let now = clock::boot_now();
+    let end = node.engine.journal.end();
+    if standing.role == Role::Master {
+        let replicas = node.replicas.read().clone();
+        line(text, "role", "master");
+        line(text, "connected_slaves", replicas.len());
+        for (index, replica) in replicas.iter().enumerate() {
+            let (host, port) = address(replica.member.resp.as_ref());
+            let state = if replica.syncing { "send_bulk" } else { "online" };
+            let lag = now.millis_since(replica.last_heard) / 1000;
+            let offset = replica.acknowledged;
+            let value = format!("ip={host},port={port},state={state},offset={offset},lag={lag}");
+            line(text, &format!("slave{index}"), value);
+        }
+    } else {
+        let link = node.link.read().clone();
+        let master = link.master.clone().or_else(|| node.other_master());
+        let (host, port) = address(master.as_ref().and_then(|master| master.resp.as_ref()));
+        line(text, "role", "slave");
+        line(text, "master_host", host);
+        line(text, "master_port", port);
+        line(text, "master_link_status", if link.is_up && !link.syncing { "up" } else { "down" });
+        line(text, "master_last_io_seconds_ago", now.millis_since(link.last_heard) / 1000);
+        line(text, "master_sync_in_progress", u8::from(link.syncing));
+        if !link.is_up {
+            line(text, "master_link_down_since_seconds", now.millis_since(link.down_since) / 1000);
+        }
+        line(text, "slave_read_repl_offset", end);
+        line(text, "slave_repl_offset", link.applied);
+        line(text, "slave_priority", 100);
+        line(text, "slave_read_only", 1);
+        line(text, "replica_announced", 1);
+        line(text, "connected_slaves", 0);
+    }
+    line(text, "master_failover_state", "no-failover");
+    line(text, "master_replid", &node.identity.incarnation);
+    line(text, "master_repl_offset", end);
+    line(text, "epoch", standing.epoch);
+    line(text, "commit_offset", node.gate.commit());
+    line(text, "isr", standing.isr);
+    line(text, "min_isr", standing.min_isr);
+    if let Some(state) = &*node.cluster.read() {
+        let names: Vec<_> = state.isr.iter().map(|member| member.name.as_str()).collect();
+        line(text, "isr_members", names.join(","));
+        line(text, "cluster_id", &state.cluster_id);
+    }
+    line(text, "repl_backlog_active", u8::from(node.engine.journal.is_retaining()));
+    line(text, "repl_backlog_size", limits::JOURNAL_MEMORY_BYTES);
+    line(text, "repl_backlog_first_byte_offset", node.engine.journal.first_kept());
+    line(text, "repl_backlog_histlen", end.0 + 1 - node.engine.journal.first_kept().0.min(end.0 + 1));
+}
+
+#[allow(unsafe_code, reason = "std has no getrusage")]
+fn cpu(_: &Node, text: &mut String) {
+    // SAFETY: an all-zero rusage is a valid value, and the pointer is writable for the length of the call.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
+        usage
+    };
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    line(text, "used_cpu_sys", format_args!("{:.6}", seconds(usage.ru_stime)));
+    line(text, "used_cpu_user", format_args!("{:.6}", seconds(usage.ru_utime)));
+}
+
+fn keyspace(node: &Node, text: &mut String) {
+    for database in 0..limits::DATABASES {
+        let keys = node.engine.keyspace.count(database);
+        if keys > 0 {
+            let expires = node.engine.keyspace.count_expiring(database);
+            line(text, &format!("db{database}"), format_args!("keys={keys},expires={expires},avg_ttl=0"));
+        }
+    }
+}

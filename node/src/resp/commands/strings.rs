@@ -1,0 +1,412 @@
+//! Strings: SET and GET with all their relatives.
+
+use std::borrow::Cow;
+
+use tercet_proto::resp::{Encoder, format_double};
+
+use super::number::{self, TimeUnit};
+use crate::effect::{Expiry, KeyChange};
+use crate::engine::{Transaction, View};
+use crate::keyspace::value::Value;
+use crate::resp::error::Error;
+use crate::resp::table::flag::{DENY_OOM, FAST};
+use crate::resp::table::{Args, Group, Keys, Outcome, Row, read, write};
+
+const G: Group = Group::String;
+
+pub(super) const ROWS: &[Row] = &[
+    read("get", 2, FAST, Keys::ONE, G, "Returns the string value of a key.", get),
+    write("set", -3, DENY_OOM, Keys::ONE, G, "Sets the string value of a key, ignoring its type.", set),
+    write(
+        "setnx",
+        3,
+        DENY_OOM | FAST,
+        Keys::ONE,
+        G,
+        "Sets the string value of a key only when the key doesn't exist.",
+        setnx,
+    ),
+    write("setex", 4, DENY_OOM, Keys::ONE, G, "Sets the string value and expiration time (seconds) of a key.", setex),
+    write(
+        "psetex",
+        4,
+        DENY_OOM,
+        Keys::ONE,
+        G,
+        "Sets the string value and expiration time (milliseconds) of a key.",
+        psetex,
+    ),
+    write("getset", 3, DENY_OOM | FAST, Keys::ONE, G, "Returns the previous value of a key after setting it.", getset),
+    write("getdel", 2, FAST, Keys::ONE, G, "Returns the string value of a key after deleting the key.", getdel),
+    write(
+        "getex",
+        -2,
+        FAST,
+        Keys::ONE,
+        G,
+        "Returns the string value of a key after setting its expiration time.",
+        getex,
+    ),
+    read("strlen", 2, FAST, Keys::ONE, G, "Returns the length of a string value.", strlen),
+    read("getrange", 4, 0, Keys::ONE, G, "Returns a substring of the string stored at a key.", getrange),
+    read("substr", 4, 0, Keys::ONE, G, "Returns a substring from a string value.", getrange),
+    write(
+        "setrange",
+        4,
+        DENY_OOM,
+        Keys::ONE,
+        G,
+        "Overwrites a part of a string value with another by an offset.",
+        setrange,
+    ),
+    write("append", 3, DENY_OOM | FAST, Keys::ONE, G, "Appends a string to the value of a key.", append),
+    write("incr", 2, DENY_OOM | FAST, Keys::ONE, G, "Increments the integer value of a key by one.", incr),
+    write("decr", 2, DENY_OOM | FAST, Keys::ONE, G, "Decrements the integer value of a key by one.", decr),
+    write("incrby", 3, DENY_OOM | FAST, Keys::ONE, G, "Increments the integer value of a key by a number.", incrby),
+    write("decrby", 3, DENY_OOM | FAST, Keys::ONE, G, "Decrements a number from the integer value of a key.", decrby),
+    write(
+        "incrbyfloat",
+        3,
+        DENY_OOM | FAST,
+        Keys::ONE,
+        G,
+        "Increments the floating point value of a key by a number.",
+        incrbyfloat,
+    ),
+    read("mget", -2, FAST, Keys::REST, G, "Atomically returns the string values of one or more keys.", mget),
+    write(
+        "mset",
+        -3,
+        DENY_OOM,
+        Keys::Range(1, -1, 2),
+        G,
+        "Atomically creates or modifies the string values of one or more keys.",
+        mset,
+    ),
+    write(
+        "msetnx",
+        -3,
+        DENY_OOM,
+        Keys::Range(1, -1, 2),
+        G,
+        "Atomically modifies the string values of one or more keys only when all keys don't exist.",
+        msetnx,
+    ),
+];
+
+/// `proto-max-bulk-len`: no string grows beyond it.
+const MAX_LENGTH: usize = 512 << 20;
+
+/// The bytes of a string value; an integer is printed.
+pub(super) fn bytes(value: &Value) -> Result<Cow<'_, [u8]>, Error> {
+    match value {
+        Value::String(text) => Ok(Cow::Borrowed(text.as_slice())),
+        Value::Integer(number) => Ok(Cow::Owned(number.to_string().into_bytes())),
+        _ => Err(Error::WrongType),
+    }
+}
+
+#[inline]
+fn reply_value(value: &Value, out: &mut Encoder<'_>) -> Outcome {
+    match value {
+        Value::String(text) => out.bulk(text.as_slice()),
+        Value::Integer(number) => out.bulk_integer(*number),
+        _ => return Err(Error::WrongType),
+    }
+    Ok(())
+}
+
+#[inline]
+fn get(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    match view.get(args[1]) {
+        None => out.null(),
+        Some(entry) => return reply_value(&entry.value, out),
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Condition {
+    Always,
+    IfAbsent,
+    IfPresent,
+}
+
+#[inline]
+fn set(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    if args.len() == 3 {
+        let change = KeyChange::SetString { value: args[2], expiry: Expiry::Never };
+        transaction.apply(args[1], &change)?;
+        out.ok();
+        return Ok(());
+    }
+    set_with_options(transaction, args, out)
+}
+
+fn set_with_options(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let (mut condition, mut expiry, mut wants_old) = (Condition::Always, None, false);
+    let mut rest = args[3..].iter();
+    while let Some(option) = rest.next() {
+        let lower = option.to_ascii_lowercase();
+        match lower.as_slice() {
+            b"nx" if condition != Condition::IfPresent => condition = Condition::IfAbsent,
+            b"xx" if condition != Condition::IfAbsent => condition = Condition::IfPresent,
+            b"get" => wants_old = true,
+            b"keepttl" if expiry.is_none() => expiry = Some(Expiry::Keep),
+            b"ex" | b"px" | b"exat" | b"pxat" if expiry.is_none() => {
+                let text = rest.next().ok_or(Error::Syntax)?;
+                expiry = Some(Expiry::At(number::positive_expiry(text, time_unit(&lower), transaction.now(), "set")?));
+            }
+            _ => return Err(Error::Syntax),
+        }
+    }
+    let old = transaction.get(args[1]);
+    let is_present = old.is_some();
+    if wants_old {
+        match old {
+            None => out.null(),
+            Some(entry) => reply_value(&entry.value, out)?,
+        }
+    }
+    let may_set = match condition {
+        Condition::Always => true,
+        Condition::IfAbsent => !is_present,
+        Condition::IfPresent => is_present,
+    };
+    if may_set {
+        let change = KeyChange::SetString { value: args[2], expiry: expiry.unwrap_or(Expiry::Never) };
+        transaction.apply(args[1], &change)?;
+    }
+    match (wants_old, may_set) {
+        (true, _) => {}
+        (false, true) => out.ok(),
+        (false, false) => out.null(),
+    }
+    Ok(())
+}
+
+fn time_unit(option: &[u8]) -> TimeUnit {
+    match option {
+        b"ex" => TimeUnit::Seconds,
+        b"px" => TimeUnit::Millis,
+        b"exat" => TimeUnit::UnixSeconds,
+        _ => TimeUnit::UnixMillis,
+    }
+}
+
+fn setnx(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let is_absent = transaction.get(args[1]).is_none();
+    if is_absent {
+        transaction.apply(args[1], &KeyChange::SetString { value: args[2], expiry: Expiry::Never })?;
+    }
+    out.integer(i64::from(is_absent));
+    Ok(())
+}
+
+fn setex(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    set_for(transaction, args, TimeUnit::Seconds, "setex", out)
+}
+
+fn psetex(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    set_for(transaction, args, TimeUnit::Millis, "psetex", out)
+}
+
+fn set_for(
+    transaction: &mut Transaction<'_>,
+    args: &Args<'_>,
+    unit: TimeUnit,
+    command: &'static str,
+    out: &mut Encoder<'_>,
+) -> Outcome {
+    let at = number::positive_expiry(args[2], unit, transaction.now(), command)?;
+    transaction.apply(args[1], &KeyChange::SetString { value: args[3], expiry: Expiry::At(at) })?;
+    out.ok();
+    Ok(())
+}
+
+fn getset(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    reply_old(transaction, args[1], out)?;
+    transaction.apply(args[1], &KeyChange::SetString { value: args[2], expiry: Expiry::Never })?;
+    Ok(())
+}
+
+fn getdel(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    reply_old(transaction, args[1], out)?;
+    transaction.apply(args[1], &KeyChange::Delete)?;
+    Ok(())
+}
+
+fn reply_old(transaction: &mut Transaction<'_>, key: &[u8], out: &mut Encoder<'_>) -> Outcome {
+    match transaction.get(key) {
+        None => out.null(),
+        Some(entry) => reply_value(&entry.value, out)?,
+    }
+    Ok(())
+}
+
+fn getex(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let now = transaction.now();
+    let change = match &args[2..] {
+        [] => None,
+        [option] if option.eq_ignore_ascii_case(b"persist") => Some(KeyChange::Persist),
+        [option, text] => {
+            let lower = option.to_ascii_lowercase();
+            if !matches!(lower.as_slice(), b"ex" | b"px" | b"exat" | b"pxat") {
+                return Err(Error::Syntax);
+            }
+            Some(KeyChange::Expire { at: number::positive_expiry(text, time_unit(&lower), now, "getex")? })
+        }
+        _ => return Err(Error::Syntax),
+    };
+    reply_old(transaction, args[1], out)?;
+    match change {
+        Some(KeyChange::Expire { at }) if at <= now => _ = transaction.apply(args[1], &KeyChange::Delete)?,
+        Some(change) => _ = transaction.apply(args[1], &change)?,
+        None => {}
+    }
+    Ok(())
+}
+
+fn strlen(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let length = match view.get(args[1]) {
+        None => 0,
+        Some(entry) => bytes(&entry.value)?.len(),
+    };
+    out.integer(length as i64);
+    Ok(())
+}
+
+fn getrange(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let (start, stop) = (number::integer(args[2])?, number::integer(args[3])?);
+    let Some(entry) = view.get(args[1]) else {
+        out.bulk(b"");
+        return Ok(());
+    };
+    let text = bytes(&entry.value)?;
+    // Redis: two negative indexes the wrong way round are empty even where clipping would say otherwise.
+    let range = if start < 0 && stop < 0 && start > stop {
+        0..0
+    } else {
+        number::range(start, stop.max(-(text.len() as i64)), text.len())
+    };
+    out.bulk(&text[range]);
+    Ok(())
+}
+
+fn setrange(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let offset = number::integer(args[2])?;
+    let offset = usize::try_from(offset).map_err(|_| Error::Offset)?;
+    let length = match transaction.get(args[1]) {
+        None => 0,
+        Some(entry) => bytes(&entry.value)?.len(),
+    };
+    if args[3].is_empty() {
+        out.integer(length as i64);
+        return Ok(());
+    }
+    if offset.saturating_add(args[3].len()) > MAX_LENGTH {
+        return Err(Error::StringTooLong);
+    }
+    let applied = transaction.apply(args[1], &KeyChange::SetRange { offset: offset as u64, bytes: args[3] })?;
+    out.integer(applied.count as i64);
+    Ok(())
+}
+
+fn append(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let length = match transaction.get(args[1]) {
+        None => 0,
+        Some(entry) => bytes(&entry.value)?.len(),
+    };
+    if length + args[2].len() > MAX_LENGTH {
+        return Err(Error::StringTooLong);
+    }
+    let applied = transaction.apply(args[1], &KeyChange::Append { bytes: args[2] })?;
+    out.integer(applied.count as i64);
+    Ok(())
+}
+
+fn incr(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    add(transaction, args[1], 1, out)
+}
+
+fn decr(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    add(transaction, args[1], -1, out)
+}
+
+fn incrby(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    add(transaction, args[1], number::integer(args[2])?, out)
+}
+
+fn decrby(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let by = number::integer(args[2])?;
+    let by = by.checked_neg().ok_or(Error::text("ERR decrement would overflow"))?;
+    add(transaction, args[1], by, out)
+}
+
+#[inline]
+fn add(transaction: &mut Transaction<'_>, key: &[u8], by: i64, out: &mut Encoder<'_>) -> Outcome {
+    let old = match transaction.get(key).map(|entry| &entry.value) {
+        None => 0,
+        Some(Value::Integer(number)) => *number,
+        Some(Value::String(text)) => number::integer(text.as_slice())?,
+        Some(_) => return Err(Error::WrongType),
+    };
+    let value = old.checked_add(by).ok_or(Error::Overflow)?;
+    transaction.apply(key, &KeyChange::SetInteger { value, expiry: Expiry::Keep })?;
+    out.integer(value);
+    Ok(())
+}
+
+fn incrbyfloat(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let old = match transaction.get(args[1]) {
+        None => 0.0,
+        Some(entry) => number::float(&bytes(&entry.value)?)?,
+    };
+    let sum = old + number::float(args[2])?;
+    if !sum.is_finite() {
+        return Err(Error::NotANumber);
+    }
+    let text = format_double(sum);
+    // The final text is replicated, so that no replica computes it in its own way.
+    transaction.apply(args[1], &KeyChange::SetString { value: text.as_bytes(), expiry: Expiry::Keep })?;
+    out.bulk(text.as_bytes());
+    Ok(())
+}
+
+fn mget(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    out.array(args.len() - 1);
+    for key in &args[1..] {
+        match view.get(key).map(|entry| &entry.value) {
+            Some(value @ (Value::String(_) | Value::Integer(_))) => reply_value(value, out)?,
+            _ => out.null(),
+        }
+    }
+    Ok(())
+}
+
+fn pairs<'a, 'b>(args: &'b Args<'a>, name: &'static str) -> Result<&'b [[&'a [u8]; 2]], Error> {
+    match args[1..].as_chunks::<2>() {
+        (pairs, []) => Ok(pairs),
+        _ => Err(Error::Arity(name.into())),
+    }
+}
+
+fn mset(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    for [key, value] in pairs(args, "mset")? {
+        transaction.apply(key, &KeyChange::SetString { value, expiry: Expiry::Never })?;
+    }
+    out.ok();
+    Ok(())
+}
+
+fn msetnx(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let pairs = pairs(args, "msetnx")?;
+    let may_set = pairs.iter().all(|[key, _]| transaction.get(key).is_none());
+    if may_set {
+        for [key, value] in pairs {
+            transaction.apply(key, &KeyChange::SetString { value, expiry: Expiry::Never })?;
+        }
+    }
+    out.integer(i64::from(may_set));
+    Ok(())
+}

@@ -1,0 +1,37 @@
+//! MULTI and its relatives; the session carries them out (`resp::session`).
+
+use crate::resp::table::flag::{FAST, LOADING, NO_MULTI};
+use crate::resp::table::{Group, Handler, Keys, Row, Transactional};
+
+pub(super) const ROWS: &[Row] = &[
+    row("multi", 1, FAST | LOADING | NO_MULTI, Keys::None, "Starts a transaction.", Transactional::Multi),
+    row("exec", 1, NO_MULTI, Keys::None, "Executes all commands in a transaction.", Transactional::Exec),
+    row("discard", 1, FAST | LOADING | NO_MULTI, Keys::None, "Discards a transaction.", Transactional::Discard),
+    row(
+        "watch",
+        -2,
+        FAST | NO_MULTI,
+        Keys::REST,
+        "Monitors changes to keys to determine the execution of a transaction.",
+        Transactional::Watch,
+    ),
+    row(
+        "unwatch",
+        1,
+        FAST | LOADING,
+        Keys::None,
+        "Forgets about watched keys of a transaction.",
+        Transactional::Unwatch,
+    ),
+];
+
+const fn row(
+    name: &'static str,
+    arity: i32,
+    flags: u32,
+    keys: Keys,
+    summary: &'static str,
+    which: Transactional,
+) -> Row {
+    Row { name, arity, flags, keys, group: Group::Transactions, summary, handler: Handler::Transactional(which) }
+}

@@ -1,0 +1,29 @@
+//! Which type does a command work on? The collection in a value, or the error of a key that holds something else.
+
+use crate::keyspace::Entry;
+use crate::keyspace::value::{Hash, List, Set, SortedSet, Value};
+use crate::resp::error::Error;
+
+macro_rules! typed {
+    ($function:ident, $type:ident) => {
+        #[inline]
+        pub(super) fn $function(value: Option<&Value>) -> Result<Option<&$type>, Error> {
+            match value {
+                None => Ok(None),
+                Some(Value::$type(collection)) => Ok(Some(collection)),
+                Some(_) => Err(Error::WrongType),
+            }
+        }
+    };
+}
+
+typed!(list, List);
+typed!(hash, Hash);
+typed!(set, Set);
+typed!(sorted, SortedSet);
+
+/// The value of an entry that a view has found.
+#[inline]
+pub(super) fn value(entry: Option<&Entry>) -> Option<&Value> {
+    entry.map(|entry| &entry.value)
+}
