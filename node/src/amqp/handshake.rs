@@ -77,7 +77,7 @@ pub(super) fn tune() -> Method {
 impl Default for About {
     fn default() -> Self {
         Self {
-            vhost: DEFAULT_VHOST,
+            vhost: DEFAULT_VHOST.clone(),
             user: ShortString::default(),
             frame_max: limits::FRAME_MAX,
             channel_max: limits::CHANNEL_MAX,

@@ -7,7 +7,10 @@ use tercet_proto::amqp::ShortString;
 pub enum Refusal {
     #[error("no {0}")]
     NotFound(Resource),
-    #[error("cannot obtain exclusive access to locked {0}")]
+    #[error(
+        "cannot obtain exclusive access to locked {0}. It could be originally declared on another connection or the \
+         exclusive property value does not match that of the original declaration."
+    )]
     Locked(Resource),
     /// A consumer has the queue for itself, or wants it for itself and is not alone.
     #[error("{0} in exclusive use")]

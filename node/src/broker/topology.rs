@@ -15,7 +15,7 @@ use super::queue::{self, Queue, State};
 use crate::ids::Offset;
 
 /// The one virtual host of now.
-pub const DEFAULT_VHOST: ShortString = ShortString::from_static("/");
+pub static DEFAULT_VHOST: ShortString = ShortString::from_static("/");
 
 /// Exchanges that are there from the beginning, and cannot be deleted.
 const PREDECLARED: &[(&str, Kind)] = &[
@@ -55,7 +55,7 @@ impl Default for Topology {
             vhost.exchanges.insert(ShortString::from_static(name), Exchange::new(declaration));
         }
         Self {
-            vhosts: HashMap::from([(DEFAULT_VHOST, vhost)]),
+            vhosts: HashMap::from([(DEFAULT_VHOST.clone(), vhost)]),
             numbered: BTreeMap::new(),
             orphans: BTreeMap::new(),
             last_number: 0,
@@ -218,23 +218,23 @@ impl Topology {
         self.last_number = self.last_number.max(last_number);
     }
 
-    /// The effects that make the durable part of this topology out of nothing.
+    /// The effects that make the durable part of this topology out of nothing, in an order of their own.
     pub(super) fn each_effect(&self, visit: &mut dyn FnMut(&BrokerEffect<'_>)) {
-        for (vhost, content) in &self.vhosts {
-            for (name, exchange) in &content.exchanges {
-                if exchange.declaration.durable && !is_predeclared(name) {
-                    with_exchange_effect(vhost, name, &exchange.declaration, visit);
-                }
-            }
+        let durable: BTreeMap<(&ShortString, &ShortString), &Exchange> = self
+            .vhosts
+            .iter()
+            .flat_map(|(vhost, content)| content.exchanges.iter().map(move |(name, exchange)| ((vhost, name), exchange)))
+            .filter(|(_, exchange)| exchange.declaration.durable)
+            .collect();
+        for ((vhost, name), exchange) in durable.iter().filter(|((_, name), _)| !is_predeclared(name)) {
+            with_exchange_effect(vhost, name, &exchange.declaration, visit);
         }
         for queue in self.numbered.values() {
             with_queue_effect(queue, visit);
         }
-        for (vhost, content) in &self.vhosts {
-            for (name, exchange) in content.exchanges.iter().filter(|(_, exchange)| exchange.declaration.durable) {
-                for bound in exchange.bindings.iter().filter(|bound| self.is_replicated(vhost, &bound.to)) {
-                    with_binding(vhost, name, bound, |binding| visit(&BrokerEffect::Bind(binding)));
-                }
+        for ((vhost, name), exchange) in &durable {
+            for bound in exchange.bindings.iter().filter(|bound| self.is_replicated(vhost, &bound.to)) {
+                with_binding(vhost, name, bound, |binding| visit(&BrokerEffect::Bind(binding)));
             }
         }
     }
