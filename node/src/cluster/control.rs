@@ -116,7 +116,13 @@ impl Cluster {
             standing.min_isr = state.min_isr as usize;
         });
         let members: Vec<&str> = state.isr.iter().map(|member| member.name.as_str()).collect();
-        info!(epoch = state.epoch, version = state.isr_version, ?members, min_isr = state.min_isr, "the ISR has changed");
+        info!(
+            epoch = state.epoch,
+            version = state.isr_version,
+            ?members,
+            min_isr = state.min_isr,
+            "the ISR has changed"
+        );
     }
 
     async fn follow(&self, control: &mut Transitions, target: Target) -> Result<(), Refusal> {
@@ -255,11 +261,7 @@ impl Cluster {
         }
     }
 
-    async fn try_fence(
-        &self,
-        control: &mut Transitions,
-        request: &FenceRequest,
-    ) -> Result<(), Refusal> {
+    async fn try_fence(&self, control: &mut Transitions, request: &FenceRequest) -> Result<(), Refusal> {
         let epoch = Epoch(request.epoch);
         let (standing, promised) = (self.node.authority.standing(), self.storage.promised_epoch());
         if epoch < promised {
@@ -307,10 +309,7 @@ impl Cluster {
     }
 
     /// Holds new commands until `target` has everything; released after `hold_ms` unless a newer epoch comes.
-    pub(super) async fn prepare_handover(
-        self: &Arc<Self>,
-        request: &PrepareHandoverRequest,
-    ) -> PrepareHandoverReply {
+    pub(super) async fn prepare_handover(self: &Arc<Self>, request: &PrepareHandoverRequest) -> PrepareHandoverReply {
         match self.hold(request).await {
             Ok(end) => PrepareHandoverReply { accepted: true, refusal: String::new(), end_offset: end.0 },
             Err(refusal) => {

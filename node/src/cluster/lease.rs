@@ -108,8 +108,7 @@ impl Lease {
         let sentinels = &self.node.config.sentinels;
         let streams: Vec<_> = (0..sentinels.len())
             .map(|index| {
-                let address =
-                    Address { host: sentinels[index].host.clone(), port: u32::from(sentinels[index].port) };
+                let address = Address { host: sentinels[index].host.clone(), port: u32::from(sentinels[index].port) };
                 task::spawn("lease", Arc::clone(self).keep_stream(index, address))
             })
             .collect();

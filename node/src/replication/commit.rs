@@ -175,13 +175,7 @@ impl Tracker {
     }
 
     /// A replica has opened a stream. `None`: this node is no longer master of `epoch`.
-    pub(crate) fn join(
-        &self,
-        epoch: Epoch,
-        member: Member,
-        incarnation: String,
-        now: BootNanos,
-    ) -> Option<StreamId> {
+    pub(crate) fn join(&self, epoch: Epoch, member: Member, incarnation: String, now: BootNanos) -> Option<StreamId> {
         let mut guard = self.term.lock();
         let term = guard.as_mut().filter(|term| term.epoch == epoch)?;
         term.next_stream += 1;
@@ -190,7 +184,8 @@ impl Tracker {
         for copy in term.copies.iter_mut().filter(|copy| copy.member.name == member.name) {
             copy.stream = None;
         }
-        let known = term.copies.iter().position(|copy| copy.member.name == member.name && copy.incarnation == incarnation);
+        let known =
+            term.copies.iter().position(|copy| copy.member.name == member.name && copy.incarnation == incarnation);
         match known {
             Some(index) => {
                 let copy = &mut term.copies[index];
@@ -292,7 +287,9 @@ impl Tracker {
     pub(crate) fn holds(&self, name: &str, offset: Offset) -> bool {
         let guard = self.term.lock();
         guard.as_ref().is_some_and(|term| {
-            term.copies.iter().any(|copy| copy.member.name == name && term.is_member(copy) && copy.acknowledged >= offset)
+            term.copies
+                .iter()
+                .any(|copy| copy.member.name == name && term.is_member(copy) && copy.acknowledged >= offset)
         })
     }
 
@@ -302,7 +299,12 @@ impl Tracker {
     }
 
     /// Changes the present mastership, if there is one, and lets the commit offset follow.
-    pub(crate) fn with_term<T>(&self, journal: &Journal, gate: &Gate, change: impl FnOnce(&mut Term) -> T) -> Option<T> {
+    pub(crate) fn with_term<T>(
+        &self,
+        journal: &Journal,
+        gate: &Gate,
+        change: impl FnOnce(&mut Term) -> T,
+    ) -> Option<T> {
         self.with(journal, gate, |term| term.as_mut().map(change))
     }
 

@@ -109,9 +109,15 @@ struct Link<'a> {
 enum Sync {
     No,
     /// Chunks of the image that is coming.
-    Images { chunks: Vec<Bytes>, images: u64, began: Instant },
+    Images {
+        chunks: Vec<Bytes>,
+        images: u64,
+        began: Instant,
+    },
     /// All images have come; whole at this offset.
-    Ending { at: Offset },
+    Ending {
+        at: Offset,
+    },
 }
 
 impl Link<'_> {
@@ -345,4 +351,3 @@ fn outgoing(
         Some((FromReplica { message: Some(message) }, Out::Acks(acks)))
     })
 }
-
