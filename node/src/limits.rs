@@ -127,3 +127,6 @@ pub const LISTEN_BACKLOG: u32 = 4096;
 
 /// Commands of a pipeline that are decoded before the first is executed, so that the memory they need is on its way.
 pub const LOOK_AHEAD: usize = 16;
+
+/// Connections of the gateway that were accepted and not yet taken over by its server.
+pub const GATEWAY_BACKLOG: usize = 64;

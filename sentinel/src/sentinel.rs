@@ -1,6 +1,6 @@
 //! A whole sentinel: opens its data, starts its tasks, and says when it must not go on.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use tercet_proto::grpc::sentinel::v1::sentinel_server::SentinelServer;
 use tokio::{
@@ -16,7 +16,7 @@ use crate::{
     config::Config,
     limits, nodes,
     raft::{self, Consensus, Peers, Replica},
-    shared::{Identity, Parts, Shared},
+    shared::{Identity, Parts, Past, Shared},
     siblings,
     state::Address,
     watchdog,
@@ -36,7 +36,6 @@ pub enum Error {
 pub struct Sentinel {
     tasks: JoinSet<()>,
     replica: Arc<Replica>,
-    shared: Arc<Shared>,
     expelled: mpsc::Receiver<String>,
     stop: watch::Sender<bool>,
     resp_address: SocketAddr,
@@ -66,13 +65,13 @@ impl Sentinel {
             sentinels: config.sentinels.len(),
         };
         let (fatal, expelled) = mpsc::channel(1);
-        let quarantine = if replica.was_pristine() { Duration::ZERO } else { limits::QUARANTINE };
+        let past = if replica.was_pristine() { Past::None } else { Past::Known };
         let shared = Shared::new(Parts {
             identity,
             service: config.service.clone(),
             lease: config.lease,
             down_after: config.down_after,
-            quarantine,
+            past,
             consensus: Arc::clone(&replica) as Arc<dyn Consensus>,
             peers: peers.clone(),
             nodes: config.nodes.clone(),
@@ -92,7 +91,7 @@ impl Sentinel {
         let backend = Arc::new(api::backend::Live { shared: Arc::clone(&shared), stop: stop.clone() });
         tasks.spawn(api::resp::serve(resp_listener, backend, config.password.clone(), stop.subscribe()));
         info!(sentinel = shared.identity.name, id = replica.sentinel_id(), resp = %resp_address, peers = %peer_address, "ready");
-        Ok(Self { tasks, replica, shared, expelled, stop, resp_address, peer_address })
+        Ok(Self { tasks, replica, expelled, stop, resp_address, peer_address })
     }
 
     #[must_use]

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use tercet_proto::grpc::sentinel::v1::{HelloReply, HelloRequest};
 use tracing::warn;
 
-use crate::{clock::Moment, events::Instance, limits, shared::Shared, state::Address};
+use crate::{clock::Moment, events::Instance, limits, raft::FORMING, shared::Shared, state::Address};
 
 /// What one sentinel said of itself, and when it last did.
 #[derive(Debug, Clone)]
@@ -14,7 +14,6 @@ pub(crate) struct Sibling {
     pub(crate) name: String,
     pub(crate) sentinel_id: String,
     pub(crate) resp: Address,
-    pub(crate) asked: Moment,
     pub(crate) answered: Moment,
     pub(crate) is_down: bool,
 }
@@ -48,11 +47,11 @@ async fn greet(shared: Arc<Shared>, raft_id: u64) {
             sentinel_id: shared.identity.sentinel_id.clone(),
             cluster_id: shared.cluster_id(),
         };
-        let asked = Moment::now();
         let reply = tokio::time::timeout(limits::HELLO_TIMEOUT, peer.control().hello(hello)).await;
         let answered = Moment::now();
         let is_first = match reply {
-            Ok(Ok(reply)) => heard(&shared, raft_id, reply.into_inner(), asked, answered),
+            Ok(Ok(reply)) if is_foreign(&shared, reply.get_ref()) => missed(&shared, raft_id, answered),
+            Ok(Ok(reply)) => heard(&shared, raft_id, reply.into_inner(), answered),
             Ok(Err(_)) | Err(_) => missed(&shared, raft_id, answered),
         };
         // Until it answers for the first time we are eager: the group is being founded.
@@ -61,9 +60,21 @@ async fn greet(shared: Arc<Shared>, raft_id: u64) {
     }
 }
 
-fn heard(shared: &Shared, raft_id: u64, reply: HelloReply, asked: Moment, answered: Moment) -> bool {
+/// It answers, and is of another cluster: an address was given to somebody else.
+fn is_foreign(shared: &Shared, reply: &HelloReply) -> bool {
+    let ours = shared.cluster_id();
+    let is_foreign =
+        !ours.is_empty() && !reply.cluster_id.is_empty() && reply.cluster_id != FORMING && reply.cluster_id != ours;
+    if is_foreign {
+        let (name, theirs) = (&reply.name, &reply.cluster_id);
+        warn!(sentinel = name, theirs, ours, "a sentinel of --sentinels belongs to another cluster");
+    }
+    is_foreign
+}
+
+fn heard(shared: &Shared, raft_id: u64, reply: HelloReply, answered: Moment) -> bool {
     let resp: Address = reply.resp.unwrap_or_default().into();
-    let sibling = Sibling { name: reply.name, sentinel_id: reply.sentinel_id, resp, asked, answered, is_down: false };
+    let sibling = Sibling { name: reply.name, sentinel_id: reply.sentinel_id, resp, answered, is_down: false };
     let before = shared.siblings.0.lock().insert(raft_id, sibling.clone());
     let master = shared.master_name();
     let instance = Instance::Sentinel(&sibling.sentinel_id, &sibling.resp);
