@@ -1,5 +1,7 @@
 //! Does a node keep its promises to the sentinels? Nodes in this process, real connections, a fake sentinel.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 mod support;
 
 use support::sentinel::{self, CLUSTER, FakeSentinel, former};

@@ -1,5 +1,7 @@
 //! Does a replica hold what the master has acknowledged? Nodes in this process, real connections, a fake sentinel.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 mod support;
 
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! Nodes in this process, on real connections over loopback, and a sentinel that does what a test says.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 pub mod proxy;
 pub mod sentinel;
