@@ -11,12 +11,14 @@ use tercet_node::cluster::carry::{Port, carry};
 use tercet_node::ids::Offset;
 use tercet_node::role::{Hold, Role, Verdict};
 use tercet_proto::grpc::cluster::v1::ClusterState;
-use tercet_proto::grpc::peer::v1::{ObserveRequest, PrepareHandoverReply, PrepareHandoverRequest, PromoteRequest, Role as Seen};
+use tercet_proto::grpc::peer::v1::{
+    ObserveRequest, PrepareHandoverReply, PrepareHandoverRequest, PromoteRequest, Role as Seen,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 async fn lone_master(sentinel: &FakeSentinel) -> TestNode {
     let master = TestNode::start("n1", &[sentinel.port]);
-    sentinel.decide(&master, &[&master], vec![master.member()]);
+    bounded(sentinel.lead(&master, &[&master], vec![master.member()])).await;
     master.is_serving().await;
     master
 }
@@ -31,7 +33,7 @@ async fn a_node_waits_for_its_first_state() {
     assert_eq!(node.verdict(), Verdict::Wait);
     // The cluster's id comes with the state, though there is no master yet.
     until("the node has joined", || node.node.cluster.read().is_some()).await;
-    sentinel.decide(&node, &[&node], vec![node.member()]);
+    bounded(sentinel.lead(&node, &[&node], vec![node.member()])).await;
     let master = async {
         loop {
             let status = statuses.message().await.unwrap().unwrap();
@@ -49,7 +51,7 @@ async fn a_node_waits_for_its_first_state() {
 async fn a_master_executes_only_with_a_lease_of_a_majority() {
     let sentinels = [FakeSentinel::start(1).await, FakeSentinel::start(1).await, FakeSentinel::start(1).await];
     let node = TestNode::start("n1", &[sentinels[0].port, sentinels[1].port, sentinels[2].port]);
-    sentinels[0].decide(&node, &[&node], vec![node.member()]);
+    bounded(sentinels[0].lead(&node, &[&node], vec![node.member()])).await;
     until("it is promoted", || node.role() == Role::Master).await;
     until("one sentinel has granted", || sentinels[0].grants() >= 3).await;
     assert_eq!(node.verdict(), Verdict::Wait, "one of three grants");
@@ -105,8 +107,7 @@ async fn a_restarted_master_does_not_lead_and_is_loaded_by_who_does() {
     assert_eq!(n1.role(), Role::Waiting, "the state names another process of this name");
 
     assert!(bounded(sentinel::fence(&n2, 2)).await.accepted);
-    let state = sentinel.decide(&n2, &[&n2], vec![n1.member(), n2.member()]);
-    assert!(bounded(sentinel::promote(&n2, state)).await.accepted);
+    bounded(sentinel.lead(&n2, &[&n2], vec![n1.member(), n2.member()])).await;
     until("both are in the ISR again", || sentinel.isr_names() == ["n1", "n2"]).await;
     n1.is_up_to_date().await;
     is_level(&n2, &n1).await;
@@ -121,9 +122,7 @@ async fn an_empty_process_leads_if_the_state_names_it() {
     n1.set("key", "value").unwrap();
     let directory = n1.kill();
     let n1 = TestNode::start_in("n1", &[sentinel.port], directory, &[]);
-    let state = sentinel.decide(&n1, &[&n1], vec![n1.member()]);
-    let reply = bounded(sentinel::promote(&n1, state)).await;
-    assert!(reply.accepted, "{}", reply.refusal);
+    bounded(sentinel.lead(&n1, &[&n1], vec![n1.member()])).await;
     n1.is_serving().await;
     assert_eq!((n1.get("key"), n1.end()), (None, Offset(0)));
     bounded(n1.set("key", "new").unwrap().acknowledged()).await.unwrap();
@@ -183,8 +182,7 @@ async fn a_hand_over_loses_nothing_and_needs_no_full_sync() {
     assert!(bounded(sentinel::fence(&n1, 2)).await.accepted);
     until("the lease is given up", || sentinel.resigned_epoch() == 1).await;
     assert!(bounded(sentinel::fence(&n2, 2)).await.accepted);
-    let state = sentinel.decide(&n2, &[&n1, &n2], vec![n1.member(), n2.member()]);
-    assert!(bounded(sentinel::promote(&n2, state)).await.accepted);
+    bounded(sentinel.lead(&n2, &[&n1, &n2], vec![n1.member(), n2.member()])).await;
     n2.is_serving().await;
     bounded(n2.set("next", "1").unwrap().acknowledged()).await.unwrap();
     n1.is_up_to_date().await;
@@ -230,7 +228,7 @@ async fn a_replica_carries_clients_to_the_master() {
     let (accepted, _) = entrance.accept().await.unwrap();
     // It waits until somebody is master.
     let carried = tokio::spawn(carry(replica.node.clone(), accepted, Port::Amqp));
-    sentinel.decide(&master, &[&master], vec![master.member(), replica.member()]);
+    bounded(sentinel.lead(&master, &[&master], vec![master.member(), replica.member()])).await;
 
     let (mut upstream, _) = bounded(broker.accept()).await.unwrap();
     client.write_all(b"AMQP").await.unwrap();
@@ -244,7 +242,7 @@ async fn a_replica_carries_clients_to_the_master() {
 
     // Another master: the connection closes.
     until("both are in the ISR", || sentinel.isr_names() == ["n1", "n2"]).await;
-    sentinel.decide(&replica, &[&replica], vec![master.member(), replica.member()]);
+    bounded(sentinel.lead(&replica, &[&replica], vec![master.member(), replica.member()])).await;
     assert_eq!(bounded(client.read(&mut buffer)).await.unwrap_or(0), 0);
     assert!(bounded(carried).await.unwrap().is_none());
 
@@ -274,8 +272,7 @@ async fn a_replica_that_is_late_with_the_news_does_not_follow_a_deposed_master()
     assert!(!n2.node.link.read().is_up);
     // Epoch 2 comes, with the same master: now it does.
     assert!(bounded(sentinel::fence(&n1, 2)).await.accepted);
-    let state = sentinel.decide(&n1, &[&n1], vec![n1.member(), n2.member()]);
-    assert!(bounded(sentinel::promote(&n1, state)).await.accepted);
+    bounded(sentinel.lead(&n1, &[&n1], vec![n1.member(), n2.member()])).await;
     is_level(&n1, &n2).await;
     assert_eq!(n2.get("key").as_deref(), Some("value"));
 }

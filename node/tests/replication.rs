@@ -30,7 +30,7 @@ async fn pair(min_isr: u32) -> Pair {
     let master = TestNode::start("n1", &[sentinel.port]);
     let replica = TestNode::start("n2", &[sentinel.port]);
     let proxy = Proxy::to(master.peer_port).await;
-    sentinel.decide(&master, &[&master], vec![master.member_at(proxy.port), replica.member()]);
+    bounded(sentinel.lead(&master, &[&master], vec![master.member_at(proxy.port), replica.member()])).await;
     until("both are in the ISR", || sentinel.isr_names() == ["n1", "n2"]).await;
     master.is_serving().await;
     replica.is_up_to_date().await;
@@ -93,7 +93,7 @@ async fn a_full_sync_under_writes_ends_with_the_same_keys() {
     println!("seed {seed}");
     let sentinel = FakeSentinel::start(1).await;
     let master = Arc::new(TestNode::start("n1", &[sentinel.port]));
-    sentinel.decide(&master, &[&master], vec![master.member()]);
+    bounded(sentinel.lead(&master, &[&master], vec![master.member()])).await;
     master.is_serving().await;
     // More than the journal keeps, so that a new replica cannot continue from the beginning.
     let value = "x".repeat(1 << 20);
@@ -190,9 +190,7 @@ async fn a_deposed_master_with_a_tail_of_its_own_is_loaded_anew() {
     assert_eq!(master.get("tail").as_deref(), Some("2"));
     assert!(bounded(sentinel::fence(&replica, 2)).await.accepted);
     let members = vec![master.member(), replica.member()];
-    let state = sentinel.decide(&replica, &[&replica], members);
-    let reply = bounded(sentinel::promote(&replica, state)).await;
-    assert!(reply.accepted, "{}", reply.refusal);
+    bounded(sentinel.lead(&replica, &[&replica], members)).await;
 
     until("both are in the ISR", || sentinel.isr_names() == ["n1", "n2"]).await;
     assert_eq!(bounded(lost.acknowledged()).await, Err(Deposed));
@@ -212,7 +210,7 @@ async fn a_new_master_has_applied_what_was_appended_and_not_committed() {
     let [n1, n2, n3] = ["n1", "n2", "n3"].map(|name| TestNode::start(name, &[sentinel.port]));
     // The third reaches the master through a connection that will be held, so nothing more is committed.
     let proxy = Proxy::to(n1.peer_port).await;
-    sentinel.decide(&n1, &[&n1], vec![n1.member_at(proxy.port), n2.member(), n3.member()]);
+    bounded(sentinel.lead(&n1, &[&n1], vec![n1.member_at(proxy.port), n2.member(), n3.member()])).await;
     until("all are in the ISR", || sentinel.isr_names() == ["n1", "n2", "n3"]).await;
     n1.is_serving().await;
     bounded(n1.set("committed", "1").unwrap().acknowledged()).await.unwrap();
@@ -226,8 +224,7 @@ async fn a_new_master_has_applied_what_was_appended_and_not_committed() {
 
     assert!(bounded(sentinel::fence(&n2, 2)).await.accepted);
     sentinel.thaw_isr();
-    let state = sentinel.decide(&n2, &[&n2], vec![n1.member(), n2.member()]);
-    assert!(bounded(sentinel::promote(&n2, state)).await.accepted);
+    bounded(sentinel.lead(&n2, &[&n2], vec![n1.member(), n2.member()])).await;
     assert_eq!(n2.get("appended").as_deref(), Some("2"), "it may have been acknowledged, for all that is known");
     until("the first follows", || sentinel.isr_names() == ["n1", "n2"]).await;
     n2.is_serving().await;

@@ -70,6 +70,13 @@ impl FakeSentinel {
         });
     }
 
+    /// Commits a new mastership, grants its lease and tells the master.
+    pub async fn lead(&self, master: &TestNode, isr: &[&TestNode], members: Vec<Member>) {
+        let state = self.decide(master, isr, members);
+        let reply = promote(master, state).await;
+        assert!(reply.accepted, "{}", reply.refusal);
+    }
+
     /// Commits a new mastership and grants its lease. Nobody is told but through Watch.
     pub fn decide(&self, master: &TestNode, isr: &[&TestNode], members: Vec<Member>) -> ClusterState {
         self.change(|state| {
