@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use tercet_proto::resp::{Encoder, format_double};
+use tercet_proto::resp::Encoder;
 
+use super::long_double::{self, LongDouble};
 use super::number::{self, TimeUnit};
 use crate::effect::{Expiry, KeyChange};
 use crate::engine::{Transaction, View};
@@ -358,17 +359,15 @@ fn add(transaction: &mut Transaction<'_>, key: &[u8], by: i64, out: &mut Encoder
 }
 
 fn incrbyfloat(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let old = match transaction.get(args[1]) {
-        None => 0.0,
-        Some(entry) => number::float(&bytes(&entry.value)?)?,
+    let slot = transaction.open(args[1]);
+    let old = match slot.value() {
+        None => long_double::ZERO,
+        Some(value) => LongDouble::parse(&bytes(value)?).ok_or(Error::NotFloat)?,
     };
-    let sum = old + number::float(args[2])?;
-    if !sum.is_finite() {
-        return Err(Error::NotANumber);
-    }
-    let text = format_double(sum);
+    let by = LongDouble::parse(args[2]).ok_or(Error::NotFloat)?;
+    let text = old.sum(by).ok_or(Error::NotANumber)?;
     // The final text is replicated, so that no replica computes it in its own way.
-    transaction.apply(args[1], &KeyChange::SetString { value: text.as_bytes(), expiry: Expiry::Keep })?;
+    slot.apply(&KeyChange::SetString { value: text.as_bytes(), expiry: Expiry::Keep })?;
     out.bulk(text.as_bytes());
     Ok(())
 }
