@@ -51,7 +51,7 @@ def wait_for(condition, seconds, what):
 
 def ask(port, *commands, password=None, seconds=2.0):
     """The raw reply to inline commands: a client that shares nothing with the libraries under test."""
-    lines = ([f"AUTH {password}"] if password else []) + list(commands) + ["QUIT"]
+    lines = ([f'AUTH "{password}"'] if password else []) + list(commands) + ["QUIT"]
     with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
         connection.sendall("".join(f"{line}\r\n" for line in lines).encode())
         reply = b""

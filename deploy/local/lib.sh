@@ -53,7 +53,9 @@ ask() {
 # info_field PORT FIELD: one field of INFO replication of a node.
 info_field() {
   local -a commands=()
-  if [ -n "${PASSWORD:-}" ]; then commands+=("AUTH $PASSWORD"); fi
+  local quoted=${PASSWORD:-}
+  quoted=${quoted//\\/\\\\}
+  if [ -n "$quoted" ]; then commands+=("AUTH \"${quoted//\"/\\\"}\""); fi
   ask "$1" "${commands[@]}" "INFO replication" | sed -n "s/^$2://p" | head -n 1
 }
 

@@ -437,7 +437,8 @@ mod tests {
     use super::*;
 
     fn changes() -> Vec<(u8, KeyChange<'static>)> {
-        let items = || Cow::Borrowed([b"a".as_slice(), b"", b"ccc"].as_slice());
+        const ITEMS: &[&[u8]] = &[b"a", b"", b"ccc"];
+        let items = || Cow::Borrowed(ITEMS);
         vec![
             (1, KeyChange::Delete),
             (2, KeyChange::SetString { value: b"v", expiry: Expiry::At(UnixMillis(7)) }),
@@ -483,7 +484,10 @@ mod tests {
             let mut record = Vec::new();
             effect.encode(Partition(700), &mut record);
             let mut reader = Reader::new(&record);
-            assert_eq!(Effect::decode(&mut reader), Ok((Partition(700), effect)));
+            assert_eq!(
+                format!("{:?}", Effect::decode(&mut reader)),
+                format!("{:?}", Ok::<_, ()>((Partition(700), effect)))
+            );
             assert!(reader.is_empty());
             for end in 0..record.len() {
                 assert!(Effect::decode(&mut Reader::new(&record[..end])).is_err());

@@ -18,6 +18,7 @@ pub mod keyspace;
 pub mod limits;
 pub mod memory;
 pub mod node;
+pub mod prefetch;
 pub mod resp;
 pub mod role;
 pub mod server;

@@ -44,3 +44,6 @@ pub const EXPIRY_BATCH: usize = 64;
 
 /// Connections that the kernel holds for us before they are accepted.
 pub const LISTEN_BACKLOG: u32 = 4096;
+
+/// Commands of a pipeline that are decoded before the first is executed, so that the memory they need is on its way.
+pub const LOOK_AHEAD: usize = 16;

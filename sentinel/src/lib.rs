@@ -1,1 +1,20 @@
-//! A Tercet sentinel.
+//! A Tercet sentinel: it grants leases, detects failure, decides through Raft which node is master, and tells clients in
+//! the Redis Sentinel protocol.
+
+mod act;
+pub mod api;
+pub mod clock;
+pub mod config;
+pub mod detect;
+pub mod events;
+pub mod health;
+mod limits;
+mod nodes;
+pub mod picture;
+pub mod plan;
+pub mod raft;
+pub mod sentinel;
+mod shared;
+mod siblings;
+pub mod state;
+mod watchdog;

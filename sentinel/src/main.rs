@@ -1,1 +1,84 @@
-fn main() {}
+//! The program: reads its settings, runs a sentinel until it is told to stop.
+
+use std::{io::IsTerminal as _, process::ExitCode};
+
+use tercet_sentinel::{
+    config::{self, Config, Invocation, LogFormat},
+    health,
+    sentinel::Sentinel,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info};
+use tracing_subscriber::EnvFilter;
+
+/// A wrong flag, file or port: nothing was started.
+const EXIT_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let invocation = match config::read(std::env::args_os(), |name| std::env::var(name).ok()) {
+        Ok(invocation) => invocation,
+        Err(error) => return usage(&error.to_string()),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(2, 4))
+        .enable_all()
+        .build()
+        .expect("the runtime of a fresh process starts");
+    match invocation {
+        Invocation::Print(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Invocation::Healthcheck(config) => match runtime.block_on(health::check(&config)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("tercet-sentinel: unhealthy: {error}");
+                ExitCode::FAILURE
+            }
+        },
+        Invocation::Run(config) => {
+            start_log(config.log_format);
+            runtime.block_on(run(*config))
+        }
+    }
+}
+
+fn usage(text: &str) -> ExitCode {
+    eprintln!("tercet-sentinel: {text}");
+    ExitCode::from(EXIT_USAGE)
+}
+
+fn start_log(format: LogFormat) {
+    // openraft reports every vote and timeout of its own; what matters of it is logged here in our words.
+    let filter = EnvFilter::try_from_env("TERCET_LOG").unwrap_or_else(|_| EnvFilter::new("info,openraft=off"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let is_text = match format {
+        LogFormat::Text => true,
+        LogFormat::Json => false,
+        LogFormat::Auto => std::io::stderr().is_terminal(),
+    };
+    if is_text { log.with_target(false).init() } else { log.json().flatten_event(true).init() }
+}
+
+async fn run(config: Config) -> ExitCode {
+    let mut sentinel = match Sentinel::start(config).await {
+        Ok(sentinel) => sentinel,
+        Err(error) => return usage(&error.to_string()),
+    };
+    let mut terminate = signal(SignalKind::terminate()).expect("a handler of SIGTERM can be installed");
+    let mut interrupt = signal(SignalKind::interrupt()).expect("a handler of SIGINT can be installed");
+    let stopped = sentinel.stop_requests();
+    let failure = tokio::select! {
+        reason = sentinel.failed() => Some(reason),
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        () = stopped => None,
+    };
+    if let Some(reason) = failure {
+        error!("{reason}");
+        return ExitCode::FAILURE;
+    }
+    info!("stopping");
+    sentinel.stop().await;
+    ExitCode::SUCCESS
+}

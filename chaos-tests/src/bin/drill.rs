@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use tercet_chaos::cluster::Family;
 use tercet_chaos::drill::{Drill, Plan};
 
 #[derive(Debug, Parser)]
@@ -16,6 +17,9 @@ struct Options {
     /// Draws when the fault comes; a new one each time if not given, and printed.
     #[arg(long)]
     seed: Option<u64>,
+    /// Whose programs to drill.
+    #[arg(long, value_enum, default_value_t = Against::Tercet)]
+    against: Against,
     /// Protects the cluster's nodes with a password.
     #[arg(long)]
     password: Option<String>,
@@ -25,6 +29,13 @@ struct Options {
 enum Fault {
     /// `kill -9` of the master.
     Kill,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Against {
+    Tercet,
+    /// redis-server with redis-sentinel, for comparison: it loses acknowledged writes, and the drill says so.
+    Redis,
 }
 
 /// The drill as a whole ends in time, whatever hangs.
@@ -47,7 +58,11 @@ async fn run(options: Options) -> ExitCode {
     let Fault::Kill = options.fault;
     let seed = options.seed.unwrap_or_else(rand::random);
     println!("drill: {} rounds of kill -9 of the master, seed {seed}", options.rounds);
-    let plan = Plan { rounds: options.rounds, seed, password: options.password };
+    let family = match options.against {
+        Against::Tercet => Family::Tercet,
+        Against::Redis => Family::Redis,
+    };
+    let plan = Plan { rounds: options.rounds, seed, password: options.password, family };
     let mut drill = match Drill::start(plan) {
         Ok(drill) => drill,
         Err(error) => {

@@ -31,7 +31,7 @@ mod tests {
         assert!(rejoined(&whole(), 0, "its life before").unwrap_err().contains("master again"));
         assert!(rejoined(&whole(), 1, "run1").unwrap_err().contains("still run1"));
         let mut behind = whole();
-        behind.in_sync.retain(|run_id| run_id != "run1");
+        behind.in_sync.as_mut().unwrap().retain(|run_id| run_id != "run1");
         assert!(rejoined(&behind, 1, "its life before").unwrap_err().contains("not in sync"));
     }
 }

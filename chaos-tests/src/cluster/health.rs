@@ -7,7 +7,7 @@ use tercet_proto::grpc::sentinel::v1::WatchRequest;
 use tercet_proto::grpc::sentinel::v1::sentinel_client::SentinelClient;
 use tokio::time::{sleep, timeout};
 
-use super::{Cluster, Error, Member, NODES, SENTINELS};
+use super::{Cluster, Error, Family, Member, NODES, SENTINELS};
 use crate::client::resp::{Connection, Error as RespError};
 
 /// How long one question may take; a process that is being killed does not answer.
@@ -30,8 +30,8 @@ pub struct Status {
     pub nodes: Vec<Option<NodeView>>,
     /// The port of the master in each sentinel's view.
     pub sentinels: Vec<Option<u16>>,
-    /// Incarnations of the in-sync replicas, the master's included, as Raft holds them.
-    pub in_sync: Vec<String>,
+    /// Incarnations of the in-sync replicas, the master's included, as Raft holds them; `None` for a family without.
+    pub in_sync: Option<Vec<String>>,
     pub epoch: u64,
     /// RESP ports of the nodes, so that the views can be compared.
     pub ports: Vec<u16>,
@@ -69,8 +69,10 @@ impl Status {
                 return Err(format!("{} names {port:?} as master", Member::Sentinel(index)));
             }
         }
-        if self.in_sync.len() != NODES {
-            return Err(format!("{} nodes are in sync", self.in_sync.len()));
+        if let Some(in_sync) = &self.in_sync
+            && in_sync.len() != NODES
+        {
+            return Err(format!("{} nodes are in sync", in_sync.len()));
         }
         Ok(master)
     }
@@ -86,7 +88,7 @@ impl Status {
         if !view.link_up {
             return Err(format!("{member} has no link to the master"));
         }
-        if !self.in_sync.contains(&view.run_id) {
+        if self.in_sync.as_ref().is_some_and(|in_sync| !in_sync.contains(&view.run_id)) {
             return Err(format!("{member} is not in sync"));
         }
         Ok(())
@@ -111,7 +113,10 @@ impl Cluster {
         Status {
             nodes: nodes.into_iter().map(Result::ok).collect(),
             sentinels,
-            in_sync: state.isr.into_iter().map(|member| member.incarnation).collect(),
+            in_sync: match self.family() {
+                Family::Tercet => Some(state.isr.into_iter().map(|member| member.incarnation).collect()),
+                Family::Redis => None,
+            },
             epoch: state.epoch,
             ports: (0..NODES).map(|index| self.resp_address(index).port()).collect(),
         }
@@ -163,6 +168,9 @@ impl Cluster {
 
     /// The newest state that a sentinel holds.
     async fn raft_state(&self) -> Option<ClusterState> {
+        if self.family() == Family::Redis {
+            return None;
+        }
         let all = (0..SENTINELS).map(|index| watch_once(self.sentinel_peer_address(index).to_string()));
         let states = futures::future::join_all(all).await;
         states.into_iter().flatten().max_by_key(|state| state.log_index)
@@ -199,7 +207,7 @@ pub(crate) mod tests {
         Status {
             nodes: (0..NODES).map(view).collect(),
             sentinels: vec![Some(100); SENTINELS],
-            in_sync: (0..NODES).map(|index| format!("run{index}")).collect(),
+            in_sync: Some((0..NODES).map(|index| format!("run{index}")).collect()),
             epoch: 1,
             ports: vec![100, 101, 102],
         }
@@ -223,7 +231,10 @@ pub(crate) mod tests {
             missing(&|status| status.nodes[2].as_mut().unwrap().link_up = false),
             "n3 has no link to the master"
         );
-        assert_eq!(missing(&|status| status.in_sync[1] = "an older life".to_owned()), "n2 is not in sync");
+        assert_eq!(
+            missing(&|status| status.in_sync.as_mut().unwrap()[1] = "an older life".to_owned()),
+            "n2 is not in sync"
+        );
         assert_eq!(missing(&|status| status.sentinels[2] = Some(101)), "s3 names Some(101) as master");
         assert_eq!(missing(&|status| status.nodes[0].as_mut().unwrap().connected_replicas = 1), "n1 has 1 replicas");
     }

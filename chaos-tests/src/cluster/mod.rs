@@ -7,15 +7,15 @@
 //! ```
 
 pub mod health;
+mod launch;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::binaries::{self, NotBuilt, Program};
+use crate::binaries::NotBuilt;
 use crate::client::discovery::Sentinels;
 use crate::ports::{self, Block};
 use crate::process::Process;
@@ -43,9 +43,20 @@ impl std::fmt::Display for Member {
     }
 }
 
+/// Whose programs run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Family {
+    #[default]
+    Tercet,
+    /// redis-server and redis-sentinel, down-after 1 s: what we measure ourselves against, and a proof that the checks
+    /// find something.
+    Redis,
+}
+
 /// What differs between one cluster and another.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
+    pub family: Family,
     pub password: Option<String>,
     /// More arguments for every node.
     pub node_args: Vec<String>,
@@ -54,8 +65,7 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Cluster {
     options: Options,
-    node_program: PathBuf,
-    sentinel_program: PathBuf,
+    programs: launch::Programs,
     nodes: [Option<Process>; NODES],
     sentinels: [Option<Process>; SENTINELS],
     ports: Block,
@@ -87,19 +97,15 @@ impl Cluster {
     /// A program is not built or does not start.
     pub fn start(options: Options) -> Result<Self, Error> {
         let mut cluster = Self {
+            programs: launch::Programs::find(options.family)?,
             options,
-            node_program: binaries::find(Program::Node)?,
-            sentinel_program: binaries::find(Program::Sentinel)?,
             nodes: Default::default(),
             sentinels: Default::default(),
             ports: Block::take()?,
             folder: tempfile::Builder::new().prefix("tercet-cluster-").tempdir().map_err(Error::Folder)?,
         };
-        for index in 0..SENTINELS {
-            cluster.launch(Member::Sentinel(index))?;
-        }
-        for index in 0..NODES {
-            cluster.launch(Member::Node(index))?;
+        for member in cluster.members_in_order() {
+            cluster.launch(member)?;
         }
         Ok(cluster)
     }
@@ -114,11 +120,7 @@ impl Cluster {
             return Err(to_error(std::io::Error::other("it runs already")));
         }
         let data = self.folder.path().join(member.to_string());
-        std::fs::create_dir_all(&data).map_err(to_error)?;
-        let command = match member {
-            Member::Node(index) => self.node_command(index, &data),
-            Member::Sentinel(index) => self.sentinel_command(index, &data),
-        };
+        let command = self.command(member, &data).map_err(to_error)?;
         let log = self.folder.path().join(format!("{member}.log"));
         let process = Process::start(command, &log).map_err(to_error)?;
         *self.slot(member) = Some(process);
@@ -176,18 +178,23 @@ impl Cluster {
 
     #[must_use]
     pub fn sentinel_address(&self, sentinel: usize) -> SocketAddr {
-        loopback(self.ports.port(SENTINEL_PORTS + 3 * as_port(sentinel)))
+        loopback(self.sentinel_port(sentinel, 0))
     }
 
     #[must_use]
     pub fn sentinel_peer_address(&self, sentinel: usize) -> SocketAddr {
-        loopback(self.ports.port(SENTINEL_PORTS + 3 * as_port(sentinel) + 1))
+        loopback(self.sentinel_port(sentinel, 1))
     }
 
     /// The node that serves RESP on a port.
     #[must_use]
     pub fn node_of_port(&self, port: u16) -> Option<usize> {
         (0..NODES).find(|node| self.resp_address(*node).port() == port)
+    }
+
+    #[must_use]
+    pub fn family(&self) -> Family {
+        self.options.family
     }
 
     #[must_use]
@@ -220,37 +227,12 @@ impl Cluster {
         }
     }
 
+    fn sentinel_port(&self, sentinel: usize, which: u16) -> u16 {
+        self.ports.port(SENTINEL_PORTS + 3 * as_port(sentinel) + which)
+    }
+
     fn node_address(&self, node: usize, which: u16) -> SocketAddr {
         loopback(self.ports.port(NODE_PORTS * as_port(node) + which))
-    }
-
-    fn node_command(&self, index: usize, data: &Path) -> Command {
-        let mut command = Command::new(&self.node_program);
-        command.args(["--name", &Member::Node(index).to_string(), "--bind", "127.0.0.1", "--data"]).arg(data);
-        for (which, flag) in (0..).zip(["resp", "amqp", "gateway", "http", "metrics", "peer"]) {
-            command.arg(format!("--{flag}-port")).arg(self.node_address(index, which).port().to_string());
-        }
-        let sentinels: Vec<_> = (0..SENTINELS).map(|index| self.sentinel_peer_address(index).to_string()).collect();
-        command.args(["--sentinels", &sentinels.join(",")]);
-        if let Some(password) = &self.options.password {
-            command.args(["--requirepass", password]);
-        }
-        command.args(&self.options.node_args);
-        command
-    }
-
-    fn sentinel_command(&self, index: usize, data: &Path) -> Command {
-        let mut command = Command::new(&self.sentinel_program);
-        command.args(["--name", &Member::Sentinel(index).to_string(), "--bind", "127.0.0.1", "--service", SERVICE]);
-        command.arg("--data").arg(data);
-        for (which, flag) in (0..).zip(["resp", "peer", "metrics"]) {
-            let port = self.ports.port(SENTINEL_PORTS + 3 * as_port(index) + which);
-            command.arg(format!("--{flag}-port")).arg(port.to_string());
-        }
-        let sentinels: Vec<_> = (0..SENTINELS).map(|index| self.sentinel_peer_address(index).to_string()).collect();
-        let nodes: Vec<_> = (0..NODES).map(|index| self.node_address(index, 5).to_string()).collect();
-        command.args(["--sentinels", &sentinels.join(","), "--nodes", &nodes.join(",")]);
-        command
     }
 }
 

@@ -69,6 +69,19 @@ impl Gate {
         self.term.load(Ordering::Acquire)
     }
 
+    /// Whether `offset` is committed under the mastership `term`: `None` while that is open.
+    ///
+    /// The commit offset is read before the term, so that one of the next mastership is never taken for this one's.
+    #[inline]
+    #[must_use]
+    pub fn is_committed(&self, offset: Offset, term: u64) -> Option<Result<(), Deposed>> {
+        let commit = self.commit();
+        if self.term() != term {
+            return Some(Err(Deposed));
+        }
+        (commit >= offset).then_some(Ok(()))
+    }
+
     /// Resolves once `offset` is committed.
     ///
     /// # Errors
@@ -87,10 +100,7 @@ struct Wait<'a> {
 
 impl Wait<'_> {
     fn outcome(&self) -> Option<Result<(), Deposed>> {
-        if self.gate.term() != self.term {
-            return Some(Err(Deposed));
-        }
-        (self.gate.commit() >= self.offset).then_some(Ok(()))
+        self.gate.is_committed(self.offset, self.term)
     }
 }
 

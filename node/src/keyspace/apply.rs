@@ -79,22 +79,22 @@ impl Database {
     #[inline]
     fn replace(&mut self, key: &[u8], place: Place, expiry: Expiry, version: u32, value: Value) -> Applied {
         let mut had_expiry = false;
-        let bucket = match place.bucket.and_then(|bucket| Some((bucket, self.at_mut(bucket)?))) {
-            Some((bucket, entry)) => {
+        let slot = match place.slot.and_then(|slot| Some((slot, self.at_mut(slot)?))) {
+            Some((slot, entry)) => {
                 had_expiry = entry.expire_at().is_some();
                 entry.value = value;
                 entry.touch(version);
-                bucket
+                slot
             }
             None => {
-                let bucket = self.insert(place, key, value);
-                self.touch(bucket, version);
-                bucket
+                let slot = self.insert(place, key, value);
+                self.touch(slot, version);
+                slot
             }
         };
         match expiry {
-            Expiry::At(at) => _ = self.set_expiry(bucket, place.hash, Some(at)),
-            Expiry::Never if had_expiry => _ = self.set_expiry(bucket, place.hash, None),
+            Expiry::At(at) => _ = self.set_expiry(slot, place.hash, Some(at)),
+            Expiry::Never if had_expiry => _ = self.set_expiry(slot, place.hash, None),
             Expiry::Never | Expiry::Keep => {}
         }
         Applied::changed(1)
@@ -167,25 +167,25 @@ impl Database {
 
     /// A change of the key and not of its value. Says whether anything changed.
     fn change_key(&mut self, place: Place, change: &KeyChange<'_>, version: u32) -> bool {
-        let Some(bucket) = place.bucket else { return false };
+        let Some(slot) = place.slot else { return false };
         let at = match change {
             KeyChange::Expire { at } => Some(*at),
             KeyChange::Persist => None,
-            _ => return self.remove(bucket).is_some(),
+            _ => return self.remove(slot).is_some(),
         };
-        let changed = self.set_expiry(bucket, place.hash, at);
+        let changed = self.set_expiry(slot, place.hash, at);
         if changed {
-            self.touch(bucket, version);
+            self.touch(slot, version);
         }
         changed
     }
 
     fn append(&mut self, key: &[u8], place: Place, version: u32, bytes: &[u8]) -> Result<Applied, WrongType> {
-        let Some(bucket) = place.bucket else {
+        let Some(slot) = place.slot else {
             self.replace(key, place, Expiry::Keep, version, Value::from_bytes(bytes));
             return Ok(Applied::changed(bytes.len()));
         };
-        self.change_string(bucket, version, |text| text.append(bytes))
+        self.change_string(slot, version, |text| text.append(bytes))
     }
 
     fn set_range(
@@ -196,20 +196,20 @@ impl Database {
         offset: usize,
         bytes: &[u8],
     ) -> Result<Applied, WrongType> {
-        let bucket = match place.bucket {
-            Some(bucket) => bucket,
+        let slot = match place.slot {
+            Some(slot) => slot,
             None => self.insert(place, key, Value::from_bytes(b"")),
         };
-        self.change_string(bucket, version, |text| text.set_range(offset, bytes))
+        self.change_string(slot, version, |text| text.set_range(offset, bytes))
     }
 
     fn change_string(
         &mut self,
-        bucket: usize,
+        slot: usize,
         version: u32,
         change: impl FnOnce(&mut super::value::ShortBytes),
     ) -> Result<Applied, WrongType> {
-        let Some(entry) = self.at_mut(bucket) else { return Ok(Applied::NOTHING) };
+        let Some(entry) = self.at_mut(slot) else { return Ok(Applied::NOTHING) };
         let text = entry.value.as_string_mut().ok_or(WrongType)?;
         change(text);
         let length = text.len();
@@ -226,11 +226,11 @@ impl Database {
         version: u32,
         change: impl FnOnce(&mut C) -> Applied,
     ) -> Result<Applied, WrongType> {
-        let bucket = match place.bucket {
-            Some(bucket) => bucket,
+        let slot = match place.slot {
+            Some(slot) => slot,
             None => self.insert(place, key, C::make()),
         };
-        let Some(entry) = self.at_mut(bucket) else { return Ok(Applied::NOTHING) };
+        let Some(entry) = self.at_mut(slot) else { return Ok(Applied::NOTHING) };
         let applied = change(C::of(&mut entry.value).ok_or(WrongType)?);
         if applied.changed {
             entry.touch(version);
@@ -246,20 +246,20 @@ impl Database {
         version: u32,
         change: impl FnOnce(&mut C) -> Applied,
     ) -> Result<Applied, WrongType> {
-        let Some(bucket) = place.bucket else { return Ok(Applied::NOTHING) };
-        let Some(entry) = self.at_mut(bucket) else { return Ok(Applied::NOTHING) };
+        let Some(slot) = place.slot else { return Ok(Applied::NOTHING) };
+        let Some(entry) = self.at_mut(slot) else { return Ok(Applied::NOTHING) };
         let collection = C::of(&mut entry.value).ok_or(WrongType)?;
         let applied = change(collection);
         if collection.is_empty() {
-            self.remove(bucket);
+            self.remove(slot);
         } else if applied.changed {
             entry.touch(version);
         }
         Ok(applied)
     }
 
-    fn touch(&mut self, bucket: usize, version: u32) {
-        if let Some(entry) = self.at_mut(bucket) {
+    fn touch(&mut self, slot: usize, version: u32) {
+        if let Some(entry) = self.at_mut(slot) {
             entry.touch(version);
         }
     }

@@ -36,7 +36,7 @@ impl Database {
         while due.len() < most {
             match self.deadlines.heap.peek() {
                 Some(Reverse((at, hash))) if *at <= now.0 => {
-                    let found = self.table.iter_hash(*hash).find(|entry| entry.expire_at().is_some_and(|t| t.0 == *at));
+                    let found = self.table.find(*hash, |entry| entry.expire_at().is_some_and(|t| t.0 == *at));
                     due.extend(found.map(|entry| entry.key.clone()));
                     self.deadlines.heap.pop();
                 }

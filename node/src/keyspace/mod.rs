@@ -11,6 +11,7 @@ mod apply;
 mod expiry;
 mod scan;
 mod shard;
+mod table;
 pub mod value;
 
 use parking_lot::{Mutex, MutexGuard};

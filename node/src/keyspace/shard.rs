@@ -2,15 +2,15 @@
 
 use std::hash::BuildHasher;
 
-use hashbrown::HashTable;
-
 use super::expiry::Deadlines;
+use super::table::Table;
 use super::value::{ShortBytes, Value};
 use crate::ids::{Offset, UnixMillis};
 use crate::limits;
 
 /// A key and what it holds: 64 bytes, one cache line.
 #[derive(Debug, Clone)]
+#[repr(align(64))]
 pub struct Entry {
     pub key: ShortBytes,
     pub value: Value,
@@ -21,6 +21,10 @@ pub struct Entry {
 }
 
 impl Entry {
+    pub(super) fn new(key: ShortBytes, value: Value) -> Self {
+        Self { key, value, expire_at: 0, version: 0 }
+    }
+
     #[must_use]
     pub fn expire_at(&self) -> Option<UnixMillis> {
         (self.expire_at != 0).then_some(UnixMillis(self.expire_at))
@@ -45,7 +49,10 @@ impl Entry {
 /// One partition of the key space.
 #[derive(Debug)]
 pub struct Shard {
-    databases: Vec<Database>,
+    /// Database 0, which nearly everybody uses, without a step in between.
+    first: Database,
+    /// The others, as far as they are in use.
+    others: Vec<Database>,
     /// The last record that changed this shard: what a read of it depends on.
     last_offset: Offset,
     /// Counts changes; gives entries their versions.
@@ -55,7 +62,7 @@ pub struct Shard {
 
 impl Shard {
     pub(super) fn new(seed: foldhash::fast::RandomState) -> Self {
-        Self { databases: vec![Database::new(seed.clone())], last_offset: Offset::ZERO, changes: 0, seed }
+        Self { first: Database::new(seed.clone()), others: Vec::new(), last_offset: Offset::ZERO, changes: 0, seed }
     }
 
     #[inline]
@@ -71,26 +78,27 @@ impl Shard {
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.databases.iter().all(|database| database.len() == 0)
+        self.databases().all(|(_, database)| database.is_empty())
     }
 
     #[inline]
     #[must_use]
     pub fn database(&self, index: u8) -> &Database {
-        // A database that nobody wrote to has no table of its own; the first is always there and stands for an
-        // empty one only through `EMPTY`.
-        self.databases.get(usize::from(index)).unwrap_or(&EMPTY)
+        match usize::from(index).checked_sub(1) {
+            None => &self.first,
+            Some(other) => self.others.get(other).unwrap_or(&EMPTY),
+        }
     }
 
     #[inline]
     pub fn database_mut(&mut self, index: u8) -> &mut Database {
-        let index = usize::from(index);
-        if index >= self.databases.len() {
-            debug_assert!(index < usize::from(limits::DATABASES));
+        let Some(other) = usize::from(index).checked_sub(1) else { return &mut self.first };
+        if other >= self.others.len() {
+            debug_assert!(index < limits::DATABASES);
             let seed = &self.seed;
-            self.databases.resize_with(index + 1, || Database::new(seed.clone()));
+            self.others.resize_with(other + 1, || Database::new(seed.clone()));
         }
-        &mut self.databases[index]
+        &mut self.others[other]
     }
 
     /// Where `key` lies in a database, expired or not.
@@ -99,21 +107,20 @@ impl Shard {
     pub fn locate(&self, database: u8, key: &[u8]) -> Place {
         // The seed of every table of this shard, also of one that nobody has written to yet.
         let hash = self.seed.hash_one(key);
-        let table = self.databases.get(usize::from(database));
-        let bucket = table.and_then(|table| table.table.find_bucket_index(hash, |entry| entry.key.matches(key)));
-        Place { hash, bucket }
+        let slot = self.database(database).table.slot_of(hash, |entry| entry.key.matches(key));
+        Place { hash, slot }
     }
 
     /// The databases in use, with their numbers.
     pub fn databases(&self) -> impl Iterator<Item = (u8, &Database)> {
-        self.databases.iter().enumerate().map(|(index, database)| (index as u8, database))
+        std::iter::once(&self.first).chain(&self.others).zip(0..).map(|(database, index)| (index, database))
     }
 
     pub(super) fn flush(&mut self, database: Option<u8>) -> usize {
         let seed = self.seed.clone();
         let mut emptied = 0;
-        for (index, table) in self.databases.iter_mut().enumerate() {
-            if database.is_none_or(|wanted| usize::from(wanted) == index) {
+        for (table, index) in std::iter::once(&mut self.first).chain(&mut self.others).zip(0u8..) {
+            if database.is_none_or(|wanted| wanted == index) {
                 emptied += table.len();
                 *table = Database::new(seed.clone());
             }
@@ -123,8 +130,10 @@ impl Shard {
     }
 
     pub(super) fn swap(&mut self, first: u8, second: u8) {
-        self.database_mut(first.max(second));
-        self.databases.swap(usize::from(first), usize::from(second));
+        let seed = self.seed.clone();
+        let taken = std::mem::replace(self.database_mut(first), Database::new(seed));
+        let taken = std::mem::replace(self.database_mut(second), taken);
+        *self.database_mut(first) = taken;
         // Whoever watches a key sees another version of it.
         for index in [first, second] {
             self.changes = self.changes.wrapping_add(1);
@@ -147,7 +156,7 @@ static EMPTY: std::sync::LazyLock<Database> =
 /// The keys of one database within one shard.
 #[derive(Debug)]
 pub struct Database {
-    pub(super) table: HashTable<Entry>,
+    pub(super) table: Table,
     pub(super) deadlines: Deadlines,
     expiring: usize,
     seed: foldhash::fast::RandomState,
@@ -155,7 +164,7 @@ pub struct Database {
 
 impl Database {
     fn new(seed: foldhash::fast::RandomState) -> Self {
-        Self { table: HashTable::new(), deadlines: Deadlines::default(), expiring: 0, seed }
+        Self { table: Table::default(), deadlines: Deadlines::default(), expiring: 0, seed }
     }
 
     #[inline]
@@ -170,7 +179,7 @@ impl Database {
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
+        self.len() == 0
     }
 
     /// Keys with a time to live.
@@ -194,50 +203,60 @@ impl Database {
     #[inline]
     #[must_use]
     pub fn at(&self, place: Place) -> Option<&Entry> {
-        self.table.get_bucket(place.bucket?)
+        self.table.nth(place.slot?)
     }
 
-    /// A random entry, found by probing buckets from `random`.
+    /// A random entry, chosen by `random`.
     #[must_use]
     pub fn random(&self, random: u64) -> Option<&Entry> {
-        let buckets = self.table.num_buckets();
-        if self.table.is_empty() {
-            return None;
-        }
-        let start = random as usize % buckets;
-        (0..buckets).find_map(|step| self.table.get_bucket((start + step) % buckets))
+        let place = (random as usize).checked_rem(self.table.len())?;
+        self.table.nth(place)
+    }
+
+    /// Bytes of the tables, without what the values hold outside of their entries.
+    #[must_use]
+    pub fn memory_usage(&self) -> usize {
+        self.table.memory_usage()
+    }
+
+    /// The hash that `prefetch_index` and `prefetch_entry` take.
+    #[inline]
+    #[must_use]
+    pub fn prefetch_index(&self, key: &[u8]) -> u64 {
+        let hash = self.hash(key);
+        self.table.prefetch_index(hash);
+        hash
     }
 
     #[inline]
-    pub(super) fn at_mut(&mut self, bucket: usize) -> Option<&mut Entry> {
-        self.table.get_bucket_mut(bucket)
+    pub fn prefetch_entry(&self, hash: u64) {
+        self.table.prefetch_entry(hash);
     }
 
-    /// Puts a new key where `place` says that it is not, and returns its bucket.
+    #[inline]
+    pub(super) fn at_mut(&mut self, slot: usize) -> Option<&mut Entry> {
+        self.table.nth_mut(slot)
+    }
+
+    /// Puts a new key where `place` says that it is not, and returns its slot.
     #[inline]
     pub(super) fn insert(&mut self, place: Place, key: &[u8], value: Value) -> usize {
-        debug_assert!(place.bucket.is_none(), "a key stands once in its table");
-        let entry = Entry { key: ShortBytes::from(key), value, expire_at: 0, version: 0 };
-        let seed = &self.seed;
-        self.table.insert_unique(place.hash, entry, |entry| seed.hash_one(entry.key.as_slice())).bucket_index()
+        debug_assert!(place.slot.is_none(), "a key stands once in its table");
+        self.table.insert(place.hash, Entry::new(ShortBytes::from(key), value))
     }
 
-    pub(super) fn remove(&mut self, bucket: usize) -> Option<Entry> {
-        let found = self.table.get_bucket_entry(bucket).ok()?;
-        let (entry, _) = found.remove();
+    pub(super) fn remove(&mut self, slot: usize) -> Option<Entry> {
+        let seed = &self.seed;
+        let entry = self.table.remove(slot, |entry| seed.hash_one(entry.key.as_slice()))?;
         if entry.expire_at != 0 {
             self.expiring -= 1;
-        }
-        if self.table.capacity() > 64 && self.table.len() < self.table.capacity() / 8 {
-            let seed = &self.seed;
-            self.table.shrink_to(self.table.len() * 2, |entry| seed.hash_one(entry.key.as_slice()));
         }
         Some(entry)
     }
 
     /// Sets or clears the expiry of an entry. Says whether that changed anything.
-    pub(super) fn set_expiry(&mut self, bucket: usize, hash: u64, at: Option<UnixMillis>) -> bool {
-        let Some(entry) = self.table.get_bucket_mut(bucket) else { return false };
+    pub(super) fn set_expiry(&mut self, slot: usize, hash: u64, at: Option<UnixMillis>) -> bool {
+        let Some(entry) = self.table.nth_mut(slot) else { return false };
         let at = at.map_or(0, |at| at.0.max(1));
         let before = std::mem::replace(&mut entry.expire_at, at);
         self.expiring = self.expiring + usize::from(at != 0) - usize::from(before != 0);
@@ -252,14 +271,14 @@ impl Database {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     pub(super) hash: u64,
-    pub(super) bucket: Option<usize>,
+    pub(super) slot: Option<usize>,
 }
 
 impl Place {
     /// The same place, without what was there.
     #[must_use]
     pub fn vacated(self) -> Self {
-        Self { bucket: None, ..self }
+        Self { slot: None, ..self }
     }
 }
 

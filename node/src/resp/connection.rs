@@ -5,11 +5,12 @@
 
 use std::net::SocketAddr;
 
-use tercet_proto::resp::{Decoder, Encoder, Limits};
+use tercet_proto::resp::{Args, Decoder, Encoder, Limits, ProtocolError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::session::Session;
+use super::table::{Keys, Row, flag};
 use crate::clients::{Protocol, Registration};
 use crate::clock;
 use crate::ids::Offset;
@@ -29,7 +30,7 @@ pub async fn serve(node: Shared, stream: TcpStream, registration: Registration) 
         decoder: Decoder::default(),
         input: Vec::new(),
         output: Vec::new(),
-        limits: Limits::default(),
+        ahead: Vec::new(),
     };
     connection.run().await
 }
@@ -40,7 +41,20 @@ struct Connection {
     decoder: Decoder,
     input: Vec<u8>,
     output: Vec<u8>,
-    limits: Limits,
+    /// Decoded and not executed yet; kept for its allocations.
+    ahead: Vec<Command>,
+}
+
+/// A decoded command.
+#[derive(Debug, Default)]
+struct Command {
+    args: Args,
+    row: Option<&'static Row>,
+    /// Where it lies in the input; the ranges of `args` count from `start`.
+    start: usize,
+    end: usize,
+    /// Shard and hash of its key, if that was asked for.
+    fetched: Option<(usize, u64)>,
 }
 
 /// What is left to do after a batch.
@@ -83,9 +97,12 @@ impl Connection {
             let (batch, depends_on) = self.execute();
             if !self.output.is_empty() {
                 self.session.node.publish();
-                if depends_on > self.session.node.gate.commit()
-                    && self.session.node.gate.wait(depends_on, term).await.is_err()
-                {
+                let gate = &self.session.node.gate;
+                let committed = match gate.is_committed(depends_on, term) {
+                    Some(committed) => committed,
+                    None => gate.wait(depends_on, term).await,
+                };
+                if committed.is_err() {
                     // The fate of a write is unknown: no answer, and no more commands.
                     return Ok(false);
                 }
@@ -109,41 +126,111 @@ impl Connection {
     }
 
     fn execute(&mut self) -> (Batch, Offset) {
-        let Self { session, decoder, input, output, limits, .. } = self;
-        let node = std::sync::Arc::clone(&session.node);
+        let node = std::sync::Arc::clone(&self.session.node);
         let permit = node.authority.enter(clock::boot_now());
-        session.now = clock::unix_now();
+        self.session.now = clock::unix_now();
         let mut position = 0;
         let batch = loop {
-            *limits = if session.is_authenticated { Limits::default() } else { Limits::default().unauthenticated() };
-            match decoder.decode(&input[position..], limits) {
-                Ok(None) => break Batch::Drained,
-                Ok(Some(used)) => {
-                    let args: smallvec::SmallVec<[&[u8]; 16]> = decoder.args().slices(&input[position..]).collect();
-                    if permit.verdict == Verdict::Wait && !args.is_empty() && !works_without_master(args[0]) {
-                        break Batch::Wait;
-                    }
-                    position += used;
-                    if !args.is_empty() {
-                        session.execute(&args, permit.verdict, output);
-                    }
-                }
-                Err(error) => {
-                    Encoder::new(output, session.version).error(&error.to_string());
-                    tracing::info!(client = session.client.id, address = %session.client.address, %error, "protocol error");
-                    session.is_closing = true;
-                }
-            }
-            if session.is_closing {
+            let (decoded, error) = self.look_ahead(position);
+            if decoded == 0 && error.is_none() {
                 break Batch::Drained;
             }
-            if output.len() >= limits::REPLY_BATCH_BYTES {
-                break Batch::Full;
+            self.fetch(decoded);
+            let (executed, stop) = self.execute_decoded(decoded, permit.verdict);
+            position = self.ahead[..executed].last().map_or(position, |command| command.end);
+            if executed < decoded || stop.is_some() {
+                // What was decoded and not executed is decoded again.
+                self.decoder.restart();
+                break stop.unwrap_or(Batch::Drained);
+            }
+            if let Some(error) = error {
+                let session = &mut self.session;
+                Encoder::new(&mut self.output, session.version).error(&error.to_string());
+                tracing::info!(client = session.client.id, address = %session.client.address, %error, "protocol error");
+                session.is_closing = true;
+                break Batch::Drained;
             }
         };
         drop(permit);
-        input.drain(..position);
-        (batch, session.end_batch())
+        self.input.drain(..position);
+        (batch, self.session.end_batch())
+    }
+
+    /// Decodes the next commands behind `position` into `ahead`; says how many, and what is wrong behind them.
+    fn look_ahead(&mut self, mut position: usize) -> (usize, Option<ProtocolError>) {
+        let Self { session, decoder, input, ahead, .. } = self;
+        // AUTH changes what a client may announce: one command at a time until then.
+        let (limits, most) = if session.is_authenticated {
+            (Limits::default(), limits::LOOK_AHEAD)
+        } else {
+            (Limits::default().unauthenticated(), 1)
+        };
+        let mut decoded = 0;
+        while decoded < most {
+            match decoder.decode(&input[position..], &limits) {
+                Ok(None) => break,
+                Err(error) => return (decoded, Some(error)),
+                Ok(Some(used)) => {
+                    if decoded == ahead.len() {
+                        ahead.push(Command::default());
+                    }
+                    let command = &mut ahead[decoded];
+                    command.args = decoder.take_args(std::mem::take(&mut command.args));
+                    command.start = position;
+                    position += used;
+                    command.end = position;
+                    command.row =
+                        command.args.slices(&input[command.start..]).next().and_then(|name| session.row(name));
+                    decoded += 1;
+                }
+            }
+        }
+        (decoded, None)
+    }
+
+    /// Asks the memory for what the decoded commands will look up: first the cells of the index, then the entries.
+    fn fetch(&mut self, decoded: usize) {
+        if decoded < 2 {
+            return;
+        }
+        let Self { session, input, ahead, .. } = self;
+        let keyspace = &session.node.engine.keyspace;
+        for command in &mut ahead[..decoded] {
+            command.fetched = None;
+            if command.row.is_some_and(|row| row.keys == Keys::ONE)
+                && let Some(key) = command.args.slices(&input[command.start..]).nth(1) {
+                    let shard = keyspace.shard_of(key);
+                    let hash = keyspace.lock(shard).database(session.database).prefetch_index(key);
+                    command.fetched = Some((shard, hash));
+                }
+        }
+        for command in &ahead[..decoded] {
+            if let Some((shard, hash)) = command.fetched {
+                keyspace.lock(shard).database(session.database).prefetch_entry(hash);
+            }
+        }
+    }
+
+    /// Executes decoded commands until one has to wait; says how many were executed, and why no more.
+    fn execute_decoded(&mut self, decoded: usize, verdict: Verdict) -> (usize, Option<Batch>) {
+        let Self { session, input, ahead, output, .. } = self;
+        for (index, command) in ahead[..decoded].iter().enumerate() {
+            let args: smallvec::SmallVec<[&[u8]; 16]> = command.args.slices(&input[command.start..]).collect();
+            if args.is_empty() {
+                continue;
+            }
+            if verdict == Verdict::Wait && !command.row.is_some_and(|row| row.has(flag::LOADING)) {
+                return (index, Some(Batch::Wait));
+            }
+            session.execute(command.row, &args, verdict, output);
+            if session.is_closing {
+                return (index + 1, Some(Batch::Drained));
+            }
+            if output.len() >= limits::REPLY_BATCH_BYTES {
+                return (index + 1, Some(Batch::Full));
+            }
+        }
+        (decoded, None)
     }
 
     /// False: the node is no longer the one that this client should talk to, or it took too long.
@@ -171,11 +258,6 @@ impl Connection {
             }
         }
     }
-}
-
-/// Commands that are answered while nobody knows who is master, so that probes and clients can ask.
-fn works_without_master(name: &[u8]) -> bool {
-    super::table::find(name).is_some_and(|row| row.has(super::table::flag::LOADING))
 }
 
 /// Accepts RESP clients until the listener fails, and spreads them over the I/O threads.

@@ -80,10 +80,10 @@ impl Session {
 
     /// Executes one command; its reply, or its error, is appended to `out`.
     #[inline]
-    pub(crate) fn execute(&mut self, args: &Args<'_>, verdict: Verdict, out: &mut Vec<u8>) {
+    pub(crate) fn execute(&mut self, row: Option<&'static Row>, args: &Args<'_>, verdict: Verdict, out: &mut Vec<u8>) {
         self.commands += 1;
         let before = out.len();
-        if let Err(error) = self.dispatch(args, verdict, out) {
+        if let Err(error) = self.dispatch(row, args, verdict, out) {
             out.truncate(before);
             Encoder::new(out, self.version).error(&error.to_string());
         }
@@ -105,13 +105,13 @@ impl Session {
         std::mem::take(&mut self.depends_on)
     }
 
+    /// The row of a command.
     #[inline]
-    fn row(&mut self, name: &[u8]) -> Option<&'static Row> {
-        if let Some((last, row)) = &self.last {
-            if last == name {
+    pub(crate) fn row(&mut self, name: &[u8]) -> Option<&'static Row> {
+        if let Some((last, row)) = &self.last
+            && last == name {
                 return Some(row);
             }
-        }
         let row = table::find(name)?;
         match &mut self.last {
             Some((last, slot)) => {
@@ -125,8 +125,14 @@ impl Session {
     }
 
     #[inline]
-    fn dispatch(&mut self, args: &Args<'_>, verdict: Verdict, out: &mut Vec<u8>) -> Result<(), Error> {
-        let Some(row) = self.row(args[0]) else {
+    fn dispatch(
+        &mut self,
+        row: Option<&'static Row>,
+        args: &Args<'_>,
+        verdict: Verdict,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        let Some(row) = row else {
             self.break_multi();
             return Err(if self.is_authenticated { Error::unknown_command(args) } else { Error::NotAuthenticated });
         };
@@ -137,6 +143,13 @@ impl Session {
         if let Err(error) = self.check(row, verdict) {
             self.break_multi();
             return Err(error);
+        }
+        if matches!(row.handler, Handler::Transactional(Transactional::Exec))
+            && let Err(error) = self.check_queued(verdict)
+        {
+            self.multi = None;
+            self.watched.clear();
+            return Err(Error::text(format!("EXECABORT Transaction discarded because of: {error}")));
         }
         if self.multi.is_some() && !row.has(flag::NO_MULTI) && !matches!(row.handler, Handler::Transactional(_)) {
             return self.queue(row, args, out);
@@ -157,6 +170,12 @@ impl Session {
             Verdict::Loading | Verdict::Wait if row.has(flag::LOADING) => Ok(()),
             Verdict::Loading | Verdict::Wait => Err(Error::Loading),
         }
+    }
+
+    /// EXEC writes if anything that is queued does: the role may have changed since it was queued.
+    fn check_queued(&self, verdict: Verdict) -> Result<(), Error> {
+        let queued = self.multi.iter().filter(|multi| !multi.is_broken).flat_map(|multi| &multi.queued);
+        queued.filter(|(row, _)| row.is_write()).try_for_each(|(row, _)| self.check(row, verdict))
     }
 
     #[inline]

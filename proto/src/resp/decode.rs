@@ -150,6 +150,17 @@ impl Decoder {
         &self.args
     }
 
+    /// Takes the command that the last `decode` found, and gives the decoder an old one to reuse.
+    pub fn take_args(&mut self, reuse: Args) -> Args {
+        std::mem::replace(&mut self.args, reuse)
+    }
+
+    /// Forgets a command that was not whole: the next `decode` begins at the start of its buffer.
+    pub fn restart(&mut self) {
+        self.missing = None;
+        self.bulk = None;
+    }
+
     /// How many bytes the command under way needs in all, as far as is known: a hint for the size of the buffer.
     #[must_use]
     pub fn wanted(&self) -> usize {

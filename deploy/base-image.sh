@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Makes the runtime base image with debootstrap, for machines without a registry: base-image.sh [NAME] (tercet-base:12).
+. "$(dirname "${BASH_SOURCE[0]}")/local/lib.sh"
+name=${1:-tercet-base:12}
+suite=bookworm
+mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+# RocksDB is the one library that the binaries do not carry with them.
+packages=librocksdb7.8,ca-certificates
+
+"$root/deploy/local/packages.sh" image
+folder=$(mktemp -d)
+trap 'as_root rm -rf "$folder"' EXIT
+step "debootstrap $suite with $packages"
+if ! as_root debootstrap --variant=minbase --include="$packages" "$suite" "$folder/root" "$mirror" >"$folder/log" 2>&1; then
+  tail -n 20 "$folder/log" >&2
+  die "debootstrap failed"
+fi
+step "docker import as $name"
+as_root tar -C "$folder/root" --exclude=./var/cache/apt --exclude=./var/lib/apt/lists --exclude=./usr/share/doc \
+  --exclude=./usr/share/man --exclude=./usr/share/locale --exclude=./proc --exclude=./sys --exclude=./dev -c . |
+  docker import --change 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' - "$name" >/dev/null
+say "$name is ready"

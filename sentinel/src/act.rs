@@ -1,0 +1,264 @@
+//! Carries a plan out: fence, commit, promote, wait until the new master answers. Runs at the Raft leader only.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tercet_proto::grpc::peer::v1::{FenceRequest, PrepareHandoverRequest, PromoteRequest};
+use tracing::{info, warn};
+
+use crate::{
+    api::resp::Simulated,
+    clock::{Moment, millis},
+    events::Instance,
+    limits,
+    plan::{self, Fenced, Plan, Rule, Waiting},
+    raft,
+    shared::Shared,
+    state::{Address, Answer, ClusterState, Command},
+};
+
+/// What became of one attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The new mastership is committed.
+    Promoted,
+    /// Nothing can be done yet.
+    Waiting(Waiting),
+    /// Nobody who may lead answered.
+    NoCandidate,
+    /// The state changed under the plan, or the outcome is unknown: look again.
+    LookAgain,
+}
+
+/// Whether this attempt says what it does: the tenth one of the same failover does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Voice {
+    Loud,
+    Quiet,
+}
+
+/// Gives the cluster a master in place of the one of `state`, whose leases have all ended.
+pub(crate) async fn replace_master(shared: Arc<Shared>, state: Arc<ClusterState>, voice: Voice) -> Outcome {
+    let began = Instant::now();
+    let (epoch, targets, rule) = match plan::plan(&state, &shared.nodes.observations(), Moment::now()) {
+        Plan::Wait(waiting) => return Outcome::Waiting(waiting),
+        Plan::Fence { epoch, targets, rule } => (epoch, targets, rule),
+    };
+    if rule != Rule::First && voice == Voice::Loud {
+        announce_attempt(&shared, epoch);
+    }
+    shared.crash_if(Simulated::CrashAfterElection).await;
+    shared.set_failover_state(Some("select_slave"));
+    let fenced = fence_all(&shared, &state, epoch, targets).await;
+    let Some(choice) = plan::choose(&state, rule, &fenced) else {
+        if voice == Voice::Loud && rule != Rule::First {
+            shared.events.about("-failover-abort-no-good-slave", Instance::Master, &shared.master_name());
+        }
+        return Outcome::NoCandidate;
+    };
+    let candidate = state.member(&choice.master).map(|member| member.resp.clone()).unwrap_or_default();
+    if rule != Rule::First {
+        announce_candidate(&shared, &candidate);
+    }
+    let master = choice.master.clone();
+    let command = Command::Promote {
+        expect_epoch: state.epoch,
+        expect_isr_version: state.isr_version,
+        epoch,
+        master: choice.master,
+        isr: choice.isr,
+    };
+    if let Err(outcome) = propose(&shared, command).await {
+        return outcome;
+    }
+    shared.crash_if(Simulated::CrashAfterPromotion).await;
+    let committed = began.elapsed();
+    if activate(&shared, &master, epoch).await {
+        let (committed_ms, activated_ms) = (millis(committed), millis(began.elapsed()));
+        info!(epoch, master, committed_ms, activated_ms, ?rule, "the new master answers");
+        if rule != Rule::First {
+            announce_end(&shared, &candidate);
+        }
+    }
+    Outcome::Promoted
+}
+
+/// A planned change of the master, without an error to any client. Only at the Raft leader.
+///
+/// # Errors
+/// The text of the RESP error.
+pub(crate) async fn hand_over(shared: &Arc<Shared>) -> Result<(), String> {
+    let Some(_guard) = shared.begin_failover() else { return Err("INPROG Failover already in progress".into()) };
+    let state = shared.state();
+    let seen = shared.nodes.observations();
+    let no_good_slave = || "NOGOODSLAVE No suitable replica to promote".to_owned();
+    if shared.suspects(state.epoch, Moment::now()) {
+        return Err("INPROG Failover already in progress".into());
+    }
+    let target = plan::handover_target(&state, &seen).ok_or_else(no_good_slave)?;
+    let mut master = shared.nodes.client(&state.master, &state).ok_or_else(no_good_slave)?;
+    let candidate = state.member(&target).map(|member| member.resp.clone()).unwrap_or_default();
+    let began = Instant::now();
+    let epoch = state.epoch + 1;
+    announce_attempt(shared, epoch);
+    announce_candidate(shared, &candidate);
+    let hold_ms = millis(limits::HANDOVER_HOLD);
+    let request =
+        PrepareHandoverRequest { cluster_id: state.cluster_id.clone(), epoch, target: target.clone(), hold_ms };
+    let reply = match tokio::time::timeout(limits::HANDOVER_HOLD, master.prepare_handover(request)).await {
+        Err(_) => return Err(format!("ERR the master did not hold its writes within {hold_ms} ms")),
+        Ok(Err(status)) => return Err(format!("ERR the master could not be asked: {}", status.message())),
+        Ok(Ok(reply)) => reply.into_inner(),
+    };
+    if !reply.accepted {
+        warn!(target, reason = reply.refusal, "the master refuses to hand over");
+        return Err(format!("NOGOODSLAVE No suitable replica to promote: {}", reply.refusal));
+    }
+    let command = Command::Promote {
+        expect_epoch: state.epoch,
+        expect_isr_version: state.isr_version,
+        epoch,
+        master: target.clone(),
+        isr: state.isr.clone(),
+    };
+    propose(shared, command).await.map_err(|_| "ERR the hand-over was not agreed on; try again".to_owned())?;
+    if activate(shared, &target, epoch).await {
+        info!(epoch, master = target, took_ms = millis(began.elapsed()), "handed over");
+        announce_end(shared, &candidate);
+        Ok(())
+    } else {
+        Err(format!("ERR {target} was promoted and does not answer as master yet"))
+    }
+}
+
+/// Asks all at once to promise `epoch`; who does not answer in time, refuses, or is another process does not count.
+async fn fence_all(shared: &Arc<Shared>, state: &Arc<ClusterState>, epoch: u64, targets: Vec<String>) -> Vec<Fenced> {
+    let fence = async |name: String| {
+        let mut client = shared.nodes.client(&name, state)?;
+        let request = FenceRequest { cluster_id: state.cluster_id.clone(), epoch };
+        match tokio::time::timeout(limits::FENCE_TIMEOUT, client.fence(request)).await {
+            Err(_) => {
+                warn!(node = name, epoch, "no answer to the fence in time");
+                None
+            }
+            Ok(Err(status)) => {
+                warn!(node = name, epoch, reason = status.message(), "the fence did not arrive");
+                None
+            }
+            Ok(Ok(reply)) => {
+                let reply = reply.into_inner();
+                if !reply.accepted {
+                    warn!(node = name, epoch, reason = reply.refusal, promised = reply.promised_epoch, "fence refused");
+                    return None;
+                }
+                let (incarnation, complete) = (reply.incarnation, reply.complete);
+                Some(Fenced { name, incarnation, last_epoch: reply.last_epoch, end_offset: reply.end_offset, complete })
+            }
+        }
+    };
+    futures::future::join_all(targets.into_iter().map(fence)).await.into_iter().flatten().collect()
+}
+
+async fn propose(shared: &Shared, command: Command) -> Result<(), Outcome> {
+    match shared.consensus.propose(command).await {
+        Ok(Answer::Done) => Ok(()),
+        Ok(Answer::Conflict(reason)) => {
+            info!(reason, "the promotion was overtaken");
+            Err(Outcome::LookAgain)
+        }
+        Err(error @ (raft::Error::NotLeader { .. } | raft::Error::Timeout(_) | raft::Error::Stopped(_))) => {
+            warn!(%error, "the promotion was not agreed on");
+            Err(Outcome::LookAgain)
+        }
+    }
+}
+
+/// Tells the new master, again and again, until it answers as master; gives up when it is suspected itself, or another
+/// epoch has begun.
+async fn activate(shared: &Arc<Shared>, name: &str, epoch: u64) -> bool {
+    let began = Instant::now();
+    await_end_of_lower_leases(shared, epoch).await;
+    loop {
+        let changed = shared.nodes.changed.notified();
+        let state = shared.state();
+        if state.epoch != epoch && state.epoch > epoch {
+            return false;
+        }
+        let incarnation = state.master_process().map(|process| process.incarnation.clone()).unwrap_or_default();
+        if shared.nodes.get(name).is_some_and(|node| node.is_master_of(epoch, &incarnation)) {
+            return true;
+        }
+        if shared.suspects(epoch, Moment::now()) || began.elapsed() > limits::ACTIVATION_TIMEOUT {
+            warn!(epoch, master = name, "the new master does not take over");
+            return false;
+        }
+        let accepted = promote(shared, &state, name).await;
+        let pause = if accepted { limits::SUSPEND_TIMEOUT } else { limits::SUSPEND_RETRY };
+        drop(tokio::time::timeout(pause, changed).await);
+    }
+}
+
+async fn promote(shared: &Shared, state: &ClusterState, name: &str) -> bool {
+    let Some(mut client) = shared.nodes.client(name, state) else { return false };
+    let request = PromoteRequest { state: Some(state.into()) };
+    match tokio::time::timeout(limits::PROMOTE_TIMEOUT, client.promote(request)).await {
+        Ok(Ok(reply)) => {
+            let reply = reply.into_inner();
+            if !reply.accepted {
+                warn!(node = name, epoch = state.epoch, reason = reply.refusal, "promotion refused");
+            }
+            reply.accepted
+        }
+        Ok(Err(status)) => {
+            warn!(node = name, epoch = state.epoch, reason = status.message(), "the promotion did not arrive");
+            false
+        }
+        Err(_) => {
+            warn!(node = name, epoch = state.epoch, "no answer to the promotion in time");
+            false
+        }
+    }
+}
+
+/// After a hand-over the old master gives its lease up within moments; should it die instead, its lease runs out.
+async fn await_end_of_lower_leases(shared: &Shared, epoch: u64) {
+    let began = Instant::now();
+    while began.elapsed() < limits::lease_bound(shared.lease)
+        && !shared.leases.lock().ledger.is_clear_below(epoch, Moment::now())
+    {
+        tokio::time::sleep(LEASE_POLL).await;
+    }
+}
+
+const LEASE_POLL: Duration = Duration::from_millis(2);
+
+fn announce_attempt(shared: &Shared, epoch: u64) {
+    let master = shared.master_name();
+    let events = &shared.events;
+    events.publish("+new-epoch", epoch.to_string());
+    events.about("+try-failover", Instance::Master, &master);
+    events.publish("+vote-for-leader", format!("{} {epoch}", shared.identity.sentinel_id));
+    events.about("+elected-leader", Instance::Master, &master);
+    events.about("+failover-state-select-slave", Instance::Master, &master);
+}
+
+fn announce_candidate(shared: &Shared, candidate: &Address) {
+    let master = shared.master_name();
+    let slave = Instance::Slave(candidate);
+    shared.events.about("+selected-slave", slave, &master);
+    shared.events.about("+failover-state-send-slaveof-noone", slave, &master);
+    shared.events.about("+failover-state-wait-promotion", slave, &master);
+    shared.set_failover_state(Some("wait_promotion"));
+}
+
+fn announce_end(shared: &Shared, candidate: &Address) {
+    let master = shared.master_name();
+    shared.events.about("+promoted-slave", Instance::Slave(candidate), &master);
+    shared.events.about("+failover-state-reconf-slaves", Instance::Master, &master);
+    // Lettuce looks for the event without a sign, Redis' documentation writes it with one.
+    shared.events.about("failover-end", Instance::Master, &master);
+    shared.events.about("+failover-end", Instance::Master, &master);
+    shared.set_failover_state(Some("update_config"));
+}

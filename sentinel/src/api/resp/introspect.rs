@@ -1,0 +1,124 @@
+//! COMMAND and the HELP texts, derived from the table.
+
+use super::commands::{COMMANDS, Call, Row, find};
+
+const FLAGS: &[&str] = &["loading", "stale", "sentinel"];
+
+const fn row(name: &'static str, arity: i64, summary: &'static str, run: fn(&mut Call<'_>)) -> Row {
+    Row { name, arity, flags: FLAGS, summary, run, subcommands: &[] }
+}
+
+pub(super) static SUBCOMMANDS: &[Row] = &[
+    row("count", 2, "Returns a count of commands.", count),
+    row("docs", -2, "Returns documentary information about commands.", docs),
+    row("help", 2, "Returns helpful text about the different subcommands.", command_help),
+    row("info", -2, "Returns information about one, multiple or all commands.", info),
+    row("list", -2, "Returns a list of command names.", list),
+];
+
+pub(super) fn command(call: &mut Call<'_>) {
+    call.reply().array(COMMANDS.len());
+    for row in COMMANDS {
+        describe(call, row, "");
+    }
+}
+
+fn count(call: &mut Call<'_>) {
+    call.reply().integer(COMMANDS.len() as i64);
+}
+
+fn list(call: &mut Call<'_>) {
+    let mut reply = call.reply();
+    reply.array(COMMANDS.len());
+    for row in COMMANDS {
+        reply.bulk(row.name.as_bytes());
+    }
+}
+
+fn info(call: &mut Call<'_>) {
+    let args = call.args;
+    if args.len() == 2 {
+        return command(call);
+    }
+    call.reply().array(args.len() - 2);
+    for name in &args[2..] {
+        match find(COMMANDS, name) {
+            Some(row) => describe(call, row, ""),
+            None => call.reply().null_array(),
+        }
+    }
+}
+
+fn docs(call: &mut Call<'_>) {
+    let args = call.args;
+    let rows: Vec<&Row> = if args.len() == 2 {
+        COMMANDS.iter().collect()
+    } else {
+        args[2..].iter().filter_map(|name| find(COMMANDS, name)).collect()
+    };
+    call.reply().map(rows.len());
+    for row in rows {
+        document(call, row, "");
+    }
+}
+
+fn command_help(call: &mut Call<'_>) {
+    help(call, "COMMAND", SUBCOMMANDS);
+}
+
+/// `<COMMAND> HELP`: simple strings, as Redis answers.
+pub(super) fn help(call: &mut Call<'_>, command: &str, rows: &[Row]) {
+    let mut reply = call.reply();
+    reply.array(rows.len() * 2 + 1);
+    reply.simple(&format!("{command} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
+    for row in rows {
+        reply.simple(&row.name.to_uppercase());
+        reply.simple(&format!("    {}", row.summary));
+    }
+}
+
+fn full_name(parent: &str, row: &Row) -> String {
+    if parent.is_empty() { row.name.to_owned() } else { format!("{parent}|{}", row.name) }
+}
+
+/// One entry of COMMAND INFO: no command here has keys.
+fn describe(call: &mut Call<'_>, row: &Row, parent: &str) {
+    let name = full_name(parent, row);
+    let mut reply = call.reply();
+    reply.array(10);
+    reply.bulk(name.as_bytes());
+    reply.integer(row.arity);
+    reply.set(row.flags.len());
+    for flag in row.flags {
+        reply.simple(flag);
+    }
+    for _ in 0..3 {
+        reply.integer(0);
+    }
+    reply.set(0);
+    reply.array(0);
+    reply.array(0);
+    reply.array(row.subcommands.len());
+    for child in row.subcommands {
+        describe(call, child, row.name);
+    }
+}
+
+fn document(call: &mut Call<'_>, row: &Row, parent: &str) {
+    let name = full_name(parent, row);
+    let group = if row.flags.contains(&"pubsub") { "pubsub" } else { "sentinel" };
+    let mut reply = call.reply();
+    reply.bulk(name.as_bytes());
+    reply.map(3 + usize::from(!row.subcommands.is_empty()));
+    for (key, value) in [("summary", row.summary), ("since", "2.8.4"), ("group", group)] {
+        reply.bulk(key.as_bytes());
+        reply.bulk(value.as_bytes());
+    }
+    if !row.subcommands.is_empty() {
+        reply.bulk(b"subcommands");
+        reply.map(row.subcommands.len());
+        for child in row.subcommands {
+            document(call, child, row.name);
+        }
+    }
+}

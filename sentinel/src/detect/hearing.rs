@@ -1,0 +1,198 @@
+//! Does this sentinel hear the master? One `Hearing` for the master of the current epoch.
+//!
+//! ```text
+//!            Renew                      silent for D, or
+//!   hearing <------ suspecting  <------ stream gone and the process refuses connections, or
+//!                                       another incarnation answers in its place
+//! ```
+//! A stream that broke while the process still takes connections proves nothing: the master will come back.
+
+use std::time::Duration;
+
+use crate::{clock::Moment, limits};
+
+/// Which process is listened for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Subject {
+    pub epoch: u64,
+    pub name: String,
+    pub incarnation: String,
+}
+
+/// What a fresh TCP connect to the master's peer port met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Probe {
+    Accepted,
+    Refused,
+    /// No answer within the time of a probe, or no route.
+    Unreachable,
+}
+
+/// Why the master is suspected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    Silent,
+    Refused,
+    Unreachable,
+    Restarted,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Heard,
+    Suspected(Reason),
+}
+
+/// Observation of the master of one epoch.
+#[derive(Debug, Clone)]
+pub struct Hearing {
+    subject: Option<Subject>,
+    silence: Duration,
+    /// Since when silence counts: the change of subject, the last Renew, or the last time we were not running.
+    since: Moment,
+    last_renew: Option<Moment>,
+    streams: usize,
+    had_stream: bool,
+    probe: Option<Probe>,
+    restarted: bool,
+    last_tick: Moment,
+}
+
+impl Hearing {
+    #[must_use]
+    pub fn new(silence: Duration, now: Moment) -> Self {
+        Self {
+            subject: None,
+            silence,
+            since: now,
+            last_renew: None,
+            streams: 0,
+            had_stream: false,
+            probe: None,
+            restarted: false,
+            last_tick: now,
+        }
+    }
+
+    #[must_use]
+    pub fn subject(&self) -> Option<&Subject> {
+        self.subject.as_ref()
+    }
+
+    /// `SENTINEL SET ... down-after-milliseconds`.
+    pub fn set_silence(&mut self, silence: Duration) {
+        self.silence = silence;
+    }
+
+    /// Listens for another process, or for the same one under another epoch. `streams`: how many Lease streams of it are
+    /// open already.
+    pub fn listen_for(&mut self, subject: Option<Subject>, streams: usize, now: Moment) {
+        if self.subject == subject {
+            return;
+        }
+        *self = Self {
+            subject,
+            silence: self.silence,
+            since: now,
+            last_renew: None,
+            streams,
+            had_stream: streams > 0,
+            probe: None,
+            restarted: false,
+            last_tick: self.last_tick,
+        };
+    }
+
+    fn is_subject(&self, name: &str, incarnation: &str) -> bool {
+        self.subject.as_ref().is_some_and(|subject| subject.name == name && subject.incarnation == incarnation)
+    }
+
+    /// A Renew of this process under this epoch arrived, whether it was granted or not.
+    pub fn renewed(&mut self, name: &str, incarnation: &str, epoch: u64, now: Moment) {
+        if self.is_subject(name, incarnation) && self.subject.as_ref().is_some_and(|subject| subject.epoch == epoch) {
+            self.last_renew = Some(now);
+            self.since = now;
+            self.probe = None;
+        }
+    }
+
+    pub fn stream_opened(&mut self, name: &str, incarnation: &str) {
+        if self.is_subject(name, incarnation) {
+            self.streams += 1;
+            self.had_stream = true;
+            self.probe = None;
+        }
+    }
+
+    pub fn stream_closed(&mut self, name: &str, incarnation: &str) {
+        if self.is_subject(name, incarnation) {
+            self.streams = self.streams.saturating_sub(1);
+        }
+    }
+
+    /// A probe ended. Probes are wanted while no stream is open.
+    pub fn probed(&mut self, subject: &Subject, probe: Probe) {
+        if self.subject.as_ref() == Some(subject) && self.streams == 0 {
+            self.probe = Some(probe);
+        }
+    }
+
+    #[must_use]
+    pub fn wants_probe(&self) -> bool {
+        self.subject.is_some() && self.streams == 0
+    }
+
+    /// The node of the master answered as `incarnation`: if that is another process, the one we listen for is gone.
+    pub fn seen_incarnation(&mut self, name: &str, incarnation: &str) {
+        if self.subject.as_ref().is_some_and(|subject| subject.name == name && subject.incarnation != incarnation) {
+            self.restarted = true;
+        }
+    }
+
+    /// The detector's regular look.
+    pub fn tick(&mut self, now: Moment) -> Verdict {
+        let slip = now.since(self.last_tick);
+        self.last_tick = now;
+        if slip > limits::TICK + limits::TICK_SLIP {
+            self.since = now;
+        }
+        self.verdict(now)
+    }
+
+    #[must_use]
+    pub fn verdict(&self, now: Moment) -> Verdict {
+        if self.subject.is_none() {
+            return Verdict::Heard;
+        }
+        if self.restarted {
+            return Verdict::Suspected(Reason::Restarted);
+        }
+        if self.streams == 0 {
+            match self.probe {
+                Some(Probe::Refused) => return Verdict::Suspected(Reason::Refused),
+                Some(Probe::Unreachable) => return Verdict::Suspected(Reason::Unreachable),
+                Some(Probe::Accepted) | None => {}
+            }
+        }
+        let patience = if self.last_renew.is_none() { self.silence.max(limits::PROMOTION_GRACE) } else { self.silence };
+        if now.since(self.since) > patience { Verdict::Suspected(Reason::Silent) } else { Verdict::Heard }
+    }
+
+    /// May another sentinel be told that we do not hear the master? A stream that broke and was not opened again is
+    /// enough for that: the one who asks has grounds of its own.
+    #[must_use]
+    pub fn hears(&self, now: Moment) -> bool {
+        self.verdict(now) == Verdict::Heard && !(self.had_stream && self.streams == 0)
+    }
+
+    /// Since the last Renew of this epoch, for `last-ok-ping-reply`.
+    #[must_use]
+    pub fn last_renew(&self) -> Option<Moment> {
+        self.last_renew
+    }
+
+    #[must_use]
+    pub fn has_stream(&self) -> bool {
+        self.streams > 0
+    }
+}

@@ -1,0 +1,215 @@
+//! The data nodes as they say themselves: one Observe stream to each that is known, opened again when it breaks.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::Instant,
+};
+
+use parking_lot::Mutex;
+use tercet_proto::grpc::peer::v1::{NodeStatus, ObserveRequest, Role, peer_client::PeerClient};
+use tokio::{sync::Notify, task::JoinSet};
+use tonic::transport::Channel;
+use tracing::{debug, warn};
+
+use crate::{
+    clock::Moment,
+    limits,
+    plan::{Observations, Seen},
+    raft::endpoint,
+    shared::Shared,
+    state::{Address, ClusterState},
+};
+
+/// What one node said last.
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    pub(crate) status: NodeStatus,
+    pub(crate) at: Moment,
+    /// The addresses under which a stream to it is open.
+    pub(crate) streams: BTreeSet<Address>,
+    last_address: Address,
+}
+
+impl Node {
+    pub(crate) fn is_connected(&self) -> bool {
+        !self.streams.is_empty()
+    }
+
+    pub(crate) fn is_master_of(&self, epoch: u64, incarnation: &str) -> bool {
+        self.is_connected()
+            && self.status.role() == Role::Master
+            && self.status.epoch == epoch
+            && self.status.incarnation == incarnation
+    }
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    by_name: BTreeMap<String, Node>,
+    listed: Vec<Option<String>>,
+    first_answer: Option<Moment>,
+    channels: HashMap<Address, Channel>,
+}
+
+/// Every node that was ever heard of by this process.
+#[derive(Debug)]
+pub(crate) struct Nodes {
+    listed: Vec<Address>,
+    table: Mutex<Table>,
+    /// Something new was said.
+    pub(crate) changed: Notify,
+}
+
+impl Nodes {
+    pub(crate) fn new(listed: Vec<Address>) -> Self {
+        let table = Table { listed: vec![None; listed.len()], ..Table::default() };
+        Self { listed, table: Mutex::new(table), changed: Notify::new() }
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<Node> {
+        self.table.lock().by_name.get(name).cloned()
+    }
+
+    pub(crate) fn all(&self) -> BTreeMap<String, Node> {
+        self.table.lock().by_name.clone()
+    }
+
+    pub(crate) fn observations(&self) -> Observations {
+        let table = self.table.lock();
+        let seen = |node: &Node| Seen {
+            incarnation: node.status.incarnation.clone(),
+            connected: node.is_connected(),
+            promised_epoch: node.status.promised_epoch,
+            last_epoch: node.status.last_epoch,
+            end_offset: node.status.end_offset,
+            syncing: node.status.syncing,
+        };
+        Observations {
+            nodes: table.by_name.iter().map(|(name, node)| (name.clone(), seen(node))).collect(),
+            listed: table.listed.clone(),
+            first_answer: table.first_answer,
+        }
+    }
+
+    /// Where the node is reached: where a stream to it is (or was) open, else where the state says.
+    pub(crate) fn address(&self, name: &str, state: &ClusterState) -> Option<Address> {
+        let table = self.table.lock();
+        let observed = table.by_name.get(name).map(|node| node.last_address.clone());
+        observed.or_else(|| state.member(name).map(|member| member.peer.clone()))
+    }
+
+    /// A client on the lasting channel to the node.
+    pub(crate) fn client(&self, name: &str, state: &ClusterState) -> Option<PeerClient<Channel>> {
+        let address = self.address(name, state)?;
+        Some(self.client_at(&address))
+    }
+
+    fn client_at(&self, address: &Address) -> PeerClient<Channel> {
+        let mut table = self.table.lock();
+        let channel = table.channels.entry(address.clone()).or_insert_with(|| endpoint(address).connect_lazy());
+        PeerClient::new(channel.clone())
+    }
+
+    fn record(&self, address: &Address, status: NodeStatus, now: Moment) {
+        let Some(name) = status.member.as_ref().map(|member| member.name.clone()).filter(|name| !name.is_empty())
+        else {
+            return;
+        };
+        let mut table = self.table.lock();
+        if let Some(at) = self.listed.iter().position(|listed| listed == address) {
+            table.first_answer.get_or_insert(now);
+            table.listed[at] = Some(name.clone());
+        }
+        let before = table.by_name.get(&name);
+        let mut streams = before.map(|node| node.streams.clone()).unwrap_or_default();
+        let is_new_stream = streams.insert(address.clone());
+        // The regular status of every 100 ms wakes nobody.
+        let is_news = is_new_stream
+            || before.is_none_or(|Node { status: old, .. }| {
+                (status.role, status.epoch, &status.incarnation) != (old.role, old.epoch, &old.incarnation)
+            });
+        table.by_name.insert(name, Node { status, at: now, streams, last_address: address.clone() });
+        drop(table);
+        if is_news {
+            self.changed.notify_waiters();
+        }
+    }
+
+    fn disconnected(&self, address: &Address) {
+        let mut table = self.table.lock();
+        for node in table.by_name.values_mut() {
+            node.streams.remove(address);
+        }
+        drop(table);
+        self.changed.notify_waiters();
+    }
+}
+
+/// Keeps one stream to each address of `--nodes` and of the members, for as long as the sentinel lives.
+pub(crate) async fn observe_all(shared: Arc<Shared>) {
+    let mut state = shared.consensus.watch_applied();
+    let mut observed: BTreeMap<Address, tokio::task::AbortHandle> = BTreeMap::new();
+    let mut tasks = JoinSet::new();
+    loop {
+        let mut wanted: BTreeSet<Address> = shared.nodes.listed.iter().cloned().collect();
+        {
+            let state = state.borrow_and_update();
+            wanted.extend(state.members.iter().map(|member| member.peer.clone()).filter(|peer| peer.port != 0));
+        }
+        observed.retain(|address, task| {
+            let keep = wanted.contains(address);
+            if !keep {
+                task.abort();
+                shared.nodes.disconnected(address);
+            }
+            keep
+        });
+        for address in wanted.into_iter().take(limits::MOST_NODES) {
+            if !observed.contains_key(&address) {
+                let task = tasks.spawn(observe(Arc::clone(&shared), address.clone()));
+                observed.insert(address, task);
+            }
+        }
+        if state.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn observe(shared: Arc<Shared>, address: Address) {
+    let mut last_warning: Option<Instant> = None;
+    loop {
+        let mut client = shared.nodes.client_at(&address);
+        let request = ObserveRequest { cluster_id: shared.cluster_id(), sentinel: shared.identity.name.clone() };
+        let opened = tokio::time::timeout(limits::OBSERVE_SILENCE, client.observe(request)).await;
+        match opened {
+            Ok(Ok(response)) => {
+                let mut statuses = response.into_inner();
+                while let Ok(Ok(Some(status))) = tokio::time::timeout(limits::OBSERVE_SILENCE, statuses.message()).await
+                {
+                    let ours = shared.cluster_id();
+                    if !status.cluster_id.is_empty() && !ours.is_empty() && status.cluster_id != ours {
+                        if last_warning.is_none_or(|at| at.elapsed() > limits::LOG_AGAIN) {
+                            last_warning = Some(Instant::now());
+                            let theirs = status.cluster_id;
+                            warn!(node = %address, theirs, ours, "the node belongs to another cluster and is left alone");
+                        }
+                        break;
+                    }
+                    shared.nodes.record(&address, status, Moment::now());
+                }
+                shared.nodes.disconnected(&address);
+                debug!(node = %address, "observation ended");
+            }
+            Ok(Err(status)) if status.code() == tonic::Code::FailedPrecondition => {
+                if last_warning.is_none_or(|at| at.elapsed() > limits::LOG_AGAIN) {
+                    last_warning = Some(Instant::now());
+                    warn!(node = %address, reason = status.message(), "the node refuses to be observed");
+                }
+            }
+            Ok(Err(_)) | Err(_) => {}
+        }
+        tokio::time::sleep(limits::OBSERVE_RETRY).await;
+    }
+}

@@ -1,0 +1,191 @@
+//! Who becomes master: a pure function of (state, observations, now), and the choice among those that were fenced.
+//!
+//! ```text
+//!   epoch 0                      first master: the listed node with the most data
+//!   an ISR process may live      failover: fence them, the furthest one leads
+//!   no ISR process lives         recovery: every node of the ISR must have reported; the furthest one leads
+//! ```
+
+use std::collections::BTreeMap;
+
+use crate::{
+    clock::Moment,
+    limits,
+    state::{ClusterState, IsrMember},
+};
+
+/// A node as it last said itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Seen {
+    pub incarnation: String,
+    /// An Observe stream is open.
+    pub connected: bool,
+    pub promised_epoch: u64,
+    pub last_epoch: u64,
+    pub end_offset: u64,
+    pub syncing: bool,
+}
+
+/// Everything that was observed, by name; and, for the first master, who answered of those in `--nodes`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Observations {
+    pub nodes: BTreeMap<String, Seen>,
+    /// In the order of `--nodes`: the name behind the address, once it answered.
+    pub listed: Vec<Option<String>>,
+    pub first_answer: Option<Moment>,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Plan {
+    Wait(Waiting),
+    /// Fence `targets` to `epoch`, then choose by `rule`.
+    Fence {
+        epoch: u64,
+        targets: Vec<String>,
+        rule: Rule,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    First,
+    Failover,
+    Recovery,
+}
+
+/// Nothing can be done yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Waiting {
+    /// No node has answered, or not long enough ago.
+    ForNodes,
+    /// No process of the ISR lives, and these nodes have not reported what their disks hold.
+    ForMembers(Vec<String>),
+}
+
+/// What a node answered to Fence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fenced {
+    pub name: String,
+    pub incarnation: String,
+    pub last_epoch: u64,
+    pub end_offset: u64,
+    pub complete: bool,
+}
+
+/// The new mastership.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    pub master: String,
+    pub isr: Vec<IsrMember>,
+}
+
+/// Plans the way out of a state whose master is gone (or never was). To be called only when no lease can be valid.
+#[must_use]
+pub fn plan(state: &ClusterState, seen: &Observations, now: Moment) -> Plan {
+    if state.epoch == 0 { first_master(seen, now) } else { next_master(state, seen) }
+}
+
+fn first_master(seen: &Observations, now: Moment) -> Plan {
+    let answered: Vec<&String> = seen.listed.iter().flatten().collect();
+    let patient = seen.first_answer.is_none_or(|at| now.since(at) < limits::FIRST_MASTER_PATIENCE);
+    if answered.is_empty() || (answered.len() < seen.listed.len() && patient) {
+        return Plan::Wait(Waiting::ForNodes);
+    }
+    let mut best: Option<(&String, &Seen)> = None;
+    for name in answered {
+        let Some(node) = seen.nodes.get(name).filter(|node| node.connected && !node.syncing) else { continue };
+        let further =
+            best.is_none_or(|(_, other)| (node.last_epoch, node.end_offset) > (other.last_epoch, other.end_offset));
+        if further {
+            best = Some((name, node));
+        }
+    }
+    match best {
+        None => Plan::Wait(Waiting::ForNodes),
+        Some((name, _)) => Plan::Fence { epoch: next_epoch(0, seen), targets: vec![name.clone()], rule: Rule::First },
+    }
+}
+
+fn next_master(state: &ClusterState, seen: &Observations) -> Plan {
+    let epoch = next_epoch(state.epoch, seen);
+    // A process that another one has taken the place of is gone for good.
+    let is_gone =
+        |member: &IsrMember| seen.nodes.get(&member.name).is_some_and(|node| node.incarnation != member.incarnation);
+    let alive: Vec<String> = state
+        .isr
+        .iter()
+        .filter(|member| member.name != state.master && !is_gone(member))
+        .map(|member| member.name.clone())
+        .collect();
+    if !alive.is_empty() {
+        return Plan::Fence { epoch, targets: alive, rule: Rule::Failover };
+    }
+    let silent: Vec<String> = state
+        .isr
+        .iter()
+        .filter(|member| !is_gone(member) || !seen.nodes.get(&member.name).is_some_and(|node| node.connected))
+        .map(|member| member.name.clone())
+        .collect();
+    if !silent.is_empty() {
+        return Plan::Wait(Waiting::ForMembers(silent));
+    }
+    let targets = state.isr.iter().map(|member| member.name.clone()).collect();
+    Plan::Fence { epoch, targets, rule: Rule::Recovery }
+}
+
+/// Above the current epoch, above every epoch that a journal holds, and not below what somebody promised already (a
+/// failover that did not end, or a life before this cluster).
+fn next_epoch(epoch: u64, seen: &Observations) -> u64 {
+    let nodes = seen.nodes.values().filter(|node| node.connected);
+    let most = nodes.map(|node| node.promised_epoch.max(node.last_epoch.saturating_add(1))).max().unwrap_or(0);
+    most.max(epoch + 1)
+}
+
+/// The mastership that follows from the answers of the fenced; `None` if nobody is fit.
+#[must_use]
+pub fn choose(state: &ClusterState, rule: Rule, fenced: &[Fenced]) -> Option<Choice> {
+    let in_isr = |node: &Fenced| {
+        state.isr.iter().any(|member| member.name == node.name && member.incarnation == node.incarnation)
+    };
+    let fit: Vec<&Fenced> =
+        fenced.iter().filter(|node| node.complete && (rule != Rule::Failover || in_isr(node))).collect();
+    if rule == Rule::Recovery && !state.isr.iter().all(|member| fenced.iter().any(|node| node.name == member.name)) {
+        return None;
+    }
+    let order = |name: &str| state.members.iter().position(|member| member.name == name).unwrap_or(usize::MAX);
+    let best = fit
+        .iter()
+        .max_by(|a, b| {
+            let position = (a.last_epoch, a.end_offset).cmp(&(b.last_epoch, b.end_offset));
+            // Of two with the same data the earlier member leads.
+            position.then_with(|| order(&b.name).cmp(&order(&a.name)))
+        })
+        .copied()?;
+    let process = |node: &Fenced| IsrMember { name: node.name.clone(), incarnation: node.incarnation.clone() };
+    let isr = match rule {
+        Rule::Failover => fit.into_iter().map(process).collect(),
+        // The others' journals have not been compared with the chosen one's: they come in by catching up.
+        Rule::First | Rule::Recovery => vec![process(best)],
+    };
+    Some(Choice { master: best.name.clone(), isr })
+}
+
+/// The target of a planned hand-over: the in-sync replica that is furthest.
+#[must_use]
+pub fn handover_target(state: &ClusterState, seen: &Observations) -> Option<String> {
+    let order = |name: &str| state.members.iter().position(|member| member.name == name).unwrap_or(usize::MAX);
+    state
+        .isr
+        .iter()
+        .filter(|member| member.name != state.master)
+        .filter_map(|member| Some((member, seen.nodes.get(&member.name)?)))
+        .filter(|(member, node)| node.connected && !node.syncing && node.incarnation == member.incarnation)
+        .max_by(|(a, a_node), (b, b_node)| {
+            a_node.end_offset.cmp(&b_node.end_offset).then_with(|| order(&b.name).cmp(&order(&a.name)))
+        })
+        .map(|(member, _)| member.name.clone())
+}
+
+#[cfg(test)]
+mod tests;

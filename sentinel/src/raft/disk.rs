@@ -1,0 +1,159 @@
+//! The one RocksDB of a sentinel: column families, identity, and the thread that makes writes durable.
+//!
+//! ```text
+//! meta   sentinel_id, raft_id, vote, last_purged
+//! logs   index (u64, big endian) -> entry (JSON)
+//! state  machine (last applied, membership, cluster state), snapshot, snapshot_meta
+//! ```
+//! Everything goes through one write-ahead log, so what is durable is always a prefix of what was written: the state
+//! machine can never be ahead of the log, nor a purge ahead of the state machine.
+
+use std::{
+    io,
+    path::Path,
+    sync::{Arc, mpsc},
+};
+
+use openraft::storage::LogFlushed;
+use rand::RngCore;
+use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, Options, WriteBatch};
+use tokio::sync::oneshot;
+
+use super::types::TypeConfig;
+
+pub(super) const META: &str = "meta";
+pub(super) const LOGS: &str = "logs";
+pub(super) const STATE: &str = "state";
+
+const SENTINEL_ID: &[u8] = b"sentinel_id";
+const RAFT_ID: &[u8] = b"raft_id";
+
+/// Waiting syncs: Raft has a handful under way at most.
+const PENDING_SYNCS: usize = 1024;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot open the data directory {path}: {source}; is another sentinel using it?")]
+    Open { path: String, source: rocksdb::Error },
+    #[error("the data directory cannot be read or written: {0}")]
+    Access(#[from] rocksdb::Error),
+    #[error(
+        "this data directory belongs to sentinel number {theirs} of --sentinels, and this is number {ours}; \
+         give each sentinel its own --data and keep the order of --sentinels"
+    )]
+    OtherSentinel { theirs: u64, ours: u64 },
+}
+
+/// The database, and the way to durability. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Disk {
+    db: Arc<DB>,
+    syncs: mpsc::SyncSender<Sync>,
+    sentinel_id: String,
+}
+
+enum Sync {
+    Append(LogFlushed<TypeConfig>),
+    Wait(oneshot::Sender<io::Result<()>>),
+}
+
+impl Disk {
+    /// Opens or creates the database under `path`; draws the sentinel's id at creation.
+    pub(crate) fn open(path: &Path, raft_id: u64) -> Result<Self, Error> {
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        // A sentinel's data is some kilobytes: keep what RocksDB leaves around small.
+        options.set_keep_log_file_num(2);
+        options.set_max_total_wal_size(16 << 20);
+        let families = [META, LOGS, STATE].map(|name| ColumnFamilyDescriptor::new(name, Options::default()));
+        let db = DB::open_cf_descriptors(&options, path, families)
+            .map_err(|source| Error::Open { path: path.display().to_string(), source })?;
+        let db = Arc::new(db);
+        let sentinel_id = identity(&db, raft_id)?;
+        let (syncs, requests) = mpsc::sync_channel(PENDING_SYNCS);
+        let flushed = Arc::clone(&db);
+        std::thread::Builder::new()
+            .name("raft-sync".into())
+            .spawn(move || sync_loop(&flushed, &requests))
+            .expect("a thread can be started at startup");
+        Ok(Self { db, syncs, sentinel_id })
+    }
+
+    pub(crate) fn sentinel_id(&self) -> &str {
+        &self.sentinel_id
+    }
+
+    pub(super) fn db(&self) -> &DB {
+        &self.db
+    }
+
+    pub(super) fn family(&self, name: &str) -> &ColumnFamily {
+        self.db.cf_handle(name).expect("every column family is created at open")
+    }
+
+    pub(super) fn get(&self, family: &str, key: &[u8]) -> Result<Option<Vec<u8>>, rocksdb::Error> {
+        self.db.get_cf(self.family(family), key)
+    }
+
+    /// Readable from now on, in the write-ahead log, not yet durable.
+    pub(super) fn write(&self, batch: WriteBatch) -> Result<(), rocksdb::Error> {
+        self.db.write(batch)
+    }
+
+    /// Calls back once everything written so far is durable.
+    pub(super) fn sync_append(&self, callback: LogFlushed<TypeConfig>) -> io::Result<()> {
+        self.syncs.send(Sync::Append(callback)).map_err(|_| io::Error::other("the sync thread has ended"))
+    }
+
+    /// Returns once everything written so far is durable.
+    pub(super) async fn sync(&self) -> io::Result<()> {
+        let (done, wait) = oneshot::channel();
+        let ended = || io::Error::other("the sync thread has ended");
+        self.syncs.send(Sync::Wait(done)).map_err(|_| ended())?;
+        wait.await.map_err(|_| ended())?
+    }
+}
+
+/// The id of this directory: 40 hex digits that a wiped directory does not have.
+fn identity(db: &DB, raft_id: u64) -> Result<String, Error> {
+    let meta = db.cf_handle(META).expect("every column family is created at open");
+    let stored = db.get_cf(meta, SENTINEL_ID)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    if let (Some(id), Some(bytes)) = (stored, db.get_cf(meta, RAFT_ID)?) {
+        let theirs = bytes.try_into().map_or(0, u64::from_be_bytes);
+        return if theirs == raft_id { Ok(id) } else { Err(Error::OtherSentinel { theirs, ours: raft_id }) };
+    }
+    let id = draw_id();
+    let mut batch = WriteBatch::default();
+    batch.put_cf(meta, SENTINEL_ID, &id);
+    batch.put_cf(meta, RAFT_ID, raft_id.to_be_bytes());
+    db.write(batch)?;
+    db.flush_wal(true)?;
+    Ok(id)
+}
+
+/// 40 random hex digits, the form of every id of the project.
+pub(crate) fn draw_id() -> String {
+    let mut bytes = [0; 20];
+    rand::rng().fill_bytes(&mut bytes);
+    bytes.iter().fold(String::with_capacity(40), |mut id, byte| {
+        use std::fmt::Write as _;
+        write!(id, "{byte:02x}").expect("writing to a string does not fail");
+        id
+    })
+}
+
+/// One fsync answers everybody who waits: group commit. Ends when the last `Disk` is dropped.
+fn sync_loop(db: &DB, requests: &mpsc::Receiver<Sync>) {
+    while let Ok(first) = requests.recv() {
+        let waiting: Vec<Sync> = std::iter::once(first).chain(requests.try_iter()).collect();
+        let result = db.flush_wal(true).map_err(|error| error.to_string());
+        for sync in waiting {
+            let result = result.clone().map_err(io::Error::other);
+            match sync {
+                Sync::Append(callback) => callback.log_io_completed(result),
+                Sync::Wait(done) => drop(done.send(result)),
+            }
+        }
+    }
+}

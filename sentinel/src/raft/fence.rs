@@ -1,0 +1,75 @@
+//! The highest epoch of a promotion that this sentinel has in its log and has not applied: a majority that appends a
+//! promotion thereby stops granting leases below it, before the promotion is committed.
+
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use parking_lot::Mutex;
+
+use crate::state::Command;
+
+/// Shared between the log store, which sets it, and the lease path, which reads it without a lock.
+#[derive(Debug, Default)]
+pub(crate) struct FenceEpoch {
+    pending: Mutex<BTreeMap<u64, u64>>,
+    highest: AtomicU64,
+}
+
+impl FenceEpoch {
+    pub(crate) fn get(&self) -> u64 {
+        self.highest.load(Ordering::Acquire)
+    }
+
+    /// Entry `index` is in the log; to be called before it is acknowledged.
+    pub(crate) fn appended(&self, index: u64, command: &Command) {
+        if let Command::Promote { epoch, .. } = command {
+            self.change(|pending| {
+                pending.insert(index, *epoch);
+            });
+        }
+    }
+
+    /// Entries from `index` on were cut off: they never took place.
+    pub(crate) fn truncated(&self, index: u64) {
+        self.change(|pending| {
+            pending.split_off(&index);
+        });
+    }
+
+    /// Entries up to `index` are part of the state now, which speaks for itself (a promotion may have been refused).
+    pub(crate) fn applied(&self, index: u64) {
+        self.change(|pending| {
+            *pending = pending.split_off(&(index + 1));
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<u64, u64>)) {
+        let mut pending = self.pending.lock();
+        change(&mut pending);
+        self.highest.store(pending.values().max().copied().unwrap_or(0), Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn promote(epoch: u64) -> Command {
+        Command::Promote { expect_epoch: 0, expect_isr_version: 0, epoch, master: String::new(), isr: Vec::new() }
+    }
+
+    #[test]
+    fn a_promotion_fences_from_its_append_until_it_is_applied_or_cut_off() {
+        let fence = FenceEpoch::default();
+        fence.appended(4, &promote(2));
+        fence.appended(5, &Command::Bootstrap { cluster_id: "c".into(), min_isr: 1 });
+        fence.appended(6, &promote(3));
+        assert_eq!(fence.get(), 3);
+        fence.truncated(6);
+        assert_eq!(fence.get(), 2);
+        fence.applied(4);
+        assert_eq!(fence.get(), 0);
+    }
+}

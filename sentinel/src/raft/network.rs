@@ -1,0 +1,208 @@
+//! The other sentinels: their addresses, one lasting channel each for Raft and one for everything else, and Raft's
+//! requests over them.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use openraft::{
+    error::{InstallSnapshotError, NetworkError, RPCError, RaftError, RemoteError, Unreachable},
+    network::{Backoff, RPCOption, RaftNetwork, RaftNetworkFactory},
+    raft::{
+        AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse, VoteRequest,
+        VoteResponse,
+    },
+};
+use parking_lot::Mutex;
+use serde::{Serialize, de::DeserializeOwned};
+use tercet_proto::grpc::sentinel::v1::{RaftRequest, raft_request, sentinel_client::SentinelClient};
+use tokio::sync::watch;
+use tonic::transport::{Channel, Endpoint};
+use tracing::warn;
+
+use super::types::{SentinelNode, TypeConfig};
+use crate::{
+    limits,
+    state::{Address, ClusterState},
+};
+
+/// How soon openraft tries an unreachable sentinel again.
+const UNREACHABLE_BACKOFF: Duration = Duration::from_millis(200);
+
+/// One sentinel of `--sentinels`.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer {
+    pub(crate) raft_id: u64,
+    pub(crate) address: Address,
+    raft: Channel,
+    control: Channel,
+}
+
+impl Peer {
+    /// For leases, suspicion and forwarding: never behind a snapshot or a slow append.
+    pub(crate) fn control(&self) -> SentinelClient<Channel> {
+        SentinelClient::new(self.control.clone())
+    }
+}
+
+/// All sentinels but this one.
+#[derive(Debug, Clone)]
+pub(crate) struct Peers(Arc<Vec<Peer>>);
+
+impl Peers {
+    pub(crate) fn new(sentinels: &[Address], own_id: u64) -> Self {
+        let others = (1..).zip(sentinels).filter(|&(raft_id, _)| raft_id != own_id);
+        Self(Arc::new(
+            others
+                .map(|(raft_id, address)| {
+                    let endpoint = endpoint(address);
+                    Peer {
+                        raft_id,
+                        address: address.clone(),
+                        raft: endpoint.connect_lazy(),
+                        control: endpoint.connect_lazy(),
+                    }
+                })
+                .collect(),
+        ))
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Peer> {
+        self.0.iter()
+    }
+
+    pub(crate) fn get(&self, raft_id: u64) -> Option<&Peer> {
+        self.0.iter().find(|peer| peer.raft_id == raft_id)
+    }
+}
+
+/// A channel's settings; it connects at the first use and again after every failure, resolving the name anew.
+pub(crate) fn endpoint(address: &Address) -> Endpoint {
+    Endpoint::from_shared(format!("http://{address}"))
+        .expect("an address was checked when it was read")
+        .connect_timeout(limits::CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(limits::KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(limits::KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
+}
+
+/// Makes openraft's clients.
+#[derive(Debug, Clone)]
+pub(crate) struct Network {
+    pub(crate) peers: Peers,
+    pub(crate) sentinel_id: String,
+    pub(crate) state: watch::Receiver<Arc<ClusterState>>,
+}
+
+impl RaftNetworkFactory<TypeConfig> for Network {
+    type Network = Connection;
+
+    async fn new_client(&mut self, target: u64, node: &SentinelNode) -> Connection {
+        Connection {
+            target,
+            node: node.clone(),
+            // The address of the flags, not that of the log: a sentinel may have moved.
+            client: self.peers.get(target).map(|peer| SentinelClient::new(peer.raft.clone())),
+            sentinel_id: self.sentinel_id.clone(),
+            state: self.state.clone(),
+        }
+    }
+}
+
+/// Raft's way to one other sentinel.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    target: u64,
+    node: SentinelNode,
+    client: Option<SentinelClient<Channel>>,
+    sentinel_id: String,
+    state: watch::Receiver<Arc<ClusterState>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Failure(String);
+
+type RpcResult<T, E> = Result<T, RPCError<u64, SentinelNode, RaftError<u64, E>>>;
+
+impl Connection {
+    async fn call<Q, R, E>(&mut self, kind: raft_request::Kind, request: &Q, ttl: Duration) -> RpcResult<R, E>
+    where
+        Q: Serialize,
+        R: DeserializeOwned,
+        E: std::error::Error + DeserializeOwned,
+    {
+        let Some(client) = &mut self.client else {
+            let failure = Failure(format!("sentinel {} is not in --sentinels", self.node.addr));
+            return Err(Unreachable::new(&failure).into());
+        };
+        let payload = serde_json::to_vec(request).map_err(|error| NetworkError::new(&error))?;
+        let message = RaftRequest {
+            kind: kind.into(),
+            cluster_id: self.state.borrow().cluster_id.clone(),
+            target_id: self.node.sentinel_id.clone(),
+            sender_id: self.sentinel_id.clone(),
+            payload: payload.into(),
+        };
+        let reply = match tokio::time::timeout(ttl, client.raft(message)).await {
+            Err(_) => {
+                let failure = Failure(format!("no answer from {} within {} ms", self.node.addr, ttl.as_millis()));
+                return Err(NetworkError::new(&failure).into());
+            }
+            Ok(Err(status)) => return Err(self.refused(&status)),
+            Ok(Ok(reply)) => reply.into_inner(),
+        };
+        let result: Result<R, RaftError<u64, E>> =
+            serde_json::from_slice(&reply.payload).map_err(|error| NetworkError::new(&error))?;
+        result.map_err(|error| RemoteError::new_with_node(self.target, self.node.clone(), error).into())
+    }
+
+    fn refused<E: std::error::Error>(&self, status: &tonic::Status) -> RPCError<u64, SentinelNode, RaftError<u64, E>> {
+        if status.code() == tonic::Code::FailedPrecondition {
+            warn_seldom(&format!("sentinel {} refuses raft requests: {}", self.node.addr, status.message()));
+        }
+        Unreachable::new(&Failure(format!("{}: {}", self.node.addr, status.message()))).into()
+    }
+}
+
+impl RaftNetwork<TypeConfig> for Connection {
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> RpcResult<AppendEntriesResponse<u64>, openraft::error::Infallible> {
+        self.call(raft_request::Kind::AppendEntries, &request, option.hard_ttl()).await
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        request: InstallSnapshotRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> RpcResult<InstallSnapshotResponse<u64>, InstallSnapshotError> {
+        self.call(raft_request::Kind::InstallSnapshot, &request, option.hard_ttl()).await
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<u64>,
+        option: RPCOption,
+    ) -> RpcResult<VoteResponse<u64>, openraft::error::Infallible> {
+        self.call(raft_request::Kind::Vote, &request, option.hard_ttl()).await
+    }
+
+    fn backoff(&self) -> Backoff {
+        Backoff::new(std::iter::repeat(UNREACHABLE_BACKOFF))
+    }
+}
+
+/// Raft repeats itself many times a second; the log need not.
+fn warn_seldom(message: &str) {
+    static LAST: Mutex<Option<(String, Instant)>> = Mutex::new(None);
+    let mut last = LAST.lock();
+    if last.as_ref().is_none_or(|(text, at)| text != message || at.elapsed() > limits::LOG_AGAIN) {
+        *last = Some((message.to_owned(), Instant::now()));
+        warn!("{message}");
+    }
+}

@@ -1,0 +1,212 @@
+//! This sentinel's member of the Raft group: starts openraft, proposes, answers the others' requests.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use openraft::{
+    Config, Raft, SnapshotPolicy,
+    error::{ClientWriteError, RaftError},
+};
+use tercet_proto::grpc::sentinel::v1::raft_request;
+use tokio::sync::watch;
+
+use super::{
+    Consensus, Disk, Error, FenceEpoch, Leadership, Peers,
+    log::Log,
+    machine::Machine,
+    network::Network,
+    types::{SentinelNode, StorageError, TypeConfig},
+};
+use crate::{
+    limits,
+    state::{Answer, ClusterState, Command},
+};
+
+pub(crate) use raft_request::Kind;
+
+const HEARTBEAT_MS: u64 = 40;
+/// Staggered by the place in `--sentinels`, so that two seldom stand for election at once.
+const ELECTION_MIN_MS: u64 = 120;
+const ELECTION_STAGGER_MS: u64 = 10;
+/// The same everywhere: it is also how long a follower refuses to vote after it heard its leader.
+const ELECTION_MAX_MS: u64 = 180;
+const SNAPSHOT_TIMEOUT_MS: u64 = 1000;
+const SNAPSHOT_EVERY: u64 = 1000;
+const LOGS_KEPT: u64 = 200;
+const SNAPSHOT_CHUNK: u64 = 256 << 10;
+
+/// What stopped a replica from starting.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Disk(#[from] super::disk::Error),
+    #[error("the raft log cannot be read: {0}")]
+    Storage(#[from] Box<StorageError>),
+    #[error("raft cannot start: {0}")]
+    Raft(String),
+}
+
+/// A running member.
+pub(crate) struct Replica {
+    pub(crate) raft_id: u64,
+    raft: Raft<TypeConfig>,
+    sentinel_id: String,
+    was_pristine: bool,
+    fence: Arc<FenceEpoch>,
+    state: watch::Receiver<Arc<ClusterState>>,
+    leadership: watch::Receiver<Leadership>,
+}
+
+impl std::fmt::Debug for Replica {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replica").field("raft_id", &self.raft_id).finish_non_exhaustive()
+    }
+}
+
+impl Replica {
+    /// Opens the data directory and joins the group that its log names; a pristine one waits for `initialize`.
+    pub(crate) async fn start(path: &Path, raft_id: u64, peers: Peers) -> Result<Self, StartError> {
+        let disk = Disk::open(path, raft_id)?;
+        let sentinel_id = disk.sentinel_id().to_owned();
+        let fence = Arc::new(FenceEpoch::default());
+        let log = Log::new(disk.clone(), Arc::clone(&fence))?;
+        let was_pristine = log.is_pristine()?;
+        let machine = Machine::new(disk, Arc::clone(&fence))?;
+        let state = machine.watch();
+        let network = Network { peers, sentinel_id: sentinel_id.clone(), state: state.clone() };
+        let config = Arc::new(config(raft_id).map_err(|error| StartError::Raft(error.to_string()))?);
+        let raft = Raft::new(raft_id, config, network, log, machine)
+            .await
+            .map_err(|error| StartError::Raft(error.to_string()))?;
+        let leadership = follow_leadership(&raft, raft_id);
+        Ok(Self { raft_id, raft, sentinel_id, was_pristine, fence, state, leadership })
+    }
+
+    pub(crate) fn sentinel_id(&self) -> &str {
+        &self.sentinel_id
+    }
+
+    /// The data directory held nothing when we started.
+    pub(crate) fn was_pristine(&self) -> bool {
+        self.was_pristine
+    }
+
+    /// It has been told of a group, by `initialize` or by its leader.
+    pub(crate) async fn is_initialized(&self) -> bool {
+        self.raft.is_initialized().await.unwrap_or(true)
+    }
+
+    /// The group is known and does not hold this sentinel.
+    pub(crate) fn is_stranger(&self, sentinel_id: &str) -> bool {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow();
+        let mut nodes = metrics.membership_config.nodes().peekable();
+        nodes.peek().is_some() && nodes.all(|(_, node)| node.sentinel_id != sentinel_id)
+    }
+
+    /// Founds the group. Only for a pristine one whose peers are all pristine.
+    pub(crate) async fn initialize(&self, members: BTreeMap<u64, SentinelNode>) -> Result<(), String> {
+        self.raft.initialize(members).await.map_err(|error| error.to_string())
+    }
+
+    /// Answers another sentinel's request; `None` if it cannot be read.
+    pub(crate) async fn answer(&self, kind: Kind, payload: &[u8]) -> Option<Bytes> {
+        let reply = match kind {
+            Kind::Unspecified => return None,
+            Kind::AppendEntries => {
+                serde_json::to_vec(&self.raft.append_entries(serde_json::from_slice(payload).ok()?).await)
+            }
+            Kind::Vote => serde_json::to_vec(&self.raft.vote(serde_json::from_slice(payload).ok()?).await),
+            Kind::InstallSnapshot => {
+                serde_json::to_vec(&self.raft.install_snapshot(serde_json::from_slice(payload).ok()?).await)
+            }
+        };
+        reply.ok().map(Into::into)
+    }
+
+    /// Waits until the Raft core has died, and says of what. A dead core never comes back: the process has to end.
+    pub(crate) async fn died(&self) -> String {
+        let mut metrics = self.raft.metrics();
+        loop {
+            if let Err(fatal) = &metrics.borrow_and_update().running_state {
+                return fatal.to_string();
+            }
+            if metrics.changed().await.is_err() {
+                return "raft has stopped".into();
+            }
+        }
+    }
+
+    pub(crate) async fn shutdown(&self) {
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(%error, "raft did not stop cleanly");
+        }
+    }
+}
+
+impl Consensus for Replica {
+    fn propose(&self, command: Command) -> BoxFuture<'_, Result<Answer, Error>> {
+        Box::pin(async move {
+            let timeout = limits::PROPOSE_TIMEOUT;
+            match tokio::time::timeout(timeout, self.raft.client_write(command)).await {
+                Err(_) => Err(Error::Timeout(crate::clock::millis(timeout))),
+                Ok(Ok(response)) => Ok(response.data),
+                Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward)))) => {
+                    Err(Error::NotLeader { leader: forward.leader_id })
+                }
+                Ok(Err(error)) => Err(Error::Stopped(error.to_string())),
+            }
+        })
+    }
+
+    fn watch_applied(&self) -> watch::Receiver<Arc<ClusterState>> {
+        self.state.clone()
+    }
+
+    fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.leadership.clone()
+    }
+
+    fn fence_epoch(&self) -> u64 {
+        self.fence.get()
+    }
+}
+
+fn config(raft_id: u64) -> Result<Config, openraft::ConfigError> {
+    let stagger = (raft_id - 1) * ELECTION_STAGGER_MS;
+    Config {
+        cluster_name: "tercet".into(),
+        heartbeat_interval: HEARTBEAT_MS,
+        election_timeout_min: (ELECTION_MIN_MS + stagger).min(ELECTION_MAX_MS - ELECTION_STAGGER_MS),
+        election_timeout_max: ELECTION_MAX_MS,
+        install_snapshot_timeout: SNAPSHOT_TIMEOUT_MS,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_EVERY),
+        max_in_snapshot_log_to_keep: LOGS_KEPT,
+        snapshot_max_chunk_size: SNAPSHOT_CHUNK,
+        ..Config::default()
+    }
+    .validate()
+}
+
+/// openraft's metrics change many times a second; this channel changes only with the leader.
+fn follow_leadership(raft: &Raft<TypeConfig>, raft_id: u64) -> watch::Receiver<Leadership> {
+    let mut metrics = raft.server_metrics();
+    let (sender, receiver) = watch::channel(Leadership::default());
+    tokio::spawn(async move {
+        loop {
+            let now = {
+                let metrics = metrics.borrow_and_update();
+                let is_us = metrics.state == openraft::ServerState::Leader;
+                Leadership { term: metrics.vote.leader_id().term, leader: metrics.current_leader, is_us }
+            };
+            let is_us = now.is_us && now.leader == Some(raft_id);
+            let now = Leadership { is_us, ..now };
+            sender.send_if_modified(|known| std::mem::replace(known, now) != now);
+            if metrics.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}

@@ -1,0 +1,284 @@
+//! What the tasks of one sentinel share.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc, watch};
+
+use crate::{
+    api::resp::Simulated,
+    clock::Moment,
+    detect::{Authority, Hearing, Ledger, Refusal, Renewal, Subject, Verdict},
+    events::{Bus, MasterName},
+    nodes::Nodes,
+    raft::{Consensus, Peers},
+    siblings::Siblings,
+    state::{Address, ClusterState, Member},
+};
+
+/// Who this sentinel is.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    pub(crate) name: String,
+    pub(crate) sentinel_id: String,
+    pub(crate) raft_id: u64,
+    pub(crate) resp: Address,
+    pub(crate) peer: Address,
+    /// Sentinels in `--sentinels`.
+    pub(crate) sentinels: usize,
+}
+
+impl Identity {
+    pub(crate) fn quorum(&self) -> usize {
+        self.sentinels / 2 + 1
+    }
+}
+
+/// The lease path: touched at every Renew, under one short lock.
+#[derive(Debug)]
+pub(crate) struct Leases {
+    pub(crate) ledger: Ledger,
+    pub(crate) hearing: Hearing,
+    streams: HashMap<(String, String), usize>,
+}
+
+impl Leases {
+    pub(crate) fn new(ledger: Ledger, hearing: Hearing) -> Self {
+        Self { ledger, hearing, streams: HashMap::new() }
+    }
+
+    pub(crate) fn opened(&mut self, name: &str, incarnation: &str) {
+        *self.streams.entry((name.to_owned(), incarnation.to_owned())).or_default() += 1;
+        self.hearing.stream_opened(name, incarnation);
+    }
+
+    pub(crate) fn closed(&mut self, name: &str, incarnation: &str) {
+        let key = (name.to_owned(), incarnation.to_owned());
+        if let Some(count) = self.streams.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                self.streams.remove(&key);
+            }
+        }
+        self.hearing.stream_closed(name, incarnation);
+    }
+
+    /// Listens for the master of `state`.
+    pub(crate) fn follow(&mut self, state: &ClusterState, now: Moment) {
+        let subject = state.master_process().map(|master| Subject {
+            epoch: state.epoch,
+            name: master.name.clone(),
+            incarnation: master.incarnation.clone(),
+        });
+        if self.hearing.subject() != subject.as_ref() {
+            let key = subject.as_ref().map(|subject| (subject.name.clone(), subject.incarnation.clone()));
+            let streams = key.and_then(|key| self.streams.get(&key)).copied().unwrap_or(0);
+            self.hearing.listen_for(subject, streams, now);
+        }
+    }
+}
+
+/// The master that clients are told of: it changes when the new one answers as master, not before.
+#[derive(Debug, Clone)]
+pub(crate) struct Announced {
+    pub(crate) epoch: u64,
+    pub(crate) member: Member,
+    pub(crate) incarnation: String,
+    pub(crate) since: Moment,
+}
+
+/// What the detector and the failover have come to; written by them, shown by the API.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Status {
+    pub(crate) announced: Option<Announced>,
+    pub(crate) s_down: Option<Moment>,
+    pub(crate) o_down: Option<Moment>,
+    /// Redis' `failover-state`, while one is under way here.
+    pub(crate) failover_state: Option<&'static str>,
+    /// Replicas that are subjectively down, since when.
+    pub(crate) replicas_down: HashMap<String, Moment>,
+}
+
+/// Settings that `SENTINEL SET` may change.
+#[derive(Debug, Clone)]
+pub(crate) struct Tunable {
+    pub(crate) down_after: Duration,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) identity: Identity,
+    pub(crate) service: String,
+    pub(crate) lease: Duration,
+    pub(crate) started: Moment,
+    pub(crate) consensus: Arc<dyn Consensus>,
+    pub(crate) state: watch::Receiver<Arc<ClusterState>>,
+    pub(crate) peers: Peers,
+    pub(crate) siblings: Siblings,
+    pub(crate) nodes: Nodes,
+    pub(crate) leases: Mutex<Leases>,
+    pub(crate) status: Mutex<Status>,
+    pub(crate) tunable: Mutex<Tunable>,
+    pub(crate) events: Bus,
+    /// The lease path has news for the watchdog.
+    pub(crate) wake: Notify,
+    /// `SENTINEL SIMULATE-FAILURE`: where to crash.
+    pub(crate) simulated: Mutex<Option<Simulated>>,
+    /// Why this sentinel must not go on.
+    pub(crate) fatal: mpsc::Sender<String>,
+    busy: AtomicBool,
+}
+
+/// Everything that `Shared` is made of and cannot make itself.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) identity: Identity,
+    pub(crate) service: String,
+    pub(crate) lease: Duration,
+    pub(crate) down_after: Duration,
+    pub(crate) quarantine: Duration,
+    pub(crate) consensus: Arc<dyn Consensus>,
+    pub(crate) peers: Peers,
+    pub(crate) nodes: Vec<Address>,
+    pub(crate) fatal: mpsc::Sender<String>,
+}
+
+impl Shared {
+    pub(crate) fn new(parts: Parts) -> Arc<Self> {
+        let now = Moment::now();
+        let ledger = Ledger::new(parts.lease, parts.quarantine, now);
+        let hearing = Hearing::new(parts.down_after, now);
+        Arc::new(Self {
+            identity: parts.identity,
+            service: parts.service,
+            lease: parts.lease,
+            started: now,
+            state: parts.consensus.watch_applied(),
+            consensus: parts.consensus,
+            peers: parts.peers,
+            siblings: Siblings::default(),
+            nodes: Nodes::new(parts.nodes),
+            leases: Mutex::new(Leases::new(ledger, hearing)),
+            status: Mutex::default(),
+            tunable: Mutex::new(Tunable { down_after: parts.down_after }),
+            events: Bus::default(),
+            wake: Notify::new(),
+            simulated: Mutex::default(),
+            fatal: parts.fatal,
+            busy: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn state(&self) -> Arc<ClusterState> {
+        Arc::clone(&self.state.borrow())
+    }
+
+    pub(crate) fn cluster_id(&self) -> String {
+        self.state.borrow().cluster_id.clone()
+    }
+
+    pub(crate) fn is_leader(&self) -> bool {
+        self.consensus.leadership().borrow().is_us
+    }
+
+    /// The name under which events speak of the master: the announced one, or the one of the state before there is any.
+    pub(crate) fn master_name(&self) -> MasterName {
+        let announced = self.status.lock().announced.as_ref().map(|announced| announced.member.resp.clone());
+        let address = announced.unwrap_or_else(|| {
+            let state = self.state.borrow();
+            state.member(&state.master).map(|member| member.resp.clone()).unwrap_or_default()
+        });
+        MasterName { service: self.service.clone(), address }
+    }
+
+    /// Answers one Renew: no disk, no Raft, one short lock.
+    pub(crate) fn renew(&self, renewal: Renewal<'_>, resign: Resign, now: Moment) -> Result<(), Refusal> {
+        let fence_epoch = self.consensus.fence_epoch();
+        let state = self.state();
+        let (name, incarnation) =
+            state.master_process().map_or(("", ""), |master| (master.name.as_str(), master.incarnation.as_str()));
+        let authority = Authority { cluster_id: &state.cluster_id, epoch: state.epoch, name, incarnation, fence_epoch };
+        let mut leases = self.leases.lock();
+        if resign == Resign::Yes {
+            if renewal.cluster_id == authority.cluster_id {
+                leases.ledger.resign(renewal.epoch);
+            }
+            return Err(Refusal::Resigned(renewal.epoch));
+        }
+        leases.hearing.renewed(renewal.name, renewal.incarnation, renewal.epoch, now);
+        leases.ledger.renew(renewal, authority, now)
+    }
+
+    /// Another sentinel asks us to grant nothing under `epoch`.
+    pub(crate) fn suspend(&self, cluster_id: &str, epoch: u64, now: Moment) -> Result<Duration, Refusal> {
+        let state = self.state();
+        crate::detect::check_cluster(cluster_id, &state.cluster_id)?;
+        if epoch != state.epoch {
+            return Err(Refusal::Superseded(epoch, state.epoch));
+        }
+        let mut leases = self.leases.lock();
+        let is_followed = leases.hearing.subject().is_some_and(|subject| subject.epoch == epoch);
+        if !is_followed || leases.hearing.hears(now) {
+            return Err(Refusal::Heard(epoch));
+        }
+        Ok(leases.ledger.suspend(epoch, now))
+    }
+
+    /// This sentinel's own suspicion of the master of `epoch`.
+    pub(crate) fn suspects(&self, epoch: u64, now: Moment) -> bool {
+        let leases = self.leases.lock();
+        leases.hearing.subject().is_some_and(|subject| subject.epoch == epoch)
+            && matches!(leases.hearing.verdict(now), Verdict::Suspected(_))
+    }
+
+    /// Takes the right to change the mastership; one holder at a time in this process.
+    pub(crate) fn begin_failover(self: &Arc<Self>) -> Option<FailoverGuard> {
+        let taken = self.busy.compare_exchange(false, true, Ordering::AcqRel, Ordering::Acquire);
+        taken.ok().map(|_| FailoverGuard { shared: Arc::clone(self) })
+    }
+
+    /// Ends the process here if a drill asked for it: nothing of the failover goes on.
+    pub(crate) async fn crash_if(&self, here: Simulated) {
+        if *self.simulated.lock() == Some(here) {
+            // Full: the process is ending already.
+            drop(self.fatal.try_send(format!("crashing as asked by SENTINEL SIMULATE-FAILURE: {here:?}")));
+            std::future::pending::<()>().await;
+        }
+    }
+
+    pub(crate) fn is_failing_over(&self) -> bool {
+        self.busy.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_failover_state(&self, state: Option<&'static str>) {
+        self.status.lock().failover_state = state;
+    }
+}
+
+/// Whether a Renew gives the lease up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Resign {
+    Yes,
+    No,
+}
+
+/// Held while a failover or hand-over is under way here.
+#[derive(Debug)]
+pub(crate) struct FailoverGuard {
+    shared: Arc<Shared>,
+}
+
+impl Drop for FailoverGuard {
+    fn drop(&mut self) {
+        self.shared.set_failover_state(None);
+        self.shared.busy.store(false, Ordering::Release);
+        self.shared.wake.notify_one();
+    }
+}

@@ -1,0 +1,74 @@
+//! The state as it travels: to and from the messages of `cluster.proto`.
+
+use tercet_proto::grpc::cluster::v1 as proto;
+
+use super::{Address, ClusterState, IsrMember, Member};
+
+impl From<&Address> for proto::Address {
+    fn from(address: &Address) -> Self {
+        Self { host: address.host.clone(), port: u32::from(address.port) }
+    }
+}
+
+impl From<proto::Address> for Address {
+    /// A port that is none becomes 0, which no connect reaches.
+    fn from(address: proto::Address) -> Self {
+        Self { host: address.host, port: u16::try_from(address.port).unwrap_or(0) }
+    }
+}
+
+impl From<&Member> for proto::Member {
+    fn from(member: &Member) -> Self {
+        Self {
+            name: member.name.clone(),
+            node_id: member.node_id.clone(),
+            peer: Some((&member.peer).into()),
+            resp: Some((&member.resp).into()),
+            amqp: Some((&member.amqp).into()),
+            gateway: Some((&member.gateway).into()),
+            http: Some((&member.http).into()),
+        }
+    }
+}
+
+impl From<proto::Member> for Member {
+    fn from(member: proto::Member) -> Self {
+        let address = |address: Option<proto::Address>| address.unwrap_or_default().into();
+        Self {
+            name: member.name,
+            node_id: member.node_id,
+            peer: address(member.peer),
+            resp: address(member.resp),
+            amqp: address(member.amqp),
+            gateway: address(member.gateway),
+            http: address(member.http),
+        }
+    }
+}
+
+impl From<&IsrMember> for proto::IsrMember {
+    fn from(member: &IsrMember) -> Self {
+        Self { name: member.name.clone(), incarnation: member.incarnation.clone() }
+    }
+}
+
+impl From<proto::IsrMember> for IsrMember {
+    fn from(member: proto::IsrMember) -> Self {
+        Self { name: member.name, incarnation: member.incarnation }
+    }
+}
+
+impl From<&ClusterState> for proto::ClusterState {
+    fn from(state: &ClusterState) -> Self {
+        Self {
+            cluster_id: state.cluster_id.clone(),
+            epoch: state.epoch,
+            isr_version: state.isr_version,
+            master: state.master.clone(),
+            isr: state.isr.iter().map(Into::into).collect(),
+            members: state.members.iter().map(Into::into).collect(),
+            min_isr: state.min_isr,
+            log_index: state.log_index,
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What Raft holds, and the commands that change it: pure, every change a compare-and-set on (epoch, ISR version).
+
+mod convert;
+
+use serde::{Deserialize, Serialize};
+
+/// Where something listens, as it was announced: names are kept and resolved anew at each connect.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct Address {
+    pub host: String,
+    pub port: u16,
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// A data process as the cluster knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Member {
+    pub name: String,
+    pub node_id: String,
+    pub peer: Address,
+    pub resp: Address,
+    pub amqp: Address,
+    pub gateway: Address,
+    pub http: Address,
+}
+
+/// A member of the ISR: a process, not a directory.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct IsrMember {
+    pub name: String,
+    pub incarnation: String,
+}
+
+/// The state that Raft holds; the mirror of `tercet.cluster.v1.ClusterState`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ClusterState {
+    pub cluster_id: String,
+    pub epoch: u64,
+    pub isr_version: u64,
+    pub master: String,
+    pub isr: Vec<IsrMember>,
+    pub members: Vec<Member>,
+    pub min_isr: u32,
+    pub log_index: u64,
+}
+
+/// A change. Serialised into the Raft log: variants and fields are append-only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Names the cluster, once.
+    Bootstrap { cluster_id: String, min_isr: u32 },
+    /// Adds a member or brings its addresses up to date.
+    RegisterMember { member: Member },
+    /// Begins the mastership of `epoch`.
+    Promote { expect_epoch: u64, expect_isr_version: u64, epoch: u64, master: String, isr: Vec<IsrMember> },
+    /// Changes who is in sync under the current mastership.
+    ChangeIsr { expect_epoch: u64, expect_isr_version: u64, isr: Vec<IsrMember> },
+}
+
+/// What became of a command. A conflict is an answer, not an error: the asker looks at the state and plans again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    Done,
+    Conflict(String),
+}
+
+impl ClusterState {
+    #[must_use]
+    pub fn member(&self, name: &str) -> Option<&Member> {
+        self.members.iter().find(|member| member.name == name)
+    }
+
+    /// The process that is master of the current epoch.
+    #[must_use]
+    pub fn master_process(&self) -> Option<&IsrMember> {
+        self.isr.iter().find(|member| member.name == self.master)
+    }
+
+    /// Applies the command of log entry `index`.
+    pub fn apply(&mut self, command: &Command, index: u64) -> Answer {
+        let before = self.clone();
+        match self.try_apply(command) {
+            Ok(()) => {
+                if *self != before {
+                    self.log_index = index;
+                }
+                Answer::Done
+            }
+            Err(conflict) => Answer::Conflict(conflict),
+        }
+    }
+
+    fn try_apply(&mut self, command: &Command) -> Result<(), String> {
+        match command {
+            Command::Bootstrap { cluster_id, min_isr } => {
+                if !self.cluster_id.is_empty() {
+                    return Err(format!("the cluster is {} already", self.cluster_id));
+                }
+                self.cluster_id.clone_from(cluster_id);
+                self.min_isr = *min_isr;
+            }
+            Command::RegisterMember { member } => {
+                if member.name.is_empty() {
+                    return Err("a member needs a name".into());
+                }
+                match self.members.iter_mut().find(|known| known.name == member.name) {
+                    Some(known) => known.clone_from(member),
+                    None => self.members.push(member.clone()),
+                }
+            }
+            Command::Promote { expect_epoch, expect_isr_version, epoch, master, isr } => {
+                self.expect(*expect_epoch, *expect_isr_version)?;
+                if *epoch <= self.epoch {
+                    return Err(format!("epoch {epoch} is not above {}", self.epoch));
+                }
+                self.check_isr(isr)?;
+                if !isr.iter().any(|member| member.name == *master) {
+                    return Err(format!("the new master {master} is not in its ISR"));
+                }
+                self.epoch = *epoch;
+                self.master.clone_from(master);
+                self.isr.clone_from(isr);
+                self.isr_version += 1;
+            }
+            Command::ChangeIsr { expect_epoch, expect_isr_version, isr } => {
+                self.expect(*expect_epoch, *expect_isr_version)?;
+                self.check_isr(isr)?;
+                if !self.master_process().is_some_and(|master| isr.contains(master)) {
+                    return Err(format!("the ISR must hold the master {} itself", self.master));
+                }
+                if self.isr != *isr {
+                    self.isr.clone_from(isr);
+                    self.isr_version += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn expect(&self, epoch: u64, isr_version: u64) -> Result<(), String> {
+        if self.epoch != epoch {
+            return Err(format!("the epoch is {}, not {epoch}", self.epoch));
+        }
+        if self.isr_version != isr_version {
+            return Err(format!("the ISR version is {}, not {isr_version}", self.isr_version));
+        }
+        Ok(())
+    }
+
+    fn check_isr(&self, isr: &[IsrMember]) -> Result<(), String> {
+        for (at, member) in isr.iter().enumerate() {
+            if member.incarnation.is_empty() {
+                return Err(format!("member {} of the ISR has no incarnation", member.name));
+            }
+            if self.member(&member.name).is_none() {
+                return Err(format!("{} is no member of the cluster", member.name));
+            }
+            if isr[..at].iter().any(|other| other.name == member.name) {
+                return Err(format!("{} is twice in the ISR", member.name));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

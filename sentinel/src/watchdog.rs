@@ -1,0 +1,462 @@
+//! The one task that watches the master: suspicion, the question to the others, failover, and what clients are told.
+//!
+//! ```text
+//!   heard --suspicion--> asking --majority--> agreed --leases over, we lead--> replace_master
+//!     ^                    |                     |                                  |
+//!     +----- heard again --+---------------------+         a newer epoch <----------+
+//! ```
+
+use std::{sync::Arc, time::Instant};
+
+use tercet_proto::grpc::{peer::v1::Role, sentinel::v1::SuspendRequest};
+use tokio::{
+    sync::mpsc,
+    task::{JoinHandle, JoinSet},
+    time::MissedTickBehavior,
+};
+use tracing::{info, warn};
+
+use crate::{
+    act::{self, Outcome, Voice},
+    clock::{Moment, millis},
+    detect::{Poll, Probe, Reason, Report, Subject, Verdict},
+    events::Instance,
+    limits,
+    nodes::Node,
+    plan::Waiting,
+    raft::Leadership,
+    shared::{Announced, Shared},
+    state::{Address, ClusterState, Command, Member},
+};
+
+/// A suspicion, from the first doubt until the master is heard again or replaced.
+#[derive(Debug)]
+struct Episode {
+    subject: Subject,
+    poll: Poll,
+    asking: JoinSet<()>,
+    /// Sentinels with a question under way.
+    asked: Vec<u64>,
+}
+
+#[derive(Debug)]
+struct Watchdog {
+    shared: Arc<Shared>,
+    episode: Option<Episode>,
+    acting: Option<JoinHandle<Outcome>>,
+    registering: Option<JoinHandle<()>>,
+    probing: Option<JoinHandle<()>>,
+    answers: mpsc::Receiver<(u64, u64, Option<Report>)>,
+    answer_sender: mpsc::Sender<(u64, u64, Option<Report>)>,
+    not_before: Moment,
+    last_loud: Option<(u64, Instant)>,
+    last_warning: Option<Instant>,
+    seen_epoch: Option<u64>,
+    leadership: Leadership,
+}
+
+/// Runs until the sentinel stops.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let mut state = shared.consensus.watch_applied();
+    let mut leadership = shared.consensus.leadership();
+    let mut ticker = tokio::time::interval(limits::TICK);
+    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (answer_sender, answers) = mpsc::channel(limits::MOST_SENTINELS * 4);
+    let mut watchdog = Watchdog {
+        shared: Arc::clone(&shared),
+        episode: None,
+        acting: None,
+        registering: None,
+        probing: None,
+        answers,
+        answer_sender,
+        not_before: Moment::default(),
+        last_loud: None,
+        last_warning: None,
+        seen_epoch: None,
+        leadership: Leadership::default(),
+    };
+    loop {
+        let node_news = shared.nodes.changed.notified();
+        watchdog.leadership = *leadership.borrow_and_update();
+        let current = Arc::clone(&state.borrow_and_update());
+        watchdog.look(&current, Moment::now());
+        tokio::select! {
+            _ = ticker.tick() => {}
+            () = shared.wake.notified() => {}
+            () = node_news => {}
+            Some((sentinel, epoch, report)) = watchdog.answers.recv() => watchdog.answered(sentinel, epoch, report),
+            outcome = finished(&mut watchdog.acting) => watchdog.acted(&current, outcome),
+            changed = state.changed() => if changed.is_err() { return },
+            changed = leadership.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// The end of the failover under way; never, if there is none.
+async fn finished(acting: &mut Option<JoinHandle<Outcome>>) -> Outcome {
+    match acting {
+        Some(task) => {
+            let outcome = task.await;
+            *acting = None;
+            outcome.unwrap_or(Outcome::LookAgain)
+        }
+        None => std::future::pending().await,
+    }
+}
+
+impl Watchdog {
+    fn look(&mut self, state: &Arc<ClusterState>, now: Moment) {
+        self.follow(state, now);
+        let verdict = self.listen(now);
+        self.suspect(state, verdict, now);
+        self.ask(state, now);
+        if self.leadership.is_us && !state.cluster_id.is_empty() {
+            self.register_members(state);
+            self.fail_over(state, now);
+        }
+        self.announce(state, now);
+        self.watch_replicas(state, now);
+    }
+
+    /// Listens for the master of the newest state.
+    fn follow(&mut self, state: &ClusterState, now: Moment) {
+        self.shared.leases.lock().follow(state, now);
+        let before = self.seen_epoch.replace(state.epoch);
+        if before == Some(state.epoch) {
+            return;
+        }
+        self.episode = None;
+        self.probing = None;
+        self.not_before = now;
+        if before.is_some() && state.epoch > 1 {
+            info!(epoch = state.epoch, master = state.master, "a new mastership begins");
+            if !self.shared.is_failing_over() {
+                self.shared.events.publish("+new-epoch", state.epoch.to_string());
+            }
+        }
+    }
+
+    /// The detector's look, and a probe if the master's stream is gone.
+    fn listen(&mut self, now: Moment) -> Verdict {
+        let nodes = self.shared.nodes.all();
+        let mut leases = self.shared.leases.lock();
+        if let Some(subject) = leases.hearing.subject().cloned() {
+            if let Some(node) = nodes.get(&subject.name).filter(|node| node.is_connected()) {
+                leases.hearing.seen_incarnation(&subject.name, &node.status.incarnation);
+            }
+            let is_idle = self.probing.as_ref().is_none_or(JoinHandle::is_finished);
+            if leases.hearing.wants_probe() && is_idle {
+                self.probing = Some(tokio::spawn(probe(Arc::clone(&self.shared), subject)));
+            }
+        }
+        leases.hearing.tick(now)
+    }
+
+    fn suspect(&mut self, state: &ClusterState, verdict: Verdict, now: Moment) {
+        match verdict {
+            Verdict::Suspected(reason) if self.episode.is_none() => {
+                let Some(subject) = self.shared.leases.lock().hearing.subject().cloned() else { return };
+                warn!(epoch = subject.epoch, master = subject.name, ?reason, "the master is suspected");
+                let poll = Poll::new(self.shared.identity.sentinels, self.shared.lease);
+                self.episode = Some(Episode { subject, poll, asking: JoinSet::new(), asked: Vec::new() });
+                let is_new = {
+                    let mut status = self.shared.status.lock();
+                    let is_announced = status.announced.as_ref().is_some_and(|known| known.member.name == state.master);
+                    is_announced && status.s_down.replace(now).is_none()
+                };
+                if is_new {
+                    let master = self.shared.master_name();
+                    if reason == Reason::Restarted {
+                        self.shared.events.about("+reboot", Instance::Master, &master);
+                    }
+                    self.shared.events.about("+sdown", Instance::Master, &master);
+                }
+            }
+            Verdict::Heard if self.episode.is_some() && self.acting.is_none() => {
+                self.episode = None;
+                info!(epoch = state.epoch, master = state.master, "the master is heard again");
+                self.clear_down(state);
+            }
+            Verdict::Suspected(_) | Verdict::Heard => {}
+        }
+    }
+
+    /// The announced master is well: its flags go.
+    fn clear_down(&self, state: &ClusterState) {
+        let (was_s_down, was_o_down) = {
+            let mut status = self.shared.status.lock();
+            if status.announced.as_ref().is_none_or(|known| known.member.name != state.master) {
+                return;
+            }
+            (status.s_down.take().is_some(), status.o_down.take().is_some())
+        };
+        let master = self.shared.master_name();
+        if was_s_down {
+            self.shared.events.about("-sdown", Instance::Master, &master);
+        }
+        if was_o_down {
+            self.shared.events.about("-odown", Instance::Master, &master);
+        }
+    }
+
+    /// Asks every sentinel, ourselves included, to suspend the epoch, until a majority has.
+    fn ask(&mut self, state: &ClusterState, now: Moment) {
+        let Some(episode) = &mut self.episode else { return };
+        let epoch = episode.subject.epoch;
+        let own = self.shared.identity.raft_id;
+        if episode.poll.should_ask(own, now) {
+            let grant_age = self.shared.leases.lock().ledger.suspend(epoch, now);
+            episode.poll.record(own, Report { asked: now, answered: now, grant_age });
+        }
+        for peer in self.shared.peers.iter() {
+            if episode.poll.should_ask(peer.raft_id, now) && !episode.asked.contains(&peer.raft_id) {
+                episode.asked.push(peer.raft_id);
+                let request = SuspendRequest {
+                    cluster_id: state.cluster_id.clone(),
+                    epoch,
+                    sentinel: self.shared.identity.name.clone(),
+                };
+                let (mut client, raft_id, answers) = (peer.control(), peer.raft_id, self.answer_sender.clone());
+                episode.asking.spawn(async move {
+                    let asked = Moment::now();
+                    let reply = tokio::time::timeout(limits::SUSPEND_TIMEOUT, client.suspend(request)).await;
+                    let answered = Moment::now();
+                    let report = match reply {
+                        Ok(Ok(reply)) if reply.get_ref().suspended => {
+                            let grant_age = std::time::Duration::from_millis(reply.get_ref().last_grant_age_ms);
+                            Some(Report { asked, answered, grant_age })
+                        }
+                        Ok(_) | Err(_) => None,
+                    };
+                    if report.is_none() {
+                        tokio::time::sleep(limits::SUSPEND_RETRY).await;
+                    }
+                    // Nobody listens any more when the sentinel stops.
+                    drop(answers.send((raft_id, epoch, report)).await);
+                });
+            }
+        }
+        while episode.asking.try_join_next().is_some() {}
+        if episode.poll.reaches_majority(now) {
+            let agreed = episode.poll.agreed(now);
+            let is_new = {
+                let mut status = self.shared.status.lock();
+                status.s_down.is_some() && status.o_down.replace(now).is_none()
+            };
+            info!(epoch, agreed, "a majority of sentinels suspended the epoch");
+            if is_new {
+                let more = format!(" #quorum {agreed}/{}", self.shared.identity.quorum());
+                self.shared.events.about_with("+odown", Instance::Master, &self.shared.master_name(), &more);
+            }
+        }
+    }
+
+    fn answered(&mut self, sentinel: u64, epoch: u64, report: Option<Report>) {
+        let Some(episode) = self.episode.as_mut().filter(|episode| episode.subject.epoch == epoch) else { return };
+        episode.asked.retain(|&asked| asked != sentinel);
+        if let Some(report) = report {
+            episode.poll.record(sentinel, report);
+        }
+    }
+
+    /// Starts a failover as soon as no lease can be valid; or the choice of the first master.
+    fn fail_over(&mut self, state: &Arc<ClusterState>, now: Moment) {
+        if self.acting.is_some() || now < self.not_before {
+            return;
+        }
+        let is_due = match &self.episode {
+            Some(episode) => episode.poll.lease_ends(now).is_some_and(|end| now >= end),
+            None => state.epoch == 0,
+        };
+        if !is_due {
+            return;
+        }
+        let Some(guard) = self.shared.begin_failover() else { return };
+        let is_loud = self.last_loud.is_none_or(|(epoch, at)| epoch != state.epoch || at.elapsed() > limits::LOG_AGAIN);
+        let voice = if is_loud { Voice::Loud } else { Voice::Quiet };
+        if is_loud {
+            self.last_loud = Some((state.epoch, Instant::now()));
+        }
+        let (shared, state) = (Arc::clone(&self.shared), Arc::clone(state));
+        self.acting = Some(tokio::spawn(async move {
+            let outcome = act::replace_master(shared, state, voice).await;
+            drop(guard);
+            outcome
+        }));
+    }
+
+    fn acted(&mut self, state: &ClusterState, outcome: Outcome) {
+        match outcome {
+            Outcome::Promoted => {}
+            Outcome::LookAgain => self.not_before = Moment::now().after(limits::TICK),
+            Outcome::NoCandidate | Outcome::Waiting(_) => {
+                self.not_before =
+                    Moment::now().after(if state.epoch == 0 { limits::TICK } else { limits::FAILOVER_RETRY });
+                if self.last_warning.is_none_or(|at| at.elapsed() > limits::LOG_AGAIN) {
+                    self.last_warning = Some(Instant::now());
+                    match outcome {
+                        Outcome::Waiting(Waiting::ForMembers(missing)) => warn!(
+                            epoch = state.epoch,
+                            missing = missing.join(", "),
+                            "no process of the ISR lives; waiting until every one of its nodes has reported"
+                        ),
+                        Outcome::Waiting(Waiting::ForNodes) => info!("waiting for nodes to choose the first master"),
+                        Outcome::NoCandidate | Outcome::Promoted | Outcome::LookAgain => {
+                            warn!(epoch = state.epoch, "no in-sync replica can be reached; there is no master");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Brings members that answered into the state.
+    fn register_members(&mut self, state: &ClusterState) {
+        if self.registering.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        let nodes = self.shared.nodes.all();
+        let observed = nodes.values().filter(|node| node.is_connected()).filter_map(|node| node.status.member.clone());
+        let new = observed.map(Member::from).find(|member| state.member(&member.name) != Some(member));
+        let Some(member) = new else { return };
+        if let Some(known) = state.member(&member.name).filter(|known| known.node_id != member.node_id) {
+            warn!(node = member.name, was = known.node_id, is = member.node_id, "the node has another data directory");
+        }
+        let shared = Arc::clone(&self.shared);
+        self.registering = Some(tokio::spawn(async move {
+            let name = member.name.clone();
+            if let Err(error) = shared.consensus.propose(Command::RegisterMember { member }).await {
+                warn!(node = name, %error, "the node could not be registered yet");
+                tokio::time::sleep(limits::FAILOVER_RETRY).await;
+            }
+        }));
+    }
+
+    /// Tells the clients of the master, once it answers as one.
+    fn announce(&mut self, state: &ClusterState, now: Moment) {
+        if state.epoch == 0 || self.shared.is_failing_over() || self.acting.is_some() {
+            return;
+        }
+        let (Some(member), Some(process)) = (state.member(&state.master), state.master_process()) else { return };
+        let announced = self.shared.status.lock().announced.clone();
+        let is_current =
+            announced.as_ref().is_some_and(|known| known.epoch == state.epoch && known.member.resp == member.resp);
+        if is_current {
+            return;
+        }
+        let answers = self
+            .shared
+            .nodes
+            .get(&state.master)
+            .is_some_and(|node| node.is_master_of(state.epoch, &process.incarnation));
+        // After a restart there is nothing better to tell than what the state says.
+        let is_restart = announced.is_none() && self.shared.consensus.leadership().borrow().term > 0 && state.epoch > 1;
+        if !answers && !is_restart {
+            return;
+        }
+        let news = Announced {
+            epoch: state.epoch,
+            member: member.clone(),
+            incarnation: process.incarnation.clone(),
+            since: now,
+        };
+        {
+            let mut status = self.shared.status.lock();
+            status.announced = Some(news);
+            if self.episode.is_none() {
+                status.s_down = None;
+                status.o_down = None;
+            }
+            status.replicas_down.remove(&member.name);
+        }
+        self.tell_of_switch(state, announced.as_ref(), member);
+    }
+
+    fn tell_of_switch(&self, state: &ClusterState, before: Option<&Announced>, member: &Member) {
+        let events = &self.shared.events;
+        let master = self.shared.master_name();
+        match before {
+            None => {
+                let more = format!(" quorum {}", self.shared.identity.quorum());
+                events.about_with("+monitor", Instance::Master, &master, &more);
+            }
+            Some(before) if before.member.resp == member.resp => {
+                events.about_with("+role-change", Instance::Master, &master, " new reported role is master");
+                return;
+            }
+            Some(before) => {
+                let Address { host, port } = &before.member.resp;
+                let (service, new) = (&self.shared.service, &member.resp);
+                events.publish("+switch-master", format!("{service} {host} {port} {} {}", new.host, new.port));
+            }
+        }
+        for replica in state.members.iter().filter(|other| other.name != member.name) {
+            events.about("+slave", Instance::Slave(&replica.resp), &master);
+        }
+    }
+
+    /// s_down of the nodes that are not the announced master.
+    fn watch_replicas(&self, state: &ClusterState, now: Moment) {
+        let nodes = self.shared.nodes.all();
+        let down_after = self.shared.tunable.lock().down_after;
+        let is_down = |node: Option<&Node>| match node {
+            Some(node) => now.since(node.at) > down_after,
+            None => now.since(self.shared.started) > limits::OBSERVE_SILENCE,
+        };
+        let mut events = Vec::new();
+        {
+            let mut status = self.shared.status.lock();
+            let Some(announced) = status.announced.as_ref().map(|known| known.member.name.clone()) else { return };
+            for member in state.members.iter().filter(|member| member.name != announced) {
+                let was_down = status.replicas_down.contains_key(&member.name);
+                match (was_down, is_down(nodes.get(&member.name))) {
+                    (false, true) => {
+                        status.replicas_down.insert(member.name.clone(), now);
+                        events.push(("+sdown", member));
+                    }
+                    (true, false) => {
+                        status.replicas_down.remove(&member.name);
+                        events.push(("-sdown", member));
+                        let is_replica =
+                            nodes.get(&member.name).is_some_and(|node| node.status.role() == Role::Replica);
+                        if is_replica {
+                            events.push(("+convert-to-slave", member));
+                        }
+                    }
+                    (true, true) | (false, false) => {}
+                }
+            }
+        }
+        if !events.is_empty() {
+            let master = self.shared.master_name();
+            for (channel, member) in events {
+                self.shared.events.about(channel, Instance::Slave(&member.resp), &master);
+            }
+        }
+    }
+}
+
+/// One TCP connect to the master's peer port; its answer goes to the detector.
+async fn probe(shared: Arc<Shared>, subject: Subject) {
+    let Some(address) = shared.nodes.address(&subject.name, &shared.state()) else {
+        tokio::time::sleep(limits::PROBE_TIMEOUT).await;
+        return;
+    };
+    let began = Moment::now();
+    let connect = tokio::net::TcpStream::connect((address.host.as_str(), address.port));
+    let met = match tokio::time::timeout(limits::PROBE_TIMEOUT, connect).await {
+        Ok(Ok(_)) => Probe::Accepted,
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => Probe::Refused,
+        Ok(Err(_)) => {
+            // No route, no such name: unreachable if that lasts as long as a probe may.
+            tokio::time::sleep(limits::PROBE_TIMEOUT.saturating_sub(Moment::now().since(began))).await;
+            Probe::Unreachable
+        }
+        Err(_) => Probe::Unreachable,
+    };
+    shared.leases.lock().hearing.probed(&subject, met);
+    shared.wake.notify_one();
+    tracing::debug!(master = subject.name, ?met, took_ms = millis(Moment::now().since(began)), "probed");
+    tokio::time::sleep(limits::PROBE_PAUSE).await;
+}
