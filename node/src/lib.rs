@@ -6,6 +6,7 @@
 pub mod broker;
 pub mod clients;
 pub mod clock;
+pub mod cluster;
 pub mod config;
 pub mod effect;
 pub mod engine;
@@ -19,7 +20,10 @@ pub mod limits;
 pub mod memory;
 pub mod node;
 pub mod prefetch;
+pub mod replication;
 pub mod resp;
 pub mod role;
 pub mod server;
+pub mod storage;
+pub mod task;
 pub mod wire;

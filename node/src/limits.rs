@@ -8,6 +8,86 @@ pub const JOURNAL_BLOCK_BYTES: usize = 64 << 10;
 /// it needs a full sync.
 pub const JOURNAL_MEMORY_BYTES: usize = 128 << 20;
 
+/// How often the master looks at its ISR.
+pub const ISR_TICK: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// How long a member of the ISR may be silent, or without progress, before it has to leave: three heartbeats.
+pub const ISR_SILENCE_MS: u64 = 300;
+
+/// A master whose own tick was late by this much was not running; it blames nobody for silence.
+pub const ISR_TICK_LATE_MS: u64 = 150;
+
+/// How long one sentinel has to answer a change of the ISR before the next one is asked.
+pub const ISR_CHANGE_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(200);
+
+/// The master says something to each replica at least this often.
+pub const REPLICATION_HEARTBEAT: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// How long a new commit offset waits for a block to carry it.
+pub const COMMIT_LINGER: std::time::Duration = std::time::Duration::from_millis(2);
+
+/// A replica that hears nothing for this long opens a new stream.
+pub const REPLICATION_SILENCE: std::time::Duration = std::time::Duration::from_millis(1000);
+
+/// First and longest pause between two attempts to open a stream to a master or a sentinel.
+pub const RECONNECT_PAUSE: [std::time::Duration; 2] =
+    [std::time::Duration::from_millis(10), std::time::Duration::from_millis(200)];
+
+/// How long one attempt to connect to a peer may take: a lost SYN is sent again only after a second.
+pub const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(300);
+
+/// Flow control windows of streams between nodes: some ten blocks in flight each way.
+pub const PEER_WINDOW_BYTES: u32 = 8 << 20;
+
+/// Largest message between nodes: a block holds a whole record, and a record may hold the largest value.
+pub const PEER_MESSAGE_BYTES: usize = 1 << 30;
+
+/// Bytes of an image in one message.
+pub const IMAGE_CHUNK_BYTES: usize = 256 << 10;
+
+/// Bytes of images that are made at a time, before the next blocks are sent. A partition that is larger is made whole.
+pub const IMAGE_BATCH_BYTES: usize = 1 << 20;
+
+/// Partitions of which images are made at a time: an empty shard costs nothing but its lock.
+pub const IMAGE_BATCH_PARTITIONS: usize = 128;
+
+/// Blocks that are sent between two batches of images, so that neither starves the other.
+pub const BLOCKS_BETWEEN_IMAGES: usize = 16;
+
+/// Bytes that a replica has received and may apply, but has not yet: beyond it the stream waits.
+pub const APPLY_BACKLOG_BYTES: usize = 64 << 20;
+
+/// How long a master has to be without a lease before it says that it is deposed, as a multiple of the lease.
+pub const DEPOSED_AFTER_LEASES: u64 = 2;
+
+/// How often the master renews its lease.
+pub const RENEW_EVERY: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// A sentinel that leaves a Renew unanswered for this long gets a new stream.
+pub const GRANT_SILENCE: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// How often a status goes to each sentinel.
+pub const OBSERVE_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// Pause between two log lines about the same trouble.
+pub const LOG_AGAIN: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// How long a carried client waits for a master to be known.
+pub const CARRY_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Bytes of each direction's buffer of a carried connection.
+pub const CARRY_BUFFER_BYTES: usize = 64 << 10;
+
+/// How long a master that shuts down waits for a sentinel to arrange a hand-over.
+pub const HANDOVER_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// A connection between peers on which nothing comes back for twice this long is closed. The protocols on it notice a
+/// silence sooner; this finds the connections on which nothing is expected.
+pub const PEER_KEEPALIVE: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Pause before a lease stream is opened again: a master must not miss more than a few renewals.
+pub const LEASE_RECONNECT_PAUSE: std::time::Duration = std::time::Duration::from_millis(25);
+
 /// log2 of the number of shards. 1024 tables keep each resize of ten million keys under a millisecond.
 pub const SHARD_BITS: u32 = 10;
 
@@ -47,3 +127,6 @@ pub const LISTEN_BACKLOG: u32 = 4096;
 
 /// Commands of a pipeline that are decoded before the first is executed, so that the memory they need is on its way.
 pub const LOOK_AHEAD: usize = 16;
+
+/// Connections of the gateway that were accepted and not yet taken over by its server.
+pub const GATEWAY_BACKLOG: usize = 64;

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::ids::{Offset, UnixMillis};
 use crate::journal::Gate;
+use crate::replication::commit::Tracker;
 use crate::role::Authority;
 
 /// Who this process is.
@@ -71,6 +72,8 @@ pub struct Node {
     pub identity: Identity,
     pub engine: Engine,
     pub gate: Gate,
+    /// What the replicas of this mastership hold, and what that makes committed.
+    pub commit: Tracker,
     pub authority: Authority,
     pub clients: Clients,
     pub stats: Stats,
@@ -99,6 +102,7 @@ impl Node {
             identity,
             engine: Engine::default(),
             gate: Gate::default(),
+            commit: Tracker::default(),
             authority,
             clients: Clients::default(),
             stats: Stats::default(),
@@ -117,7 +121,9 @@ impl Node {
     #[inline]
     pub fn publish(&self) {
         self.engine.journal.publish();
-        if !self.ack_replicated {
+        if self.ack_replicated {
+            self.commit.appended(&self.engine.journal, &self.gate);
+        } else {
             self.gate.advance(self.engine.journal.end());
         }
     }

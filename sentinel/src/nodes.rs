@@ -166,10 +166,9 @@ pub(crate) async fn observe_all(shared: Arc<Shared>) {
             keep
         });
         for address in wanted.into_iter().take(limits::MOST_NODES) {
-            if !observed.contains_key(&address) {
-                let task = tasks.spawn(observe(Arc::clone(&shared), address.clone()));
-                observed.insert(address, task);
-            }
+            observed
+                .entry(address)
+                .or_insert_with_key(|address| tasks.spawn(observe(Arc::clone(&shared), address.clone())));
         }
         if state.changed().await.is_err() {
             return;

@@ -36,7 +36,6 @@ pub enum Error {
 pub struct Sentinel {
     tasks: JoinSet<()>,
     replica: Arc<Replica>,
-    shared: Arc<Shared>,
     expelled: mpsc::Receiver<String>,
     stop: watch::Sender<bool>,
     resp_address: SocketAddr,
@@ -92,7 +91,7 @@ impl Sentinel {
         let backend = Arc::new(api::backend::Live { shared: Arc::clone(&shared), stop: stop.clone() });
         tasks.spawn(api::resp::serve(resp_listener, backend, config.password.clone(), stop.subscribe()));
         info!(sentinel = shared.identity.name, id = replica.sentinel_id(), resp = %resp_address, peers = %peer_address, "ready");
-        Ok(Self { tasks, replica, shared, expelled, stop, resp_address, peer_address })
+        Ok(Self { tasks, replica, expelled, stop, resp_address, peer_address })
     }
 
     #[must_use]

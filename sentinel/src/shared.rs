@@ -184,10 +184,6 @@ impl Shared {
         self.state.borrow().cluster_id.clone()
     }
 
-    pub(crate) fn is_leader(&self) -> bool {
-        self.consensus.leadership().borrow().is_us
-    }
-
     /// The name under which events speak of the master: the announced one, or the one of the state before there is any.
     pub(crate) fn master_name(&self) -> MasterName {
         let announced = self.status.lock().announced.as_ref().map(|announced| announced.member.resp.clone());

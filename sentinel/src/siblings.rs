@@ -14,7 +14,6 @@ pub(crate) struct Sibling {
     pub(crate) name: String,
     pub(crate) sentinel_id: String,
     pub(crate) resp: Address,
-    pub(crate) asked: Moment,
     pub(crate) answered: Moment,
     pub(crate) is_down: bool,
 }
@@ -48,11 +47,10 @@ async fn greet(shared: Arc<Shared>, raft_id: u64) {
             sentinel_id: shared.identity.sentinel_id.clone(),
             cluster_id: shared.cluster_id(),
         };
-        let asked = Moment::now();
         let reply = tokio::time::timeout(limits::HELLO_TIMEOUT, peer.control().hello(hello)).await;
         let answered = Moment::now();
         let is_first = match reply {
-            Ok(Ok(reply)) => heard(&shared, raft_id, reply.into_inner(), asked, answered),
+            Ok(Ok(reply)) => heard(&shared, raft_id, reply.into_inner(), answered),
             Ok(Err(_)) | Err(_) => missed(&shared, raft_id, answered),
         };
         // Until it answers for the first time we are eager: the group is being founded.
@@ -61,9 +59,9 @@ async fn greet(shared: Arc<Shared>, raft_id: u64) {
     }
 }
 
-fn heard(shared: &Shared, raft_id: u64, reply: HelloReply, asked: Moment, answered: Moment) -> bool {
+fn heard(shared: &Shared, raft_id: u64, reply: HelloReply, answered: Moment) -> bool {
     let resp: Address = reply.resp.unwrap_or_default().into();
-    let sibling = Sibling { name: reply.name, sentinel_id: reply.sentinel_id, resp, asked, answered, is_down: false };
+    let sibling = Sibling { name: reply.name, sentinel_id: reply.sentinel_id, resp, answered, is_down: false };
     let before = shared.siblings.0.lock().insert(raft_id, sibling.clone());
     let master = shared.master_name();
     let instance = Instance::Sentinel(&sibling.sentinel_id, &sibling.resp);

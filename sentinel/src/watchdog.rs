@@ -233,7 +233,7 @@ impl Watchdog {
                         tokio::time::sleep(limits::SUSPEND_RETRY).await;
                     }
                     // Nobody listens any more when the sentinel stops.
-                    drop(answers.send((raft_id, epoch, report)).await);
+                    let _ = answers.send((raft_id, epoch, report)).await;
                 });
             }
         }

@@ -14,7 +14,7 @@ mod gate;
 mod record;
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -34,6 +34,8 @@ pub enum Error {
     Gap { first: Offset, end: Offset },
     #[error("a block of epoch {block} came after one of epoch {newest}")]
     OldEpoch { block: Epoch, newest: Epoch },
+    #[error("the master of epoch {master} is deposed: epoch {promised} was promised")]
+    Fenced { master: Epoch, promised: Epoch },
 }
 
 /// Consecutive records of one epoch.
@@ -92,6 +94,8 @@ struct Inner {
     bytes: usize,
     /// Everything up to here is no longer kept.
     trimmed: u64,
+    /// What a master of a lower epoch sends is refused.
+    promised: Epoch,
 }
 
 impl Default for Journal {
@@ -153,6 +157,8 @@ impl Journal {
     /// Wakes the readers: to be called once behind a batch of appends, outside of all locks.
     #[inline]
     pub fn publish(&self) {
+        // Pairs with the one in `readable`: either the reader sees the new end, or its flag is seen here.
+        fence(Ordering::SeqCst);
         if self.reader_waits.load(Ordering::Acquire) && self.reader_waits.swap(false, Ordering::AcqRel) {
             self.appended.notify_waiters();
         }
@@ -168,10 +174,15 @@ impl Journal {
     /// The newest record's epoch and offset: the greater pair knows more.
     #[must_use]
     pub fn position(&self) -> (Epoch, Offset) {
-        let inner = self.inner.lock();
-        let epoch =
-            inner.history.iter().rev().find(|span| span.start.0 < inner.end).map_or(Epoch(0), |span| span.epoch);
-        (epoch, Offset(inner.end))
+        self.inner.lock().position()
+    }
+
+    /// From now on nothing is taken from a master below `epoch`. Says where the journal ends, for good as far as such
+    /// masters are concerned.
+    pub fn promise(&self, epoch: Epoch) -> (Epoch, Offset) {
+        let mut inner = self.inner.lock();
+        inner.promised = inner.promised.max(epoch);
+        inner.position()
     }
 
     #[must_use]
@@ -203,6 +214,7 @@ impl Journal {
         tokio::pin!(appended);
         appended.as_mut().enable();
         self.reader_waits.store(true, Ordering::Release);
+        fence(Ordering::SeqCst);
         if self.end() > after {
             return;
         }
@@ -218,12 +230,14 @@ impl Journal {
         inner.history.push(Span { epoch, start });
     }
 
-    /// Appends what a master sent.
+    /// Appends what the master of epoch `under` sent. (The block's own epoch is that of its records: a replica that was
+    /// away gets records of earlier masters from the present one.)
     ///
     /// # Errors
     /// The block does not follow on what is there, or comes from a deposed master.
-    pub fn append_block(&self, block: Block) -> Result<(), Error> {
+    pub fn append_block(&self, under: Epoch, block: Block) -> Result<(), Error> {
         let mut inner = self.inner.lock();
+        inner.check_not_fenced(under)?;
         if block.first.0 != inner.end + 1 {
             return Err(Error::Gap { first: block.first, end: Offset(inner.end) });
         }
@@ -247,9 +261,13 @@ impl Journal {
         Ok(())
     }
 
-    /// Takes over the history that a master sent with CONTINUE, cutting off what lies behind `end`.
-    pub fn continue_from(&self, end: Offset, history: Vec<Span>) {
+    /// Takes over the history that the master of epoch `under` sent with CONTINUE, cutting off what lies behind `end`.
+    ///
+    /// # Errors
+    /// The master is deposed.
+    pub fn continue_from(&self, under: Epoch, end: Offset, history: Vec<Span>) -> Result<(), Error> {
         let mut inner = self.inner.lock();
+        inner.check_not_fenced(under)?;
         inner.seal();
         while inner.blocks.back().is_some_and(|block| block.first > end) {
             inner.drop_newest();
@@ -262,15 +280,24 @@ impl Journal {
         inner.end = end.0;
         inner.open_first = end.0 + 1;
         inner.history = history;
+        inner.drop_spans_behind_end();
         self.end.store(end.0, Ordering::Release);
+        Ok(())
     }
 
-    /// Forgets everything: a full sync begins behind `end`.
-    pub fn restart_from(&self, end: Offset, history: Vec<Span>) {
+    /// Forgets everything: a full sync from the master of epoch `under` begins behind `end`.
+    ///
+    /// # Errors
+    /// The master is deposed.
+    pub fn restart_from(&self, under: Epoch, end: Offset, history: Vec<Span>) -> Result<(), Error> {
         let mut inner = self.inner.lock();
-        *inner = Inner { history, open_first: end.0 + 1, end: end.0, trimmed: end.0, ..Inner::default() };
+        inner.check_not_fenced(under)?;
+        let promised = inner.promised;
+        *inner = Inner { history, open_first: end.0 + 1, end: end.0, trimmed: end.0, promised, ..Inner::default() };
+        inner.drop_spans_behind_end();
         self.retaining.store(true, Ordering::Release);
         self.end.store(end.0, Ordering::Release);
+        Ok(())
     }
 
     /// Bytes kept for readers, for INFO.
@@ -288,6 +315,24 @@ impl Journal {
 }
 
 impl Inner {
+    fn position(&self) -> (Epoch, Offset) {
+        let epoch = self.history.iter().rev().find(|span| span.start.0 < self.end).map_or(Epoch(0), |span| span.epoch);
+        (epoch, Offset(self.end))
+    }
+
+    fn check_not_fenced(&self, under: Epoch) -> Result<(), Error> {
+        if under < self.promised {
+            return Err(Error::Fenced { master: under, promised: self.promised });
+        }
+        Ok(())
+    }
+
+    /// Spans that begin behind the end come with their blocks.
+    fn drop_spans_behind_end(&mut self) {
+        let end = Offset(self.end);
+        self.history.retain(|span| span.start <= end);
+    }
+
     fn seal(&mut self) {
         if !self.open.is_empty() {
             let capacity = self.open.len().min(limits::JOURNAL_BLOCK_BYTES);
@@ -328,7 +373,7 @@ impl Block {
     }
 
     /// The part up to `end`, which lies within the block.
-    fn up_to(&self, end: Offset) -> Self {
+    pub(crate) fn up_to(&self, end: Offset) -> Self {
         let mut records = self.iter();
         while records.next_offset() <= end && records.next().is_some() {}
         let kept = self.records.len() - records.remaining();
@@ -376,17 +421,17 @@ mod tests {
     #[test]
     fn a_replica_that_appends_blocks_holds_the_same_records() {
         let (master, replica) = (journal(), Journal::new());
-        replica.restart_from(Offset(0), vec![]);
+        replica.restart_from(Epoch(1), Offset(0), vec![]).unwrap();
         for number in 0..100u32 {
             master.append(&number.to_le_bytes());
             if number % 7 == 0 {
                 while let Next::Block(block) = master.read(replica.end()) {
-                    replica.append_block(block).unwrap();
+                    replica.append_block(Epoch(1), block).unwrap();
                 }
             }
         }
         while let Next::Block(block) = master.read(replica.end()) {
-            replica.append_block(block).unwrap();
+            replica.append_block(Epoch(1), block).unwrap();
         }
         assert_eq!(contents(&master, Offset(0)), contents(&replica, Offset(0)));
         assert_eq!(master.history(), replica.history());
@@ -398,12 +443,14 @@ mod tests {
         for record in [b"a".as_slice(), b"b", b"c"] {
             journal.append(record);
         }
-        journal.continue_from(
-            Offset(1),
-            vec![Span { epoch: Epoch(1), start: Offset(0) }, Span { epoch: Epoch(2), start: Offset(1) }],
-        );
+        let span = |epoch, start| Span { epoch: Epoch(epoch), start: Offset(start) };
+        journal.continue_from(Epoch(2), Offset(1), vec![span(1, 0), span(2, 1), span(3, 4)]).unwrap();
+        assert_eq!(journal.history(), [span(1, 0), span(2, 1)], "a span behind the end comes with its block");
         journal
-            .append_block(Block { epoch: Epoch(2), first: Offset(2), last: Offset(2), records: vec![1, b'x'].into() })
+            .append_block(
+                Epoch(2),
+                Block { epoch: Epoch(2), first: Offset(2), last: Offset(2), records: vec![1, b'x'].into() },
+            )
             .unwrap();
         assert_eq!(contents(&journal, Offset(0)), [(1, b"a".to_vec()), (2, b"x".to_vec())]);
         assert_eq!(journal.position(), (Epoch(2), Offset(2)));
@@ -414,13 +461,26 @@ mod tests {
         let journal = journal();
         journal.begin_epoch(Epoch(3));
         let late = Block { epoch: Epoch(2), first: Offset(1), last: Offset(1), records: vec![0].into() };
-        assert_eq!(journal.append_block(late), Err(Error::OldEpoch { block: Epoch(2), newest: Epoch(3) }));
+        assert_eq!(journal.append_block(Epoch(3), late), Err(Error::OldEpoch { block: Epoch(2), newest: Epoch(3) }));
+    }
+
+    #[test]
+    fn nothing_is_taken_below_a_promise() {
+        let journal = journal();
+        journal.append(b"a");
+        assert_eq!(journal.promise(Epoch(4)), (Epoch(1), Offset(1)));
+        let fenced = Err(Error::Fenced { master: Epoch(3), promised: Epoch(4) });
+        let block = |epoch| Block { epoch, first: Offset(2), last: Offset(2), records: vec![0].into() };
+        assert_eq!(journal.append_block(Epoch(3), block(Epoch(3))), fenced);
+        assert_eq!(journal.continue_from(Epoch(3), Offset(0), vec![]), fenced);
+        assert_eq!(journal.restart_from(Epoch(3), Offset(0), vec![]), fenced);
+        assert_eq!(journal.append_block(Epoch(4), block(Epoch(1))), Ok(()), "an old record from the new master");
     }
 
     #[test]
     fn a_gap_is_refused() {
         let block = Block { epoch: Epoch(1), first: Offset(5), last: Offset(5), records: vec![0].into() };
-        assert_eq!(journal().append_block(block), Err(Error::Gap { first: Offset(5), end: Offset(0) }));
+        assert_eq!(journal().append_block(Epoch(1), block), Err(Error::Gap { first: Offset(5), end: Offset(0) }));
     }
 
     #[test]

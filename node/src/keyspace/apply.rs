@@ -147,9 +147,7 @@ impl Database {
             | KeyChange::ListInsert { .. }
             | KeyChange::ListRemove { .. }
             | KeyChange::ListRemoveMatching { .. }
-            | KeyChange::ListTrim { .. } => {
-                self.change(place, version, |list: &mut List| change_inside(list, change))
-            }
+            | KeyChange::ListTrim { .. } => self.change(place, version, |list: &mut List| change_inside(list, change)),
             KeyChange::Delete | KeyChange::Expire { .. } | KeyChange::Persist => {
                 Ok(Applied::removed(usize::from(self.change_key(place, change, version))))
             }

@@ -198,11 +198,12 @@ impl Connection {
         for command in &mut ahead[..decoded] {
             command.fetched = None;
             if command.row.is_some_and(|row| row.keys == Keys::ONE)
-                && let Some(key) = command.args.slices(&input[command.start..]).nth(1) {
-                    let shard = keyspace.shard_of(key);
-                    let hash = keyspace.lock(shard).database(session.database).prefetch_index(key);
-                    command.fetched = Some((shard, hash));
-                }
+                && let Some(key) = command.args.slices(&input[command.start..]).nth(1)
+            {
+                let shard = keyspace.shard_of(key);
+                let hash = keyspace.lock(shard).database(session.database).prefetch_index(key);
+                command.fetched = Some((shard, hash));
+            }
         }
         for command in &ahead[..decoded] {
             if let Some((shard, hash)) = command.fetched {

@@ -109,9 +109,10 @@ impl Session {
     #[inline]
     pub(crate) fn row(&mut self, name: &[u8]) -> Option<&'static Row> {
         if let Some((last, row)) = &self.last
-            && last == name {
-                return Some(row);
-            }
+            && last == name
+        {
+            return Some(row);
+        }
         let row = table::find(name)?;
         match &mut self.last {
             Some((last, slot)) => {

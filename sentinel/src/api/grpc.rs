@@ -19,7 +19,7 @@ use crate::{
     clock::{Moment, millis},
     detect::Renewal,
     limits,
-    raft::{self, FORMING, Kind, Replica},
+    raft::{self, FORMING, Replica},
     shared::{Resign, Shared},
     state::{Answer, ClusterState, Command, IsrMember},
 };

@@ -1,5 +1,7 @@
 //! Raft's state machine: the cluster state, written to RocksDB at every apply and published to whoever watches.
 
+#![allow(clippy::result_large_err, reason = "the error type is openraft's, and the functions serve its traits")]
+
 use std::{io::Cursor, sync::Arc};
 
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, storage::RaftStateMachine};

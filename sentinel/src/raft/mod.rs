@@ -20,8 +20,8 @@ pub(crate) use bootstrap::bootstrap;
 pub(crate) use disk::Disk;
 pub(crate) use fence::FenceEpoch;
 pub(crate) use network::{Peers, endpoint};
+pub(crate) use replica::Replica;
 pub use replica::StartError;
-pub(crate) use replica::{Kind, Replica};
 
 /// Raft's leader, as far as this sentinel knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

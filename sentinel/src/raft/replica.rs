@@ -173,7 +173,7 @@ impl Consensus for Replica {
     }
 }
 
-fn config(raft_id: u64) -> Result<Config, openraft::ConfigError> {
+fn config(raft_id: u64) -> Result<Config, Box<openraft::ConfigError>> {
     let stagger = (raft_id - 1) * ELECTION_STAGGER_MS;
     Config {
         cluster_name: "tercet".into(),
@@ -187,6 +187,7 @@ fn config(raft_id: u64) -> Result<Config, openraft::ConfigError> {
         ..Config::default()
     }
     .validate()
+    .map_err(Box::new)
 }
 
 /// openraft's metrics change many times a second; this channel changes only with the leader.

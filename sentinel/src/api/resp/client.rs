@@ -15,17 +15,17 @@ const fn row(name: &'static str, arity: i64, summary: &'static str, run: fn(&mut
 }
 
 pub(super) static SUBCOMMANDS: &[Row] = &[
-    row("getname", 2, "Returns the name of the connection.", get_name),
-    row("help", 2, "Returns helpful text about the different subcommands.", help),
-    row("id", 2, "Returns the unique client ID of the connection.", id),
-    row("info", 2, "Returns information about the connection.", info),
-    row("kill", -3, "Terminates open connections.", kill),
-    row("list", -2, "Lists open connections.", list),
-    row("no-evict", 3, "Sets the client eviction mode of the connection.", on_or_off),
-    row("no-touch", 3, "Controls whether commands affect the LRU/LFU of keys.", on_or_off),
-    row("reply", 3, "Instructs the server whether to reply to commands.", reply),
-    row("setinfo", 4, "Sets information specific to the client or connection.", set_info),
-    row("setname", 3, "Sets the connection name.", set_name),
+    row("getname", 2, "Shows the connection's name.", get_name),
+    row("help", 2, "Shows this list.", help),
+    row("id", 2, "Shows the connection's number.", id),
+    row("info", 2, "Describes this connection.", info),
+    row("kill", -3, "Closes connections by address or filter.", kill),
+    row("list", -2, "Describes every connection.", list),
+    row("no-evict", 3, "Accepted: nothing is evicted here.", on_or_off),
+    row("no-touch", 3, "Accepted: there are no keys here.", on_or_off),
+    row("reply", 3, "Turns replies on or off, or skips one.", reply),
+    row("setinfo", 4, "Tells library and version of the client.", set_info),
+    row("setname", 3, "Names the connection.", set_name),
 ];
 
 pub(super) const WRONG_NAME: &str = "ERR Client names cannot contain spaces, newlines or special characters.";
@@ -143,6 +143,10 @@ fn kill(call: &mut Call<'_>) {
             b"skipme" if text.eq_ignore_ascii_case("yes") => skips_own = true,
             b"skipme" if text.eq_ignore_ascii_case("no") => skips_own = false,
             b"type" => {
+                let kinds = ["normal", "master", "replica", "slave", "pubsub"];
+                if !kinds.iter().any(|kind| text.eq_ignore_ascii_case(kind)) {
+                    return call.reply().error(&format!("ERR Unknown client type '{text}'"));
+                }
                 let is_wanted = |client: &Client| {
                     let facts = client.facts.lock();
                     let subscribes = facts.subscriptions + facts.patterns > 0;

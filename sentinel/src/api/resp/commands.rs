@@ -60,64 +60,77 @@ const PLAIN: &[&str] = &["loading", "stale", "sentinel"];
 
 /// Every command of the port.
 pub(crate) static COMMANDS: &[Row] = &[
-    row("auth", -2, NO_AUTH, "Authenticates the connection.", auth),
-    container("client", "A container for client connection commands.", client::SUBCOMMANDS),
+    container("acl", "Commands about users.", ACL),
+    row("auth", -2, NO_AUTH, "Logs the connection in.", auth),
+    container("client", "Commands about connections.", client::SUBCOMMANDS),
     Row {
         name: "command",
         arity: -1,
         flags: PLAIN,
-        summary: "Returns detailed information about all commands.",
+        summary: "Describes the commands of this port.",
         run: introspect::command,
         subcommands: introspect::SUBCOMMANDS,
     },
-    row("hello", -1, NO_AUTH, "Handshakes with the Redis server.", hello),
-    row("info", -1, PLAIN, "Returns information and statistics about the server.", info::info),
-    row("ping", -1, FAST, "Returns the server's liveliness response.", ping),
-    row(
-        "psubscribe",
-        -2,
-        PUBSUB,
-        "Listens for messages published to channels that match patterns.",
-        pubsub::psubscribe,
-    ),
-    row("publish", 3, PUBSUB, "Posts a message to a channel.", pubsub::publish),
-    row("punsubscribe", -1, PUBSUB, "Stops listening to messages of patterns.", pubsub::punsubscribe),
-    row("quit", -1, NO_AUTH, "Closes the connection.", quit),
-    row("reset", 1, NO_AUTH, "Resets the connection.", reset),
-    row("role", 1, FAST, "Returns the replication role.", role),
-    container("sentinel", "A container for Sentinel commands.", SENTINEL),
-    row("shutdown", -1, &["admin", "noscript", "loading", "stale", "sentinel"], "Shuts the sentinel down.", shutdown),
-    row("subscribe", -2, PUBSUB, "Listens for messages published to channels.", pubsub::subscribe),
-    row("unsubscribe", -1, PUBSUB, "Stops listening to messages of channels.", pubsub::unsubscribe),
+    row("hello", -1, NO_AUTH, "Negotiates protocol version, login and name.", hello),
+    row("info", -1, PLAIN, "Shows state and counters, by section.", info::info),
+    row("ping", -1, FAST, "Answers PONG, or the argument.", ping),
+    row("psubscribe", -2, PUBSUB, "Subscribes to events by pattern.", pubsub::psubscribe),
+    row("publish", 3, PUBSUB, "Takes the hello messages of other sentinels, and nothing else.", pubsub::publish),
+    row("punsubscribe", -1, PUBSUB, "Ends subscriptions by pattern.", pubsub::punsubscribe),
+    row("quit", -1, NO_AUTH, "Answers OK and hangs up.", quit),
+    row("reset", 1, NO_AUTH, "Puts the connection back to how it began.", reset),
+    row("role", 1, FAST, "Says that this is a sentinel, and of which services.", role),
+    container("sentinel", "Commands about masters, replicas and sentinels.", SENTINEL),
+    row("shutdown", -1, &["admin", "noscript", "loading", "stale", "sentinel"], "Ends this sentinel.", shutdown),
+    row("subscribe", -2, PUBSUB, "Subscribes to events by name.", pubsub::subscribe),
+    row("unsubscribe", -1, PUBSUB, "Ends subscriptions by name.", pubsub::unsubscribe),
+];
+
+/// There is one user; what asks who it is gets an answer.
+static ACL: &[Row] = &[
+    row("users", 2, ADMIN, "Names the one user.", users),
+    row("whoami", 2, FAST, "Names the user of this connection.", whoami),
 ];
 
 /// Every subcommand of SENTINEL; those with `primar` are Valkey's names.
 static SENTINEL: &[Row] = &[
-    row("ckquorum", 3, ADMIN, "Checks for a Redis Sentinel quorum.", sentinel::ckquorum),
-    row("config", -4, ADMIN, "Configures Redis Sentinel.", sentinel::config),
-    row("debug", -2, ADMIN, "Lists the intervals of the sentinel.", sentinel::debug),
-    row("failover", 3, ADMIN, "Forces a Redis Sentinel failover.", sentinel::failover),
-    row("flushconfig", 2, ADMIN, "Rewrites the Redis Sentinel configuration file.", sentinel::flushconfig),
-    row("get-master-addr-by-name", 3, ADMIN, "Returns the port and address of a master.", sentinel::master_address),
-    row("get-primary-addr-by-name", 3, ADMIN, "Returns the port and address of a primary.", sentinel::master_address),
-    row("help", 2, PLAIN, "Returns helpful text about the different subcommands.", sentinel::help),
-    row("info-cache", -3, ADMIN, "Returns the cached INFO replies of masters and replicas.", sentinel::info_cache),
-    row("is-master-down-by-addr", 6, ADMIN, "Determines whether a master is down.", sentinel::is_master_down),
-    row("is-primary-down-by-addr", 6, ADMIN, "Determines whether a primary is down.", sentinel::is_master_down),
-    row("master", 3, ADMIN, "Returns the state of a master.", sentinel::master),
-    row("masters", 2, ADMIN, "Returns a list of monitored masters.", sentinel::masters),
-    row("monitor", 6, ADMIN, "Starts monitoring.", sentinel::monitor),
-    row("myid", 2, ADMIN, "Returns the Redis Sentinel instance ID.", sentinel::myid),
-    row("pending-scripts", 2, ADMIN, "Returns information about pending scripts.", sentinel::pending_scripts),
-    row("primaries", 2, ADMIN, "Returns a list of monitored primaries.", sentinel::masters),
-    row("primary", 3, ADMIN, "Returns the state of a primary.", sentinel::master),
-    row("remove", 3, ADMIN, "Stops monitoring.", sentinel::remove),
-    row("replicas", 3, ADMIN, "Returns a list of the monitored replicas.", sentinel::replicas),
-    row("reset", 3, ADMIN, "Resets masters by name matching a pattern.", sentinel::reset),
-    row("sentinels", 3, ADMIN, "Returns a list of Sentinel instances.", sentinel::sentinels),
-    row("set", -5, ADMIN, "Changes the configuration of a monitored master.", sentinel::set),
-    row("simulate-failure", -3, ADMIN, "Simulates failover scenarios.", sentinel::simulate_failure),
-    row("slaves", 3, ADMIN, "Returns a list of the monitored slaves.", sentinel::replicas),
+    row("ckquorum", 3, ADMIN, "Says whether enough sentinels answer for a failover.", sentinel::ckquorum),
+    row("config", -3, ADMIN, "Shows settings of this sentinel.", sentinel::config),
+    row("debug", -2, ADMIN, "Shows the intervals of this sentinel.", sentinel::debug),
+    row("failover", 3, ADMIN, "Hands the mastership over to a replica in sync.", sentinel::failover),
+    row("flushconfig", 2, ADMIN, "Does nothing: what has to last is in Raft.", sentinel::flushconfig),
+    row("get-master-addr-by-name", 3, ADMIN, "Says where the master is.", sentinel::master_address),
+    row("get-primary-addr-by-name", 3, ADMIN, "Says where the master is.", sentinel::master_address),
+    row("help", 2, PLAIN, "Shows this list.", sentinel::help),
+    row("info-cache", -3, ADMIN, "Shows what nodes last said of themselves.", sentinel::info_cache),
+    row(
+        "is-master-down-by-addr",
+        6,
+        ADMIN,
+        "Says whether this sentinel suspects the master.",
+        sentinel::is_master_down,
+    ),
+    row(
+        "is-primary-down-by-addr",
+        6,
+        ADMIN,
+        "Says whether this sentinel suspects the master.",
+        sentinel::is_master_down,
+    ),
+    row("master", 3, ADMIN, "Shows the master of a service.", sentinel::master),
+    row("masters", 2, ADMIN, "Shows the masters of all services.", sentinel::masters),
+    row("monitor", 6, ADMIN, "Refused: there is one service, named at the start.", sentinel::monitor),
+    row("myid", 2, ADMIN, "Shows the id of this sentinel.", sentinel::myid),
+    row("pending-scripts", 2, ADMIN, "Answers none: there are no scripts.", sentinel::pending_scripts),
+    row("primaries", 2, ADMIN, "Shows the masters of all services.", sentinel::masters),
+    row("primary", 3, ADMIN, "Shows the master of a service.", sentinel::master),
+    row("remove", 3, ADMIN, "Refused: there is one service, named at the start.", sentinel::remove),
+    row("replicas", 3, ADMIN, "Shows the replicas of a service.", sentinel::replicas),
+    row("reset", 3, ADMIN, "Forgets what was observed of services by pattern, and looks again.", sentinel::reset),
+    row("sentinels", 3, ADMIN, "Shows the other sentinels.", sentinel::sentinels),
+    row("set", -5, ADMIN, "Changes how this sentinel watches a service.", sentinel::set),
+    row("simulate-failure", -3, ADMIN, "Crashes at a step of the next failover.", sentinel::simulate_failure),
+    row("slaves", 3, ADMIN, "Shows the replicas of a service.", sentinel::replicas),
 ];
 
 pub(crate) fn find<'a>(rows: &'a [Row], name: &[u8]) -> Option<&'a Row> {
@@ -135,12 +148,9 @@ impl Row {
     }
 }
 
-/// Executes the command of `call`: finds its row, checks what is derived from it, runs it.
+/// Executes the command of `call`: finds its row, checks what is derived from it in Redis' order, runs it.
 pub(crate) fn execute(call: &mut Call<'_>) {
     let Some(command) = find(COMMANDS, call.args[0]) else {
-        if call.session.login == Login::Needed {
-            return call.reply().error("NOAUTH Authentication required.");
-        }
         return unknown_command(call);
     };
     let child = call.args.get(1).and_then(|name| find(command.subcommands, name));
@@ -150,8 +160,10 @@ pub(crate) fn execute(call: &mut Call<'_>) {
         None => command.name.to_owned(),
     };
     // A container with an unknown subcommand speaks for itself; Redis looks for it before it counts.
-    let is_unknown_child = child.is_none() && !command.subcommands.is_empty() && call.args.len() > 1;
-    if !is_unknown_child && !row.takes(call.args.len()) {
+    if child.is_none() && !command.subcommands.is_empty() && call.args.len() > 1 {
+        return unknown_subcommand(call);
+    }
+    if !row.takes(call.args.len()) {
         return call.reply().error(&format!("ERR wrong number of arguments for '{full_name}' command"));
     }
     if call.session.login == Login::Needed && row.needs_login() {
@@ -164,7 +176,7 @@ pub(crate) fn execute(call: &mut Call<'_>) {
         ));
     }
     call.session.client.facts.lock().last_command.clone_from(&full_name);
-    if is_unknown_child { unknown_subcommand(call) } else { (row.run)(call) }
+    (row.run)(call);
 }
 
 /// Redis shows at most so many bytes of what it does not know.
@@ -291,6 +303,15 @@ fn hello(call: &mut Call<'_>) {
     reply.bulk(b"sentinel");
     reply.bulk(b"modules");
     reply.array(0);
+}
+
+fn users(call: &mut Call<'_>) {
+    call.reply().array(1);
+    call.reply().bulk(b"default");
+}
+
+fn whoami(call: &mut Call<'_>) {
+    call.reply().bulk(b"default");
 }
 
 fn ping(call: &mut Call<'_>) {

@@ -9,11 +9,11 @@ const fn row(name: &'static str, arity: i64, summary: &'static str, run: fn(&mut
 }
 
 pub(super) static SUBCOMMANDS: &[Row] = &[
-    row("count", 2, "Returns a count of commands.", count),
-    row("docs", -2, "Returns documentary information about commands.", docs),
-    row("help", 2, "Returns helpful text about the different subcommands.", command_help),
-    row("info", -2, "Returns information about one, multiple or all commands.", info),
-    row("list", -2, "Returns a list of command names.", list),
+    row("count", 2, "Counts the commands.", count),
+    row("docs", -2, "Documents commands.", docs),
+    row("help", 2, "Shows this list.", command_help),
+    row("info", -2, "Describes commands by name.", info),
+    row("list", -2, "Names the commands.", list),
 ];
 
 pub(super) fn command(call: &mut Call<'_>) {

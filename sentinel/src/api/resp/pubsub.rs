@@ -178,13 +178,15 @@ mod tests {
 
     #[test]
     fn patterns_match_as_in_redis() {
-        let cases: [(&str, &str, bool); 14] = [
+        let cases: [(&str, &str, bool); 15] = [
             ("*", "+switch-master", true),
             ("*", "", true),
             ("+s*r", "+switch-master", true),
             ("+?down", "+sdown", true),
             ("+?down", "+down", false),
-            ("[+-]sdown", "-sdown", true),
+            ("[-+]sdown", "-sdown", true),
+            // A range up to the bracket, in Redis too.
+            ("[+-]sdown", "-sdown", false),
             ("[^+]sdown", "+sdown", false),
             ("[a-c]x", "bx", true),
             ("[c-a]x", "bx", true),

@@ -219,10 +219,12 @@ fn configuration(picture: &Picture) -> [(&'static str, String); 7] {
     ]
 }
 
+const ONLY_GET_AND_SET: &str = "ERR Only SENTINEL CONFIG GET <option> / SET <option> <value> are supported.";
+
 pub(super) fn config(call: &mut Call<'_>) {
     let configuration = configuration(&call.server.backend.picture());
     match call.args[2].to_ascii_lowercase().as_slice() {
-        b"get" => {
+        b"get" if call.args.len() > 3 => {
             let matches =
                 |name: &str| call.args[3..].iter().any(|pattern| glob(&pattern.to_ascii_lowercase(), name.as_bytes()));
             let found: Vec<_> = configuration.iter().filter(|(name, _)| matches(name)).collect();
@@ -233,8 +235,8 @@ pub(super) fn config(call: &mut Call<'_>) {
                 reply.bulk(value.as_bytes());
             }
         }
-        b"set" => {
-            if call.args.len() < 5 || call.args.len().is_multiple_of(2) {
+        b"set" if call.args.len() > 4 => {
+            if call.args.len().is_multiple_of(2) {
                 return call.reply().error("ERR wrong number of arguments for 'sentinel|config' command");
             }
             let pairs: Vec<(String, &[u8])> = call.args[3..]
@@ -251,7 +253,7 @@ pub(super) fn config(call: &mut Call<'_>) {
             }
             call.reply().ok();
         }
-        _ => call.reply().error("ERR Only GET and SET are supported by SENTINEL CONFIG"),
+        _ => call.reply().error(ONLY_GET_AND_SET),
     }
 }
 
@@ -267,7 +269,7 @@ pub(super) fn pending_scripts(call: &mut Call<'_>) {
 pub(super) fn info_cache(call: &mut Call<'_>) {
     let names = call.args[2..].to_vec();
     let picture = call.server.backend.picture();
-    let found = picture.master.is_some() && names.iter().any(|name| *name == picture.service.as_bytes());
+    let found = picture.master.is_some() && names.contains(&picture.service.as_bytes());
     let mut reply = call.reply();
     reply.map(usize::from(found));
     if found {
@@ -305,8 +307,8 @@ fn intervals(picture: &Picture) -> [(&'static str, u64); 13] {
 pub(super) fn debug(call: &mut Call<'_>) {
     let intervals = intervals(&call.server.backend.picture());
     if let Some(name) = call.args.get(2) {
-        let name = String::from_utf8_lossy(name).to_uppercase();
-        let error = if intervals.iter().any(|(known, _)| *known == name) {
+        let name = String::from_utf8_lossy(name);
+        let error = if intervals.iter().any(|(known, _)| known.eq_ignore_ascii_case(&name)) {
             format!("ERR {name} is not adjustable: the intervals of the sentinels have to fit each other")
         } else {
             format!("ERR Unknown option or number of arguments for SENTINEL DEBUG '{name}'")

@@ -1,0 +1,414 @@
+//! The transitions of a node's role, one at a time.
+//!
+//! ```text
+//! Waiting ----- follow ----> Replica <---- follow ---- Deposed
+//!    '---- promote ----> Master <-- promote --'  <-- recover --'
+//!                          '---- fence, step down, lapse ----> Deposed
+//! ```
+//!
+//! **Invariant:** whatever is executed, appended or acknowledged under an epoch happened before this node promised a
+//! higher one: the promise is on disk first, then the door and the journal are closed to lower epochs, then it is told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tercet_proto::grpc::cluster::v1::ClusterState;
+use tercet_proto::grpc::peer::v1::{FenceReply, FenceRequest, PrepareHandoverReply, PrepareHandoverRequest};
+use tracing::{error, info, warn};
+
+use super::Cluster;
+use super::state::{self, Part};
+use crate::clients::Protocol;
+use crate::clock;
+use crate::ids::{Epoch, Offset};
+use crate::limits;
+use crate::node::Link;
+use crate::replication::apply::Condition;
+use crate::replication::commit::Term;
+use crate::replication::replica::{self, Target};
+use crate::role::{Hold, Role, State};
+use crate::storage;
+use crate::task::{self, Task};
+
+/// What a transition needs besides the shared state.
+#[derive(Debug, Default)]
+pub(super) struct Transitions {
+    link: Option<(Target, Task)>,
+    /// Counts hand-overs, so that a late release does not end another one.
+    holds: u64,
+    /// When the last complaint about a foreign cluster was logged.
+    complained: Option<tokio::time::Instant>,
+}
+
+/// Why an order of a sentinel is refused.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error(transparent)]
+    Storage(#[from] storage::Error),
+    #[error("epoch {asked} is too old: {promised} was promised")]
+    Promised { asked: Epoch, promised: Epoch },
+    #[error("epoch {0} has begun")]
+    Begun(Epoch),
+    #[error("this process ({incarnation}) is not the master that the state names")]
+    NotNamed { incarnation: String },
+    #[error("a full sync is under way or has broken off: this node's data is not whole")]
+    NotWhole,
+    #[error("a record does not fit: this node's data is not whole")]
+    DoesNotFit,
+    #[error("this node stops")]
+    Stopping,
+    #[error("this node is not master of epoch {0}")]
+    NotMaster(Epoch),
+    #[error("{target} did not catch up within {hold_ms} ms")]
+    TargetBehind { target: String, hold_ms: u64 },
+}
+
+impl Cluster {
+    /// Takes over a state, if it is newer than what is known.
+    pub(super) async fn adopt(&self, state: ClusterState) {
+        if state.cluster_id.is_empty() || !self.is_newer(&state) {
+            return;
+        }
+        let mut control = self.control.lock().await;
+        if !self.is_newer(&state) {
+            return;
+        }
+        if let Err(error) = self.storage.join_cluster(&state.cluster_id) {
+            if control.complained.is_none_or(|at| at.elapsed() > limits::LOG_AGAIN) {
+                control.complained = Some(tokio::time::Instant::now());
+                error!(%error, "a sentinel of another cluster was not heeded");
+            }
+            return;
+        }
+        *self.node.cluster.write() = Some(state.clone());
+        if let Err(refusal) = self.act(&mut control, &state).await {
+            warn!(epoch = state.epoch, %refusal, "the state of the cluster cannot be followed");
+        }
+    }
+
+    fn is_newer(&self, state: &ClusterState) -> bool {
+        self.node.cluster.read().as_ref().is_none_or(|known| state::is_newer(state, known))
+    }
+
+    async fn act(&self, control: &mut Transitions, state: &ClusterState) -> Result<(), Refusal> {
+        let standing = self.node.authority.standing();
+        let epoch = Epoch(state.epoch);
+        match state::part(state, &self.node.identity) {
+            Part::Nobody => Ok(()),
+            Part::Master if matches!(standing.role, Role::Master | Role::Deposed) && standing.epoch == epoch => {
+                self.update_isr(state);
+                Ok(())
+            }
+            Part::Master => self.lead(control, state).await,
+            Part::Follower(master) => {
+                let target = Target { epoch, cluster_id: state.cluster_id.clone(), master: *master };
+                self.follow(control, target).await
+            }
+        }
+    }
+
+    /// The ISR of this node's mastership has changed.
+    fn update_isr(&self, state: &ClusterState) {
+        let node = &self.node;
+        node.commit.update(state, &node.engine.journal, &node.gate);
+        node.authority.change(|standing| {
+            standing.isr = state.isr.len();
+            standing.min_isr = state.min_isr as usize;
+        });
+        let members: Vec<&str> = state.isr.iter().map(|member| member.name.as_str()).collect();
+        info!(
+            epoch = state.epoch,
+            version = state.isr_version,
+            ?members,
+            min_isr = state.min_isr,
+            "the ISR has changed"
+        );
+    }
+
+    async fn follow(&self, control: &mut Transitions, target: Target) -> Result<(), Refusal> {
+        let promised = self.storage.promised_epoch();
+        if target.epoch < promised {
+            return Err(Refusal::Promised { asked: target.epoch, promised });
+        }
+        if control.link.as_ref().is_some_and(|(present, _)| *present == target) {
+            return Ok(());
+        }
+        self.promise(target.epoch).await?;
+        self.stop_link(control).await;
+        let before = self.node.authority.standing();
+        let had_led = matches!(before.role, Role::Master | Role::Deposed);
+        if had_led {
+            self.end_mastership(target.epoch, Role::Replica);
+            // What it has executed may be more than the new master has: it reads again once that is known.
+            self.applier.was_master(self.node.engine.journal.end(), self.node.gate.commit());
+        }
+        *self.node.link.write() =
+            Link { master: Some(target.master.clone()), down_since: clock::boot_now(), ..Link::default() };
+        self.node.authority.change(|standing| {
+            let is_readable = !had_led && self.applier.is_readable() && standing.state == State::Whole;
+            standing.role = Role::Replica;
+            standing.epoch = target.epoch;
+            standing.hold = Hold::Released;
+            standing.state = if is_readable { State::Whole } else { State::Loading };
+        });
+        if had_led {
+            self.node.clients.close_all(Protocol::Resp);
+        }
+        self.node.clients.close_all(Protocol::Carried);
+        info!(epoch = target.epoch.0, master = target.master.name, "following");
+        let following = replica::follow(self.node.clone(), Arc::clone(&self.applier), target.clone());
+        control.link = Some((target, task::spawn("link", following)));
+        Ok(())
+    }
+
+    /// Becomes master: everything that was appended is applied, then the door opens.
+    async fn lead(&self, control: &mut Transitions, state: &ClusterState) -> Result<(), Refusal> {
+        let epoch = Epoch(state.epoch);
+        let standing = self.node.authority.standing();
+        let promised = self.storage.promised_epoch();
+        if epoch < promised {
+            return Err(Refusal::Promised { asked: epoch, promised });
+        }
+        if standing.role != Role::Waiting && standing.epoch >= epoch {
+            return Err(Refusal::Begun(standing.epoch));
+        }
+        let began = clock::boot_now();
+        self.promise(epoch).await?;
+        self.stop_link(control).await;
+        match self.applier.condition() {
+            Condition::Fresh | Condition::Whole => {}
+            Condition::Syncing | Condition::Lost => return Err(Refusal::NotWhole),
+        }
+        if matches!(standing.role, Role::Master | Role::Deposed) {
+            self.end_mastership(epoch, Role::Deposed);
+        } else if !self.applier.drain().await {
+            return Err(Refusal::DoesNotFit);
+        }
+        let node = &self.node;
+        node.engine.journal.begin_epoch(epoch);
+        let floor = node.engine.journal.end();
+        let me = tercet_proto::grpc::cluster::v1::IsrMember {
+            name: node.identity.name.clone(),
+            incarnation: node.identity.incarnation.clone(),
+        };
+        self.lease.begin(&state.cluster_id, epoch);
+        node.commit.begin(Term::new(me, state, floor, clock::boot_now()), &node.engine.journal, &node.gate);
+        if !node.is_ack_replicated() {
+            node.gate.advance(floor);
+        }
+        *node.link.write() = Link::default();
+        node.authority.change(|standing| {
+            standing.role = Role::Master;
+            standing.epoch = epoch;
+            standing.hold = Hold::Released;
+            standing.state = State::Whole;
+            standing.isr = state.isr.len();
+            standing.min_isr = state.min_isr as usize;
+        });
+        node.clients.close_all(Protocol::Carried);
+        let took_ms = clock::boot_now().millis_since(began);
+        info!(epoch = epoch.0, offset = floor.0, isr = state.isr.len(), took_ms, "this node is master");
+        Ok(())
+    }
+
+    /// Nothing more is executed or acknowledged under the present epoch. Who waits for an acknowledgement learns that
+    /// its fate is unknown.
+    fn end_mastership(&self, promised: Epoch, role: Role) {
+        let node = &self.node;
+        node.authority.change(|standing| standing.role = role);
+        self.lease.end();
+        node.commit.end();
+        node.engine.journal.promise(promised);
+        node.gate.depose(node.gate.commit());
+        node.replicas.write().clear();
+    }
+
+    async fn stop_link(&self, control: &mut Transitions) {
+        if let Some((_, link)) = control.link.take() {
+            link.stop().await;
+            self.applier.break_off();
+            replica::link_is_down(&self.node);
+        }
+    }
+
+    /// Promises, durably, to follow nobody below `epoch`; not on this thread, which serves everybody's acknowledgements.
+    async fn promise(&self, epoch: Epoch) -> Result<(), Refusal> {
+        if epoch > self.storage.promised_epoch() {
+            let storage = Arc::clone(&self.storage);
+            let stored = tokio::task::spawn_blocking(move || storage.promise(epoch)).await;
+            stored.map_err(|_| Refusal::Stopping)??;
+        }
+        self.node.engine.journal.promise(epoch);
+        Ok(())
+    }
+
+    /// A sentinel asks for a promise and for what this node holds.
+    pub(super) async fn fence(&self, request: &FenceRequest) -> FenceReply {
+        let mut control = self.control.lock().await;
+        let refused = self.try_fence(&mut control, request).await.err();
+        if let Some(refusal) = &refused {
+            info!(epoch = request.epoch, %refusal, "fence refused");
+        }
+        let (last_epoch, end) = self.node.engine.journal.position();
+        FenceReply {
+            accepted: refused.is_none(),
+            refusal: refused.map(|refusal| refusal.to_string()).unwrap_or_default(),
+            promised_epoch: self.storage.promised_epoch().0,
+            incarnation: self.node.identity.incarnation.clone(),
+            last_epoch: last_epoch.0,
+            end_offset: end.0,
+            complete: matches!(self.applier.condition(), Condition::Fresh | Condition::Whole),
+        }
+    }
+
+    async fn try_fence(&self, control: &mut Transitions, request: &FenceRequest) -> Result<(), Refusal> {
+        let epoch = Epoch(request.epoch);
+        let (standing, promised) = (self.node.authority.standing(), self.storage.promised_epoch());
+        if epoch < promised {
+            return Err(Refusal::Promised { asked: epoch, promised });
+        }
+        if standing.role != Role::Waiting && epoch <= standing.epoch {
+            return Err(Refusal::Begun(standing.epoch));
+        }
+        self.promise(epoch).await?;
+        if standing.role == Role::Master {
+            self.end_mastership(epoch, Role::Deposed);
+            self.applier.was_master(self.node.engine.journal.end(), self.node.gate.commit());
+            self.lease.resign(&request.cluster_id, standing.epoch);
+        }
+        self.stop_link(control).await;
+        info!(epoch = epoch.0, offset = self.node.engine.journal.end().0, "fenced");
+        Ok(())
+    }
+
+    /// A sentinel says that this node is the master of a state.
+    pub(super) async fn promote(&self, state: ClusterState) -> Result<(), Refusal> {
+        let epoch = Epoch(state.epoch);
+        let named = state::part(&state, &self.node.identity) == Part::Master;
+        if !named {
+            return Err(Refusal::NotNamed { incarnation: self.node.identity.incarnation.clone() });
+        }
+        self.storage.join_cluster(&state.cluster_id)?;
+        let mut control = self.control.lock().await;
+        let is_newer = self.is_newer(&state);
+        if is_newer {
+            *self.node.cluster.write() = Some(state.clone());
+        }
+        let standing = self.node.authority.standing();
+        if standing.role == Role::Master && standing.epoch == epoch {
+            if is_newer {
+                self.update_isr(&state);
+            }
+            return Ok(());
+        }
+        let led = self.lead(&mut control, &state).await;
+        if let Err(refusal) = &led {
+            warn!(epoch = epoch.0, %refusal, "promotion refused");
+        }
+        led
+    }
+
+    /// Holds new commands until `target` has everything; released after `hold_ms` unless a newer epoch comes.
+    pub(super) async fn prepare_handover(self: &Arc<Self>, request: &PrepareHandoverRequest) -> PrepareHandoverReply {
+        match self.hold(request).await {
+            Ok(end) => PrepareHandoverReply { accepted: true, refusal: String::new(), end_offset: end.0 },
+            Err(refusal) => {
+                info!(target = request.target, %refusal, "hand-over refused");
+                PrepareHandoverReply { accepted: false, refusal: refusal.to_string(), end_offset: 0 }
+            }
+        }
+    }
+
+    async fn hold(self: &Arc<Self>, request: &PrepareHandoverRequest) -> Result<Offset, Refusal> {
+        let epoch = Epoch(request.epoch);
+        let hold = Duration::from_millis(request.hold_ms);
+        let deadline = tokio::time::Instant::now() + hold;
+        let id = {
+            let mut control = self.control.lock().await;
+            let held = self.node.authority.change(|standing| {
+                let is_master = standing.role == Role::Master && standing.epoch == epoch;
+                if is_master {
+                    standing.hold = Hold::Held;
+                }
+                is_master
+            });
+            if !held {
+                return Err(Refusal::NotMaster(epoch));
+            }
+            control.holds += 1;
+            control.holds
+        };
+        // Nothing is appended any more.
+        let end = self.node.engine.journal.end();
+        self.node.engine.journal.publish();
+        info!(epoch = epoch.0, target = request.target, offset = end.0, "hand-over: commands are held");
+        let caught_up = tokio::time::timeout_at(deadline, self.drained_to(&request.target, end)).await.is_ok();
+        let cluster = Arc::clone(self);
+        let release = async move {
+            if caught_up {
+                tokio::time::sleep_until(deadline).await;
+            }
+            cluster.release(epoch, id).await;
+        };
+        if caught_up {
+            task::spawn("release", release).detach();
+            Ok(end)
+        } else {
+            release.await;
+            Err(Refusal::TargetBehind { target: request.target.clone(), hold_ms: request.hold_ms })
+        }
+    }
+
+    /// Until everything is committed, so that whoever waits has his answer, and `target` holds it.
+    async fn drained_to(&self, target: &str, end: Offset) {
+        while self.node.gate.commit() < end || !self.node.commit.holds(target, end) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    async fn release(&self, epoch: Epoch, id: u64) {
+        let control = self.control.lock().await;
+        if control.holds == id {
+            self.node.authority.change(|standing| {
+                if standing.role == Role::Master && standing.epoch == epoch && standing.hold == Hold::Held {
+                    standing.hold = Hold::Released;
+                    warn!(epoch = epoch.0, "hand-over: nobody took over, commands go on");
+                }
+            });
+        }
+    }
+
+    /// The lease has been out for long.
+    pub(super) async fn lapse(&self, epoch: Epoch) {
+        let _control = self.control.lock().await;
+        self.node.authority.change(|standing| {
+            if standing.role == Role::Master && standing.epoch == epoch {
+                standing.role = Role::Deposed;
+            }
+        });
+    }
+
+    /// The lease came back, and nobody else became master meanwhile.
+    pub(super) async fn recover(&self, epoch: Epoch) {
+        let _control = self.control.lock().await;
+        if self.storage.promised_epoch() > epoch {
+            return;
+        }
+        self.node.authority.change(|standing| {
+            if standing.role == Role::Deposed && standing.epoch == epoch {
+                standing.role = Role::Master;
+                info!(epoch = epoch.0, "the lease came back, this node goes on as master");
+            }
+        });
+    }
+
+    /// This node stops: it executes nothing more, and says so.
+    pub(super) async fn step_down(&self) {
+        let _control = self.control.lock().await;
+        let standing = self.node.authority.standing();
+        if matches!(standing.role, Role::Master | Role::Deposed) {
+            self.end_mastership(standing.epoch, Role::Deposed);
+            self.lease.resign(&self.storage.cluster_id().unwrap_or_default(), standing.epoch);
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The master's lease: a thread of its own renews it at every sentinel, and says how long this node may execute.
+//!
+//! ```text
+//! Renew{sequence = send time} --> each sentinel --> Grant{sequence}
+//! lease until = the majority-th newest granted send time + L
+//! ```
+//!
+//! The sequence of a Renew is its send time in nanoseconds of CLOCK_BOOTTIME, so a grant says by itself since when it
+//! counts. A node that is not master keeps its streams open, so that its first Renew is on its way at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::Stream;
+use parking_lot::Mutex;
+use tercet_proto::grpc::cluster::v1::Address;
+use tercet_proto::grpc::sentinel::v1::sentinel_client::SentinelClient;
+use tercet_proto::grpc::sentinel::v1::{Grant, Renew};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout};
+use tracing::{debug, info, warn};
+
+use super::channel;
+use crate::clock::{self, BootNanos};
+use crate::ids::Epoch;
+use crate::limits;
+use crate::node::Shared;
+use crate::task;
+
+/// What the streams are to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Order {
+    Idle,
+    Renew { cluster_id: String, epoch: Epoch },
+    Resign { cluster_id: String, epoch: Epoch },
+    Stop,
+}
+
+/// The lease of this node, past, present or none. One a node.
+#[derive(Debug)]
+pub(super) struct Lease {
+    node: Shared,
+    order: watch::Sender<Order>,
+    granted: Mutex<Granted>,
+    /// A stream has taken over a resignation.
+    resigned: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Granted {
+    epoch: Option<Epoch>,
+    /// Newest granted send time of each sentinel.
+    sent_at: Vec<u64>,
+    until: BootNanos,
+    last_refusal: String,
+}
+
+impl Lease {
+    pub(super) fn new(node: Shared) -> Self {
+        let granted = Granted { sent_at: vec![0; node.config.sentinels.len()], ..Granted::default() };
+        Self { node, order: watch::Sender::new(Order::Idle), granted: Mutex::new(granted), resigned: Notify::new() }
+    }
+
+    /// Begins to renew under `epoch`. Grants of earlier epochs count no more.
+    pub(super) fn begin(&self, cluster_id: &str, epoch: Epoch) {
+        self.forget(Some(epoch));
+        self.order.send_replace(Order::Renew { cluster_id: cluster_id.to_owned(), epoch });
+    }
+
+    /// This node is not master.
+    pub(super) fn end(&self) {
+        self.forget(None);
+        self.order.send_if_modified(|order| {
+            // A resignation is still to be sent.
+            let was_renewing = matches!(order, Order::Renew { .. });
+            if was_renewing {
+                *order = Order::Idle;
+            }
+            was_renewing
+        });
+    }
+
+    /// Gives the lease of `epoch` up and tells the sentinels that nothing more is executed under it.
+    pub(super) fn resign(&self, cluster_id: &str, epoch: Epoch) {
+        self.forget(None);
+        self.order.send_replace(Order::Resign { cluster_id: cluster_id.to_owned(), epoch });
+    }
+
+    /// Waits until a stream has taken the resignation over; `within` at the most.
+    pub(super) async fn is_resigned(&self, within: Duration) {
+        _ = timeout(within, self.resigned.notified()).await;
+    }
+
+    pub(super) fn stop(&self) {
+        self.order.send_replace(Order::Stop);
+    }
+
+    fn forget(&self, epoch: Option<Epoch>) {
+        let mut granted = self.granted.lock();
+        granted.epoch = epoch;
+        granted.sent_at.fill(0);
+        granted.until = BootNanos(0);
+        self.node.authority.set_lease(clock::boot_now(), BootNanos(0));
+    }
+
+    /// What the thread does until it is stopped.
+    pub(super) async fn run(self: &Arc<Self>) {
+        let sentinels = &self.node.config.sentinels;
+        let streams: Vec<_> = (0..sentinels.len())
+            .map(|index| {
+                let address = Address { host: sentinels[index].host.clone(), port: u32::from(sentinels[index].port) };
+                task::spawn("lease", Arc::clone(self).keep_stream(index, address))
+            })
+            .collect();
+        // Cannot fail: the sender is in `self`.
+        _ = self.order.subscribe().wait_for(|order| *order == Order::Stop).await;
+        drop(streams);
+    }
+
+    async fn keep_stream(self: Arc<Self>, index: usize, address: Address) {
+        let mut said: Option<Instant> = None;
+        loop {
+            let error = self.stream(index, &address).await;
+            let sentinel = format!("{}:{}", address.host, address.port);
+            if said.is_none_or(|at| at.elapsed() > limits::LOG_AGAIN) {
+                said = Some(Instant::now());
+                info!(sentinel, %error, "no lease stream, trying again");
+            } else {
+                debug!(sentinel, %error, "no lease stream");
+            }
+            tokio::time::sleep(limits::LEASE_RECONNECT_PAUSE).await;
+        }
+    }
+
+    async fn stream(self: &Arc<Self>, index: usize, address: &Address) -> Error {
+        match self.exchange(index, address).await {
+            Ok(never) => match never {},
+            Err(error) => error,
+        }
+    }
+
+    async fn exchange(self: &Arc<Self>, index: usize, address: &Address) -> Result<std::convert::Infallible, Error> {
+        let channel = channel::endpoint(address)?.connect().await?;
+        let mut client = SentinelClient::new(channel);
+        let opened = timeout(limits::GRANT_SILENCE, client.lease(Arc::clone(self).renewals()));
+        let mut grants = opened.await.map_err(|_| Error::Silent)??.into_inner();
+        let mut order = self.order.subscribe();
+        loop {
+            let is_renewing = matches!(*order.borrow_and_update(), Order::Renew { .. });
+            let silence = tokio::time::sleep(limits::GRANT_SILENCE);
+            tokio::select! {
+                grant = grants.message() => self.take(index, &grant?.ok_or(Error::Closed)?),
+                () = silence, if is_renewing => return Err(Error::Silent),
+                _ = order.changed() => {}
+            }
+        }
+    }
+
+    /// The messages of one stream: a Renew at once when this node becomes master, then one every 50 ms; a last one when
+    /// it resigns.
+    fn renewals(self: Arc<Self>) -> impl Stream<Item = Renew> + Send + 'static {
+        let order = self.order.subscribe();
+        let mut pace = tokio::time::interval(limits::RENEW_EVERY);
+        pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let begin = (self, order, pace, Order::Idle);
+        futures::stream::unfold(begin, |(lease, mut order, mut pace, mut done)| async move {
+            loop {
+                let now = order.borrow_and_update().clone();
+                match &now {
+                    Order::Renew { cluster_id, epoch } => {
+                        if done == now {
+                            tokio::select! {
+                                _ = pace.tick() => {}
+                                _ = order.changed() => continue,
+                            }
+                        } else {
+                            pace.reset();
+                        }
+                        let renew = lease.renew(cluster_id, *epoch, Resign::No);
+                        return Some((renew, (lease, order, pace, now)));
+                    }
+                    Order::Resign { cluster_id, epoch } if done != now => {
+                        let renew = lease.renew(cluster_id, *epoch, Resign::Yes);
+                        lease.resigned.notify_one();
+                        return Some((renew, (lease, order, pace, now)));
+                    }
+                    Order::Stop => return None,
+                    Order::Idle | Order::Resign { .. } => {
+                        done = now;
+                        order.changed().await.ok()?;
+                    }
+                }
+            }
+        })
+    }
+
+    fn renew(&self, cluster_id: &str, epoch: Epoch, resign: Resign) -> Renew {
+        Renew {
+            cluster_id: cluster_id.to_owned(),
+            name: self.node.identity.name.clone(),
+            incarnation: self.node.identity.incarnation.clone(),
+            epoch: epoch.0,
+            sequence: clock::boot_now().0,
+            commit_offset: self.node.gate.commit().0,
+            resign: resign == Resign::Yes,
+        }
+    }
+
+    fn take(&self, index: usize, grant: &Grant) {
+        let now = clock::boot_now();
+        let mut granted = self.granted.lock();
+        if !grant.granted {
+            if granted.last_refusal != grant.refusal {
+                warn!(epoch = grant.epoch, refusal = grant.refusal, "a sentinel refuses the lease");
+                granted.last_refusal.clone_from(&grant.refusal);
+            }
+            return;
+        }
+        granted.last_refusal.clear();
+        if granted.epoch != Some(Epoch(grant.epoch)) || grant.sequence > now.0 {
+            return;
+        }
+        granted.sent_at[index] = granted.sent_at[index].max(grant.sequence);
+        let until = lease_until(&granted.sent_at, self.node.config.lease_ms);
+        if until > granted.until {
+            granted.until = until;
+            // Within the lock: no lease of an earlier epoch is set behind `begin` or `end`.
+            self.node.authority.set_lease(now, until);
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Resign {
+    Yes,
+    No,
+}
+
+/// Why a stream ended.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("cannot connect: {0}")]
+    Connect(#[from] tonic::transport::Error),
+    #[error("{}: {}", .0.code(), .0.message())]
+    Status(#[from] tonic::Status),
+    #[error("the sentinel is silent")]
+    Silent,
+    #[error("the sentinel closed the stream")]
+    Closed,
+}
+
+/// The end of the lease that these grants make: a majority has granted what was sent at the majority-th newest time, or
+/// later.
+fn lease_until(sent_at: &[u64], lease_ms: u64) -> BootNanos {
+    let mut newest = sent_at.to_vec();
+    newest.sort_unstable_by(|a, b| b.cmp(a));
+    match newest[newest.len() / 2] {
+        0 => BootNanos(0),
+        sent_at => BootNanos(sent_at).plus_millis(lease_ms),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_counts_from_what_a_majority_has_granted() {
+        let ms = 1_000_000;
+        let until = |sent_at: &[u64]| lease_until(&sent_at.iter().map(|at| at * ms).collect::<Vec<_>>(), 400).0 / ms;
+        assert_eq!(until(&[0, 0, 0]), 0);
+        assert_eq!(until(&[100, 0, 0]), 0, "one of three is no majority");
+        assert_eq!(until(&[100, 0, 150]), 500, "the older of the two newest");
+        assert_eq!(until(&[100, 200, 150]), 550);
+        assert_eq!(until(&[100]), 500);
+        assert_eq!(until(&[100, 200, 0, 0, 300]), 500);
+        assert_eq!(until(&[100, 200, 0, 0]), 0, "two of four are no majority");
+    }
+}

@@ -1,0 +1,117 @@
+//! The port for peers: replicas and sentinels call here.
+
+use std::net::TcpListener;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::Stream;
+use tercet_proto::grpc::peer::v1::peer_server::{Peer, PeerServer};
+use tercet_proto::grpc::peer::v1::{
+    FenceReply, FenceRequest, FromMaster, FromReplica, NodeStatus, ObserveRequest, PrepareHandoverReply,
+    PrepareHandoverRequest, PromoteReply, PromoteRequest, from_replica,
+};
+use tokio::time::timeout;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::warn;
+
+use super::{Cluster, observe};
+use crate::limits;
+use crate::replication::master;
+
+/// Serves until it is cancelled.
+pub(super) async fn serve(cluster: Arc<Cluster>, listener: TcpListener) -> Result<(), Error> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let service = PeerServer::new(Service { cluster })
+        .max_decoding_message_size(limits::PEER_MESSAGE_BYTES)
+        .max_encoding_message_size(limits::PEER_MESSAGE_BYTES);
+    tonic::transport::Server::builder()
+        .initial_stream_window_size(limits::PEER_WINDOW_BYTES)
+        .initial_connection_window_size(limits::PEER_WINDOW_BYTES)
+        .http2_keepalive_interval(Some(limits::PEER_KEEPALIVE))
+        .http2_keepalive_timeout(Some(limits::PEER_KEEPALIVE))
+        .add_service(service)
+        .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)))
+        .await?;
+    Ok(())
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error(transparent)]
+    Listener(#[from] std::io::Error),
+    #[error(transparent)]
+    Server(#[from] tonic::transport::Error),
+}
+
+struct Service {
+    cluster: Arc<Cluster>,
+}
+
+impl Service {
+    /// Whoever calls must mean this cluster. A node that belongs to none yet hears everybody out.
+    fn check(&self, cluster_id: &str) -> Result<(), Status> {
+        if !self.cluster.node.config.is_clustered() {
+            return Err(Status::failed_precondition("this node runs by itself; start it with --sentinels"));
+        }
+        match self.cluster.storage.cluster_id() {
+            Some(ours) if !cluster_id.is_empty() && ours != cluster_id => {
+                warn!(ours, theirs = cluster_id, "a call from another cluster was refused");
+                Err(Status::failed_precondition(format!("this node belongs to cluster {ours}, not to {cluster_id}")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Peer for Service {
+    type ObserveStream = Messages<NodeStatus>;
+    type ReplicateStream = Messages<FromMaster>;
+
+    async fn observe(&self, request: Request<ObserveRequest>) -> Result<Response<Self::ObserveStream>, Status> {
+        self.check(&request.get_ref().cluster_id)?;
+        Ok(Response::new(Box::pin(observe::statuses(Arc::clone(&self.cluster)))))
+    }
+
+    async fn fence(&self, request: Request<FenceRequest>) -> Result<Response<FenceReply>, Status> {
+        self.check(&request.get_ref().cluster_id)?;
+        Ok(Response::new(self.cluster.fence(request.get_ref()).await))
+    }
+
+    async fn promote(&self, request: Request<PromoteRequest>) -> Result<Response<PromoteReply>, Status> {
+        let Some(state) = request.into_inner().state else {
+            return Err(Status::invalid_argument("a promotion without a state"));
+        };
+        self.check(&state.cluster_id)?;
+        let refusal = self.cluster.promote(state).await.err();
+        let accepted = refusal.is_none();
+        let refusal = refusal.map(|refusal| refusal.to_string()).unwrap_or_default();
+        Ok(Response::new(PromoteReply { accepted, refusal }))
+    }
+
+    async fn prepare_handover(
+        &self,
+        request: Request<PrepareHandoverRequest>,
+    ) -> Result<Response<PrepareHandoverReply>, Status> {
+        self.check(&request.get_ref().cluster_id)?;
+        Ok(Response::new(self.cluster.prepare_handover(request.get_ref()).await))
+    }
+
+    async fn replicate(
+        &self,
+        request: Request<Streaming<FromReplica>>,
+    ) -> Result<Response<Self::ReplicateStream>, Status> {
+        let mut messages = request.into_inner();
+        let first = timeout(limits::REPLICATION_SILENCE, messages.message()).await;
+        let first = first.map_err(|_| Status::deadline_exceeded("a replica says hello first"))??;
+        let Some(FromReplica { message: Some(from_replica::Message::Hello(hello)) }) = first else {
+            return Err(Status::invalid_argument("a replica says hello first"));
+        };
+        self.check(&hello.cluster_id)?;
+        let stream = master::serve(self.cluster.node.clone(), hello, messages).await?;
+        Ok(Response::new(Box::pin(stream)))
+    }
+}

@@ -1,0 +1,467 @@
+//! A replica's state follows its journal: a thread of its own that loads images and applies records in the order in
+//! which they came, so that acknowledgements wait for nothing.
+//!
+//! ```text
+//! Link --block, commit--> [ block | image | block | ... ] --thread--> engine
+//!                           up to `target`: the commit offset; during a full sync, everything
+//! ```
+//!
+//! During a full sync a block is applied at once, committed or not: the images hold such records too, and nobody reads
+//! before the commit offset has passed the youngest cut. A partition whose image has not come takes nothing (its image
+//! will hold it), and one whose image has come takes what lies behind its cut.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::Notify;
+use tracing::error;
+
+use super::image;
+use crate::engine::Engine;
+use crate::ids::{Offset, Partition};
+use crate::journal::Block;
+use crate::limits;
+use crate::node::Shared;
+
+/// What this node's copy of the state is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Condition {
+    /// The process has begun and holds nothing.
+    Fresh,
+    /// It is what the journal's position says.
+    Whole,
+    /// A full sync is under way.
+    Syncing,
+    /// A full sync has broken off, or a record did not fit: only a full sync mends it.
+    Lost,
+}
+
+/// The queue between the stream and the thread. One a node.
+#[derive(Debug)]
+pub(crate) struct Applier {
+    queue: Mutex<Queue>,
+    work: Condvar,
+    /// Something was applied.
+    pub(crate) progress: Notify,
+}
+
+#[derive(Debug)]
+struct Queue {
+    items: VecDeque<Item>,
+    /// Bytes of items that nothing but the thread holds up.
+    backlog: usize,
+    applied: Offset,
+    target: Offset,
+    condition: Condition,
+    /// End of the state that the images made: readable once the commit offset has passed it.
+    youngest_cut: Offset,
+    /// The youngest cut is not reached: records are applied whether they are committed or not.
+    is_loading: bool,
+    is_past_images: bool,
+    /// Counts resets: what the thread began before one does not count.
+    generation: u64,
+    is_closed: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Item {
+    Reset(Begin),
+    /// Whether its bytes are in the backlog.
+    Block {
+        block: Block,
+        is_counted: bool,
+    },
+    Image {
+        partition: Partition,
+        cut: Offset,
+        chunks: Vec<Bytes>,
+    },
+    SyncEnd(Offset),
+}
+
+/// What follows on an empty state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begin {
+    Images,
+    /// The journal from its first record on.
+    Records,
+}
+
+impl Applier {
+    pub(crate) fn new() -> Self {
+        let queue = Queue {
+            items: VecDeque::new(),
+            backlog: 0,
+            applied: Offset::ZERO,
+            target: Offset::ZERO,
+            condition: Condition::Fresh,
+            youngest_cut: Offset::ZERO,
+            is_loading: false,
+            is_past_images: false,
+            generation: 0,
+            is_closed: false,
+        };
+        Self { queue: Mutex::new(queue), work: Condvar::new(), progress: Notify::new() }
+    }
+
+    /// What the thread does, until `close`.
+    pub(crate) fn run(self: &Arc<Self>, node: &Shared) {
+        let mut cuts = Cuts::default();
+        while let Some((generation, step)) = self.next_step() {
+            let result = cuts.perform(&node.engine, &step);
+            let mut queue = self.queue.lock();
+            if queue.generation == generation {
+                match result {
+                    Ok(()) => queue.finish(&step),
+                    Err(error) => {
+                        error!(%error, "the copy does not fit its journal, a full sync will mend it");
+                        queue.condition = Condition::Lost;
+                        queue.items.clear();
+                        queue.backlog = 0;
+                    }
+                }
+            }
+            drop(queue);
+            self.progress.notify_waiters();
+        }
+    }
+
+    fn next_step(&self) -> Option<(u64, Step)> {
+        let mut queue = self.queue.lock();
+        loop {
+            if queue.is_closed {
+                return None;
+            }
+            if let Some(step) = queue.next_step() {
+                return Some((queue.generation, step));
+            }
+            self.work.wait(&mut queue);
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        self.queue.lock().is_closed = true;
+        self.work.notify_all();
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut Queue) -> T) -> T {
+        let result = change(&mut self.queue.lock());
+        self.work.notify_one();
+        result
+    }
+
+    pub(crate) fn condition(&self) -> Condition {
+        self.queue.lock().condition
+    }
+
+    /// Everything up to here is in the state, and cannot be taken out of it.
+    pub(crate) fn applied(&self) -> Offset {
+        let queue = self.queue.lock();
+        queue.applied.max(queue.youngest_cut)
+    }
+
+    /// Whether the state is one that a master has acknowledged.
+    pub(crate) fn is_readable(&self) -> bool {
+        let queue = self.queue.lock();
+        queue.condition == Condition::Whole
+            && !queue.is_loading
+            && queue.target >= queue.youngest_cut
+            && queue.applied >= queue.youngest_cut
+    }
+
+    /// Resolves while there is room for more.
+    pub(crate) async fn room(&self) {
+        loop {
+            let progress = self.progress.notified();
+            tokio::pin!(progress);
+            progress.as_mut().enable();
+            if self.queue.lock().backlog < limits::APPLY_BACKLOG_BYTES {
+                return;
+            }
+            progress.await;
+        }
+    }
+
+    /// A block was appended to the journal.
+    pub(crate) fn push(&self, block: Block) {
+        let mut queue = self.queue.lock();
+        let is_counted = queue.is_loading || block.last <= queue.target;
+        if is_counted {
+            queue.backlog += block.records.len();
+        }
+        let is_work = queue.is_loading || block.first <= queue.target;
+        queue.items.push_back(Item::Block { block, is_counted });
+        drop(queue);
+        if is_work {
+            self.work.notify_one();
+        }
+    }
+
+    /// Everything up to here is committed.
+    pub(crate) fn commit(&self, offset: Offset) {
+        let mut queue = self.queue.lock();
+        if offset > queue.target {
+            queue.target = offset;
+            queue.count_up_to_target();
+            drop(queue);
+            self.work.notify_one();
+        }
+    }
+
+    /// The master said CONTINUE from `end`: the tail behind it, of which nothing is applied, is cut off.
+    pub(crate) fn resume(&self, end: Offset) {
+        self.with(|queue| {
+            // What is cut off is not committed, so it is not in the backlog either.
+            while matches!(queue.items.back(), Some(Item::Block { block, .. }) if block.first > end) {
+                queue.items.pop_back();
+            }
+            if let Some(Item::Block { block, is_counted: false }) = queue.items.back_mut()
+                && block.last > end
+            {
+                *block = block.up_to(end);
+            }
+            // Who continues from nothing has forgotten what was lost.
+            queue.condition = Condition::Whole;
+        });
+    }
+
+    /// A full sync begins behind `offset`.
+    pub(crate) fn begin_sync(&self, offset: Offset) {
+        self.with(|queue| {
+            queue.restart(offset, Condition::Syncing);
+            queue.is_loading = true;
+            queue.items.push_back(Item::Reset(Begin::Images));
+        });
+    }
+
+    pub(crate) fn push_image(&self, partition: Partition, cut: Offset, chunks: Vec<Bytes>) {
+        self.with(|queue| {
+            queue.backlog += chunk_bytes(&chunks);
+            queue.youngest_cut = queue.youngest_cut.max(cut);
+            queue.items.push_back(Item::Image { partition, cut, chunks });
+        });
+    }
+
+    /// All images have come.
+    pub(crate) fn end_sync(&self, offset: Offset) {
+        self.with(|queue| {
+            queue.youngest_cut = queue.youngest_cut.max(offset);
+            queue.items.push_back(Item::SyncEnd(offset));
+        });
+    }
+
+    /// All images and the journal up to the youngest cut have come: the copy is whole, though not all of it is loaded.
+    pub(crate) fn complete_sync(&self) {
+        self.with(|queue| queue.condition = Condition::Whole);
+    }
+
+    /// The stream is gone: what a full sync has brought so far is of no use.
+    pub(crate) fn break_off(&self) {
+        self.with(|queue| {
+            if queue.condition == Condition::Syncing {
+                queue.condition = Condition::Lost;
+            }
+        });
+    }
+
+    /// Forgets a copy that is lost, so that a new one can be begun from nothing.
+    pub(crate) fn forget(&self) {
+        self.with(|queue| {
+            queue.restart(Offset::ZERO, Condition::Lost);
+            queue.items.push_back(Item::Reset(Begin::Records));
+        });
+    }
+
+    /// This node was master: its state is that of its whole journal.
+    pub(crate) fn was_master(&self, end: Offset, commit: Offset) {
+        self.with(|queue| {
+            queue.restart(end, Condition::Whole);
+            queue.target = commit;
+        });
+    }
+
+    /// Applies everything that was appended, committed or not: this node becomes master. False if it does not fit.
+    pub(crate) async fn drain(&self) -> bool {
+        self.with(|queue| queue.target = Offset(u64::MAX));
+        loop {
+            let progress = self.progress.notified();
+            tokio::pin!(progress);
+            progress.as_mut().enable();
+            {
+                let mut queue = self.queue.lock();
+                if queue.condition == Condition::Lost {
+                    return false;
+                }
+                if queue.items.is_empty() {
+                    queue.condition = Condition::Whole;
+                    return true;
+                }
+            }
+            progress.await;
+        }
+    }
+}
+
+/// What the thread does next, without the lock.
+#[derive(Debug)]
+enum Step {
+    Reset(Begin),
+    Apply { block: Block, behind: Offset, to: Offset },
+    Load { partition: Partition, cut: Offset, chunks: Vec<Bytes> },
+    SyncEnd { offset: Offset, applied: Offset },
+}
+
+impl Queue {
+    fn restart(&mut self, applied: Offset, condition: Condition) {
+        self.items.clear();
+        (self.backlog, self.applied, self.target) = (0, applied, Offset::ZERO);
+        (self.condition, self.youngest_cut) = (condition, Offset::ZERO);
+        (self.is_loading, self.is_past_images) = (false, false);
+        self.generation += 1;
+    }
+
+    fn next_step(&mut self) -> Option<Step> {
+        self.drop_applied();
+        Some(match self.items.front()? {
+            Item::Block { block, .. } => {
+                let to = match (self.is_loading, self.is_past_images) {
+                    (true, false) => block.last,
+                    (true, true) => block.last.min(self.target.max(self.youngest_cut)),
+                    (false, _) => block.last.min(self.target),
+                };
+                if to <= self.applied {
+                    return None;
+                }
+                Step::Apply { block: block.clone(), behind: self.applied, to }
+            }
+            Item::Reset(begin) => Step::Reset(*begin),
+            Item::SyncEnd(offset) => Step::SyncEnd { offset: *offset, applied: self.applied },
+            Item::Image { partition, cut, chunks } => {
+                Step::Load { partition: *partition, cut: *cut, chunks: chunks.clone() }
+            }
+        })
+    }
+
+    fn finish(&mut self, step: &Step) {
+        match step {
+            Step::Apply { to, .. } => self.applied = *to,
+            Step::SyncEnd { .. } => self.is_past_images = true,
+            Step::Load { chunks, .. } => self.backlog -= chunk_bytes(chunks),
+            Step::Reset(_) => {}
+        }
+        if matches!(step, Step::Apply { .. }) {
+            self.drop_applied();
+        } else {
+            self.items.pop_front();
+        }
+        if self.is_past_images && self.applied >= self.youngest_cut {
+            (self.is_loading, self.is_past_images) = (false, false);
+        }
+    }
+
+    fn drop_applied(&mut self) {
+        while let Some(Item::Block { block, is_counted }) = self.items.front()
+            && block.last <= self.applied
+        {
+            if *is_counted {
+                self.backlog -= block.records.len();
+            }
+            self.items.pop_front();
+        }
+    }
+
+    /// Blocks that are committed by now: only the thread holds them up.
+    fn count_up_to_target(&mut self) {
+        let Self { items, backlog, target, .. } = self;
+        for item in items.iter_mut().rev() {
+            match item {
+                Item::Block { block, is_counted } if !*is_counted => {
+                    if block.last <= *target {
+                        *backlog += block.records.len();
+                        *is_counted = true;
+                    }
+                }
+                _ => return,
+            }
+        }
+    }
+}
+
+fn chunk_bytes(chunks: &[Bytes]) -> usize {
+    chunks.iter().map(Bytes::len).sum()
+}
+
+/// What each partition's image holds already. Empty as long as there was no full sync.
+#[derive(Debug, Default)]
+struct Cuts {
+    by_partition: HashMap<Partition, Offset>,
+    /// The youngest of them, once all images have come.
+    youngest: Option<Offset>,
+    is_syncing: bool,
+}
+
+impl Cuts {
+    fn perform(&mut self, engine: &Engine, step: &Step) -> Result<(), Error> {
+        match step {
+            Step::Reset(begin) => {
+                image::reset(engine);
+                *self = Self { is_syncing: *begin == Begin::Images, ..Self::default() };
+                Ok(())
+            }
+            Step::Load { partition, cut, chunks } => {
+                self.by_partition.insert(*partition, *cut);
+                let loaded = match &chunks[..] {
+                    [] => image::load(engine, *partition, *cut, &[]),
+                    [only] => image::load(engine, *partition, *cut, only),
+                    _ => image::load(engine, *partition, *cut, &chunks.concat()),
+                };
+                loaded.map_err(Error::from)
+            }
+            Step::SyncEnd { offset, applied } => {
+                (self.is_syncing, self.youngest) = (false, Some(*offset));
+                if applied >= offset {
+                    *self = Self::default();
+                }
+                Ok(())
+            }
+            Step::Apply { block, behind, to } => self.apply(engine, block, *behind, *to),
+        }
+    }
+
+    fn apply(&mut self, engine: &Engine, block: &Block, behind: Offset, to: Offset) -> Result<(), Error> {
+        let records = block.iter().skip_while(|(offset, _)| *offset <= behind).take_while(|(offset, _)| *offset <= to);
+        let mut last = behind;
+        for (offset, record) in records {
+            if self.by_partition.is_empty() && !self.is_syncing {
+                engine.apply_record(offset, record, |_| true)?;
+            } else {
+                engine.apply_record(offset, record, |partition| match self.by_partition.get(&partition) {
+                    Some(cut) => offset > *cut,
+                    // Before all images have come its image is still to come. Behind that it is a partition that
+                    // was made after the last image was taken.
+                    None => !self.is_syncing,
+                })?;
+            }
+            last = offset;
+        }
+        if last != to {
+            return Err(Error::Short { last, to });
+        }
+        if self.youngest.is_some_and(|youngest| last >= youngest) {
+            *self = Self::default();
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Replay(#[from] crate::engine::ReplayError),
+    #[error(transparent)]
+    Image(#[from] image::Error),
+    #[error("a block ends at {last} and claims to reach {to}")]
+    Short { last: Offset, to: Offset },
+}

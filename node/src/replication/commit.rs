@@ -1,0 +1,479 @@
+//! How far is the journal committed? What the master counts of its ISR, and nothing else.
+//!
+//! **Invariant:** the commit offset is what every counted copy holds. Counted are the members of the committed ISR, those
+//! of a proposed one whose fate is not known, and the candidates for the next proposal. So whichever ISR the sentinels
+//! have committed, each of its members holds everything that was acknowledged.
+//!
+//! Records up to `floor` (the end of the journal when the mastership began) need no `min_isr`: who wrote them was
+//! answered, or not, under an earlier master.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use tercet_proto::grpc::cluster::v1::{ClusterState, IsrMember, Member};
+use tokio::sync::Notify;
+
+use crate::clock::BootNanos;
+use crate::ids::{Epoch, Offset};
+use crate::journal::{Gate, Journal};
+
+/// One stream of a replica to this master.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamId(u64);
+
+/// A replica, as its master sees it.
+#[derive(Debug, Clone)]
+pub struct Copy {
+    pub member: Member,
+    pub incarnation: String,
+    pub(super) stream: Option<StreamId>,
+    pub acknowledged: Offset,
+    /// A full sync is under way: it holds nothing that counts.
+    pub syncing: bool,
+    /// When anything came from it last (or when its stream closed).
+    pub heard: BootNanos,
+    /// Its data does not fit and goes as soon as it has left the ISR.
+    pub(super) leaving: bool,
+    pub(super) candidate: bool,
+    /// Since when it has had something to acknowledge and has not moved.
+    pub(super) stuck_since: Option<BootNanos>,
+    pub(super) acknowledged_at_tick: Offset,
+}
+
+impl Copy {
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.stream.is_some()
+    }
+
+    pub(super) fn is(&self, member: &IsrMember) -> bool {
+        self.member.name == member.name && self.incarnation == member.incarnation
+    }
+
+    pub(super) fn as_member(&self) -> IsrMember {
+        IsrMember { name: self.member.name.clone(), incarnation: self.incarnation.clone() }
+    }
+}
+
+/// One mastership of this node.
+#[derive(Debug)]
+pub(crate) struct Term {
+    pub(super) epoch: Epoch,
+    pub(super) began: BootNanos,
+    /// End of the journal when it began.
+    pub(super) floor: Offset,
+    pub(super) me: IsrMember,
+    /// The committed ISR, and its version.
+    pub(super) isr: Vec<IsrMember>,
+    pub(super) version: u64,
+    pub(super) min_isr: usize,
+    /// Members of proposals on top of `version` that may or may not have been committed.
+    pub(super) proposed: Vec<IsrMember>,
+    pub(super) copies: Vec<Copy>,
+    pub(super) committed: Offset,
+    /// A look at the end of the journal, `limits::ISR_TICK` ago or a little more: who holds that is near.
+    pub(super) end_at_tick: Offset,
+    pub(super) ticked: BootNanos,
+    next_stream: u64,
+}
+
+impl Term {
+    pub(crate) fn new(me: IsrMember, state: &ClusterState, floor: Offset, now: BootNanos) -> Self {
+        Self {
+            epoch: Epoch(state.epoch),
+            began: now,
+            floor,
+            me,
+            isr: state.isr.clone(),
+            version: state.isr_version,
+            min_isr: state.min_isr as usize,
+            proposed: Vec::new(),
+            copies: Vec::new(),
+            committed: Offset::ZERO,
+            end_at_tick: floor,
+            ticked: now,
+            next_stream: 0,
+        }
+    }
+
+    /// What every counted copy holds, if the journal here ends at `end`.
+    pub(super) fn commit(&self, end: Offset) -> Offset {
+        if !self.isr.contains(&self.me) {
+            return Offset::ZERO;
+        }
+        let own = if self.isr.len() >= self.min_isr { end } else { end.min(self.floor) };
+        let members = self.isr.iter().chain(&self.proposed).filter(|member| **member != self.me);
+        let of_members = members.map(|member| {
+            self.copies.iter().find(|copy| copy.is(member)).map_or(Offset::ZERO, |copy| copy.acknowledged)
+        });
+        let candidates = self.copies.iter().filter(|copy| copy.candidate).map(|copy| copy.acknowledged);
+        of_members.chain(candidates).fold(own, Offset::min)
+    }
+
+    pub(super) fn is_member(&self, copy: &Copy) -> bool {
+        self.isr.iter().any(|member| copy.is(member))
+    }
+
+    pub(super) fn is_counted(&self, copy: &Copy) -> bool {
+        copy.candidate || self.is_member(copy) || self.proposed.iter().any(|member| copy.is(member))
+    }
+
+    /// Whether no other copy counts, so that an append is a commit.
+    fn is_solo(&self) -> bool {
+        self.isr.len() >= self.min_isr
+            && self.isr == [self.me.clone()]
+            && self.proposed.iter().all(|member| *member == self.me)
+            && !self.copies.iter().any(|copy| copy.candidate)
+    }
+
+    /// Takes over a newer ISR of the same epoch.
+    fn update(&mut self, state: &ClusterState) {
+        if state.epoch == self.epoch.0 && state.isr_version >= self.version {
+            if state.isr_version > self.version {
+                // Proposals on top of the old version can no longer be committed.
+                self.proposed.clear();
+            }
+            self.isr.clone_from(&state.isr);
+            self.version = state.isr_version;
+            self.min_isr = state.min_isr as usize;
+            for index in 0..self.copies.len() {
+                if self.is_member(&self.copies[index]) {
+                    self.copies[index].candidate = false;
+                }
+            }
+        }
+    }
+}
+
+/// The present mastership, if any, and the gate's way forward. One a node.
+#[derive(Debug, Default)]
+pub struct Tracker {
+    term: Mutex<Option<Term>>,
+    solo: AtomicBool,
+    /// Something happened that the ISR's task should look at.
+    news: Notify,
+    /// The committed ISR, or the mastership, has changed.
+    pub(super) isr_changed: Notify,
+}
+
+impl Tracker {
+    pub(crate) fn begin(&self, term: Term, journal: &Journal, gate: &Gate) {
+        self.with(journal, gate, |current| *current = Some(term));
+        self.isr_changed.notify_waiters();
+    }
+
+    /// Nothing is committed any more.
+    pub(crate) fn end(&self) {
+        *self.term.lock() = None;
+        self.solo.store(false, Ordering::SeqCst);
+        self.isr_changed.notify_waiters();
+    }
+
+    pub(crate) fn update(&self, state: &ClusterState, journal: &Journal, gate: &Gate) {
+        self.with_term(journal, gate, |term| term.update(state));
+        self.isr_changed.notify_waiters();
+    }
+
+    /// A replica has opened a stream. `None`: this node is no longer master of `epoch`.
+    pub(crate) fn join(&self, epoch: Epoch, member: Member, incarnation: String, now: BootNanos) -> Option<StreamId> {
+        let mut guard = self.term.lock();
+        let term = guard.as_mut().filter(|term| term.epoch == epoch)?;
+        term.next_stream += 1;
+        let stream = StreamId(term.next_stream);
+        // Another process under the same name has taken its place.
+        for copy in term.copies.iter_mut().filter(|copy| copy.member.name == member.name) {
+            copy.stream = None;
+        }
+        let known =
+            term.copies.iter().position(|copy| copy.member.name == member.name && copy.incarnation == incarnation);
+        match known {
+            Some(index) => {
+                let copy = &mut term.copies[index];
+                (copy.member, copy.stream, copy.heard, copy.leaving) = (member, Some(stream), now, false);
+            }
+            None => term.copies.push(Copy {
+                member,
+                incarnation,
+                stream: Some(stream),
+                acknowledged: Offset::ZERO,
+                syncing: false,
+                heard: now,
+                leaving: false,
+                candidate: false,
+                stuck_since: None,
+                acknowledged_at_tick: Offset::ZERO,
+            }),
+        }
+        for index in (0..term.copies.len()).rev() {
+            if !term.copies[index].is_connected() && !term.is_counted(&term.copies[index]) {
+                term.copies.swap_remove(index);
+            }
+        }
+        drop(guard);
+        self.news.notify_one();
+        Some(stream)
+    }
+
+    /// The stream is closed; what the copy holds it still holds.
+    pub(crate) fn leave(&self, stream: StreamId, now: BootNanos) {
+        if let Some(copy) = self.term.lock().as_mut().and_then(|term| term.of_stream(stream)) {
+            (copy.stream, copy.heard, copy.syncing) = (None, now, false);
+        }
+        self.news.notify_one();
+    }
+
+    /// The copy holds everything up to `offset`.
+    pub(crate) fn acknowledge(&self, stream: StreamId, offset: Offset, now: BootNanos, journal: &Journal, gate: &Gate) {
+        let is_outside = self.with_term(journal, gate, |term| {
+            let Some(copy) = term.of_stream(stream) else { return false };
+            copy.heard = now;
+            copy.acknowledged = copy.acknowledged.max(offset);
+            // A copy that is being loaded says nothing.
+            copy.syncing = false;
+            let index = term.index_of(stream);
+            index.is_some_and(|index| !term.is_member(&term.copies[index]))
+        });
+        if is_outside == Some(true) {
+            self.news.notify_one();
+        }
+    }
+
+    /// Whether the copy once held more than it goes on from.
+    pub(crate) fn has_gone_back(&self, stream: StreamId, offset: Offset) -> bool {
+        let mut guard = self.term.lock();
+        guard.as_mut().and_then(|term| term.of_stream(stream)).is_some_and(|copy| copy.acknowledged > offset)
+    }
+
+    /// The copy has to be loaded anew; whatever it held does not count once this returns `Left`.
+    pub(crate) fn leave_isr(&self, stream: StreamId) -> Leaving {
+        let mut guard = self.term.lock();
+        let Some(term) = guard.as_mut() else { return Leaving::TermOver };
+        let Some(index) = term.index_of(stream) else { return Leaving::TermOver };
+        term.copies[index].candidate = false;
+        if term.is_counted(&term.copies[index]) {
+            term.copies[index].leaving = true;
+            drop(guard);
+            self.news.notify_one();
+            return Leaving::StillCounted;
+        }
+        let copy = &mut term.copies[index];
+        (copy.leaving, copy.syncing, copy.acknowledged) = (false, true, Offset::ZERO);
+        copy.acknowledged_at_tick = Offset::ZERO;
+        Leaving::Left
+    }
+
+    /// Behind an append: alone, that is a commit.
+    #[inline]
+    pub fn appended(&self, journal: &Journal, gate: &Gate) {
+        if self.is_solo() {
+            self.with_term(journal, gate, |_| ());
+        }
+    }
+
+    #[inline]
+    fn is_solo(&self) -> bool {
+        self.solo.load(Ordering::SeqCst)
+    }
+
+    /// What the replicas of this mastership hold: for INFO and ROLE.
+    #[must_use]
+    pub fn copies(&self) -> Vec<(Copy, bool)> {
+        let guard = self.term.lock();
+        let Some(term) = guard.as_ref() else { return Vec::new() };
+        term.copies.iter().map(|copy| (copy.clone(), term.is_member(copy))).collect()
+    }
+
+    /// Whether a member of the ISR of this name holds everything up to `offset`.
+    pub(crate) fn holds(&self, name: &str, offset: Offset) -> bool {
+        let guard = self.term.lock();
+        guard.as_ref().is_some_and(|term| {
+            term.copies
+                .iter()
+                .any(|copy| copy.member.name == name && term.is_member(copy) && copy.acknowledged >= offset)
+        })
+    }
+
+    /// Resolves when something has happened that may change the ISR.
+    pub(crate) async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    /// Changes the present mastership, if there is one, and lets the commit offset follow.
+    pub(crate) fn with_term<T>(
+        &self,
+        journal: &Journal,
+        gate: &Gate,
+        change: impl FnOnce(&mut Term) -> T,
+    ) -> Option<T> {
+        self.with(journal, gate, |term| term.as_mut().map(change))
+    }
+
+    fn with<T>(&self, journal: &Journal, gate: &Gate, change: impl FnOnce(&mut Option<Term>) -> T) -> T {
+        let mut guard = self.term.lock();
+        let result = change(&mut guard);
+        self.solo.store(guard.as_ref().is_some_and(Term::is_solo), Ordering::SeqCst);
+        if let Some(term) = guard.as_mut() {
+            term.committed = term.committed.max(term.commit(journal.end()));
+            // Within the lock: nothing is committed once the mastership is over.
+            gate.advance(term.committed);
+        }
+        result
+    }
+}
+
+/// Whether a copy may be thrown away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leaving {
+    Left,
+    /// The sentinels have not confirmed yet that it is out.
+    StillCounted,
+    TermOver,
+}
+
+impl Term {
+    fn index_of(&self, stream: StreamId) -> Option<usize> {
+        self.copies.iter().position(|copy| copy.stream == Some(stream))
+    }
+
+    fn of_stream(&mut self, stream: StreamId) -> Option<&mut Copy> {
+        self.copies.iter_mut().find(|copy| copy.stream == Some(stream))
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::replication) fn member(name: &str) -> IsrMember {
+        IsrMember { name: name.to_owned(), incarnation: format!("{name}-1") }
+    }
+
+    pub(in crate::replication) fn state(version: u64, isr: &[&str], min_isr: u32) -> ClusterState {
+        ClusterState {
+            epoch: 1,
+            isr_version: version,
+            master: "m".to_owned(),
+            isr: isr.iter().map(|name| member(name)).collect(),
+            min_isr,
+            ..ClusterState::default()
+        }
+    }
+
+    pub(in crate::replication) struct Fixture {
+        pub(in crate::replication) tracker: Tracker,
+        pub(in crate::replication) journal: Journal,
+        pub(in crate::replication) gate: Gate,
+    }
+
+    impl Fixture {
+        pub(in crate::replication) fn new(isr: &[&str], min_isr: u32) -> Self {
+            let fixture = Self { tracker: Tracker::default(), journal: Journal::new(), gate: Gate::default() };
+            let term = Term::new(member("m"), &state(1, isr, min_isr), Offset::ZERO, BootNanos(0));
+            fixture.tracker.begin(term, &fixture.journal, &fixture.gate);
+            fixture
+        }
+
+        pub(in crate::replication) fn join(&self, name: &str) -> StreamId {
+            let member = Member { name: name.to_owned(), ..Member::default() };
+            self.tracker.join(Epoch(1), member, format!("{name}-1"), BootNanos(0)).unwrap()
+        }
+
+        pub(in crate::replication) fn append(&self, count: usize) {
+            for _ in 0..count {
+                self.journal.append(b"x");
+                self.tracker.appended(&self.journal, &self.gate);
+            }
+        }
+
+        pub(in crate::replication) fn acknowledge(&self, stream: StreamId, offset: u64) -> u64 {
+            self.acknowledge_at(stream, offset, BootNanos(0))
+        }
+
+        pub(in crate::replication) fn acknowledge_at(&self, stream: StreamId, offset: u64, now: BootNanos) -> u64 {
+            self.tracker.acknowledge(stream, Offset(offset), now, &self.journal, &self.gate);
+            self.gate.commit().0
+        }
+
+        pub(in crate::replication) fn update(&self, state: &ClusterState) -> u64 {
+            self.tracker.update(state, &self.journal, &self.gate);
+            self.gate.commit().0
+        }
+    }
+
+    #[test]
+    fn commit_is_what_the_slowest_member_holds() {
+        let fixture = Fixture::new(&["m", "a", "b"], 2);
+        let (a, b) = (fixture.join("a"), fixture.join("b"));
+        fixture.append(5);
+        assert_eq!(fixture.acknowledge(a, 5), 0, "b holds nothing");
+        assert_eq!(fixture.acknowledge(b, 3), 3);
+        assert_eq!(fixture.acknowledge(b, 5), 5);
+        assert_eq!(fixture.acknowledge(b, 9), 5, "never beyond the own end");
+    }
+
+    #[test]
+    fn a_copy_outside_the_isr_does_not_count() {
+        let fixture = Fixture::new(&["m", "a"], 2);
+        let (a, _outside) = (fixture.join("a"), fixture.join("b"));
+        fixture.append(2);
+        assert_eq!(fixture.acknowledge(a, 2), 2);
+    }
+
+    #[test]
+    fn another_incarnation_is_another_copy() {
+        let fixture = Fixture::new(&["m", "a"], 2);
+        let member = Member { name: "a".to_owned(), ..Member::default() };
+        let stream = fixture.tracker.join(Epoch(1), member, "a-2".to_owned(), BootNanos(0)).unwrap();
+        fixture.append(2);
+        assert_eq!(fixture.acknowledge(stream, 2), 0);
+    }
+
+    #[test]
+    fn too_small_an_isr_commits_nothing_new() {
+        let fixture = Fixture::new(&["m", "a"], 2);
+        let a = fixture.join("a");
+        fixture.append(2);
+        fixture.acknowledge(a, 1);
+        assert_eq!(fixture.update(&state(2, &["m"], 2)), 1);
+        assert_eq!(fixture.update(&state(3, &["m", "a"], 2)), 1);
+        assert_eq!(fixture.acknowledge(a, 2), 2);
+    }
+
+    #[test]
+    fn what_was_there_when_the_mastership_began_needs_no_min_isr() {
+        let (tracker, journal, gate) = (Tracker::default(), Journal::new(), Gate::default());
+        journal.append(b"x");
+        tracker.begin(Term::new(member("m"), &state(1, &["m"], 2), Offset(1), BootNanos(0)), &journal, &gate);
+        assert_eq!(gate.commit(), Offset(1));
+        journal.append(b"y");
+        tracker.appended(&journal, &gate);
+        assert_eq!(gate.commit(), Offset(1));
+    }
+
+    #[test]
+    fn alone_an_append_is_a_commit() {
+        let fixture = Fixture::new(&["m"], 1);
+        fixture.append(3);
+        assert_eq!(fixture.gate.commit(), Offset(3));
+    }
+
+    #[test]
+    fn nothing_is_committed_after_the_mastership() {
+        let fixture = Fixture::new(&["m", "a"], 2);
+        let a = fixture.join("a");
+        fixture.append(2);
+        fixture.tracker.end();
+        assert_eq!(fixture.acknowledge(a, 2), 0);
+    }
+
+    #[test]
+    fn a_member_is_thrown_away_only_once_it_has_left() {
+        let fixture = Fixture::new(&["m", "a"], 1);
+        let a = fixture.join("a");
+        assert_eq!(fixture.tracker.leave_isr(a), Leaving::StillCounted);
+        fixture.update(&state(2, &["m"], 1));
+        assert_eq!(fixture.tracker.leave_isr(a), Leaving::Left);
+        fixture.append(1);
+        assert_eq!(fixture.gate.commit(), Offset(1));
+    }
+}

@@ -1,0 +1,174 @@
+//! A partition as bytes, for a full sync.
+//!
+//! ```text
+//! image of a shard = entry ...
+//! entry            = database (1 byte) | key (length | bytes) | expiry in ms, 0 = never (varint) | value (length | image)
+//! ```
+//!
+//! An image is taken under its partition's lock only, with the end of the journal as its cut: every record that changed
+//! the partition was appended under the same lock, so the image holds exactly the effects of the records up to the cut.
+
+use crate::broker::Broker;
+use crate::effect::{Expiry, KeyChange};
+use crate::engine::Engine;
+use crate::ids::{Offset, Partition, PartitionKind, UnixMillis};
+use crate::keyspace::value;
+use crate::wire::{self, Reader};
+
+/// An image that cannot be loaded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("the image of partition {partition} cannot be read: {error}")]
+    Image { partition: u32, error: wire::Error },
+    #[error("the image of partition {partition} does not fit: {what}")]
+    State { partition: u32, what: String },
+}
+
+/// What full syncs and checkpoints need of the broker.
+pub trait Images {
+    /// The partitions that are there now: the topology, and every queue that a record may name.
+    fn partitions(&self) -> Vec<Partition>;
+
+    /// Appends the image of a partition and says its cut: `end()`, asked for under the partition's lock. A partition
+    /// that is gone has an empty image.
+    fn image(&self, partition: Partition, end: &dyn Fn() -> Offset, out: &mut Vec<u8>) -> Offset;
+
+    /// Puts an image in the place of a partition. An empty one says that nothing is there.
+    ///
+    /// # Errors
+    /// The image cannot be read.
+    fn load_image(&self, partition: Partition, cut: Offset, image: &[u8]) -> Result<(), Error>;
+
+    /// Forgets everything.
+    fn reset(&self);
+}
+
+/// Appends the image of a partition and says its cut.
+pub fn take(engine: &Engine, partition: Partition, out: &mut Vec<u8>) -> Offset {
+    let PartitionKind::Shard(index) = partition.kind() else {
+        return Images::image(&engine.broker, partition, &|| engine.journal.end(), out);
+    };
+    let shard = engine.keyspace.lock(index);
+    let mut encoded = Vec::new();
+    for (database, table) in shard.databases() {
+        for entry in table.iter() {
+            out.push(database);
+            wire::put_bytes(out, &entry.key);
+            wire::put_varint(out, entry.expire_at().map_or(0, |at| at.0));
+            encoded.clear();
+            value::image::encode(&entry.value, &mut encoded);
+            wire::put_bytes(out, &encoded);
+        }
+    }
+    engine.journal.end()
+}
+
+/// Puts an image in the place of a partition.
+///
+/// # Errors
+/// The image cannot be read.
+pub fn load(engine: &Engine, partition: Partition, cut: Offset, image: &[u8]) -> Result<(), Error> {
+    let PartitionKind::Shard(index) = partition.kind() else {
+        return engine.broker.load_image(partition, cut, image);
+    };
+    if index >= engine.keyspace.len() {
+        return Err(Error::State { partition: partition.0, what: "no such shard".to_owned() });
+    }
+    let broken = |error| Error::Image { partition: partition.0, error };
+    let mut shard = engine.keyspace.lock(index);
+    shard.reset();
+    let mut reader = Reader::new(image);
+    while !reader.is_empty() {
+        let database = reader.byte().map_err(broken)?;
+        let key = reader.bytes().map_err(broken)?;
+        let expiry = match reader.varint().map_err(broken)? {
+            0 => Expiry::Never,
+            at => Expiry::At(UnixMillis(at)),
+        };
+        let image = reader.bytes().map_err(broken)?;
+        let applied = shard.apply_key(database, key, &KeyChange::Restore { image, expiry });
+        if !applied.is_ok_and(|applied| applied.changed) {
+            let what = format!("key {:?}", String::from_utf8_lossy(key));
+            return Err(Error::State { partition: partition.0, what });
+        }
+    }
+    shard.changed_at(cut);
+    Ok(())
+}
+
+/// Forgets everything that is replicated.
+pub fn reset(engine: &Engine) {
+    for index in 0..engine.keyspace.len() {
+        engine.keyspace.lock(index).reset();
+    }
+    engine.broker.reset();
+}
+
+impl Images for Broker {
+    fn partitions(&self) -> Vec<Partition> {
+        Vec::new()
+    }
+
+    fn image(&self, _partition: Partition, end: &dyn Fn() -> Offset, _out: &mut Vec<u8>) -> Offset {
+        end()
+    }
+
+    fn load_image(&self, _partition: Partition, _cut: Offset, _image: &[u8]) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn reset(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Locked, Transaction};
+
+    #[test]
+    fn a_shard_reads_back_as_it_was() {
+        let (here, there) = (Engine::default(), Engine::default());
+        let mut record = Vec::new();
+        let mut change = |database: u8, key: &[u8], change: KeyChange<'_>| {
+            let locked = Locked::keys(&here.keyspace, std::iter::once(key));
+            let mut transaction = Transaction::new(&here, locked, &mut record, database, UnixMillis(1));
+            transaction.apply(key, &change).unwrap();
+            transaction.finish();
+        };
+        for number in 0..500 {
+            let key = format!("key:{number}");
+            let expiry = if number % 3 == 0 { Expiry::At(UnixMillis(1_000_000 + number)) } else { Expiry::Never };
+            change(number as u8 % 3, key.as_bytes(), KeyChange::SetString { value: b"some value", expiry });
+        }
+        let fields: [&[u8]; 4] = [b"field", b"1", b"other", b"2"];
+        change(0, b"hash", KeyChange::HashSet { pairs: (&fields[..]).into() });
+
+        let mut loaded = 0;
+        for index in 0..here.keyspace.len() {
+            let mut image = Vec::new();
+            let cut = take(&here, Partition::shard(index), &mut image);
+            assert_eq!(cut, here.journal.end());
+            load(&there, Partition::shard(index), cut, &image).unwrap();
+            let (a, b) = (here.keyspace.lock(index), there.keyspace.lock(index));
+            for (database, table) in a.databases() {
+                for entry in table.iter() {
+                    let copy = b.database(database).find(&entry.key).unwrap();
+                    assert_eq!((&copy.value, copy.expire_at()), (&entry.value, entry.expire_at()));
+                    loaded += 1;
+                }
+            }
+        }
+        assert_eq!(loaded, 501);
+        for database in 0..3 {
+            assert_eq!(here.keyspace.count(database), there.keyspace.count(database));
+            assert_eq!(here.keyspace.count_expiring(database), there.keyspace.count_expiring(database));
+        }
+    }
+
+    #[test]
+    fn a_broken_image_is_an_error() {
+        let engine = Engine::default();
+        assert!(load(&engine, Partition::shard(0), Offset(1), &[0, 200]).is_err());
+        assert!(load(&engine, Partition::shard(9999), Offset(1), &[]).is_err());
+    }
+}

@@ -1,0 +1,372 @@
+//! One stream from the master to one replica: where it begins, and what is sent next.
+//!
+//! ```text
+//! hello --> CONTINUE -----------------------------.
+//!       --> FULL --> (blocks | images)* SyncEnd --+--> blocks, commit, heartbeats
+//! ```
+//!
+//! **Invariant:** an image is taken after every block that was sent before it, so its cut is not below any of them. So a
+//! replica may skip a block's effect on a partition whose image has not come.
+
+use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::Stream;
+use tercet_proto::grpc::cluster::v1::Member;
+use tercet_proto::grpc::peer::v1::{
+    self as wire, FromMaster, FromReplica, ReplicaHello, from_master::Message, from_replica,
+};
+use tokio::time::Instant;
+use tonic::{Status, Streaming};
+use tracing::info;
+
+use super::commit::{Leaving, StreamId};
+use super::image::{self, Images as _};
+use super::resume::{self, Log, Resume};
+use super::{from_wire, to_wire};
+use crate::clock;
+use crate::engine::Engine;
+use crate::ids::{Epoch, Offset, Partition};
+use crate::journal::{Block, Next};
+use crate::limits;
+use crate::node::Shared;
+use crate::role::Role;
+use crate::task::{self, Task};
+
+/// How long a replica that comes with the next epoch waits for this node to be told that it is master.
+const PROMOTION_WAIT: Duration = Duration::from_millis(500);
+
+/// Begins a stream to the replica that said hello.
+///
+/// # Errors
+/// FAILED_PRECONDITION: this node is not master of that epoch.
+pub(crate) async fn serve(
+    node: Shared,
+    hello: ReplicaHello,
+    acknowledgements: Streaming<FromReplica>,
+) -> Result<impl Stream<Item = Result<FromMaster, Status>> + Send + 'static, Status> {
+    let epoch = Epoch(hello.epoch);
+    let over = || Status::failed_precondition(format!("this node is not master of epoch {epoch}"));
+    let term = mastership(&node, epoch).await.ok_or_else(over)?;
+    let member = member_named(&node, &hello.name);
+    let stream = node.commit.join(epoch, member, hello.incarnation.clone(), clock::boot_now()).ok_or_else(over)?;
+    // From here on the guard in it leaves when it is dropped.
+    let mut sender = Sender::new(node, epoch, term, stream);
+    sender.begin(&hello).await?;
+    sender.acknowledgements =
+        Some(task::spawn("acknowledgements", receive(sender.membership.clone(), acknowledgements)));
+    Ok(futures::stream::unfold(sender, |mut sender| async move {
+        let message = sender.next().await?;
+        Some((message, sender))
+    }))
+}
+
+/// Waits until this node is master of `epoch`; says which term of the gate that is.
+async fn mastership(node: &Shared, epoch: Epoch) -> Option<u64> {
+    let mut changes = node.authority.subscribe();
+    let is_master = |standing: &crate::role::Standing| standing.role == Role::Master && standing.epoch == epoch;
+    tokio::time::timeout(PROMOTION_WAIT, changes.wait_for(is_master)).await.ok()?.ok()?;
+    let term = node.gate.term();
+    is_master(&node.authority.standing()).then_some(term)
+}
+
+fn member_named(node: &Shared, name: &str) -> Member {
+    let cluster = node.cluster.read();
+    let members = cluster.as_ref().map(|state| &state.members[..]).unwrap_or_default();
+    let known = members.iter().find(|member| member.name == name).cloned();
+    known.unwrap_or_else(|| Member { name: name.to_owned(), ..Member::default() })
+}
+
+/// Counts what the replica acknowledges until its stream closes.
+async fn receive(membership: std::sync::Arc<Membership>, mut acknowledgements: Streaming<FromReplica>) {
+    let node = &membership.node;
+    while let Ok(Some(FromReplica { message })) = acknowledgements.message().await {
+        if let Some(from_replica::Message::Ack(ack)) = message {
+            let received = Offset(ack.received_offset);
+            node.commit.acknowledge(membership.stream, received, clock::boot_now(), &node.engine.journal, &node.gate);
+        }
+    }
+    membership.leave();
+}
+
+/// The replica is connected for as long as this lives.
+#[derive(Debug)]
+struct Membership {
+    node: Shared,
+    stream: StreamId,
+}
+
+impl Membership {
+    fn leave(&self) {
+        self.node.commit.leave(self.stream, clock::boot_now());
+    }
+}
+
+#[derive(Debug)]
+struct Sender {
+    node: Shared,
+    epoch: Epoch,
+    term: u64,
+    membership: std::sync::Arc<Membership>,
+    acknowledgements: Option<Task>,
+    /// Everything up to here was sent.
+    after: Offset,
+    sent_commit: Offset,
+    /// When a commit offset that no block has carried is sent by itself.
+    commit_due: Option<Instant>,
+    heartbeat_due: Instant,
+    outbox: VecDeque<FromMaster>,
+    images: Option<Images>,
+    blocks_since_images: usize,
+    is_over: bool,
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.membership.leave();
+    }
+}
+
+impl Sender {
+    fn new(node: Shared, epoch: Epoch, term: u64, stream: StreamId) -> Self {
+        Self {
+            membership: std::sync::Arc::new(Membership { node: node.clone(), stream }),
+            node,
+            epoch,
+            term,
+            acknowledgements: None,
+            after: Offset::ZERO,
+            sent_commit: Offset::ZERO,
+            commit_due: None,
+            heartbeat_due: Instant::now(),
+            outbox: VecDeque::new(),
+            images: None,
+            blocks_since_images: 0,
+            is_over: false,
+        }
+    }
+
+    /// Decides where the replica goes on.
+    async fn begin(&mut self, hello: &ReplicaHello) -> Result<(), Status> {
+        let journal = &self.node.engine.journal;
+        let history = journal.history();
+        let theirs = from_wire(&hello.history);
+        let decision = resume::decide(
+            Log { history: &history, end: journal.end() },
+            Log { history: &theirs, end: Offset(hello.end_offset) },
+            Offset(hello.applied_offset),
+            journal.first_kept(),
+        );
+        let relaxed = std::sync::atomic::Ordering::Relaxed;
+        let message = match decision {
+            Resume::Continue(offset) => {
+                info!(replica = hello.name, epoch = self.epoch.0, offset = offset.0, "replica continues");
+                if self.node.commit.has_gone_back(self.membership.stream, offset) {
+                    self.leave_isr().await?;
+                }
+                self.node.stats.partial_syncs.fetch_add(1, relaxed);
+                self.after = offset;
+                Message::Continue(wire::Continue { epoch: self.epoch.0, offset: offset.0, history: to_wire(&history) })
+            }
+            Resume::Full(why) => {
+                // It must not lose what it holds as long as somebody may count on it.
+                self.leave_isr().await?;
+                let journal = &self.node.engine.journal;
+                journal.retain();
+                self.after = journal.end();
+                let images = Images::new(&self.node.engine);
+                info!(
+                    replica = hello.name,
+                    epoch = self.epoch.0,
+                    ?why,
+                    partitions = images.expected,
+                    "full sync begins"
+                );
+                self.node.stats.full_syncs.fetch_add(1, relaxed);
+                let full = wire::Full {
+                    epoch: self.epoch.0,
+                    offset: self.after.0,
+                    history: to_wire(&journal.history()),
+                    shard_bits: self.node.engine.keyspace.bits(),
+                    partitions: images.expected,
+                };
+                self.images = Some(images);
+                Message::Full(full)
+            }
+        };
+        self.push(message);
+        Ok(())
+    }
+
+    async fn leave_isr(&self) -> Result<(), Status> {
+        loop {
+            let changed = self.node.commit.isr_changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            match self.node.commit.leave_isr(self.membership.stream) {
+                Leaving::Left => return Ok(()),
+                Leaving::TermOver => return Err(Status::failed_precondition("the mastership is over")),
+                Leaving::StillCounted => changed.await,
+            }
+        }
+    }
+
+    fn push(&mut self, message: Message) {
+        self.outbox.push_back(FromMaster { message: Some(message) });
+    }
+
+    async fn next(&mut self) -> Option<Result<FromMaster, Status>> {
+        loop {
+            if self.is_over || self.node.gate.term() != self.term {
+                return None;
+            }
+            if let Some(message) = self.outbox.pop_front() {
+                self.heartbeat_due = Instant::now() + limits::REPLICATION_HEARTBEAT;
+                return Some(Ok(message));
+            }
+            if self.images.is_none() || self.blocks_since_images < limits::BLOCKS_BETWEEN_IMAGES {
+                match self.node.engine.journal.read(self.after) {
+                    Next::Block(block) => {
+                        let message = self.block(block);
+                        self.push(message);
+                        continue;
+                    }
+                    Next::Gone => {
+                        self.is_over = true;
+                        return Some(Err(Status::out_of_range("the journal no longer holds what comes next")));
+                    }
+                    Next::AtEnd => {}
+                }
+            }
+            match self.images.take() {
+                Some(images) => {
+                    if let Err(error) = self.next_images(images).await {
+                        self.is_over = true;
+                        return Some(Err(error));
+                    }
+                }
+                None => self.wait().await,
+            }
+        }
+    }
+
+    fn block(&mut self, block: Block) -> Message {
+        self.after = block.last;
+        self.blocks_since_images += 1;
+        self.sent_commit = self.node.gate.commit();
+        self.commit_due = None;
+        Message::Block(wire::Block {
+            epoch: block.epoch.0,
+            first_offset: block.first.0,
+            last_offset: block.last.0,
+            records: block.records,
+            commit_offset: self.sent_commit.0,
+        })
+    }
+
+    /// Makes images on another thread: this one serves everybody's acknowledgements.
+    async fn next_images(&mut self, mut images: Images) -> Result<(), Status> {
+        self.blocks_since_images = 0;
+        let node = self.node.clone();
+        let made = tokio::task::spawn_blocking(move || {
+            let messages = images.next_batch(&node.engine);
+            (images, messages)
+        });
+        let (images, messages) = made.await.map_err(|error| Status::internal(format!("making an image: {error}")))?;
+        self.outbox.extend(messages.into_iter().map(|message| FromMaster { message: Some(message) }));
+        if !images.is_done {
+            self.images = Some(images);
+        }
+        Ok(())
+    }
+
+    /// Until there is a block, a commit offset that has waited long enough for one, or a heartbeat to send.
+    async fn wait(&mut self) {
+        let (journal, gate) = (&self.node.engine.journal, &self.node.gate);
+        let commit = gate.commit();
+        if commit > self.sent_commit {
+            self.commit_due.get_or_insert_with(|| Instant::now() + limits::COMMIT_LINGER);
+        }
+        let deadline = self.commit_due.unwrap_or(self.heartbeat_due).min(self.heartbeat_due);
+        tokio::select! {
+            () = journal.readable(self.after) => {}
+            // Also ends with the mastership.
+            _ = gate.wait(commit.next(), self.term), if self.commit_due.is_none() => {}
+            () = tokio::time::sleep_until(deadline) => {
+                self.sent_commit = gate.commit();
+                self.commit_due = None;
+                let commit = wire::Commit { epoch: self.epoch.0, commit_offset: self.sent_commit.0 };
+                self.push(Message::Commit(commit));
+            }
+        }
+    }
+}
+
+/// The partitions of a full sync, a batch at a time.
+#[derive(Debug)]
+struct Images {
+    pending: VecDeque<Partition>,
+    made: HashSet<Partition>,
+    youngest_cut: Offset,
+    expected: u64,
+    is_done: bool,
+}
+
+impl Images {
+    fn new(engine: &Engine) -> Self {
+        let pending: VecDeque<_> = (0..engine.keyspace.len()).map(Partition::shard).collect();
+        let expected = (pending.len() + engine.broker.partitions().len()) as u64;
+        Self { pending, made: HashSet::new(), youngest_cut: Offset::ZERO, expected, is_done: false }
+    }
+
+    fn next_batch(&mut self, engine: &Engine) -> Vec<Message> {
+        let mut messages = Vec::new();
+        let mut bytes = 0;
+        for _ in 0..limits::IMAGE_BATCH_PARTITIONS {
+            let Some(partition) = self.next_partition(engine) else {
+                self.is_done = true;
+                messages.push(Message::SyncEnd(wire::SyncEnd { offset: self.youngest_cut.0 }));
+                break;
+            };
+            let mut image = Vec::new();
+            let cut = image::take(engine, partition, &mut image);
+            self.youngest_cut = self.youngest_cut.max(cut);
+            bytes += image.len();
+            messages.extend(chunks(partition, cut, image.into()));
+            if bytes >= limits::IMAGE_BATCH_BYTES {
+                break;
+            }
+        }
+        messages
+    }
+
+    /// The queues are listed until no new one is found. One that is made later lies behind the end that was read
+    /// before, and so do all its records.
+    fn next_partition(&mut self, engine: &Engine) -> Option<Partition> {
+        if self.pending.is_empty() {
+            let end = engine.journal.end();
+            let mut found = engine.broker.partitions();
+            found.retain(|partition| !self.made.contains(partition));
+            found.sort_unstable_by_key(|partition| partition.0);
+            self.pending = found.into();
+            if self.pending.is_empty() {
+                self.youngest_cut = self.youngest_cut.max(end);
+            }
+        }
+        let partition = self.pending.pop_front()?;
+        self.made.insert(partition);
+        Some(partition)
+    }
+}
+
+fn chunks(partition: Partition, cut: Offset, image: Bytes) -> impl Iterator<Item = Message> {
+    // An empty image is a message too: it says that the partition is empty.
+    let count = image.len().div_ceil(limits::IMAGE_CHUNK_BYTES).max(1);
+    (0..count).map(move |index| {
+        let from = index * limits::IMAGE_CHUNK_BYTES;
+        let to = (from + limits::IMAGE_CHUNK_BYTES).min(image.len());
+        let chunk = image.slice(from..to);
+        Message::Image(wire::Image { partition: partition.0, cut: cut.0, chunk, last: index + 1 == count })
+    })
+}

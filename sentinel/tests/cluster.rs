@@ -1,0 +1,277 @@
+//! Three sentinels and fake nodes in one process: founding, failover, what is not a failover, restarts.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{Cluster, eventually, resp::Client, within};
+use tercet_proto::resp::Value;
+
+/// The whole of a failover, on two busy cores.
+const FAILOVER: Duration = Duration::from_secs(2);
+
+fn subscribe(cluster: &Cluster) -> Vec<Client> {
+    let subscribe = |client: &mut Client| {
+        client.command(&["PSUBSCRIBE", "*"]);
+    };
+    let mut clients: Vec<Client> = cluster.sentinels.iter().map(common::Process::client).collect();
+    clients.iter_mut().for_each(subscribe);
+    clients
+}
+
+/// Reads events until one of this channel comes; all of them, as `channel message`.
+fn read_until(client: &mut Client, channel: &str) -> Vec<String> {
+    let mut events = Vec::new();
+    loop {
+        let Value::Array(parts) = client.read() else { panic!("an event is an array in RESP2") };
+        let text: Vec<String> = parts.iter().filter_map(|part| part.as_text().map(Into::into)).collect();
+        events.push(format!("{} {}", text[2], text[3]));
+        if text[2] == channel {
+            return events;
+        }
+    }
+}
+
+#[test]
+fn the_first_listed_of_empty_nodes_becomes_master() {
+    let cluster = Cluster::start(3, 3);
+    assert_eq!(cluster.world.epoch(), 1);
+    assert!(cluster.nodes[0].is_master());
+    cluster.await_isr(&["n1", "n2", "n3"]);
+    let mut client = cluster.sentinels[1].client();
+    eventually("both other sentinels are known", || (client.master_field("num-other-sentinels")? == "2").then_some(()));
+    assert_eq!(client.master_field("flags").as_deref(), Some("master"));
+    assert_eq!(client.master_field("num-slaves").as_deref(), Some("2"));
+    let quorum = client.command(&["SENTINEL", "CKQUORUM", "mymaster"]);
+    let text = "OK 3 usable Sentinels. Quorum and failover authorization can be reached";
+    assert_eq!(quorum, Value::Simple(text.into()));
+}
+
+#[test]
+fn a_killed_master_is_replaced_by_the_furthest_replica_of_the_isr() {
+    let mut cluster = Cluster::start(3, 3);
+    cluster.await_isr(&["n1", "n2", "n3"]);
+    cluster.nodes[1].write(10);
+    cluster.nodes[2].write(20);
+    let mut subscribers = subscribe(&cluster);
+    let (old, new) = (cluster.nodes[0].resp(), cluster.nodes[2].resp());
+    let killed = Instant::now();
+    cluster.nodes[0].kill();
+    within(FAILOVER, "n3 is master", || cluster.nodes[2].is_master().then_some(()));
+    println!("kill to new master: {:?}", killed.elapsed());
+    let switch = format!("+switch-master mymaster {} {}", old.replace(':', " "), new.replace(':', " "));
+    for (at, subscriber) in subscribers.iter_mut().enumerate() {
+        let events = read_until(subscriber, "+switch-master");
+        assert_eq!(events.last(), Some(&switch), "at sentinel {at}");
+        assert!(events.iter().any(|event| event.starts_with("+sdown master mymaster")), "{events:#?}");
+    }
+    assert!(killed.elapsed() < FAILOVER, "took {:?}", killed.elapsed());
+    assert_eq!(cluster.world.epoch(), 2);
+    cluster.agreed_master(&new);
+    // The dead one is a replica that is down, until it comes back as another process.
+    let mut client = cluster.sentinels[0].client();
+    eventually("the old master is flagged", || {
+        let Value::Array(replicas) = client.command(&["SENTINEL", "REPLICAS", "mymaster"]) else { return None };
+        format!("{replicas:?}").contains(&format!("{:?}", b"s_down,slave,disconnected".to_vec())).then_some(())
+    });
+    cluster.nodes[0].restart();
+    cluster.await_isr(&["n1", "n2", "n3"]);
+    cluster.world.assert_no_two_masters();
+}
+
+#[test]
+fn a_master_that_falls_silent_is_replaced_and_is_not_master_when_it_wakes() {
+    let cluster = Cluster::start(3, 2);
+    cluster.await_isr(&["n1", "n2"]);
+    cluster.nodes[0].freeze();
+    within(FAILOVER, "n2 is master", || cluster.nodes[1].is_master().then_some(()));
+    assert_eq!(cluster.world.epoch(), 2);
+    cluster.agreed_master(&cluster.nodes[1].resp());
+    cluster.world.assert_no_two_masters();
+}
+
+#[test]
+fn the_leader_tells_the_story_in_the_order_of_redis() {
+    let mut cluster = Cluster::start(3, 2);
+    cluster.await_isr(&["n1", "n2"]);
+    let mut subscribers = subscribe(&cluster);
+    cluster.nodes[0].kill();
+    let stories: Vec<Vec<String>> =
+        subscribers.iter_mut().map(|subscriber| read_until(subscriber, "+switch-master")).collect();
+    let leader = stories.iter().find(|story| story.iter().any(|event| event.starts_with("+try-failover")));
+    let channels: Vec<&str> =
+        leader.expect("one of them led").iter().filter_map(|event| event.split(' ').next()).collect();
+    let wanted = [
+        "+sdown",
+        "+odown",
+        "+new-epoch",
+        "+try-failover",
+        "+vote-for-leader",
+        "+elected-leader",
+        "+failover-state-select-slave",
+        "+selected-slave",
+        "+failover-state-send-slaveof-noone",
+        "+failover-state-wait-promotion",
+        "+promoted-slave",
+        "+failover-state-reconf-slaves",
+        "failover-end",
+        "+failover-end",
+        "+switch-master",
+    ];
+    let told: Vec<&str> = channels.into_iter().filter(|channel| wanted.contains(channel)).collect();
+    assert_eq!(told, wanted);
+}
+
+#[test]
+fn a_live_master_whose_stream_to_one_sentinel_breaks_is_not_deposed() {
+    let cluster = Cluster::start(3, 2);
+    cluster.await_isr(&["n1", "n2"]);
+    let lonely = &cluster.sentinels[2];
+    cluster.nodes[0].cut(lonely.peer_port);
+    let mut client = lonely.client();
+    eventually("the cut sentinel suspects the master", || {
+        (client.master_field("flags")? == "s_down,master").then_some(())
+    });
+    // It asks the others all the time; they hear the master.
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_millis(1500) {
+        assert_eq!(client.master_field("flags").as_deref(), Some("s_down,master"), "never objectively down");
+        assert!(cluster.nodes[0].is_master());
+    }
+    cluster.nodes[0].mend();
+    eventually("it is heard again", || (client.master_field("flags")? == "master").then_some(()));
+    assert_eq!(cluster.world.epoch(), 1);
+}
+
+#[test]
+fn a_failover_survives_the_death_of_the_raft_leader_with_the_master() {
+    let mut cluster = Cluster::start(3, 3);
+    cluster.await_isr(&["n1", "n2", "n3"]);
+    // Nobody says which one leads: kill the first, that founded the group and mostly leads, with the master.
+    cluster.nodes[0].kill();
+    cluster.sentinels[0].kill();
+    let new = within(Duration::from_secs(4), "another master", || {
+        cluster.nodes[1..].iter().find(|node| node.is_master()).map(common::node::FakeNode::resp)
+    });
+    cluster.agreed_master(&new);
+    cluster.world.assert_no_two_masters();
+}
+
+#[test]
+fn sentinel_failover_hands_over_to_a_replica() {
+    let cluster = Cluster::start(3, 2);
+    cluster.await_isr(&["n1", "n2"]);
+    // Through each of them: two forward to the leader.
+    for (round, process) in cluster.sentinels.iter().enumerate() {
+        let target = &cluster.nodes[(round + 1) % 2];
+        let began = Instant::now();
+        let reply = process.client().command(&["SENTINEL", "FAILOVER", "mymaster"]);
+        println!("hand-over took {:?}", began.elapsed());
+        assert_eq!(reply, Value::Simple("OK".into()), "round {round}");
+        assert!(target.is_master());
+        cluster.agreed_master(&target.resp());
+        cluster.await_isr(&["n1", "n2"]);
+    }
+    assert_eq!(cluster.world.epoch(), 4);
+    let unknown = cluster.sentinels[0].client().command(&["SENTINEL", "FAILOVER", "other"]);
+    assert_eq!(unknown, Value::Error("ERR No such master with that name".into()));
+    cluster.world.assert_no_two_masters();
+}
+
+#[test]
+fn without_a_replica_a_hand_over_is_refused() {
+    let cluster = Cluster::start(3, 1);
+    let reply = cluster.sentinels[0].client().command(&["SENTINEL", "FAILOVER", "mymaster"]);
+    assert_eq!(reply, Value::Error("NOGOODSLAVE No suitable replica to promote".into()));
+}
+
+#[test]
+fn a_restarted_only_member_of_the_isr_leads_again_under_a_new_epoch() {
+    let mut cluster = Cluster::start(3, 1);
+    cluster.nodes[0].restart();
+    eventually("n1 leads again", || (cluster.nodes[0].is_master() && cluster.world.epoch() == 2).then_some(()));
+    cluster.agreed_master(&cluster.nodes[0].resp());
+}
+
+#[test]
+fn when_all_nodes_restart_the_furthest_leads_once_all_have_reported() {
+    let mut cluster = Cluster::start(3, 3);
+    cluster.await_isr(&["n1", "n2", "n3"]);
+    cluster.nodes[1].write(7);
+    for node in &mut cluster.nodes {
+        node.kill();
+    }
+    cluster.nodes[0].restart();
+    cluster.nodes[2].restart();
+    // n2 is missing: nobody may lead. The sentinels see both others by now.
+    let mut client = cluster.sentinels[0].client();
+    eventually("the replicas are seen", || {
+        let Value::Array(replicas) = client.command(&["SENTINEL", "REPLICAS", "mymaster"]) else { return None };
+        let up = format!("{:?}", b"slave".to_vec());
+        format!("{replicas:?}").contains(&up).then_some(())
+    });
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_millis(1000) {
+        assert_eq!(cluster.world.epoch(), 1);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    cluster.nodes[1].restart();
+    eventually("n2 leads", || cluster.nodes[1].is_master().then_some(()));
+    assert_eq!(cluster.world.epoch(), 2);
+    cluster.await_isr(&["n1", "n2", "n3"]);
+    cluster.world.assert_no_two_masters();
+}
+
+#[test]
+fn sentinels_keep_the_state_over_a_restart_of_all_of_them() {
+    let mut cluster = Cluster::start(3, 2);
+    cluster.await_isr(&["n1", "n2"]);
+    let before = cluster.world.cluster_id();
+    for process in &mut cluster.sentinels {
+        process.kill();
+    }
+    for process in &mut cluster.sentinels {
+        process.start();
+    }
+    eventually("n1 has its lease back", || cluster.nodes[0].is_master().then_some(()));
+    cluster.agreed_master(&cluster.nodes[0].resp());
+    assert_eq!((cluster.world.cluster_id(), cluster.world.epoch()), (before, 1));
+    cluster.nodes[0].kill();
+    within(Duration::from_secs(4), "and can still fail over", || cluster.nodes[1].is_master().then_some(()));
+    cluster.world.assert_no_two_masters();
+}
+
+#[test]
+fn a_sentinel_that_lost_its_disk_stays_out_and_says_why() {
+    let mut cluster = Cluster::start(3, 2);
+    cluster.await_isr(&["n1", "n2"]);
+    let id = cluster.sentinels[2].client().command(&["SENTINEL", "MYID"]).as_text().expect("an id").into_owned();
+    cluster.sentinels[2].kill();
+    std::fs::remove_dir_all(&cluster.sentinels[2].data).expect("the data can be removed");
+    cluster.sentinels[2].start();
+    let reason = eventually("it says why", || cluster.sentinels[2].failure());
+    let cluster_id = cluster.world.cluster_id();
+    let expected = format!("data directory is empty, but cluster {cluster_id} knows sentinel s3 as {id}; ");
+    assert!(reason.starts_with(&expected), "{reason}");
+    cluster.sentinels[2].kill();
+    // Two of three go on.
+    cluster.nodes[0].kill();
+    within(Duration::from_secs(4), "n2 is master", || cluster.nodes[1].is_master().then_some(()));
+}
+
+#[test]
+fn a_node_of_another_cluster_is_refused_by_name() {
+    let cluster = Cluster::start(3, 1);
+    let ours = cluster.world.cluster_id();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let port = cluster.sentinels[0].peer_port;
+    let status = runtime.block_on(async {
+        let uri = format!("http://127.0.0.1:{port}");
+        let mut client = tercet_proto::grpc::sentinel::v1::sentinel_client::SentinelClient::connect(uri).await.unwrap();
+        let theirs = "f".repeat(40);
+        let request = tercet_proto::grpc::sentinel::v1::WatchRequest { cluster_id: theirs, name: "stray".into() };
+        client.watch(request).await.unwrap_err()
+    });
+    assert_eq!(status.code(), tonic::Code::FailedPrecondition);
+    assert_eq!(status.message(), format!("cluster id {} does not match this cluster's {ours}", "f".repeat(40)));
+}

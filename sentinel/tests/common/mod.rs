@@ -1,0 +1,186 @@
+//! What the tests of whole sentinels share: a cluster on loopback whose processes are runtimes of their own, so that
+//! stopping one closes its sockets at once, as a kill does.
+
+#![allow(dead_code, reason = "each test file uses a part")]
+
+pub(crate) mod node;
+pub(crate) mod resp;
+
+use std::{
+    net::TcpListener,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use tercet_sentinel::{
+    config::{self, Invocation},
+    sentinel::Sentinel,
+};
+use tokio::{runtime::Runtime, sync::oneshot};
+
+use node::{FakeNode, World};
+use resp::Client;
+
+/// Whatever has to happen happens within this time, or the test fails.
+pub(crate) const BOUND: Duration = Duration::from_secs(20);
+
+/// Waits until `condition` gives a value.
+pub(crate) fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    within(BOUND, what, &mut condition)
+}
+
+pub(crate) fn within<T>(bound: Duration, what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(began.elapsed() < bound, "{what}: not within {bound:?}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
+    listener.local_addr().expect("a bound listener has an address").port()
+}
+
+/// One sentinel as a process: a runtime that can be dropped.
+pub(crate) struct Process {
+    pub(crate) args: Vec<String>,
+    pub(crate) resp_port: u16,
+    pub(crate) peer_port: u16,
+    pub(crate) data: PathBuf,
+    runtime: Option<Runtime>,
+    failure: Option<oneshot::Receiver<String>>,
+}
+
+impl Process {
+    pub(crate) fn start(&mut self) {
+        let args = std::iter::once("tercet-sentinel".to_owned()).chain(self.args.iter().cloned());
+        let config = match config::read(args, |_| None).expect("the arguments are right") {
+            Invocation::Run(config) => *config,
+            other => panic!("{other:?}"),
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("a runtime starts");
+        // The files of a process that was just stopped may be open for a moment more.
+        let began = Instant::now();
+        let mut sentinel = loop {
+            match runtime.block_on(Sentinel::start(config.clone())) {
+                Ok(sentinel) => break sentinel,
+                Err(error) if began.elapsed() > BOUND => panic!("{error}"),
+                Err(_) => std::thread::sleep(Duration::from_millis(20)),
+            }
+        };
+        let (failed, failure) = oneshot::channel();
+        runtime.spawn(async move {
+            let reason = sentinel.failed().await;
+            // The test may have ended.
+            let _ = failed.send(reason);
+            drop(sentinel);
+        });
+        self.runtime = Some(runtime);
+        self.failure = Some(failure);
+    }
+
+    /// As kill -9: nothing is said to anybody.
+    pub(crate) fn kill(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(Duration::from_secs(5));
+        }
+    }
+
+    /// Why it must not go on, once it says so.
+    pub(crate) fn failure(&mut self) -> Option<String> {
+        self.failure.as_mut().and_then(|failure| failure.try_recv().ok())
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(self.resp_port)
+    }
+
+    /// The master that it tells clients of, as `host:port`.
+    pub(crate) fn master(&self) -> Option<String> {
+        self.client().master_address("mymaster")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Sentinels and fake nodes.
+pub(crate) struct Cluster {
+    pub(crate) sentinels: Vec<Process>,
+    pub(crate) nodes: Vec<FakeNode>,
+    pub(crate) world: World,
+    _directory: tempfile::TempDir,
+}
+
+impl Cluster {
+    /// Starts `nodes` nodes and `sentinels` sentinels and waits for the first master.
+    pub(crate) fn start(sentinels: usize, nodes: usize) -> Self {
+        let cluster = Self::start_all(sentinels, nodes);
+        cluster.agreed_master(&cluster.nodes[0].resp());
+        cluster
+    }
+
+    pub(crate) fn start_all(sentinels: usize, nodes: usize) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let peer_ports: Vec<u16> = (0..sentinels).map(|_| free_port()).collect();
+        let list = |ports: &[u16]| ports.iter().map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",");
+        let world = World::new(peer_ports.clone());
+        let nodes: Vec<FakeNode> = (1..=nodes).map(|at| FakeNode::start(&world, &format!("n{at}"))).collect();
+        let node_ports: Vec<u16> = nodes.iter().map(|node| node.port).collect();
+        let sentinels = (0..sentinels)
+            .map(|at| {
+                let (resp_port, peer_port) = (free_port(), peer_ports[at]);
+                let data = directory.path().join(format!("s{}", at + 1));
+                let name = format!("s{}", at + 1);
+                let text = |text: &str| text.to_owned();
+                let args = [
+                    ("--name", name),
+                    ("--data", data.display().to_string()),
+                    ("--resp-port", resp_port.to_string()),
+                    ("--peer-port", peer_port.to_string()),
+                    ("--sentinels", list(&peer_ports)),
+                    ("--nodes", list(&node_ports)),
+                ];
+                let args = args.into_iter().flat_map(|(flag, value)| [text(flag), value]).collect();
+                let mut process = Process { args, resp_port, peer_port, data, runtime: None, failure: None };
+                process.start();
+                process
+            })
+            .collect();
+        Self { sentinels, nodes, world, _directory: directory }
+    }
+
+    /// Waits until every running sentinel tells of this master, and it has the ISR that it wants.
+    pub(crate) fn agreed_master(&self, address: &str) {
+        for process in self.sentinels.iter().filter(|process| process.runtime.is_some()) {
+            eventually(&format!("sentinel {} tells of {address}", process.resp_port), || {
+                (process.master()? == address).then_some(())
+            });
+        }
+    }
+
+    pub(crate) fn node(&self, name: &str) -> &FakeNode {
+        self.nodes.iter().find(|node| node.name == name).expect("a node of this name")
+    }
+
+    /// Waits until the ISR holds exactly these.
+    pub(crate) fn await_isr(&self, names: &[&str]) {
+        eventually(&format!("the ISR is {names:?}"), || {
+            let mut isr = self.world.isr();
+            isr.sort();
+            (isr == names).then_some(())
+        });
+    }
+}

@@ -1,0 +1,548 @@
+//! A data node that holds no data: it observes the contract between nodes and sentinels, and writes down when it had a
+//! lease, so that a test can see whether two ever had one at once.
+
+use std::{collections::BTreeMap, pin::Pin, sync::Arc, time::Duration};
+
+use futures::{Stream, StreamExt as _, stream};
+use parking_lot::Mutex;
+use tercet_proto::grpc::{
+    cluster::v1::{Address, ClusterState, IsrMember, Member},
+    peer::v1::{
+        FenceReply, FenceRequest, FromMaster, FromReplica, NodeStatus, ObserveRequest, PrepareHandoverReply,
+        PrepareHandoverRequest, PromoteReply, PromoteRequest, Role,
+        peer_server::{Peer, PeerServer},
+    },
+    sentinel::v1::{ChangeIsrRequest, Renew, WatchRequest, sentinel_client::SentinelClient},
+};
+use tercet_sentinel::clock::Moment;
+use tokio::{
+    runtime::Runtime,
+    sync::{mpsc, watch},
+};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::{Request, Response, Status, Streaming, transport::Endpoint};
+
+const LEASE: Duration = Duration::from_millis(400);
+const RENEW: Duration = Duration::from_millis(50);
+
+/// What all nodes of a test know of each other, in place of replication.
+#[derive(Clone, Default)]
+pub(crate) struct World(Arc<Mutex<Facts>>);
+
+#[derive(Default)]
+struct Facts {
+    sentinels: Vec<u16>,
+    /// Living nodes and their incarnations.
+    alive: BTreeMap<String, String>,
+    newest: Option<ClusterState>,
+    /// Who held a lease under which epoch, from when to when.
+    leases: Vec<(String, u64, Moment, Moment)>,
+    drawn: u64,
+}
+
+impl World {
+    pub(crate) fn new(sentinels: Vec<u16>) -> Self {
+        Self(Arc::new(Mutex::new(Facts { sentinels, ..Facts::default() })))
+    }
+
+    pub(crate) fn isr(&self) -> Vec<String> {
+        let facts = self.0.lock();
+        facts
+            .newest
+            .as_ref()
+            .map(|state| state.isr.iter().map(|member| member.name.clone()).collect())
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.0.lock().newest.as_ref().map_or(0, |state| state.epoch)
+    }
+
+    pub(crate) fn cluster_id(&self) -> String {
+        self.0.lock().newest.as_ref().map(|state| state.cluster_id.clone()).unwrap_or_default()
+    }
+
+    fn draw(&self) -> String {
+        let mut facts = self.0.lock();
+        facts.drawn += 1;
+        format!("{:040x}", facts.drawn)
+    }
+
+    /// No two processes may have had a valid lease at the same moment.
+    pub(crate) fn assert_no_two_masters(&self) {
+        let facts = self.0.lock();
+        for (at, (name, epoch, from, to)) in facts.leases.iter().enumerate() {
+            for (other, other_epoch, other_from, other_to) in &facts.leases[..at] {
+                let apart = to <= other_from || other_to <= from || (name, epoch) == (other, other_epoch);
+                assert!(apart, "{name} (epoch {epoch}) and {other} (epoch {other_epoch}) had a lease at once");
+            }
+        }
+    }
+}
+
+#[derive(Clone)]
+struct State {
+    role: Role,
+    epoch: u64,
+    promised: u64,
+    last_epoch: u64,
+    end_offset: u64,
+    cluster_id: String,
+    master: String,
+    following: u64,
+}
+
+/// A running fake node.
+pub(crate) struct FakeNode {
+    pub(crate) name: String,
+    pub(crate) port: u16,
+    pub(crate) incarnation: String,
+    world: World,
+    inner: Arc<Inner>,
+    runtime: Option<Runtime>,
+}
+
+struct Inner {
+    name: String,
+    incarnation: String,
+    port: u16,
+    world: World,
+    state: watch::Sender<State>,
+    /// Sentinels (by port) whose lease streams are cut.
+    cut: watch::Sender<Vec<u16>>,
+    /// Takes part in nothing: a process that hangs.
+    frozen: watch::Sender<bool>,
+}
+
+impl FakeNode {
+    pub(crate) fn start(world: &World, name: &str) -> Self {
+        let mut node = Self::prepare(world, name, super::free_port(), 0, 0);
+        node.run();
+        node
+    }
+
+    fn prepare(world: &World, name: &str, port: u16, last_epoch: u64, end_offset: u64) -> Self {
+        let incarnation = world.draw();
+        let state = State {
+            role: Role::Waiting,
+            epoch: 0,
+            promised: last_epoch,
+            last_epoch,
+            end_offset,
+            cluster_id: String::new(),
+            master: String::new(),
+            following: 0,
+        };
+        let inner = Arc::new(Inner {
+            name: name.to_owned(),
+            incarnation: incarnation.clone(),
+            port,
+            world: world.clone(),
+            state: watch::Sender::new(state),
+            cut: watch::Sender::new(Vec::new()),
+            frozen: watch::Sender::new(false),
+        });
+        Self { name: name.to_owned(), port, incarnation, world: world.clone(), inner, runtime: None }
+    }
+
+    fn run(&mut self) {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime starts");
+        let inner = Arc::clone(&self.inner);
+        let listener = super::eventually("the node's port is free", || {
+            runtime.block_on(tokio::net::TcpListener::bind(("127.0.0.1", inner.port))).ok()
+        });
+        self.world.0.lock().alive.insert(self.name.clone(), self.incarnation.clone());
+        let server = PeerServer::from_arc(Arc::clone(&inner));
+        runtime.spawn(
+            tonic::transport::Server::builder()
+                .add_service(server)
+                .serve_with_incoming(TcpListenerStream::new(listener)),
+        );
+        let sentinels = self.world.0.lock().sentinels.clone();
+        for port in sentinels {
+            runtime.spawn(follow(Arc::clone(&inner), port));
+        }
+        runtime.spawn(lead(Arc::clone(&inner)));
+        self.runtime = Some(runtime);
+    }
+
+    /// As kill -9.
+    pub(crate) fn kill(&mut self) {
+        self.world.0.lock().alive.remove(&self.name);
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(Duration::from_secs(5));
+        }
+    }
+
+    /// The same directory as another process.
+    pub(crate) fn restart(&mut self) {
+        self.kill();
+        let state = self.inner.state.borrow().clone();
+        *self = Self::prepare(&self.world, &self.name, self.port, state.last_epoch, state.end_offset);
+        self.run();
+    }
+
+    /// Says nothing more under its leases and answers nothing, while its sockets stay open.
+    pub(crate) fn freeze(&self) {
+        self.inner.frozen.send_replace(true);
+    }
+
+    /// Breaks the lease stream to one sentinel, for as long as it is cut.
+    pub(crate) fn cut(&self, sentinel_port: u16) {
+        self.inner.cut.send_modify(|cut| cut.push(sentinel_port));
+    }
+
+    pub(crate) fn mend(&self) {
+        self.inner.cut.send_modify(Vec::clear);
+    }
+
+    pub(crate) fn write(&self, offset: u64) {
+        self.inner.state.send_modify(|state| {
+            state.end_offset = offset;
+            state.last_epoch = state.epoch.max(state.last_epoch);
+        });
+    }
+
+    pub(crate) fn is_master(&self) -> bool {
+        self.inner.state.borrow().role == Role::Master
+    }
+
+    pub(crate) fn resp(&self) -> String {
+        format!("127.0.0.1:{}", self.port + 1)
+    }
+}
+
+impl Drop for FakeNode {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn address(port: u16) -> Option<Address> {
+    Some(Address { host: "127.0.0.1".into(), port: u32::from(port) })
+}
+
+impl Inner {
+    fn status(&self) -> NodeStatus {
+        let state = self.state.borrow().clone();
+        NodeStatus {
+            member: Some(Member {
+                name: self.name.clone(),
+                node_id: format!("disk-{}", self.name),
+                peer: address(self.port),
+                resp: address(self.port + 1),
+                amqp: address(self.port + 2),
+                gateway: address(self.port + 3),
+                http: address(self.port + 4),
+            }),
+            incarnation: self.incarnation.clone(),
+            cluster_id: state.cluster_id,
+            role: state.role.into(),
+            epoch: state.epoch,
+            promised_epoch: state.promised,
+            end_offset: state.end_offset,
+            commit_offset: state.end_offset,
+            last_epoch: state.last_epoch,
+            master: state.master,
+            link_up: state.role == Role::Replica,
+            priority: 100,
+            ..NodeStatus::default()
+        }
+    }
+
+    fn is_frozen(&self) -> bool {
+        *self.frozen.borrow()
+    }
+
+    /// What the Watch stream or Promote says.
+    fn learn(&self, new: &ClusterState) {
+        {
+            let mut facts = self.world.0.lock();
+            if facts.newest.as_ref().is_none_or(|known| new.log_index > known.log_index) {
+                facts.newest = Some(new.clone());
+            }
+        }
+        self.state.send_if_modified(|state| {
+            if new.log_index <= state.following {
+                return false;
+            }
+            state.following = new.log_index;
+            state.cluster_id.clone_from(&new.cluster_id);
+            state.master.clone_from(&new.master);
+            if new.epoch > 0 && new.master != self.name && new.epoch >= state.epoch {
+                state.role = Role::Replica;
+                state.epoch = new.epoch;
+                state.promised = state.promised.max(new.epoch);
+            }
+            true
+        });
+    }
+}
+
+#[tonic::async_trait]
+impl Peer for Inner {
+    type ObserveStream = Pin<Box<dyn Stream<Item = Result<NodeStatus, Status>> + Send>>;
+    type ReplicateStream = Pin<Box<dyn Stream<Item = Result<FromMaster, Status>> + Send>>;
+
+    async fn observe(&self, _: Request<ObserveRequest>) -> Result<Response<Self::ObserveStream>, Status> {
+        let inner = Self {
+            name: self.name.clone(),
+            incarnation: self.incarnation.clone(),
+            port: self.port,
+            world: self.world.clone(),
+            state: self.state.clone(),
+            cut: self.cut.clone(),
+            frozen: self.frozen.clone(),
+        };
+        let changes = inner.state.subscribe();
+        let statuses = stream::unfold((inner, changes, true), async |(inner, mut changes, first)| {
+            if !first {
+                // At a change, and every 100 ms.
+                let _ = tokio::time::timeout(Duration::from_millis(100), changes.changed()).await;
+            }
+            let mut frozen = inner.frozen.subscribe();
+            until(&mut frozen, |frozen| !frozen).await;
+            Some((Ok(inner.status()), (inner, changes, false)))
+        });
+        Ok(Response::new(Box::pin(statuses)))
+    }
+
+    async fn fence(&self, request: Request<FenceRequest>) -> Result<Response<FenceReply>, Status> {
+        if self.is_frozen() {
+            std::future::pending::<()>().await;
+        }
+        let epoch = request.into_inner().epoch;
+        let accepted = self.state.borrow().promised <= epoch;
+        if accepted {
+            self.state.send_modify(|state| state.promised = epoch);
+        }
+        let state = self.state.borrow().clone();
+        Ok(Response::new(FenceReply {
+            accepted,
+            refusal: if accepted { String::new() } else { "promised more".into() },
+            promised_epoch: state.promised,
+            incarnation: self.incarnation.clone(),
+            last_epoch: state.last_epoch,
+            end_offset: state.end_offset,
+            complete: true,
+        }))
+    }
+
+    async fn promote(&self, request: Request<PromoteRequest>) -> Result<Response<PromoteReply>, Status> {
+        let state = request.into_inner().state.unwrap_or_default();
+        self.learn(&state);
+        Ok(Response::new(PromoteReply { accepted: true, refusal: String::new() }))
+    }
+
+    async fn prepare_handover(
+        &self,
+        request: Request<PrepareHandoverRequest>,
+    ) -> Result<Response<PrepareHandoverReply>, Status> {
+        let accepted = self.state.borrow().role == Role::Master && request.into_inner().target != self.name;
+        let refusal = if accepted { String::new() } else { "not the master".into() };
+        let end_offset = self.state.borrow().end_offset;
+        Ok(Response::new(PrepareHandoverReply { accepted, refusal, end_offset }))
+    }
+
+    async fn replicate(&self, _: Request<Streaming<FromReplica>>) -> Result<Response<Self::ReplicateStream>, Status> {
+        Err(Status::unimplemented("a fake node holds no data"))
+    }
+}
+
+fn sentinel(port: u16) -> SentinelClient<tonic::transport::Channel> {
+    let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}")).expect("a loopback address is a URI");
+    SentinelClient::new(endpoint.connect_timeout(Duration::from_millis(100)).tcp_nodelay(true).connect_lazy())
+}
+
+/// Follows the state through one sentinel.
+async fn follow(inner: Arc<Inner>, port: u16) {
+    let mut client = sentinel(port);
+    loop {
+        let cluster_id = inner.state.borrow().cluster_id.clone();
+        if let Ok(states) = client.watch(WatchRequest { cluster_id, name: inner.name.clone() }).await {
+            let mut states = states.into_inner();
+            while let Some(Ok(state)) = states.next().await {
+                if !inner.is_frozen() {
+                    inner.learn(&state);
+                }
+            }
+        }
+        tokio::time::sleep(RENEW).await;
+    }
+}
+
+/// For each epoch whose master this node is: renews at all sentinels, serves while a majority grants.
+async fn lead(inner: Arc<Inner>) {
+    let mut changes = inner.state.subscribe();
+    loop {
+        let newest = inner.world.0.lock().newest.clone().unwrap_or_default();
+        let mine = newest.isr.iter().any(|member| member.name == inner.name && member.incarnation == inner.incarnation);
+        if newest.master == inner.name && mine && inner.state.borrow().following >= newest.log_index {
+            reign(&inner, newest.epoch).await;
+        }
+        let _ = tokio::time::timeout(Duration::from_millis(20), changes.changed()).await;
+    }
+}
+
+async fn reign(inner: &Arc<Inner>, epoch: u64) {
+    let sentinels = inner.world.0.lock().sentinels.clone();
+    let majority = sentinels.len() / 2 + 1;
+    let (granted, mut grants) = mpsc::channel(64);
+    let over = watch::Sender::new(false);
+    let mut renewing = tokio::task::JoinSet::new();
+    for (at, port) in sentinels.iter().enumerate() {
+        renewing.spawn(renew(Arc::clone(inner), *port, at, epoch, granted.clone(), over.subscribe()));
+    }
+    let mut sent: BTreeMap<usize, Moment> = BTreeMap::new();
+    let mut changes = inner.state.subscribe();
+    let mut ticker = tokio::time::interval(Duration::from_millis(10));
+    let mut adjusted = Moment::now();
+    loop {
+        tokio::select! {
+            Some((at, moment)) = grants.recv() => { sent.insert(at, moment); }
+            _ = ticker.tick() => {}
+            _ = changes.changed() => {}
+        }
+        let now = Moment::now();
+        let mut newest: Vec<Moment> = sent.values().copied().collect();
+        newest.sort_unstable_by(|a, b| b.cmp(a));
+        let until = newest.get(majority - 1).map(|moment| moment.after(LEASE));
+        let is_valid = until.is_some_and(|until| now < until) && !inner.is_frozen();
+        let is_deposed = inner.state.borrow().role == Role::Replica
+            && inner.state.borrow().epoch >= epoch
+            && inner.state.borrow().master != inner.name;
+        if is_deposed {
+            over.send_replace(true);
+            // The streams say that the lease is given up, then end.
+            let _ = tokio::time::timeout(RENEW, async { while renewing.join_next().await.is_some() {} }).await;
+            return;
+        }
+        if is_valid {
+            note_lease(inner, epoch, newest[majority - 1], now);
+        }
+        let role = if is_valid { Role::Master } else { Role::Deposed };
+        inner.state.send_if_modified(|state| {
+            let change = state.role != role && (is_valid || state.role == Role::Master);
+            if change {
+                state.role = role;
+                state.epoch = epoch;
+                state.promised = state.promised.max(epoch);
+            }
+            change
+        });
+        if is_valid && now.since(adjusted) > Duration::from_millis(50) {
+            adjusted = now;
+            adjust_isr(inner, epoch, sentinels[0]).await;
+        }
+    }
+}
+
+/// Serving now, under a lease that counts from `from`.
+fn note_lease(inner: &Inner, epoch: u64, from: Moment, now: Moment) {
+    let mut facts = inner.world.0.lock();
+    match facts.leases.iter_mut().find(|(name, known, ..)| *name == inner.name && *known == epoch) {
+        Some((.., to)) => *to = now,
+        None => facts.leases.push((inner.name.clone(), epoch, from.max(now), now)),
+    }
+}
+
+/// The ISR is to hold whoever lives; asked through any sentinel.
+async fn adjust_isr(inner: &Arc<Inner>, epoch: u64, first: u16) {
+    let (state, alive, sentinels) = {
+        let facts = inner.world.0.lock();
+        (facts.newest.clone().unwrap_or_default(), facts.alive.clone(), facts.sentinels.clone())
+    };
+    let wanted: Vec<IsrMember> = alive
+        .into_iter()
+        .filter(|(name, _)| state.members.iter().any(|member| member.name == *name))
+        .map(|(name, incarnation)| IsrMember { name, incarnation })
+        .collect();
+    if state.epoch != epoch || state.isr == wanted {
+        return;
+    }
+    for port in std::iter::once(first).chain(sentinels) {
+        let request = ChangeIsrRequest {
+            cluster_id: state.cluster_id.clone(),
+            epoch,
+            isr_version: state.isr_version,
+            isr: wanted.clone(),
+            forwarded: false,
+        };
+        let reply = tokio::time::timeout(Duration::from_millis(200), sentinel(port).change_isr(request)).await;
+        if let Ok(Ok(reply)) = reply
+            && let Some(state) = reply.into_inner().state
+        {
+            inner.learn(&state);
+            return;
+        }
+    }
+}
+
+async fn renew(
+    inner: Arc<Inner>,
+    port: u16,
+    at: usize,
+    epoch: u64,
+    granted: mpsc::Sender<(usize, Moment)>,
+    mut over: watch::Receiver<bool>,
+) {
+    let mut client = sentinel(port);
+    let mut cut = inner.cut.subscribe();
+    loop {
+        until(&mut cut, |cut| !cut.contains(&port)).await;
+        let (renews, outgoing) = mpsc::channel(16);
+        let sent = Arc::new(Mutex::new(BTreeMap::new()));
+        let mut sequence = 0;
+        let make = |sequence: u64, resign: bool| Renew {
+            cluster_id: inner.state.borrow().cluster_id.clone(),
+            name: inner.name.clone(),
+            incarnation: inner.incarnation.clone(),
+            epoch,
+            sequence,
+            commit_offset: 0,
+            resign,
+        };
+        if let Ok(Ok(grants)) =
+            tokio::time::timeout(Duration::from_millis(200), client.lease(ReceiverStream::new(outgoing))).await
+        {
+            let mut grants = grants.into_inner();
+            let mut ticker = tokio::time::interval(RENEW);
+            loop {
+                tokio::select! {
+                    _ = ticker.tick() => {
+                        if inner.is_frozen() { continue }
+                        sequence += 1;
+                        sent.lock().insert(sequence, Moment::now());
+                        if renews.send(make(sequence, false)).await.is_err() { break }
+                    }
+                    grant = grants.next() => match grant {
+                        Some(Ok(grant)) => {
+                            let moment = sent.lock().remove(&grant.sequence);
+                            if let (true, Some(moment)) = (grant.granted, moment) {
+                                let _ = granted.try_send((at, moment));
+                            }
+                        }
+                        Some(Err(_)) | None => break,
+                    },
+                    () = until(&mut cut, |cut| cut.contains(&port)) => break,
+                    () = until(&mut over, |over| *over) => {
+                        let _ = renews.send(make(sequence + 1, true)).await;
+                        let _ = tokio::time::timeout(RENEW, grants.next()).await;
+                        return;
+                    }
+                }
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Waits for a value; the guard of the channel is not kept across an await.
+async fn until<T>(channel: &mut watch::Receiver<T>, wanted: impl FnMut(&T) -> bool) {
+    // The sender lives as long as the node.
+    drop(channel.wait_for(wanted).await);
+}
