@@ -44,8 +44,9 @@ impl<'a> Encoder<'a> {
         self.raw(b"+OK\r\n");
     }
 
-    /// `text` begins with its code: `ERR`, `WRONGTYPE`, ... Line breaks become spaces.
+    /// `text` begins with its code: `ERR`, `WRONGTYPE`, ... Line breaks become spaces, at the end they go.
     pub fn error(&mut self, text: &str) {
+        let text = text.trim_end_matches(['\r', '\n']);
         self.out.push(b'-');
         self.out.extend(text.bytes().map(|b| if b == b'\r' || b == b'\n' { b' ' } else { b }));
         self.raw(b"\r\n");

@@ -145,7 +145,7 @@ fn set(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>
 }
 
 fn set_with_options(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let (mut condition, mut expiry, mut wants_old) = (Condition::Always, None, false);
+    let (mut condition, mut keeps, mut time, mut wants_old) = (Condition::Always, false, None, false);
     let mut rest = args[3..].iter();
     while let Some(option) = rest.next() {
         let lower = option.to_ascii_lowercase();
@@ -153,14 +153,19 @@ fn set_with_options(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mu
             b"nx" if condition != Condition::IfPresent => condition = Condition::IfAbsent,
             b"xx" if condition != Condition::IfAbsent => condition = Condition::IfPresent,
             b"get" => wants_old = true,
-            b"keepttl" if expiry.is_none() => expiry = Some(Expiry::Keep),
-            b"ex" | b"px" | b"exat" | b"pxat" if expiry.is_none() => {
-                let text = rest.next().ok_or(Error::Syntax)?;
-                expiry = Some(Expiry::At(number::positive_expiry(text, time_unit(&lower), transaction.now(), "set")?));
+            b"keepttl" if time.is_none() => keeps = true,
+            b"ex" | b"px" | b"exat" | b"pxat" if time.is_none() && !keeps => {
+                time = Some((time_unit(&lower), rest.next().ok_or(Error::Syntax)?));
             }
             _ => return Err(Error::Syntax),
         }
     }
+    // Redis reads the time when all options have been understood.
+    let expiry = match time {
+        Some((unit, text)) => Expiry::At(number::positive_expiry(text, unit, transaction.now(), "set")?),
+        None if keeps => Expiry::Keep,
+        None => Expiry::Never,
+    };
     let old = transaction.get(args[1]);
     let is_present = old.is_some();
     if wants_old {
@@ -175,7 +180,7 @@ fn set_with_options(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mu
         Condition::IfPresent => is_present,
     };
     if may_set {
-        let change = KeyChange::SetString { value: args[2], expiry: expiry.unwrap_or(Expiry::Never) };
+        let change = KeyChange::SetString { value: args[2], expiry };
         transaction.apply(args[1], &change)?;
     }
     match (wants_old, may_set) {
