@@ -43,7 +43,13 @@ pub(crate) enum Voice {
 pub(crate) async fn replace_master(shared: Arc<Shared>, state: Arc<ClusterState>, voice: Voice) -> Outcome {
     let began = Instant::now();
     let (epoch, targets, rule) = match plan::plan(&state, &shared.nodes.observations(), Moment::now()) {
-        Plan::Wait(waiting) => return Outcome::Waiting(waiting),
+        Plan::Wait(waiting) => {
+            if matches!(waiting, Waiting::ForMembers(_)) && voice == Voice::Loud {
+                announce_attempt(&shared, state.epoch + 1);
+                shared.events.about("-failover-abort-no-good-slave", Instance::Master, &shared.master_name());
+            }
+            return Outcome::Waiting(waiting);
+        }
         Plan::Fence { epoch, targets, rule } => (epoch, targets, rule),
     };
     if rule != Rule::First && voice == Voice::Loud {
@@ -101,12 +107,16 @@ pub(crate) async fn hand_over(shared: &Arc<Shared>) -> Result<(), String> {
     let mut master = shared.nodes.client(&state.master, &state).ok_or_else(no_good_slave)?;
     let candidate = state.member(&target).map(|member| member.resp.clone()).unwrap_or_default();
     let began = Instant::now();
-    let epoch = state.epoch + 1;
+    let epoch = plan::next_epoch(state.epoch, &seen);
     announce_attempt(shared, epoch);
     announce_candidate(shared, &candidate);
     let hold_ms = millis(limits::HANDOVER_HOLD);
-    let request =
-        PrepareHandoverRequest { cluster_id: state.cluster_id.clone(), epoch, target: target.clone(), hold_ms };
+    let request = PrepareHandoverRequest {
+        cluster_id: state.cluster_id.clone(),
+        epoch: state.epoch,
+        target: target.clone(),
+        hold_ms,
+    };
     let reply = match tokio::time::timeout(limits::HANDOVER_HOLD, master.prepare_handover(request)).await {
         Err(_) => return Err(format!("ERR the master did not hold its writes within {hold_ms} ms")),
         Ok(Err(status)) => return Err(format!("ERR the master could not be asked: {}", status.message())),
@@ -131,6 +141,29 @@ pub(crate) async fn hand_over(shared: &Arc<Shared>) -> Result<(), String> {
     } else {
         Err(format!("ERR {target} was promoted and does not answer as master yet"))
     }
+}
+
+/// The master goes on under an epoch that every node can follow.
+pub(crate) async fn raise_epoch(shared: Arc<Shared>, state: Arc<ClusterState>) -> Outcome {
+    let epoch = plan::next_epoch(state.epoch, &shared.nodes.observations());
+    warn!(
+        from = state.epoch,
+        to = epoch,
+        master = state.master,
+        "a node promised a higher epoch, the master goes on under it"
+    );
+    let command = Command::Promote {
+        expect_epoch: state.epoch,
+        expect_isr_version: state.isr_version,
+        epoch,
+        master: state.master.clone(),
+        isr: state.isr.clone(),
+    };
+    if let Err(outcome) = propose(&shared, command).await {
+        return outcome;
+    }
+    activate(&shared, &state.master, epoch).await;
+    Outcome::Promoted
 }
 
 /// Asks all at once to promise `epoch`; who does not answer in time, refuses, or is another process does not count.

@@ -31,6 +31,15 @@ pub(crate) fn lease_bound(lease: Duration) -> Duration {
 /// A master that was just promoted has to sync its promise before its first Renew.
 pub(crate) const PROMOTION_GRACE: Duration = Duration::from_millis(1000);
 
+/// A master that gave its lease up in a hand-over is followed by a newer state within moments.
+pub(crate) const RESIGNATION_GRACE: Duration = Duration::from_millis(50);
+
+/// A promise above the current epoch that lasts so long is what a failover that came to nothing left behind.
+pub(crate) const STALE_PROMISE: Duration = Duration::from_secs(1);
+
+/// After a restart the master of our own, maybe old, state is told of only when nothing newer has come for so long.
+pub(crate) const RESTART_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Between two Suspend requests to the same sentinel.
 pub(crate) const SUSPEND_RETRY: Duration = Duration::from_millis(15);
 

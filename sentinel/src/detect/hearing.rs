@@ -35,6 +35,8 @@ pub enum Reason {
     Refused,
     Unreachable,
     Restarted,
+    /// It gave its lease up, and no newer epoch has come.
+    Resigned,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +57,7 @@ pub struct Hearing {
     had_stream: bool,
     probe: Option<Probe>,
     restarted: bool,
+    resigned: Option<Moment>,
     last_tick: Moment,
 }
 
@@ -70,6 +73,7 @@ impl Hearing {
             had_stream: false,
             probe: None,
             restarted: false,
+            resigned: None,
             last_tick: now,
         }
     }
@@ -99,6 +103,7 @@ impl Hearing {
             had_stream: streams > 0,
             probe: None,
             restarted: false,
+            resigned: None,
             last_tick: self.last_tick,
         };
     }
@@ -113,6 +118,13 @@ impl Hearing {
             self.last_renew = Some(now);
             self.since = now;
             self.probe = None;
+        }
+    }
+
+    /// It executes nothing more under `epoch`.
+    pub fn resigned(&mut self, name: &str, incarnation: &str, epoch: u64, now: Moment) {
+        if self.is_subject(name, incarnation) && self.subject.as_ref().is_some_and(|subject| subject.epoch == epoch) {
+            self.resigned.get_or_insert(now);
         }
     }
 
@@ -167,6 +179,10 @@ impl Hearing {
         if self.restarted {
             return Verdict::Suspected(Reason::Restarted);
         }
+        // In a hand-over the next epoch is on its way.
+        if self.resigned.is_some_and(|at| now.since(at) > limits::RESIGNATION_GRACE) {
+            return Verdict::Suspected(Reason::Resigned);
+        }
         if self.streams == 0 {
             match self.probe {
                 Some(Probe::Refused) => return Verdict::Suspected(Reason::Refused),
@@ -182,7 +198,7 @@ impl Hearing {
     /// enough for that: the one who asks has grounds of its own.
     #[must_use]
     pub fn hears(&self, now: Moment) -> bool {
-        self.verdict(now) == Verdict::Heard && !(self.had_stream && self.streams == 0)
+        self.verdict(now) == Verdict::Heard && self.resigned.is_none() && !(self.had_stream && self.streams == 0)
     }
 
     /// Since the last Renew of this epoch, for `last-ok-ping-reply`.

@@ -4,6 +4,7 @@
 //! every step begins with the time in ms
 //! <t> open | close | renew                  the master's stream to this sentinel
 //! <t> probe accepted|refused|unreachable    what a TCP connect met
+//! <t> resign                                it gives its lease up
 //! <t> incarnation <x>                       what the node calls itself
 //! <t> expect heard | suspected <reason>     after a tick at each 10 ms up to here
 //! <t> sleep                                 no ticks up to here: the process did not run
@@ -41,6 +42,7 @@ fn run(text: &str) {
             ["probe", "accepted"] => hearing.probed(&subject, Probe::Accepted),
             ["probe", "refused"] => hearing.probed(&subject, Probe::Refused),
             ["probe", "unreachable"] => hearing.probed(&subject, Probe::Unreachable),
+            ["resign"] => hearing.resigned("n1", "a", 3, now),
             ["incarnation", incarnation] => hearing.seen_incarnation("n1", incarnation),
             ["expect", "heard"] => assert_eq!(hearing.tick(now), Verdict::Heard, "in: {line}"),
             ["expect", "suspected", reason] => {
@@ -126,6 +128,16 @@ fn another_incarnation_at_the_masters_address_proves_that_it_is_gone() {
          30 incarnation b
          30 expect suspected restarted
          30 hears no");
+}
+
+#[test]
+fn a_master_that_gave_its_lease_up_is_waited_for_no_longer_than_a_hand_over_takes() {
+    run("0 open
+         0 renew
+         20 resign
+         20 hears no
+         70 expect heard
+         71 expect suspected resigned");
 }
 
 #[test]
@@ -236,6 +248,18 @@ fn a_resigned_lease_needs_no_waiting_and_does_not_come_back() {
     assert!(ledger.is_clear_below(2, at(1001)));
     assert_eq!(ledger.renew(renewal(1), authority(1), at(1001)), Err(Refusal::Resigned(1)));
     assert_eq!(ledger.renew(renewal(2), authority(2), at(1001)), Ok(()));
+}
+
+#[test]
+fn what_a_process_was_granted_is_void_once_it_follows_another_master() {
+    let at = Moment::from_millis;
+    let mut ledger = Ledger::new(L, Duration::ZERO, at(0));
+    assert_eq!(ledger.renew(renewal(1), authority(1), at(1000)), Ok(()));
+    ledger.stepped_down("another", 2);
+    ledger.stepped_down("x", 1);
+    assert!(!ledger.is_clear_below(2, at(1001)));
+    ledger.stepped_down("x", 2);
+    assert!(ledger.is_clear_below(2, at(1001)));
 }
 
 #[test]
