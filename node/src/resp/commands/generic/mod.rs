@@ -7,14 +7,11 @@ mod object;
 mod scan;
 mod sort;
 
-use std::cell::Cell;
-
 use tercet_proto::resp::Encoder;
 
 use super::{number, scanning};
 use crate::effect::KeyChange;
 use crate::engine::{Transaction, View};
-use crate::resp::error::Error;
 use crate::resp::table::flag::{DENY_OOM, FAST};
 use crate::resp::table::{Args, Group, Keys, Outcome, Row, read, write};
 
