@@ -42,6 +42,9 @@ pub const PEER_WINDOW_BYTES: u32 = 8 << 20;
 /// Largest message between nodes: a block holds a whole record, and a record may hold the largest value.
 pub const PEER_MESSAGE_BYTES: usize = 1 << 30;
 
+/// Bytes of journal that a replica without anything is sent from the beginning on. Beyond it images are shorter.
+pub const REPLAY_FROM_NOTHING_BYTES: usize = 1 << 20;
+
 /// Bytes of an image in one message.
 pub const IMAGE_CHUNK_BYTES: usize = 256 << 10;
 
