@@ -12,6 +12,8 @@
 //! will be lost, or else the `redis-server` that is installed; one of 7.0 is not asked what is `since 7.2`. With
 //! TERCET_BLESS=1 the judge's replies are written into the files, to be read by a human.
 
+#![allow(clippy::unwrap_used, reason = "a failed test may panic anywhere")]
+
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::TcpStream;
