@@ -34,6 +34,9 @@ pub(crate) const PROMOTION_GRACE: Duration = Duration::from_millis(1000);
 /// A master that gave its lease up in a hand-over is followed by a newer state within moments.
 pub(crate) const RESIGNATION_GRACE: Duration = Duration::from_millis(50);
 
+/// The answer to a new master's Renew waits this long for the old one to step down: less than until the next Renew.
+pub(crate) const RELEASE_PATIENCE: Duration = Duration::from_millis(40);
+
 /// A promise above the current epoch that lasts so long is what a failover that came to nothing left behind.
 pub(crate) const STALE_PROMISE: Duration = Duration::from_secs(1);
 

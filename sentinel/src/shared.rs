@@ -132,6 +132,8 @@ pub(crate) struct Shared {
     pub(crate) events: Bus,
     /// The lease path has news for the watchdog.
     pub(crate) wake: Notify,
+    /// A master has given up what it was granted.
+    pub(crate) released: Notify,
     /// `SENTINEL SIMULATE-FAILURE`: where to crash.
     pub(crate) simulated: Mutex<Option<Simulated>>,
     /// Why this sentinel must not go on.
@@ -178,6 +180,7 @@ impl Shared {
             past: parts.past,
             events: Bus::default(),
             wake: Notify::new(),
+            released: Notify::new(),
             simulated: Mutex::default(),
             fatal: parts.fatal,
             busy: AtomicBool::new(false),
@@ -214,6 +217,7 @@ impl Shared {
             if renewal.cluster_id == authority.cluster_id {
                 leases.ledger.resign(renewal.epoch);
                 leases.hearing.resigned(renewal.name, renewal.incarnation, renewal.epoch, now);
+                self.released.notify_waiters();
             }
             return Err(Refusal::Resigned(renewal.epoch));
         }
@@ -224,6 +228,7 @@ impl Shared {
     /// A node says of itself that it follows another master: what we granted it before is void.
     pub(crate) fn stepped_down(&self, incarnation: &str, epoch: u64) {
         self.leases.lock().ledger.stepped_down(incarnation, epoch);
+        self.released.notify_waiters();
     }
 
     /// Another sentinel asks us to grant nothing under `epoch`.

@@ -22,7 +22,7 @@ use tonic::{Status, Streaming};
 use tracing::info;
 
 use super::commit::{Leaving, StreamId};
-use super::image::{self, Images as _};
+use super::image;
 use super::resume::{self, Log, Resume};
 use super::{from_wire, to_wire};
 use crate::clock;

@@ -286,7 +286,7 @@ impl LeaseStream {
             epoch: renew.epoch,
         };
         let resign = if renew.resign { Resign::Yes } else { Resign::No };
-        let result = self.shared.renew(renewal, resign, now);
+        let result = self.answer(renewal, resign, now).await;
         if renew.resign {
             info!(epoch = renew.epoch, master = renew.name, "the master gave its lease up");
             self.shared.wake.notify_one();
@@ -299,6 +299,23 @@ impl LeaseStream {
             }
         };
         Some(Grant { epoch: renew.epoch, sequence: renew.sequence, granted, refusal })
+    }
+
+    /// In a hand-over the new master's first Renew overtakes the news that the old one has stepped down. The answer waits
+    /// for it a moment: a lease counts from when its Renew was sent, so waiting lengthens nothing.
+    async fn answer(&self, renewal: Renewal<'_>, resign: Resign, now: Moment) -> Result<(), Refusal> {
+        let deadline = tokio::time::Instant::now() + limits::RELEASE_PATIENCE;
+        let mut now = now;
+        loop {
+            let released = self.shared.released.notified();
+            let result = self.shared.renew(renewal, resign, now);
+            if !matches!(result, Err(Refusal::PreviousLease(..))) || tokio::time::Instant::now() >= deadline {
+                return result;
+            }
+            // Released or not, the next look decides.
+            let _ = tokio::time::timeout_at(deadline, released).await;
+            now = Moment::now();
+        }
     }
 
     /// The first refusal of its kind goes to our log too; the master logs each.

@@ -52,6 +52,7 @@ pub struct Hearing {
     silence: Duration,
     /// Since when silence counts: the change of subject, the last Renew, or the last time we were not running.
     since: Moment,
+    is_silent: bool,
     last_renew: Option<Moment>,
     streams: usize,
     had_stream: bool,
@@ -68,6 +69,7 @@ impl Hearing {
             subject: None,
             silence,
             since: now,
+            is_silent: false,
             last_renew: None,
             streams: 0,
             had_stream: false,
@@ -98,6 +100,7 @@ impl Hearing {
             subject,
             silence: self.silence,
             since: now,
+            is_silent: false,
             last_renew: None,
             streams,
             had_stream: streams > 0,
@@ -117,6 +120,7 @@ impl Hearing {
         if self.is_subject(name, incarnation) && self.subject.as_ref().is_some_and(|subject| subject.epoch == epoch) {
             self.last_renew = Some(now);
             self.since = now;
+            self.is_silent = false;
             self.probe = None;
         }
     }
@@ -165,10 +169,16 @@ impl Hearing {
     pub fn tick(&mut self, now: Moment) -> Verdict {
         let slip = now.since(self.last_tick);
         self.last_tick = now;
-        if slip > limits::TICK + limits::TICK_SLIP {
+        // What was found before we stood still stays found: only a Renew ends it.
+        if slip > limits::TICK + limits::TICK_SLIP && !self.is_silent {
             self.since = now;
         }
+        self.is_silent = self.is_silent || now.since(self.since) > self.patience();
         self.verdict(now)
+    }
+
+    fn patience(&self) -> Duration {
+        if self.last_renew.is_none() { self.silence.max(limits::PROMOTION_GRACE) } else { self.silence }
     }
 
     #[must_use]
@@ -190,8 +200,8 @@ impl Hearing {
                 Some(Probe::Accepted) | None => {}
             }
         }
-        let patience = if self.last_renew.is_none() { self.silence.max(limits::PROMOTION_GRACE) } else { self.silence };
-        if now.since(self.since) > patience { Verdict::Suspected(Reason::Silent) } else { Verdict::Heard }
+        let is_silent = self.is_silent || now.since(self.since) > self.patience();
+        if is_silent { Verdict::Suspected(Reason::Silent) } else { Verdict::Heard }
     }
 
     /// May another sentinel be told that we do not hear the master? A stream that broke and was not opened again is

@@ -172,6 +172,17 @@ fn what_was_not_heard_while_we_did_not_run_proves_nothing() {
 }
 
 #[test]
+fn a_silence_that_was_found_before_we_stood_still_stays_found() {
+    run("0 open
+         0 renew
+         451 expect suspected silent
+         700 sleep
+         700 expect suspected silent
+         710 renew
+         710 expect heard");
+}
+
+#[test]
 fn the_lease_ends_when_the_youngest_grant_of_the_best_majority_is_old_enough() {
     let at = Moment::from_millis;
     let report = |asked, answered, age| Report {

@@ -12,12 +12,14 @@ use std::{
     io,
     path::Path,
     sync::{Arc, mpsc},
+    time::{Duration, Instant},
 };
 
 use openraft::storage::LogFlushed;
 use rand::RngCore;
 use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, Options, WriteBatch};
 use tokio::sync::oneshot;
+use tracing::warn;
 
 use super::types::TypeConfig;
 
@@ -30,6 +32,9 @@ const RAFT_ID: &[u8] = b"raft_id";
 
 /// Waiting syncs: Raft has a handful under way at most.
 const PENDING_SYNCS: usize = 1024;
+
+/// An election or a promotion that waits this long for a disk is late.
+const SLOW_SYNC: Duration = Duration::from_millis(20);
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -147,7 +152,12 @@ pub(crate) fn draw_id() -> String {
 fn sync_loop(db: &DB, requests: &mpsc::Receiver<Sync>) {
     while let Ok(first) = requests.recv() {
         let waiting: Vec<Sync> = std::iter::once(first).chain(requests.try_iter()).collect();
+        let began = Instant::now();
         let result = db.flush_wal(true).map_err(|error| error.to_string());
+        let took = began.elapsed();
+        if took > SLOW_SYNC {
+            warn!(took_ms = took.as_millis(), "the disk is slow: votes and promotions wait for it");
+        }
         for sync in waiting {
             let result = result.clone().map_err(io::Error::other);
             match sync {
