@@ -362,11 +362,9 @@ fn decode_key_change<'a>(tag: u8, reader: &mut Reader<'a>) -> Result<KeyChange<'
         }
         tag::SORTED_REMOVE => KeyChange::SortedRemove { members: take_items(reader)? },
         tag::SORTED_REMOVE_RANKS => KeyChange::SortedRemoveRanks { start: reader.varint()?, end: reader.varint()? },
-        tag::LIST_REMOVE_MATCHING => KeyChange::ListRemoveMatching {
-            end: take_end(reader)?,
-            limit: reader.varint()?,
-            value: reader.bytes()?,
-        },
+        tag::LIST_REMOVE_MATCHING => {
+            KeyChange::ListRemoveMatching { end: take_end(reader)?, limit: reader.varint()?, value: reader.bytes()? }
+        }
         unknown => return Err(wire::Error::Tag(unknown)),
     })
 }

@@ -19,8 +19,9 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use crate::clock;
 use crate::config::Config;
 use crate::limits;
-use crate::node::{Identity, Node, Shared, random_id};
-use crate::{amqp, expiry, gateway, resp};
+use crate::node::{Node, Shared};
+use crate::storage::{self, Storage};
+use crate::{amqp, cluster, expiry, gateway, resp, task};
 
 /// Why a node cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +32,10 @@ pub enum Error {
     Thread(std::io::Error),
     #[error("cannot catch signals: {0}")]
     Signal(std::io::Error),
+    #[error(transparent)]
+    Storage(#[from] storage::Error),
+    #[error(transparent)]
+    Cluster(#[from] cluster::Error),
 }
 
 /// Runs a node until it is told to stop.
@@ -39,35 +44,49 @@ pub enum Error {
 /// It cannot start.
 pub fn run(config: Arc<Config>) -> Result<(), Error> {
     raise_descriptor_limit();
-    let identity = Identity { name: config.name.clone(), node_id: random_id(), incarnation: random_id() };
-    let node: Shared = Arc::new(Node::new((*config).clone(), identity));
+    let storage = Storage::open(&config.data)?;
+    let node: Shared = Arc::new(Node::new((*config).clone(), storage.identity(&config.name)));
     let main = Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
     let (threads, _runtimes) = io_threads(&config)?;
-    main.block_on(serve(node, threads))
+    main.block_on(serve(node, storage, threads))
 }
 
-async fn serve(node: Shared, threads: Vec<Handle>) -> Result<(), Error> {
+async fn serve(node: Shared, storage: Storage, threads: Vec<Handle>) -> Result<(), Error> {
     let config = &node.config;
     let resp = listen(config, config.resp_port, "RESP", "resp-port").await?;
     let amqp = listen(config, config.amqp_port, "AMQP", "amqp-port").await?;
     let gateway = listen(config, config.gateway_port, "the gateway", "gateway-port").await?;
+    let peers = cluster::listen(config)?;
 
-    std::thread::Builder::new()
-        .name("services".into())
-        .spawn(move || {
-            let Ok(runtime) = Builder::new_current_thread().enable_all().build() else { return };
-            if let Err(error) = runtime.block_on(gateway::serve(gateway, std::future::pending())) {
-                tracing::error!(%error, "the gateway has ended");
-            }
-        })
-        .map_err(Error::Thread)?;
-    tokio::spawn(expiry::run(Arc::clone(&node)));
-    tokio::spawn(amqp::accept(Arc::clone(&node), amqp, threads.clone()));
-    tokio::spawn(resp::accept(Arc::clone(&node), resp, threads));
+    let gateway_node = Arc::clone(&node);
+    let services = task::runtime("services", async move {
+        if let Err(error) = gateway::serve(gateway_node, gateway, std::future::pending()).await {
+            tracing::error!(%error, "the gateway has ended");
+        }
+    });
+    // The thread lives as long as the process.
+    services.map_err(Error::Thread)?;
+    let _expiry = task::spawn("expiry", expiry::run(Arc::clone(&node)));
+    let (amqp_node, amqp_threads) = (Arc::clone(&node), threads.clone());
+    let _amqp = task::spawn("amqp accept", async move {
+        if let Err(error) = amqp::accept(amqp_node, amqp, amqp_threads).await {
+            tracing::error!(%error, "the AMQP port has failed");
+        }
+    });
+    let resp_node = Arc::clone(&node);
+    let _resp = task::spawn("resp accept", async move {
+        if let Err(error) = resp::accept(resp_node, resp, threads).await {
+            tracing::error!(%error, "the RESP port has failed");
+        }
+    });
+    let cluster = cluster::start(Arc::clone(&node), storage, peers)?;
 
     banner(&node);
     stopped(&node).await?;
     tracing::info!("the node stops");
+    cluster.resign().await;
+    // Clients of a node that is going away are better off with a closed connection than with a slow one.
+    node.clients.close_all(crate::clients::Protocol::Resp);
     Ok(())
 }
 

@@ -43,7 +43,13 @@ pub(crate) enum Voice {
 pub(crate) async fn replace_master(shared: Arc<Shared>, state: Arc<ClusterState>, voice: Voice) -> Outcome {
     let began = Instant::now();
     let (epoch, targets, rule) = match plan::plan(&state, &shared.nodes.observations(), Moment::now()) {
-        Plan::Wait(waiting) => return Outcome::Waiting(waiting),
+        Plan::Wait(waiting) => {
+            if matches!(waiting, Waiting::ForMembers(_)) && voice == Voice::Loud {
+                announce_attempt(&shared, state.epoch + 1);
+                shared.events.about("-failover-abort-no-good-slave", Instance::Master, &shared.master_name());
+            }
+            return Outcome::Waiting(waiting);
+        }
         Plan::Fence { epoch, targets, rule } => (epoch, targets, rule),
     };
     if rule != Rule::First && voice == Voice::Loud {
@@ -51,7 +57,7 @@ pub(crate) async fn replace_master(shared: Arc<Shared>, state: Arc<ClusterState>
     }
     shared.crash_if(Simulated::CrashAfterElection).await;
     shared.set_failover_state(Some("select_slave"));
-    let fenced = fence_all(&shared, &state, epoch, targets).await;
+    let fenced = fence_all(&shared, &state, epoch, targets, voice).await;
     let Some(choice) = plan::choose(&state, rule, &fenced) else {
         if voice == Voice::Loud && rule != Rule::First {
             shared.events.about("-failover-abort-no-good-slave", Instance::Master, &shared.master_name());
@@ -101,12 +107,16 @@ pub(crate) async fn hand_over(shared: &Arc<Shared>) -> Result<(), String> {
     let mut master = shared.nodes.client(&state.master, &state).ok_or_else(no_good_slave)?;
     let candidate = state.member(&target).map(|member| member.resp.clone()).unwrap_or_default();
     let began = Instant::now();
-    let epoch = state.epoch + 1;
+    let epoch = plan::next_epoch(state.epoch, &seen);
     announce_attempt(shared, epoch);
     announce_candidate(shared, &candidate);
     let hold_ms = millis(limits::HANDOVER_HOLD);
-    let request =
-        PrepareHandoverRequest { cluster_id: state.cluster_id.clone(), epoch, target: target.clone(), hold_ms };
+    let request = PrepareHandoverRequest {
+        cluster_id: state.cluster_id.clone(),
+        epoch: state.epoch,
+        target: target.clone(),
+        hold_ms,
+    };
     let reply = match tokio::time::timeout(limits::HANDOVER_HOLD, master.prepare_handover(request)).await {
         Err(_) => return Err(format!("ERR the master did not hold its writes within {hold_ms} ms")),
         Ok(Err(status)) => return Err(format!("ERR the master could not be asked: {}", status.message())),
@@ -133,32 +143,59 @@ pub(crate) async fn hand_over(shared: &Arc<Shared>) -> Result<(), String> {
     }
 }
 
+/// The master goes on under an epoch that every node can follow.
+pub(crate) async fn raise_epoch(shared: Arc<Shared>, state: Arc<ClusterState>) -> Outcome {
+    let epoch = plan::next_epoch(state.epoch, &shared.nodes.observations());
+    warn!(
+        from = state.epoch,
+        to = epoch,
+        master = state.master,
+        "a node promised a higher epoch, the master goes on under it"
+    );
+    let command = Command::Promote {
+        expect_epoch: state.epoch,
+        expect_isr_version: state.isr_version,
+        epoch,
+        master: state.master.clone(),
+        isr: state.isr.clone(),
+    };
+    if let Err(outcome) = propose(&shared, command).await {
+        return outcome;
+    }
+    activate(&shared, &state.master, epoch).await;
+    Outcome::Promoted
+}
+
 /// Asks all at once to promise `epoch`; who does not answer in time, refuses, or is another process does not count.
-async fn fence_all(shared: &Arc<Shared>, state: &Arc<ClusterState>, epoch: u64, targets: Vec<String>) -> Vec<Fenced> {
-    let fence = async |name: String| {
-        let mut client = shared.nodes.client(&name, state)?;
-        let request = FenceRequest { cluster_id: state.cluster_id.clone(), epoch };
-        match tokio::time::timeout(limits::FENCE_TIMEOUT, client.fence(request)).await {
-            Err(_) => {
-                warn!(node = name, epoch, "no answer to the fence in time");
-                None
+async fn fence_all(
+    shared: &Arc<Shared>,
+    state: &Arc<ClusterState>,
+    epoch: u64,
+    targets: Vec<String>,
+    voice: Voice,
+) -> Vec<Fenced> {
+    let fence = async |name: String| match fence(shared, state, epoch, name.clone()).await {
+        Ok(fenced) => Some(fenced),
+        Err(reason) => {
+            if voice == Voice::Loud {
+                warn!(node = name, epoch, reason, "the node is not fenced");
             }
-            Ok(Err(status)) => {
-                warn!(node = name, epoch, reason = status.message(), "the fence did not arrive");
-                None
-            }
-            Ok(Ok(reply)) => {
-                let reply = reply.into_inner();
-                if !reply.accepted {
-                    warn!(node = name, epoch, reason = reply.refusal, promised = reply.promised_epoch, "fence refused");
-                    return None;
-                }
-                let (incarnation, complete) = (reply.incarnation, reply.complete);
-                Some(Fenced { name, incarnation, last_epoch: reply.last_epoch, end_offset: reply.end_offset, complete })
-            }
+            None
         }
     };
     futures::future::join_all(targets.into_iter().map(fence)).await.into_iter().flatten().collect()
+}
+
+async fn fence(shared: &Shared, state: &ClusterState, epoch: u64, name: String) -> Result<Fenced, String> {
+    let mut client = shared.nodes.client(&name, state).ok_or("its address is not known")?;
+    let request = FenceRequest { cluster_id: state.cluster_id.clone(), epoch };
+    let reply = tokio::time::timeout(limits::FENCE_TIMEOUT, client.fence(request)).await;
+    let reply = reply.map_err(|_| "no answer in time")?.map_err(|status| status.message().to_owned())?.into_inner();
+    if !reply.accepted {
+        return Err(format!("refused ({}), it has promised {}", reply.refusal, reply.promised_epoch));
+    }
+    let (incarnation, complete) = (reply.incarnation, reply.complete);
+    Ok(Fenced { name, incarnation, last_epoch: reply.last_epoch, end_offset: reply.end_offset, complete })
 }
 
 async fn propose(shared: &Shared, command: Command) -> Result<(), Outcome> {
@@ -244,8 +281,12 @@ fn announce_attempt(shared: &Shared, epoch: u64) {
     events.about("+failover-state-select-slave", Instance::Master, &master);
 }
 
+/// Nothing is said of a master that comes back in its own place.
 fn announce_candidate(shared: &Shared, candidate: &Address) {
     let master = shared.master_name();
+    if *candidate == master.address {
+        return;
+    }
     let slave = Instance::Slave(candidate);
     shared.events.about("+selected-slave", slave, &master);
     shared.events.about("+failover-state-send-slaveof-noone", slave, &master);
@@ -255,7 +296,9 @@ fn announce_candidate(shared: &Shared, candidate: &Address) {
 
 fn announce_end(shared: &Shared, candidate: &Address) {
     let master = shared.master_name();
-    shared.events.about("+promoted-slave", Instance::Slave(candidate), &master);
+    if *candidate != master.address {
+        shared.events.about("+promoted-slave", Instance::Slave(candidate), &master);
+    }
     shared.events.about("+failover-state-reconf-slaves", Instance::Master, &master);
     // Lettuce looks for the event without a sign, Redis' documentation writes it with one.
     shared.events.about("failover-end", Instance::Master, &master);

@@ -31,6 +31,18 @@ pub(crate) fn lease_bound(lease: Duration) -> Duration {
 /// A master that was just promoted has to sync its promise before its first Renew.
 pub(crate) const PROMOTION_GRACE: Duration = Duration::from_millis(1000);
 
+/// A master that gave its lease up in a hand-over is followed by a newer state within moments.
+pub(crate) const RESIGNATION_GRACE: Duration = Duration::from_millis(50);
+
+/// The answer to a new master's Renew waits this long for the old one to step down: less than until the next Renew.
+pub(crate) const RELEASE_PATIENCE: Duration = Duration::from_millis(40);
+
+/// A promise above the current epoch that lasts so long is what a failover that came to nothing left behind.
+pub(crate) const STALE_PROMISE: Duration = Duration::from_secs(1);
+
+/// After a restart the master of our own, maybe old, state is told of only when nothing newer has come for so long.
+pub(crate) const RESTART_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Between two Suspend requests to the same sentinel.
 pub(crate) const SUSPEND_RETRY: Duration = Duration::from_millis(15);
 
@@ -130,3 +142,6 @@ pub(crate) const MOST_SUBSCRIPTIONS: usize = 1024;
 
 /// HTTP/2 pings to whoever connected to the peer port: streams of a host that vanished are freed.
 pub(crate) const SERVER_KEEPALIVE: Duration = Duration::from_secs(2);
+
+/// How long an orderly end waits for the data directory to be closed.
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -57,7 +57,11 @@ fn start_log(format: LogFormat) {
         LogFormat::Json => false,
         LogFormat::Auto => std::io::stderr().is_terminal(),
     };
-    if is_text { log.with_target(false).init() } else { log.json().flatten_event(true).init() }
+    if is_text {
+        log.with_target(false).with_ansi(std::io::stderr().is_terminal()).init()
+    } else {
+        log.json().flatten_event(true).init()
+    }
 }
 
 async fn run(config: Config) -> ExitCode {
@@ -76,6 +80,7 @@ async fn run(config: Config) -> ExitCode {
     };
     if let Some(reason) = failure {
         error!("{reason}");
+        sentinel.stop().await;
         return ExitCode::FAILURE;
     }
     info!("stopping");

@@ -52,6 +52,13 @@ struct Table {
     channels: HashMap<Address, Channel>,
 }
 
+/// Two data directories under one name, both alive.
+#[derive(Debug)]
+struct Double {
+    name: String,
+    node_id: String,
+}
+
 /// Every node that was ever heard of by this process.
 #[derive(Debug)]
 pub(crate) struct Nodes {
@@ -111,12 +118,19 @@ impl Nodes {
         PeerClient::new(channel.clone())
     }
 
-    fn record(&self, address: &Address, status: NodeStatus, now: Moment) {
-        let Some(name) = status.member.as_ref().map(|member| member.name.clone()).filter(|name| !name.is_empty())
-        else {
-            return;
+    fn record(&self, address: &Address, status: NodeStatus, now: Moment) -> Result<(), Double> {
+        let member = status.member.as_ref().filter(|member| !member.name.is_empty());
+        let Some((name, node_id)) = member.map(|member| (member.name.clone(), member.node_id.clone())) else {
+            return Ok(());
         };
         let mut table = self.table.lock();
+        let is_double = table.by_name.get(&name).is_some_and(|known| {
+            known.status.member.as_ref().is_some_and(|known| known.node_id != node_id)
+                && known.streams.iter().any(|stream| stream != address)
+        });
+        if is_double {
+            return Err(Double { name, node_id });
+        }
         if let Some(at) = self.listed.iter().position(|listed| listed == address) {
             table.first_answer.get_or_insert(now);
             table.listed[at] = Some(name.clone());
@@ -134,6 +148,7 @@ impl Nodes {
         if is_news {
             self.changed.notify_waiters();
         }
+        Ok(())
     }
 
     fn disconnected(&self, address: &Address) {
@@ -196,7 +211,15 @@ async fn observe(shared: Arc<Shared>, address: Address) {
                         }
                         break;
                     }
-                    shared.nodes.record(&address, status, Moment::now());
+                    if status.role() == Role::Replica {
+                        shared.stepped_down(&status.incarnation, status.epoch);
+                    }
+                    if let Err(Double { name, node_id }) = shared.nodes.record(&address, status, Moment::now())
+                        && last_warning.is_none_or(|at| at.elapsed() > limits::LOG_AGAIN)
+                    {
+                        last_warning = Some(Instant::now());
+                        warn!(node = %address, name, node_id, "another node of this name is there already; give each its own --name");
+                    }
                 }
                 shared.nodes.disconnected(&address);
                 debug!(node = %address, "observation ended");

@@ -136,10 +136,19 @@ fn next_master(state: &ClusterState, seen: &Observations) -> Plan {
 
 /// Above the current epoch, above every epoch that a journal holds, and not below what somebody promised already (a
 /// failover that did not end, or a life before this cluster).
-fn next_epoch(epoch: u64, seen: &Observations) -> u64 {
+#[must_use]
+pub fn next_epoch(epoch: u64, seen: &Observations) -> u64 {
     let nodes = seen.nodes.values().filter(|node| node.connected);
     let most = nodes.map(|node| node.promised_epoch.max(node.last_epoch.saturating_add(1))).max().unwrap_or(0);
     most.max(epoch + 1)
+}
+
+/// A node has promised an epoch above the current one and so follows nobody: what a failover that came to nothing left
+/// behind, or a life before this cluster. While the master is well it has to go on under an epoch that suits all.
+#[must_use]
+pub fn stale_promise(state: &ClusterState, seen: &Observations) -> Option<u64> {
+    let promises = seen.nodes.values().filter(|node| node.connected).map(|node| node.promised_epoch);
+    promises.filter(|&promised| state.epoch > 0 && promised > state.epoch).max()
 }
 
 /// The mastership that follows from the answers of the fenced; `None` if nobody is fit.

@@ -1,6 +1,6 @@
 //! A whole sentinel: opens its data, starts its tasks, and says when it must not go on.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use tercet_proto::grpc::sentinel::v1::sentinel_server::SentinelServer;
 use tokio::{
@@ -16,7 +16,7 @@ use crate::{
     config::Config,
     limits, nodes,
     raft::{self, Consensus, Peers, Replica},
-    shared::{Identity, Parts, Shared},
+    shared::{Identity, Parts, Past, Shared},
     siblings,
     state::Address,
     watchdog,
@@ -65,13 +65,13 @@ impl Sentinel {
             sentinels: config.sentinels.len(),
         };
         let (fatal, expelled) = mpsc::channel(1);
-        let quarantine = if replica.was_pristine() { Duration::ZERO } else { limits::QUARANTINE };
+        let past = if replica.was_pristine() { Past::None } else { Past::Known };
         let shared = Shared::new(Parts {
             identity,
             service: config.service.clone(),
             lease: config.lease,
             down_after: config.down_after,
-            quarantine,
+            past,
             consensus: Arc::clone(&replica) as Arc<dyn Consensus>,
             peers: peers.clone(),
             nodes: config.nodes.clone(),

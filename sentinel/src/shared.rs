@@ -17,6 +17,7 @@ use crate::{
     clock::Moment,
     detect::{Authority, Hearing, Ledger, Refusal, Renewal, Subject, Verdict},
     events::{Bus, MasterName},
+    limits,
     nodes::Nodes,
     raft::{Consensus, Peers},
     siblings::Siblings,
@@ -126,9 +127,13 @@ pub(crate) struct Shared {
     pub(crate) leases: Mutex<Leases>,
     pub(crate) status: Mutex<Status>,
     pub(crate) tunable: Mutex<Tunable>,
+    /// We had a state when we started; it may be an old one.
+    pub(crate) past: Past,
     pub(crate) events: Bus,
     /// The lease path has news for the watchdog.
     pub(crate) wake: Notify,
+    /// A master has given up what it was granted.
+    pub(crate) released: Notify,
     /// `SENTINEL SIMULATE-FAILURE`: where to crash.
     pub(crate) simulated: Mutex<Option<Simulated>>,
     /// Why this sentinel must not go on.
@@ -143,7 +148,7 @@ pub(crate) struct Parts {
     pub(crate) service: String,
     pub(crate) lease: Duration,
     pub(crate) down_after: Duration,
-    pub(crate) quarantine: Duration,
+    pub(crate) past: Past,
     pub(crate) consensus: Arc<dyn Consensus>,
     pub(crate) peers: Peers,
     pub(crate) nodes: Vec<Address>,
@@ -153,7 +158,11 @@ pub(crate) struct Parts {
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
         let now = Moment::now();
-        let ledger = Ledger::new(parts.lease, parts.quarantine, now);
+        let quarantine = match parts.past {
+            Past::None => Duration::ZERO,
+            Past::Known => limits::QUARANTINE,
+        };
+        let ledger = Ledger::new(parts.lease, quarantine, now);
         let hearing = Hearing::new(parts.down_after, now);
         Arc::new(Self {
             identity: parts.identity,
@@ -168,8 +177,10 @@ impl Shared {
             leases: Mutex::new(Leases::new(ledger, hearing)),
             status: Mutex::default(),
             tunable: Mutex::new(Tunable { down_after: parts.down_after }),
+            past: parts.past,
             events: Bus::default(),
             wake: Notify::new(),
+            released: Notify::new(),
             simulated: Mutex::default(),
             fatal: parts.fatal,
             busy: AtomicBool::new(false),
@@ -205,11 +216,19 @@ impl Shared {
         if resign == Resign::Yes {
             if renewal.cluster_id == authority.cluster_id {
                 leases.ledger.resign(renewal.epoch);
+                leases.hearing.resigned(renewal.name, renewal.incarnation, renewal.epoch, now);
+                self.released.notify_waiters();
             }
             return Err(Refusal::Resigned(renewal.epoch));
         }
         leases.hearing.renewed(renewal.name, renewal.incarnation, renewal.epoch, now);
         leases.ledger.renew(renewal, authority, now)
+    }
+
+    /// A node says of itself that it follows another master: what we granted it before is void.
+    pub(crate) fn stepped_down(&self, incarnation: &str, epoch: u64) {
+        self.leases.lock().ledger.stepped_down(incarnation, epoch);
+        self.released.notify_waiters();
     }
 
     /// Another sentinel asks us to grant nothing under `epoch`.
@@ -256,6 +275,13 @@ impl Shared {
     pub(crate) fn set_failover_state(&self, state: Option<&'static str>) {
         self.status.lock().failover_state = state;
     }
+}
+
+/// What the data directory held when we started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Past {
+    None,
+    Known,
 }
 
 /// Whether a Renew gives the lease up.

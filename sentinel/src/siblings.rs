@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use tercet_proto::grpc::sentinel::v1::{HelloReply, HelloRequest};
 use tracing::warn;
 
-use crate::{clock::Moment, events::Instance, limits, shared::Shared, state::Address};
+use crate::{clock::Moment, events::Instance, limits, raft::FORMING, shared::Shared, state::Address};
 
 /// What one sentinel said of itself, and when it last did.
 #[derive(Debug, Clone)]
@@ -50,6 +50,7 @@ async fn greet(shared: Arc<Shared>, raft_id: u64) {
         let reply = tokio::time::timeout(limits::HELLO_TIMEOUT, peer.control().hello(hello)).await;
         let answered = Moment::now();
         let is_first = match reply {
+            Ok(Ok(reply)) if is_foreign(&shared, reply.get_ref()) => missed(&shared, raft_id, answered),
             Ok(Ok(reply)) => heard(&shared, raft_id, reply.into_inner(), answered),
             Ok(Err(_)) | Err(_) => missed(&shared, raft_id, answered),
         };
@@ -57,6 +58,18 @@ async fn greet(shared: Arc<Shared>, raft_id: u64) {
         let pause = if is_first { limits::SUSPEND_TIMEOUT } else { limits::HELLO_INTERVAL };
         tokio::time::sleep(pause).await;
     }
+}
+
+/// It answers, and is of another cluster: an address was given to somebody else.
+fn is_foreign(shared: &Shared, reply: &HelloReply) -> bool {
+    let ours = shared.cluster_id();
+    let is_foreign =
+        !ours.is_empty() && !reply.cluster_id.is_empty() && reply.cluster_id != FORMING && reply.cluster_id != ours;
+    if is_foreign {
+        let (name, theirs) = (&reply.name, &reply.cluster_id);
+        warn!(sentinel = name, theirs, ours, "a sentinel of --sentinels belongs to another cluster");
+    }
+    is_foreign
 }
 
 fn heard(shared: &Shared, raft_id: u64, reply: HelloReply, answered: Moment) -> bool {

@@ -23,9 +23,9 @@ use crate::{
     events::Instance,
     limits,
     nodes::Node,
-    plan::Waiting,
+    plan::{self, Waiting},
     raft::Leadership,
-    shared::{Announced, Shared},
+    shared::{Announced, Past, Shared},
     state::{Address, ClusterState, Command, Member},
 };
 
@@ -52,6 +52,8 @@ struct Watchdog {
     last_loud: Option<(u64, Instant)>,
     last_warning: Option<Instant>,
     seen_epoch: Option<u64>,
+    /// Since when somebody has promised more than the current epoch.
+    stale_since: Option<Moment>,
     leadership: Leadership,
 }
 
@@ -74,6 +76,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         last_loud: None,
         last_warning: None,
         seen_epoch: None,
+        stale_since: None,
         leadership: Leadership::default(),
     };
     loop {
@@ -131,9 +134,23 @@ impl Watchdog {
         self.not_before = now;
         if before.is_some() && state.epoch > 1 {
             info!(epoch = state.epoch, master = state.master, "a new mastership begins");
+            self.mourn(now);
             if !self.shared.is_failing_over() {
                 self.shared.events.publish("+new-epoch", state.epoch.to_string());
             }
+        }
+    }
+
+    /// The others replaced the master before we had a doubt of our own: if it does not answer us either, say so.
+    fn mourn(&self, now: Moment) {
+        let is_down = {
+            let mut status = self.shared.status.lock();
+            let name = status.announced.as_ref().map(|known| known.member.name.clone());
+            let is_gone = name.is_some_and(|name| self.shared.nodes.get(&name).is_none_or(|node| !node.is_connected()));
+            is_gone && status.s_down.is_none() && status.s_down.replace(now).is_none()
+        };
+        if is_down {
+            self.shared.events.about("+sdown", Instance::Master, &self.shared.master_name());
         }
     }
 
@@ -270,8 +287,9 @@ impl Watchdog {
             None => state.epoch == 0,
         };
         if !is_due {
-            return;
+            return self.mend_promises(state, now);
         }
+        self.stale_since = None;
         let Some(guard) = self.shared.begin_failover() else { return };
         let is_loud = self.last_loud.is_none_or(|(epoch, at)| epoch != state.epoch || at.elapsed() > limits::LOG_AGAIN);
         let voice = if is_loud { Voice::Loud } else { Voice::Quiet };
@@ -281,6 +299,28 @@ impl Watchdog {
         let (shared, state) = (Arc::clone(&self.shared), Arc::clone(state));
         self.acting = Some(tokio::spawn(async move {
             let outcome = act::replace_master(shared, state, voice).await;
+            drop(guard);
+            outcome
+        }));
+    }
+
+    /// The master is well and somebody cannot follow it, for longer than a promotion takes to be known.
+    fn mend_promises(&mut self, state: &Arc<ClusterState>, now: Moment) {
+        let is_stale =
+            self.episode.is_none() && plan::stale_promise(state, &self.shared.nodes.observations()).is_some();
+        if !is_stale {
+            self.stale_since = None;
+            return;
+        }
+        let since = *self.stale_since.get_or_insert(now);
+        if now.since(since) < limits::STALE_PROMISE {
+            return;
+        }
+        self.stale_since = None;
+        let Some(guard) = self.shared.begin_failover() else { return };
+        let (shared, state) = (Arc::clone(&self.shared), Arc::clone(state));
+        self.acting = Some(tokio::spawn(async move {
+            let outcome = act::raise_epoch(shared, state).await;
             drop(guard);
             outcome
         }));
@@ -350,8 +390,11 @@ impl Watchdog {
             .nodes
             .get(&state.master)
             .is_some_and(|node| node.is_master_of(state.epoch, &process.incarnation));
-        // After a restart there is nothing better to tell than what the state says.
-        let is_restart = announced.is_none() && self.shared.consensus.leadership().borrow().term > 0 && state.epoch > 1;
+        // After a restart there may be nothing better to tell than what the state says.
+        let is_restart = announced.is_none()
+            && self.shared.past == Past::Known
+            && self.leadership.leader.is_some()
+            && now.since(self.shared.started) > limits::RESTART_PATIENCE;
         if !answers && !is_restart {
             return;
         }
@@ -361,6 +404,10 @@ impl Watchdog {
             incarnation: process.incarnation.clone(),
             since: now,
         };
+        let is_same = announced.as_ref().is_some_and(|known| known.member.resp == member.resp);
+        if is_same && self.episode.is_none() {
+            self.clear_down(state);
+        }
         {
             let mut status = self.shared.status.lock();
             status.announced = Some(news);

@@ -30,7 +30,13 @@ pub(super) async fn maintain(cluster: Arc<Cluster>) {
             let proposal = node.commit.with_term(journal, gate, |term| term.propose(now, journal.end())).flatten();
             if let Some(proposal) = proposal {
                 for (name, why) in &proposal.changes {
-                    info!(replica = name, why, epoch = proposal.epoch.0, version = proposal.version, "changing the ISR");
+                    info!(
+                        replica = name,
+                        why,
+                        epoch = proposal.epoch.0,
+                        version = proposal.version,
+                        "changing the ISR"
+                    );
                 }
                 match sentinels::change_isr(&cluster, &proposal).await {
                     Some(state) if state.isr_version > proposal.version => cluster.adopt(state).await,

@@ -35,7 +35,9 @@ use crate::task;
 /// Why the node cannot take part in a cluster.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("cannot listen on {address} for peers: {source}; choose another port with --peer-port or stop what uses it")]
+    #[error(
+        "cannot listen on {address} for peers: {source}; choose another port with --peer-port or stop what uses it"
+    )]
     Listen { address: SocketAddr, source: std::io::Error },
     #[error("cannot start a thread: {0}")]
     Thread(#[from] std::io::Error),

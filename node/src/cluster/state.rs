@@ -24,7 +24,8 @@ pub(super) fn part(state: &ClusterState, identity: &Identity) -> Part {
         return Part::Nobody;
     }
     if state.master == identity.name {
-        let is_this_process = |name: &str, incarnation: &str| name == identity.name && incarnation == identity.incarnation;
+        let is_this_process =
+            |name: &str, incarnation: &str| name == identity.name && incarnation == identity.incarnation;
         let is_member = state.isr.iter().any(|member| is_this_process(&member.name, &member.incarnation));
         return if is_member { Part::Master } else { Part::Nobody };
     }

@@ -1,15 +1,22 @@
 //! The stream gateway: `schema.Gateway/Call`, with health and reflection.
 //!
-//! Every request is answered with num + 1, in order, until the client half-closes. There is no state behind it, so any
-//! node answers, whatever its role.
+//! Every request is answered with num + 1, in order, until the client half-closes. A connection to a replica is carried
+//! to the master; when a mastership ends, its streams end with UNAVAILABLE and the address of the next master.
 
 use std::pin::Pin;
 
 use futures::{Stream, StreamExt};
 use tercet_proto::grpc::schema::gateway_server::{Gateway, GatewayServer};
 use tercet_proto::grpc::schema::{DESCRIPTOR_SET, Request, Response};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
+
+use crate::cluster::carry::{self, Port};
+use crate::limits;
+use crate::node::Shared;
+use crate::role::{Authority, Role};
+use crate::task;
 
 /// What cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -20,8 +27,10 @@ pub enum Error {
     Serve(#[from] tonic::transport::Error),
 }
 
-#[derive(Debug, Default)]
-struct Service;
+#[derive(Debug)]
+struct Service {
+    node: Shared,
+}
 
 #[tonic::async_trait]
 impl Gateway for Service {
@@ -31,14 +40,34 @@ impl Gateway for Service {
         &self,
         request: tonic::Request<Streaming<Request>>,
     ) -> Result<tonic::Response<Self::CallStream>, Status> {
+        let node = self.node.clone();
+        let deposed = async move {
+            wait_until_deposed(&node.authority).await;
+            Err(Status::unavailable(moved(&node)))
+        };
         let answers = request.into_inner().map(|request| answer(&request?));
+        // The half-close of the client ends the stream; the end of the mastership is one more, last item.
+        let answers = answers.map(Some).chain(futures::stream::iter([None]));
+        let answers = futures::stream::select(answers, futures::stream::once(deposed).map(Some));
         // The first error ends the stream with its status.
         let answers = answers.scan(false, |ended, answer| {
-            let item = (!*ended).then_some(answer);
+            let item = answer.filter(|_| !*ended);
             *ended = item.as_ref().is_none_or(Result::is_err);
             futures::future::ready(item)
         });
         Ok(tonic::Response::new(Box::pin(answers)))
+    }
+}
+
+async fn wait_until_deposed(authority: &Authority) {
+    // The sender lives as long as the node, so this ends only when the role does.
+    _ = authority.subscribe().wait_for(|standing| standing.role != Role::Master).await;
+}
+
+fn moved(node: &Shared) -> String {
+    match node.other_master().and_then(|master| master.gateway) {
+        Some(address) => format!("the master is now {}:{}", address.host, address.port),
+        None => "this node is no longer the master".to_owned(),
     }
 }
 
@@ -53,7 +82,7 @@ fn answer(request: &Request) -> Result<Response, Status> {
 ///
 /// # Errors
 /// The listener is broken.
-pub async fn serve(listener: TcpListener, stop: impl Future<Output = ()> + Send) -> Result<(), Error> {
+pub async fn serve(node: Shared, listener: TcpListener, stop: impl Future<Output = ()> + Send) -> Result<(), Error> {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<GatewayServer<Service>>().await;
     // Older grpcurl asks v1alpha.
@@ -62,18 +91,43 @@ pub async fn serve(listener: TcpListener, stop: impl Future<Output = ()> + Send)
             .register_encoded_file_descriptor_set(DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
+    let (served, incoming) = mpsc::channel(limits::GATEWAY_BACKLOG);
+    let _accepting = task::spawn("gateway accept", accept(node.clone(), listener, served));
     tonic::transport::Server::builder()
-        .tcp_nodelay(true)
         .http2_keepalive_interval(Some(std::time::Duration::from_secs(30)))
         .http2_keepalive_timeout(Some(std::time::Duration::from_secs(10)))
         .max_concurrent_streams(1024)
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
-        .add_service(GatewayServer::new(Service))
-        .serve_with_incoming_shutdown(tokio_stream::wrappers::TcpListenerStream::new(listener), stop)
+        .add_service(GatewayServer::new(Service { node }))
+        .serve_with_incoming_shutdown(tokio_stream::wrappers::ReceiverStream::new(incoming), stop)
         .await?;
     Ok(())
+}
+
+/// Hands connections to the server on a master, and carries them to the master elsewhere.
+async fn accept(node: Shared, listener: TcpListener, served: mpsc::Sender<std::io::Result<TcpStream>>) {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a client of the gateway");
+                tokio::time::sleep(limits::ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        // An error only means that small packets wait a little.
+        _ = stream.set_nodelay(true);
+        let (node, served) = (node.clone(), served.clone());
+        let carried = async move {
+            if let Some(stream) = carry::carry(node, stream, Port::Gateway).await {
+                // An error says that the server has ended, and the client's connection with it.
+                _ = served.send(Ok(stream)).await;
+            }
+        };
+        task::spawn("gateway client", carried).detach();
+    }
 }
 
 #[cfg(test)]
@@ -81,11 +135,19 @@ mod tests {
     use tercet_proto::grpc::schema::gateway_client::GatewayClient;
 
     use super::*;
+    use crate::config::{Action, Config};
+    use crate::node::{Identity, Node, random_id};
+
+    fn node() -> Shared {
+        let Ok(Action::Serve(config)) = Config::from_args(["tercet-node".into()], |_| None) else { panic!("defaults") };
+        let identity = Identity { name: "n1".into(), node_id: random_id(), incarnation: random_id() };
+        std::sync::Arc::new(Node::new(*config, identity))
+    }
 
     async fn client() -> GatewayClient<tonic::transport::Channel> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(serve(listener, std::future::pending()));
+        tokio::spawn(serve(node(), listener, std::future::pending()));
         GatewayClient::connect(format!("http://{address}")).await.unwrap()
     }
 

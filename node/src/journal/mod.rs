@@ -293,8 +293,7 @@ impl Journal {
         let mut inner = self.inner.lock();
         inner.check_not_fenced(under)?;
         let promised = inner.promised;
-        *inner =
-            Inner { history, open_first: end.0 + 1, end: end.0, trimmed: end.0, promised, ..Inner::default() };
+        *inner = Inner { history, open_first: end.0 + 1, end: end.0, trimmed: end.0, promised, ..Inner::default() };
         inner.drop_spans_behind_end();
         self.retaining.store(true, Ordering::Release);
         self.end.store(end.0, Ordering::Release);
@@ -447,7 +446,12 @@ mod tests {
         let span = |epoch, start| Span { epoch: Epoch(epoch), start: Offset(start) };
         journal.continue_from(Epoch(2), Offset(1), vec![span(1, 0), span(2, 1), span(3, 4)]).unwrap();
         assert_eq!(journal.history(), [span(1, 0), span(2, 1)], "a span behind the end comes with its block");
-        journal.append_block(Epoch(2), Block { epoch: Epoch(2), first: Offset(2), last: Offset(2), records: vec![1, b'x'].into() }).unwrap();
+        journal
+            .append_block(
+                Epoch(2),
+                Block { epoch: Epoch(2), first: Offset(2), last: Offset(2), records: vec![1, b'x'].into() },
+            )
+            .unwrap();
         assert_eq!(contents(&journal, Offset(0)), [(1, b"a".to_vec()), (2, b"x".to_vec())]);
         assert_eq!(journal.position(), (Epoch(2), Offset(2)));
     }

@@ -69,8 +69,15 @@ struct Queue {
 enum Item {
     Reset(Begin),
     /// Whether its bytes are in the backlog.
-    Block { block: Block, is_counted: bool },
-    Image { partition: Partition, cut: Offset, chunks: Vec<Bytes> },
+    Block {
+        block: Block,
+        is_counted: bool,
+    },
+    Image {
+        partition: Partition,
+        cut: Offset,
+        chunks: Vec<Bytes>,
+    },
     SyncEnd(Offset),
 }
 

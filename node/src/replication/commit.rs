@@ -126,22 +126,25 @@ impl Term {
             && !self.copies.iter().any(|copy| copy.candidate)
     }
 
-    /// Takes over a newer ISR of the same epoch.
-    fn update(&mut self, state: &ClusterState) {
-        if state.epoch == self.epoch.0 && state.isr_version >= self.version {
-            if state.isr_version > self.version {
-                // Proposals on top of the old version can no longer be committed.
-                self.proposed.clear();
-            }
-            self.isr.clone_from(&state.isr);
-            self.version = state.isr_version;
-            self.min_isr = state.min_isr as usize;
-            for index in 0..self.copies.len() {
-                if self.is_member(&self.copies[index]) {
-                    self.copies[index].candidate = false;
-                }
+    /// Takes over a newer ISR of the same epoch. Says whether it is one.
+    fn update(&mut self, state: &ClusterState) -> bool {
+        let min_isr = state.min_isr as usize;
+        let is_news = state.isr_version > self.version || state.isr_version == self.version && min_isr != self.min_isr;
+        if state.epoch != self.epoch.0 || !is_news {
+            return false;
+        }
+        if state.isr_version > self.version {
+            // Proposals on top of the old version can no longer be committed.
+            self.proposed.clear();
+        }
+        self.isr.clone_from(&state.isr);
+        (self.version, self.min_isr) = (state.isr_version, min_isr);
+        for index in 0..self.copies.len() {
+            if self.is_member(&self.copies[index]) {
+                self.copies[index].candidate = false;
             }
         }
+        true
     }
 }
 
@@ -169,19 +172,17 @@ impl Tracker {
         self.isr_changed.notify_waiters();
     }
 
-    pub(crate) fn update(&self, state: &ClusterState, journal: &Journal, gate: &Gate) {
-        self.with_term(journal, gate, |term| term.update(state));
-        self.isr_changed.notify_waiters();
+    /// A newer state of this mastership. False: it says nothing new of the ISR.
+    pub(crate) fn update(&self, state: &ClusterState, journal: &Journal, gate: &Gate) -> bool {
+        let is_news = self.with_term(journal, gate, |term| term.update(state)) == Some(true);
+        if is_news {
+            self.isr_changed.notify_waiters();
+        }
+        is_news
     }
 
     /// A replica has opened a stream. `None`: this node is no longer master of `epoch`.
-    pub(crate) fn join(
-        &self,
-        epoch: Epoch,
-        member: Member,
-        incarnation: String,
-        now: BootNanos,
-    ) -> Option<StreamId> {
+    pub(crate) fn join(&self, epoch: Epoch, member: Member, incarnation: String, now: BootNanos) -> Option<StreamId> {
         let mut guard = self.term.lock();
         let term = guard.as_mut().filter(|term| term.epoch == epoch)?;
         term.next_stream += 1;
@@ -190,7 +191,8 @@ impl Tracker {
         for copy in term.copies.iter_mut().filter(|copy| copy.member.name == member.name) {
             copy.stream = None;
         }
-        let known = term.copies.iter().position(|copy| copy.member.name == member.name && copy.incarnation == incarnation);
+        let known =
+            term.copies.iter().position(|copy| copy.member.name == member.name && copy.incarnation == incarnation);
         match known {
             Some(index) => {
                 let copy = &mut term.copies[index];
@@ -292,7 +294,9 @@ impl Tracker {
     pub(crate) fn holds(&self, name: &str, offset: Offset) -> bool {
         let guard = self.term.lock();
         guard.as_ref().is_some_and(|term| {
-            term.copies.iter().any(|copy| copy.member.name == name && term.is_member(copy) && copy.acknowledged >= offset)
+            term.copies
+                .iter()
+                .any(|copy| copy.member.name == name && term.is_member(copy) && copy.acknowledged >= offset)
         })
     }
 
@@ -302,7 +306,12 @@ impl Tracker {
     }
 
     /// Changes the present mastership, if there is one, and lets the commit offset follow.
-    pub(crate) fn with_term<T>(&self, journal: &Journal, gate: &Gate, change: impl FnOnce(&mut Term) -> T) -> Option<T> {
+    pub(crate) fn with_term<T>(
+        &self,
+        journal: &Journal,
+        gate: &Gate,
+        change: impl FnOnce(&mut Term) -> T,
+    ) -> Option<T> {
         self.with(journal, gate, |term| term.as_mut().map(change))
     }
 

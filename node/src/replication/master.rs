@@ -23,7 +23,7 @@ use tracing::info;
 
 use super::commit::{Leaving, StreamId};
 use super::image;
-use super::resume::{self, Log, Resume};
+use super::resume::{self, Log, Resume, Why};
 use super::{from_wire, to_wire};
 use crate::clock;
 use crate::engine::Engine;
@@ -50,14 +50,12 @@ pub(crate) async fn serve(
     let over = || Status::failed_precondition(format!("this node is not master of epoch {epoch}"));
     let term = mastership(&node, epoch).await.ok_or_else(over)?;
     let member = member_named(&node, &hello.name);
-    let stream = node
-        .commit
-        .join(epoch, member, hello.incarnation.clone(), clock::boot_now())
-        .ok_or_else(over)?;
+    let stream = node.commit.join(epoch, member, hello.incarnation.clone(), clock::boot_now()).ok_or_else(over)?;
     // From here on the guard in it leaves when it is dropped.
     let mut sender = Sender::new(node, epoch, term, stream);
     sender.begin(&hello).await?;
-    sender.acknowledgements = Some(task::spawn("acknowledgements", receive(sender.membership.clone(), acknowledgements)));
+    sender.acknowledgements =
+        Some(task::spawn("acknowledgements", receive(sender.membership.clone(), acknowledgements)));
     Ok(futures::stream::unfold(sender, |mut sender| async move {
         let message = sender.next().await?;
         Some((message, sender))
@@ -160,6 +158,12 @@ impl Sender {
             Offset(hello.applied_offset),
             journal.first_kept(),
         );
+        let decision = match decision {
+            Resume::Continue(Offset::ZERO) if journal.retained_bytes() > limits::REPLAY_FROM_NOTHING_BYTES => {
+                Resume::Full(Why::Shorter)
+            }
+            other => other,
+        };
         let relaxed = std::sync::atomic::Ordering::Relaxed;
         let message = match decision {
             Resume::Continue(offset) => {
@@ -169,11 +173,7 @@ impl Sender {
                 }
                 self.node.stats.partial_syncs.fetch_add(1, relaxed);
                 self.after = offset;
-                Message::Continue(wire::Continue {
-                    epoch: self.epoch.0,
-                    offset: offset.0,
-                    history: to_wire(&history),
-                })
+                Message::Continue(wire::Continue { epoch: self.epoch.0, offset: offset.0, history: to_wire(&history) })
             }
             Resume::Full(why) => {
                 // It must not lose what it holds as long as somebody may count on it.
@@ -182,7 +182,13 @@ impl Sender {
                 journal.retain();
                 self.after = journal.end();
                 let images = Images::new(&self.node.engine);
-                info!(replica = hello.name, epoch = self.epoch.0, ?why, partitions = images.expected, "full sync begins");
+                info!(
+                    replica = hello.name,
+                    epoch = self.epoch.0,
+                    ?why,
+                    partitions = images.expected,
+                    "full sync begins"
+                );
                 self.node.stats.full_syncs.fetch_add(1, relaxed);
                 let full = wire::Full {
                     epoch: self.epoch.0,

@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use crate::{
     act,
     clock::{Moment, millis},
-    detect::Renewal,
+    detect::{Refusal, Renewal},
     limits,
     raft::{self, FORMING, Replica},
     shared::{Resign, Shared},
@@ -39,7 +39,12 @@ impl sentinel_server::Sentinel for Service {
     type WatchStream = BoxStream<ClusterStateMessage>;
 
     async fn lease(&self, request: Request<Streaming<Renew>>) -> Result<Response<Self::LeaseStream>, Status> {
-        let master = LeaseStream { shared: Arc::clone(&self.shared), renews: request.into_inner(), process: None };
+        let master = LeaseStream {
+            shared: Arc::clone(&self.shared),
+            renews: request.into_inner(),
+            process: None,
+            refused: None,
+        };
         let grants = stream::unfold(master, async |mut master| master.next().await.map(|grant| (Ok(grant), master)));
         Ok(Response::new(Box::pin(grants)))
     }
@@ -133,7 +138,12 @@ impl sentinel_server::Sentinel for Service {
     async fn failover(&self, request: Request<FailoverRequest>) -> Result<Response<FailoverReply>, Status> {
         let request = request.into_inner();
         let forward = if request.forwarded { Forward::No } else { Forward::Yes };
-        let result = fail_over(&self.shared, &request.service, forward).await;
+        // A node that stops means its own cluster and does not know what clients call it.
+        let service = if request.service.is_empty() { &self.shared.service } else { &request.service };
+        let result = match crate::detect::check_cluster(&request.cluster_id, &self.shared.cluster_id()) {
+            Ok(()) => fail_over(&self.shared, service, forward).await,
+            Err(refusal) => Err(format!("ERR {refusal}")),
+        };
         let reply = match result {
             Ok(()) => FailoverReply { accepted: true, error: String::new() },
             Err(error) => FailoverReply { accepted: false, error },
@@ -261,6 +271,7 @@ struct LeaseStream {
     shared: Arc<Shared>,
     renews: Streaming<Renew>,
     process: Option<(String, String)>,
+    refused: Option<std::mem::Discriminant<Refusal>>,
 }
 
 impl LeaseStream {
@@ -275,16 +286,44 @@ impl LeaseStream {
             epoch: renew.epoch,
         };
         let resign = if renew.resign { Resign::Yes } else { Resign::No };
-        let result = self.shared.renew(renewal, resign, now);
+        let result = self.answer(renewal, resign, now).await;
         if renew.resign {
             info!(epoch = renew.epoch, master = renew.name, "the master gave its lease up");
             self.shared.wake.notify_one();
         }
         let (granted, refusal) = match result {
             Ok(()) => (true, String::new()),
-            Err(refusal) => (false, refusal.to_string()),
+            Err(refusal) => {
+                self.note(&renew, &refusal);
+                (false, refusal.to_string())
+            }
         };
         Some(Grant { epoch: renew.epoch, sequence: renew.sequence, granted, refusal })
+    }
+
+    /// In a hand-over the new master's first Renew overtakes the news that the old one has stepped down. The answer waits
+    /// for it a moment: a lease counts from when its Renew was sent, so waiting lengthens nothing.
+    async fn answer(&self, renewal: Renewal<'_>, resign: Resign, now: Moment) -> Result<(), Refusal> {
+        let deadline = tokio::time::Instant::now() + limits::RELEASE_PATIENCE;
+        let mut now = now;
+        loop {
+            let released = self.shared.released.notified();
+            let result = self.shared.renew(renewal, resign, now);
+            if !matches!(result, Err(Refusal::PreviousLease(..))) || tokio::time::Instant::now() >= deadline {
+                return result;
+            }
+            // Released or not, the next look decides.
+            let _ = tokio::time::timeout_at(deadline, released).await;
+            now = Moment::now();
+        }
+    }
+
+    /// The first refusal of its kind goes to our log too; the master logs each.
+    fn note(&mut self, renew: &Renew, refusal: &Refusal) {
+        let kind = std::mem::discriminant(refusal);
+        if self.refused.replace(kind) != Some(kind) && !renew.resign {
+            info!(master = renew.name, epoch = renew.epoch, %refusal, "a lease was refused");
+        }
     }
 
     /// The first Renew says whose stream this is.

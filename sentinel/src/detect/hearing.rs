@@ -35,6 +35,8 @@ pub enum Reason {
     Refused,
     Unreachable,
     Restarted,
+    /// It gave its lease up, and no newer epoch has come.
+    Resigned,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,11 +52,13 @@ pub struct Hearing {
     silence: Duration,
     /// Since when silence counts: the change of subject, the last Renew, or the last time we were not running.
     since: Moment,
+    is_silent: bool,
     last_renew: Option<Moment>,
     streams: usize,
     had_stream: bool,
     probe: Option<Probe>,
     restarted: bool,
+    resigned: Option<Moment>,
     last_tick: Moment,
 }
 
@@ -65,11 +69,13 @@ impl Hearing {
             subject: None,
             silence,
             since: now,
+            is_silent: false,
             last_renew: None,
             streams: 0,
             had_stream: false,
             probe: None,
             restarted: false,
+            resigned: None,
             last_tick: now,
         }
     }
@@ -94,11 +100,13 @@ impl Hearing {
             subject,
             silence: self.silence,
             since: now,
+            is_silent: false,
             last_renew: None,
             streams,
             had_stream: streams > 0,
             probe: None,
             restarted: false,
+            resigned: None,
             last_tick: self.last_tick,
         };
     }
@@ -112,7 +120,15 @@ impl Hearing {
         if self.is_subject(name, incarnation) && self.subject.as_ref().is_some_and(|subject| subject.epoch == epoch) {
             self.last_renew = Some(now);
             self.since = now;
+            self.is_silent = false;
             self.probe = None;
+        }
+    }
+
+    /// It executes nothing more under `epoch`.
+    pub fn resigned(&mut self, name: &str, incarnation: &str, epoch: u64, now: Moment) {
+        if self.is_subject(name, incarnation) && self.subject.as_ref().is_some_and(|subject| subject.epoch == epoch) {
+            self.resigned.get_or_insert(now);
         }
     }
 
@@ -153,10 +169,16 @@ impl Hearing {
     pub fn tick(&mut self, now: Moment) -> Verdict {
         let slip = now.since(self.last_tick);
         self.last_tick = now;
-        if slip > limits::TICK + limits::TICK_SLIP {
+        // What was found before we stood still stays found: only a Renew ends it.
+        if slip > limits::TICK + limits::TICK_SLIP && !self.is_silent {
             self.since = now;
         }
+        self.is_silent = self.is_silent || now.since(self.since) > self.patience();
         self.verdict(now)
+    }
+
+    fn patience(&self) -> Duration {
+        if self.last_renew.is_none() { self.silence.max(limits::PROMOTION_GRACE) } else { self.silence }
     }
 
     #[must_use]
@@ -167,6 +189,10 @@ impl Hearing {
         if self.restarted {
             return Verdict::Suspected(Reason::Restarted);
         }
+        // In a hand-over the next epoch is on its way.
+        if self.resigned.is_some_and(|at| now.since(at) > limits::RESIGNATION_GRACE) {
+            return Verdict::Suspected(Reason::Resigned);
+        }
         if self.streams == 0 {
             match self.probe {
                 Some(Probe::Refused) => return Verdict::Suspected(Reason::Refused),
@@ -174,15 +200,15 @@ impl Hearing {
                 Some(Probe::Accepted) | None => {}
             }
         }
-        let patience = if self.last_renew.is_none() { self.silence.max(limits::PROMOTION_GRACE) } else { self.silence };
-        if now.since(self.since) > patience { Verdict::Suspected(Reason::Silent) } else { Verdict::Heard }
+        let is_silent = self.is_silent || now.since(self.since) > self.patience();
+        if is_silent { Verdict::Suspected(Reason::Silent) } else { Verdict::Heard }
     }
 
     /// May another sentinel be told that we do not hear the master? A stream that broke and was not opened again is
     /// enough for that: the one who asks has grounds of its own.
     #[must_use]
     pub fn hears(&self, now: Moment) -> bool {
-        self.verdict(now) == Verdict::Heard && !(self.had_stream && self.streams == 0)
+        self.verdict(now) == Verdict::Heard && self.resigned.is_none() && !(self.had_stream && self.streams == 0)
     }
 
     /// Since the last Renew of this epoch, for `last-ok-ping-reply`.

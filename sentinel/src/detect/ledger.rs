@@ -55,9 +55,9 @@ pub enum Refusal {
     Heard(u64),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Last {
-    Granted(Moment),
+    Granted { at: Moment, incarnation: String },
     Resigned,
 }
 
@@ -110,14 +110,23 @@ impl Ledger {
             return Err(Refusal::Resigned(epoch));
         }
         for (&lower, last) in self.last.range(..epoch) {
-            if let Last::Granted(at) = last {
+            // A process that goes on under a higher epoch does not compete with itself.
+            if let Last::Granted { at, incarnation } = last
+                && incarnation != renewal.incarnation
+            {
                 let age = now.since(*at);
                 if age < self.bound {
                     return Err(Refusal::PreviousLease(lower, millis(self.bound.saturating_sub(age))));
                 }
             }
         }
-        self.last.insert(epoch, Last::Granted(now));
+        match self.last.get_mut(&epoch) {
+            Some(Last::Granted { at, incarnation }) if incarnation == renewal.incarnation => *at = now,
+            Some(_) | None => {
+                let incarnation = renewal.incarnation.to_owned();
+                self.last.insert(epoch, Last::Granted { at: now, incarnation });
+            }
+        }
         while self.last.len() > limits::REMEMBERED_EPOCHS {
             self.last.pop_first();
         }
@@ -127,6 +136,15 @@ impl Ledger {
     /// The master executes nothing more under `epoch`: no need to wait for what was granted.
     pub fn resign(&mut self, epoch: u64) {
         self.last.insert(epoch, Last::Resigned);
+    }
+
+    /// This process follows another master under `epoch`: it executes nothing more under a lower one.
+    pub fn stepped_down(&mut self, process: &str, epoch: u64) {
+        for (_, last) in self.last.range_mut(..epoch) {
+            if matches!(last, Last::Granted { incarnation, .. } if incarnation == process) {
+                *last = Last::Resigned;
+            }
+        }
     }
 
     /// Grants nothing under `epoch` from now on for a while, and says how old the youngest grant under it is.
@@ -146,7 +164,7 @@ impl Ledger {
     pub fn grant_age(&self, epoch: u64, now: Moment) -> Duration {
         match self.last.get(&epoch) {
             Some(Last::Resigned) => self.bound.max(now.since(self.started)),
-            Some(Last::Granted(at)) => now.since(*at),
+            Some(Last::Granted { at, .. }) => now.since(*at),
             None => now.since(self.started),
         }
     }
@@ -156,7 +174,7 @@ impl Ledger {
     pub fn is_clear_below(&self, epoch: u64, now: Moment) -> bool {
         self.last.range(..epoch).all(|(_, last)| match last {
             Last::Resigned => true,
-            Last::Granted(at) => now.since(*at) >= self.bound,
+            Last::Granted { at, .. } => now.since(*at) >= self.bound,
         })
     }
 }

@@ -4,6 +4,7 @@
 //! every step begins with the time in ms
 //! <t> open | close | renew                  the master's stream to this sentinel
 //! <t> probe accepted|refused|unreachable    what a TCP connect met
+//! <t> resign                                it gives its lease up
 //! <t> incarnation <x>                       what the node calls itself
 //! <t> expect heard | suspected <reason>     after a tick at each 10 ms up to here
 //! <t> sleep                                 no ticks up to here: the process did not run
@@ -41,6 +42,7 @@ fn run(text: &str) {
             ["probe", "accepted"] => hearing.probed(&subject, Probe::Accepted),
             ["probe", "refused"] => hearing.probed(&subject, Probe::Refused),
             ["probe", "unreachable"] => hearing.probed(&subject, Probe::Unreachable),
+            ["resign"] => hearing.resigned("n1", "a", 3, now),
             ["incarnation", incarnation] => hearing.seen_incarnation("n1", incarnation),
             ["expect", "heard"] => assert_eq!(hearing.tick(now), Verdict::Heard, "in: {line}"),
             ["expect", "suspected", reason] => {
@@ -129,6 +131,16 @@ fn another_incarnation_at_the_masters_address_proves_that_it_is_gone() {
 }
 
 #[test]
+fn a_master_that_gave_its_lease_up_is_waited_for_no_longer_than_a_hand_over_takes() {
+    run("0 open
+         0 renew
+         20 resign
+         20 hears no
+         70 expect heard
+         71 expect suspected resigned");
+}
+
+#[test]
 fn after_a_broken_stream_others_are_told_that_the_master_is_not_heard() {
     run("0 open
          0 renew
@@ -160,6 +172,17 @@ fn what_was_not_heard_while_we_did_not_run_proves_nothing() {
 }
 
 #[test]
+fn a_silence_that_was_found_before_we_stood_still_stays_found() {
+    run("0 open
+         0 renew
+         451 expect suspected silent
+         700 sleep
+         700 expect suspected silent
+         710 renew
+         710 expect heard");
+}
+
+#[test]
 fn the_lease_ends_when_the_youngest_grant_of_the_best_majority_is_old_enough() {
     let at = Moment::from_millis;
     let report = |asked, answered, age| Report {
@@ -182,7 +205,7 @@ fn the_lease_ends_when_the_youngest_grant_of_the_best_majority_is_old_enough() {
 }
 
 fn authority(epoch: u64) -> Authority<'static> {
-    Authority { cluster_id: "c", epoch, name: name(epoch), incarnation: "x", fence_epoch: 0 }
+    Authority { cluster_id: "c", epoch, name: name(epoch), incarnation: name(epoch), fence_epoch: 0 }
 }
 
 fn name(epoch: u64) -> &'static str {
@@ -190,7 +213,7 @@ fn name(epoch: u64) -> &'static str {
 }
 
 fn renewal(epoch: u64) -> Renewal<'static> {
-    Renewal { cluster_id: "c", name: name(epoch), incarnation: "x", epoch }
+    Renewal { cluster_id: "c", name: name(epoch), incarnation: name(epoch), epoch }
 }
 
 #[test]
@@ -208,7 +231,7 @@ fn a_renew_is_refused_with_its_reason() {
     let fenced = Authority { fence_epoch: 2, ..authority(1) };
     assert_eq!(refusal(renewal(1), fenced, 1), "epoch 1 is over: epoch 2 has begun");
     let restarted = Renewal { incarnation: "y", ..renewal(1) };
-    assert_eq!(refusal(restarted, authority(1), 1), "the master of epoch 1 is n1 as x");
+    assert_eq!(refusal(restarted, authority(1), 1), "the master of epoch 1 is n1 as n1");
     assert_eq!(refusal(renewal(1), authority(1), 10), "");
     assert_eq!(refusal(renewal(2), authority(1), 300), "a lease of epoch 1 may be valid for another 135 ms");
     assert_eq!(refusal(renewal(2), authority(1), 436), "");
@@ -236,6 +259,28 @@ fn a_resigned_lease_needs_no_waiting_and_does_not_come_back() {
     assert!(ledger.is_clear_below(2, at(1001)));
     assert_eq!(ledger.renew(renewal(1), authority(1), at(1001)), Err(Refusal::Resigned(1)));
     assert_eq!(ledger.renew(renewal(2), authority(2), at(1001)), Ok(()));
+}
+
+#[test]
+fn what_a_process_was_granted_is_void_once_it_follows_another_master() {
+    let at = Moment::from_millis;
+    let mut ledger = Ledger::new(L, Duration::ZERO, at(0));
+    assert_eq!(ledger.renew(renewal(1), authority(1), at(1000)), Ok(()));
+    ledger.stepped_down("another", 2);
+    ledger.stepped_down("n1", 1);
+    assert!(!ledger.is_clear_below(2, at(1001)));
+    ledger.stepped_down("n1", 2);
+    assert!(ledger.is_clear_below(2, at(1001)));
+}
+
+#[test]
+fn a_process_that_goes_on_under_a_higher_epoch_need_not_wait_for_itself() {
+    let at = Moment::from_millis;
+    let mut ledger = Ledger::new(L, Duration::ZERO, at(0));
+    assert_eq!(ledger.renew(renewal(1), authority(1), at(1000)), Ok(()));
+    let same = Renewal { epoch: 2, ..renewal(1) };
+    let raised = Authority { epoch: 2, ..authority(1) };
+    assert_eq!(ledger.renew(same, raised, at(1001)), Ok(()));
 }
 
 #[test]

@@ -8,6 +8,8 @@
 //! plan <what is expected>
 //! fenced <name> <incarnation> <last epoch>/<end>   its answer (+ incomplete)
 //! choose <rule> <what is expected>
+//! handover <name or nobody>                        the target of a planned one
+//! stale <epoch or none>                            the highest promise above the current epoch
 //! ```
 
 use super::*;
@@ -97,6 +99,11 @@ impl Script {
                     Some(choice) => format!("{} isr {}", choice.master, list(&choice.isr)),
                 };
                 assert_eq!(came, words[1..].join(" "), "in: {line}");
+            }
+            "stale" => {
+                let came =
+                    stale_promise(&self.state, &self.seen).map_or_else(|| "none".into(), |epoch| epoch.to_string());
+                assert_eq!(came, words.join(" "), "in: {line}");
             }
             "handover" => {
                 let came = handover_target(&self.state, &self.seen).unwrap_or_else(|| "nobody".into());
@@ -259,4 +266,16 @@ fn a_hand_over_goes_to_the_furthest_replica_in_sync() {
          handover n2
          seen n2 restarted 3/90
          handover nobody");
+}
+
+#[test]
+fn a_promise_above_the_current_epoch_is_seen_while_its_node_is_there() {
+    run("state 3 n1 n1:a n2:b
+         seen n1 a 3/100
+         seen n2 b 3/100
+         stale none
+         seen n2 b 3/100 promised=4
+         stale 4
+         seen n2 b 3/100 promised=4 lost
+         stale none");
 }

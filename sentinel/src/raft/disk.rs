@@ -12,12 +12,14 @@ use std::{
     io,
     path::Path,
     sync::{Arc, mpsc},
+    time::{Duration, Instant},
 };
 
 use openraft::storage::LogFlushed;
 use rand::RngCore;
 use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, Options, WriteBatch};
 use tokio::sync::oneshot;
+use tracing::warn;
 
 use super::types::TypeConfig;
 
@@ -30,6 +32,9 @@ const RAFT_ID: &[u8] = b"raft_id";
 
 /// Waiting syncs: Raft has a handful under way at most.
 const PENDING_SYNCS: usize = 1024;
+
+/// An election or a promotion that waits this long for a disk is late.
+const SLOW_SYNC: Duration = Duration::from_millis(20);
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -59,7 +64,9 @@ enum Sync {
 
 impl Disk {
     /// Opens or creates the database under `path`; draws the sentinel's id at creation.
-    pub(crate) fn open(path: &Path, raft_id: u64) -> Result<Self, Error> {
+    ///
+    /// The second value ends when the last clone is dropped and the database is closed.
+    pub(crate) fn open(path: &Path, raft_id: u64) -> Result<(Self, oneshot::Receiver<()>), Error> {
         let mut options = Options::default();
         options.create_if_missing(true);
         options.create_missing_column_families(true);
@@ -72,12 +79,18 @@ impl Disk {
         let db = Arc::new(db);
         let sentinel_id = identity(&db, raft_id)?;
         let (syncs, requests) = mpsc::sync_channel(PENDING_SYNCS);
+        let (closed, closing) = oneshot::channel();
         let flushed = Arc::clone(&db);
         std::thread::Builder::new()
             .name("raft-sync".into())
-            .spawn(move || sync_loop(&flushed, &requests))
+            .spawn(move || {
+                sync_loop(&flushed, &requests);
+                // Whoever waits for the end is told only after the database is closed.
+                drop((flushed, requests));
+                let _ = closed.send(());
+            })
             .expect("a thread can be started at startup");
-        Ok(Self { db, syncs, sentinel_id })
+        Ok((Self { db, syncs, sentinel_id }, closing))
     }
 
     pub(crate) fn sentinel_id(&self) -> &str {
@@ -147,7 +160,12 @@ pub(crate) fn draw_id() -> String {
 fn sync_loop(db: &DB, requests: &mpsc::Receiver<Sync>) {
     while let Ok(first) = requests.recv() {
         let waiting: Vec<Sync> = std::iter::once(first).chain(requests.try_iter()).collect();
+        let began = Instant::now();
         let result = db.flush_wal(true).map_err(|error| error.to_string());
+        let took = began.elapsed();
+        if took > SLOW_SYNC {
+            warn!(took_ms = took.as_millis(), "the disk is slow: votes and promotions wait for it");
+        }
         for sync in waiting {
             let result = result.clone().map_err(io::Error::other);
             match sync {

@@ -9,6 +9,10 @@ pub(crate) mod resp;
 use std::{
     net::TcpListener,
     path::PathBuf,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU16, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -40,11 +44,27 @@ pub(crate) fn within<T>(bound: Duration, what: &str, mut condition: impl FnMut()
     }
 }
 
-/// A port that was free a moment ago.
+/// A port that nobody else uses. Tests run at once, in one process or several: each process reserves a block of ports by
+/// listening on the block's first one. The blocks lie below what outgoing connections are given.
 pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
-    listener.local_addr().expect("a bound listener has an address").port()
+    static BLOCK: OnceLock<(TcpListener, AtomicU16)> = OnceLock::new();
+    let (_, next) = BLOCK.get_or_init(|| {
+        let reserve = |block| TcpListener::bind(("127.0.0.1", FIRST_PORT + block * BLOCK_PORTS)).ok();
+        let listener = (0..BLOCKS).find_map(reserve).expect("a block of ports is free");
+        let first = listener.local_addr().expect("a bound listener has an address").port();
+        (listener, AtomicU16::new(first + 1))
+    });
+    loop {
+        let port = next.fetch_add(1, Ordering::Relaxed);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
+
+const FIRST_PORT: u16 = 20_000;
+const BLOCK_PORTS: u16 = 200;
+const BLOCKS: u16 = 25;
 
 /// One sentinel as a process: a runtime that can be dropped.
 pub(crate) struct Process {
@@ -133,6 +153,9 @@ impl Cluster {
     }
 
     pub(crate) fn start_all(sentinels: usize, nodes: usize) -> Self {
+        // The story of a test that fails. Another test of this process may have been first.
+        let filter = tracing_subscriber::EnvFilter::new("info,openraft=off");
+        drop(tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().with_ansi(false).try_init());
         let directory = tempfile::tempdir().expect("a temporary directory");
         let peer_ports: Vec<u16> = (0..sentinels).map(|_| free_port()).collect();
         let list = |ports: &[u16]| ports.iter().map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",");

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use tercet_proto::resp::{Encoder, Version, format_double};
+use tercet_proto::resp::{Encoder, Version};
 
+use super::long_double::{self, LongDouble};
 use super::{number, sample, scanning, typed};
 use crate::effect::KeyChange;
 use crate::engine::{Transaction, View};
@@ -17,10 +18,42 @@ const G: Group = Group::Hash;
 pub(super) const ROWS: &[Row] = &[
     write("hset", -4, DENY_OOM | FAST, Keys::ONE, G, "Creates or modifies the value of a field in a hash.", hset),
     write("hmset", -4, DENY_OOM | FAST, Keys::ONE, G, "Sets the values of multiple fields.", hmset),
-    write("hsetnx", 4, DENY_OOM | FAST, Keys::ONE, G, "Sets the value of a field in a hash only when the field doesn't exist.", hsetnx),
-    write("hdel", -3, FAST, Keys::ONE, G, "Deletes one or more fields and their values from a hash. Deletes the hash if no fields remain.", hdel),
-    write("hincrby", 4, DENY_OOM | FAST, Keys::ONE, G, "Increments the integer value of a field in a hash by a number. Uses 0 as initial value if the field doesn't exist.", hincrby),
-    write("hincrbyfloat", 4, DENY_OOM | FAST, Keys::ONE, G, "Increments the floating point value of a field by a number. Uses 0 as initial value if the field doesn't exist.", hincrbyfloat),
+    write(
+        "hsetnx",
+        4,
+        DENY_OOM | FAST,
+        Keys::ONE,
+        G,
+        "Sets the value of a field in a hash only when the field doesn't exist.",
+        hsetnx,
+    ),
+    write(
+        "hdel",
+        -3,
+        FAST,
+        Keys::ONE,
+        G,
+        "Deletes one or more fields and their values from a hash. Deletes the hash if no fields remain.",
+        hdel,
+    ),
+    write(
+        "hincrby",
+        4,
+        DENY_OOM | FAST,
+        Keys::ONE,
+        G,
+        "Increments the integer value of a field in a hash by a number. Uses 0 as initial value if the field doesn't exist.",
+        hincrby,
+    ),
+    write(
+        "hincrbyfloat",
+        4,
+        DENY_OOM | FAST,
+        Keys::ONE,
+        G,
+        "Increments the floating point value of a field by a number. Uses 0 as initial value if the field doesn't exist.",
+        hincrbyfloat,
+    ),
     read("hget", 3, FAST, Keys::ONE, G, "Returns the value of a field in a hash.", hget),
     read("hmget", -3, FAST, Keys::ONE, G, "Returns the values of all fields in a hash.", hmget),
     read("hgetall", 2, 0, Keys::ONE, G, "Returns all fields and values in a hash.", hgetall),
@@ -91,20 +124,16 @@ fn hincrby(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder
 }
 
 fn hincrbyfloat(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let by = number::float(args[3])?;
+    let by = LongDouble::parse(args[3]).ok_or(Error::NotFloat)?;
     if !by.is_finite() {
         return Err(Error::text("ERR value is NaN or Infinity"));
     }
     let slot = transaction.open(args[1]);
     let old = match typed::hash(slot.value())?.and_then(|hash| hash.get(args[2])) {
-        None => 0.0,
-        Some(text) => number::parse_float(text).ok_or(Error::text("ERR hash value is not a float"))?,
+        None => long_double::ZERO,
+        Some(text) => LongDouble::parse(text).ok_or(Error::text("ERR hash value is not a float"))?,
     };
-    let sum = old + by;
-    if !sum.is_finite() {
-        return Err(Error::NotANumber);
-    }
-    let text = format_double(sum);
+    let text = old.sum(by).ok_or(Error::NotANumber)?;
     // The final text is replicated, so that no replica computes it in its own way.
     slot.apply(&KeyChange::HashSet { pairs: Cow::Borrowed(&[args[2], text.as_bytes()]) })?;
     out.bulk(text.as_bytes());

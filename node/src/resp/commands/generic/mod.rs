@@ -2,18 +2,17 @@
 
 mod expiry;
 mod keyspace;
+mod moving;
 mod object;
 mod scan;
-
-use std::cell::Cell;
+mod sort;
 
 use tercet_proto::resp::Encoder;
 
 use super::{number, scanning};
 use crate::effect::KeyChange;
 use crate::engine::{Transaction, View};
-use crate::resp::error::Error;
-use crate::resp::table::flag::FAST;
+use crate::resp::table::flag::{DENY_OOM, FAST};
 use crate::resp::table::{Args, Group, Keys, Outcome, Row, read, write};
 
 const G: Group = Group::Generic;
@@ -22,23 +21,109 @@ pub(super) const ROWS: &[Row] = &[
     write("del", -2, 0, Keys::REST, G, "Deletes one or more keys.", del),
     write("unlink", -2, FAST, Keys::REST, G, "Asynchronously deletes one or more keys.", del),
     read("exists", -2, FAST, Keys::REST, G, "Determines whether one or more keys exist.", exists),
-    read("touch", -2, FAST, Keys::REST, G, "Returns the number of existing keys out of those specified after updating the time they were last accessed.", exists),
+    read(
+        "touch",
+        -2,
+        FAST,
+        Keys::REST,
+        G,
+        "Returns the number of existing keys out of those specified after updating the time they were last accessed.",
+        exists,
+    ),
     read("type", 2, FAST, Keys::ONE, G, "Determines the type of value stored at a key.", type_name),
     read("keys", 2, 0, Keys::Space, G, "Returns all key names that match a pattern.", scan::keys),
     read("scan", -2, 0, Keys::Space, G, "Iterates over the key names in the database.", scan::scan),
     read("randomkey", 1, 0, Keys::Space, G, "Returns a random key name from the database.", scan::randomkey),
     read("object", -2, 0, Keys::Range(2, 2, 1), G, "Shows how the value of a key is kept.", object::object),
+    write("rename", 3, 0, Keys::TWO, G, "Renames a key and overwrites the destination.", moving::rename),
+    write(
+        "renamenx",
+        3,
+        FAST,
+        Keys::TWO,
+        G,
+        "Renames a key only when the target key name doesn't exist.",
+        moving::renamenx,
+    ),
+    write("copy", -3, DENY_OOM, Keys::TWO, G, "Copies the value of a key to a new key.", moving::copy),
+    write("move", 3, FAST, Keys::ONE, G, "Moves a key to another database.", moving::move_key),
+    write(
+        "sort",
+        -2,
+        DENY_OOM,
+        Keys::Any,
+        G,
+        "Sorts the elements in a list, a set, or a sorted set, optionally storing the result.",
+        sort::sort,
+    ),
+    read(
+        "sort_ro",
+        -2,
+        0,
+        Keys::Any,
+        G,
+        "Returns the sorted elements of a list, a set, or a sorted set.",
+        sort::sort_ro,
+    ),
     write("expire", -3, FAST, Keys::ONE, G, "Sets the expiration time of a key in seconds.", expiry::expire),
     write("pexpire", -3, FAST, Keys::ONE, G, "Sets the expiration time of a key in milliseconds.", expiry::pexpire),
-    write("expireat", -3, FAST, Keys::ONE, G, "Sets the expiration time of a key to a Unix timestamp.", expiry::expireat),
-    write("pexpireat", -3, FAST, Keys::ONE, G, "Sets the expiration time of a key to a Unix milliseconds timestamp.", expiry::pexpireat),
+    write(
+        "expireat",
+        -3,
+        FAST,
+        Keys::ONE,
+        G,
+        "Sets the expiration time of a key to a Unix timestamp.",
+        expiry::expireat,
+    ),
+    write(
+        "pexpireat",
+        -3,
+        FAST,
+        Keys::ONE,
+        G,
+        "Sets the expiration time of a key to a Unix milliseconds timestamp.",
+        expiry::pexpireat,
+    ),
     write("persist", 2, FAST, Keys::ONE, G, "Removes the expiration time of a key.", expiry::persist),
     read("ttl", 2, FAST, Keys::ONE, G, "Returns the expiration time in seconds of a key.", expiry::ttl),
     read("pttl", 2, FAST, Keys::ONE, G, "Returns the expiration time in milliseconds of a key.", expiry::pttl),
-    read("expiretime", 2, FAST, Keys::ONE, G, "Returns the expiration time of a key as a Unix timestamp.", expiry::expiretime),
-    read("pexpiretime", 2, FAST, Keys::ONE, G, "Returns the expiration time of a key as a Unix milliseconds timestamp.", expiry::pexpiretime),
-    read("dbsize", 1, FAST, Keys::Space, Group::Server, "Returns the number of keys in the database.", keyspace::dbsize),
-    write("flushdb", -1, 0, Keys::Space, Group::Server, "Removes all keys from the current database.", keyspace::flushdb),
+    read(
+        "expiretime",
+        2,
+        FAST,
+        Keys::ONE,
+        G,
+        "Returns the expiration time of a key as a Unix timestamp.",
+        expiry::expiretime,
+    ),
+    read(
+        "pexpiretime",
+        2,
+        FAST,
+        Keys::ONE,
+        G,
+        "Returns the expiration time of a key as a Unix milliseconds timestamp.",
+        expiry::pexpiretime,
+    ),
+    read(
+        "dbsize",
+        1,
+        FAST,
+        Keys::Space,
+        Group::Server,
+        "Returns the number of keys in the database.",
+        keyspace::dbsize,
+    ),
+    write(
+        "flushdb",
+        -1,
+        0,
+        Keys::Space,
+        Group::Server,
+        "Removes all keys from the current database.",
+        keyspace::flushdb,
+    ),
     write("flushall", -1, 0, Keys::Space, Group::Server, "Removes all keys from all databases.", keyspace::flushall),
     write("swapdb", 3, FAST, Keys::Space, Group::Server, "Swaps two Redis databases.", keyspace::swapdb),
 ];

@@ -17,9 +17,33 @@ use crate::resp::table::{Args, Group, Keys, Outcome, Row, read, write};
 const G: Group = Group::Set;
 
 pub(super) const ROWS: &[Row] = &[
-    write("sadd", -3, DENY_OOM | FAST, Keys::ONE, G, "Adds one or more members to a set. Creates the key if it doesn't exist.", sadd),
-    write("srem", -3, FAST, Keys::ONE, G, "Removes one or more members from a set. Deletes the set if the last member was removed.", srem),
-    write("spop", -2, FAST, Keys::ONE, G, "Returns one or more random members from a set after removing them. Deletes the set if the last member was popped.", spop),
+    write(
+        "sadd",
+        -3,
+        DENY_OOM | FAST,
+        Keys::ONE,
+        G,
+        "Adds one or more members to a set. Creates the key if it doesn't exist.",
+        sadd,
+    ),
+    write(
+        "srem",
+        -3,
+        FAST,
+        Keys::ONE,
+        G,
+        "Removes one or more members from a set. Deletes the set if the last member was removed.",
+        srem,
+    ),
+    write(
+        "spop",
+        -2,
+        FAST,
+        Keys::ONE,
+        G,
+        "Returns one or more random members from a set after removing them. Deletes the set if the last member was popped.",
+        spop,
+    ),
     write("smove", 4, FAST, Keys::TWO, G, "Moves a member from one set to another.", smove),
     read("scard", 2, FAST, Keys::ONE, G, "Returns the number of members in a set.", scard),
     read("sismember", 3, FAST, Keys::ONE, G, "Determines whether a member belongs to a set.", sismember),
@@ -30,10 +54,42 @@ pub(super) const ROWS: &[Row] = &[
     read("sinter", -2, 0, Keys::REST, G, "Returns the intersect of multiple sets.", algebra::sinter),
     read("sunion", -2, 0, Keys::REST, G, "Returns the union of multiple sets.", algebra::sunion),
     read("sdiff", -2, 0, Keys::REST, G, "Returns the difference of multiple sets.", algebra::sdiff),
-    read("sintercard", -3, 0, Keys::Counted(1, 0), G, "Returns the number of members of the intersect of multiple sets.", algebra::sintercard),
-    write("sinterstore", -3, DENY_OOM, Keys::REST, G, "Stores the intersect of multiple sets in a key.", algebra::sinterstore),
-    write("sunionstore", -3, DENY_OOM, Keys::REST, G, "Stores the union of multiple sets in a key.", algebra::sunionstore),
-    write("sdiffstore", -3, DENY_OOM, Keys::REST, G, "Stores the difference of multiple sets in a key.", algebra::sdiffstore),
+    read(
+        "sintercard",
+        -3,
+        0,
+        Keys::Counted(1, 0),
+        G,
+        "Returns the number of members of the intersect of multiple sets.",
+        algebra::sintercard,
+    ),
+    write(
+        "sinterstore",
+        -3,
+        DENY_OOM,
+        Keys::REST,
+        G,
+        "Stores the intersect of multiple sets in a key.",
+        algebra::sinterstore,
+    ),
+    write(
+        "sunionstore",
+        -3,
+        DENY_OOM,
+        Keys::REST,
+        G,
+        "Stores the union of multiple sets in a key.",
+        algebra::sunionstore,
+    ),
+    write(
+        "sdiffstore",
+        -3,
+        DENY_OOM,
+        Keys::REST,
+        G,
+        "Stores the difference of multiple sets in a key.",
+        algebra::sdiffstore,
+    ),
 ];
 
 fn find<'v>(view: &'v View<'_>, key: &[u8]) -> Result<Option<&'v Set>, Error> {
@@ -85,7 +141,13 @@ fn spop_some(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encod
     }
     let mut chosen: Vec<ShortBytes> = Vec::with_capacity(count);
     let count = i64::try_from(count).unwrap_or(i64::MAX);
-    sample::each(count, set.len(), || set.iter(), || set.random(&mut rand::rng()), |member| chosen.push(member.clone()));
+    sample::each(
+        count,
+        set.len(),
+        || set.iter(),
+        || set.random(&mut rand::rng()),
+        |member| chosen.push(member.clone()),
+    );
     out.set(chosen.len());
     chosen.iter().for_each(|member| out.bulk(member));
     let members: Vec<&[u8]> = chosen.iter().map(ShortBytes::as_slice).collect();

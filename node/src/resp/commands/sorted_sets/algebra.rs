@@ -50,13 +50,7 @@ pub(super) fn zdiffstore(transaction: &mut Transaction<'_>, args: &Args<'_>, out
     combine_and_store(transaction, args, "zdiffstore", Operation::Difference, out)
 }
 
-fn reply(
-    view: &View<'_>,
-    args: &Args<'_>,
-    name: &'static str,
-    operation: Operation,
-    out: &mut Encoder<'_>,
-) -> Outcome {
+fn reply(view: &View<'_>, args: &Args<'_>, name: &'static str, operation: Operation, out: &mut Encoder<'_>) -> Outcome {
     let (mut inputs, rest) = Input::parse(view, &args[1..], name)?;
     let (aggregate, scores) = parse_options(&mut inputs, rest, operation, Target::Client)?;
     let mut members = combine(operation, inputs, aggregate, usize::MAX);
@@ -182,8 +176,20 @@ impl Aggregate {
                 // Infinity and minus infinity make 0, as in Redis.
                 if sum.is_nan() { 0.0 } else { sum }
             }
-            Self::Min => if second < first { second } else { first },
-            Self::Max => if second > first { second } else { first },
+            Self::Min => {
+                if second < first {
+                    second
+                } else {
+                    first
+                }
+            }
+            Self::Max => {
+                if second > first {
+                    second
+                } else {
+                    first
+                }
+            }
         }
     }
 }
