@@ -109,6 +109,10 @@ impl Cluster {
                     fenced.push(((reply.last_epoch, reply.end_offset), member.clone()));
                 }
             }
+            if seen.isr.len() == 1 {
+                // The master went on alone in the meantime; nobody may follow it.
+                return;
+            }
             let Some((_, best)) = fenced.iter().max_by_key(|(position, _)| *position) else {
                 panic!("nobody can follow {} in {:?}", seen.master, seen.isr);
             };
