@@ -133,3 +133,6 @@ pub const LOOK_AHEAD: usize = 16;
 
 /// Connections of the gateway that were accepted and not yet taken over by its server.
 pub const GATEWAY_BACKLOG: usize = 64;
+
+/// A buffer that is kept for the next client may be so large.
+pub const SPARE_BUFFER_BYTES: usize = 8 * READ_BYTES;
