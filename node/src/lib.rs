@@ -3,6 +3,7 @@
 //! ARCHITECTURE.md has the map. The frontends (`resp`, `amqp`, `gateway`) do not know each other; the core (`keyspace`,
 //! `broker`, `engine`) knows neither tokio nor the clock.
 
+pub mod amqp;
 pub mod broker;
 pub mod clients;
 pub mod clock;

@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::limits;
 use crate::node::{Node, Shared};
 use crate::storage::{self, Storage};
-use crate::{cluster, expiry, gateway, resp, task};
+use crate::{amqp, cluster, expiry, gateway, resp, task};
 
 /// Why a node cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +54,7 @@ pub fn run(config: Arc<Config>) -> Result<(), Error> {
 async fn serve(node: Shared, storage: Storage, threads: Vec<Handle>) -> Result<(), Error> {
     let config = &node.config;
     let resp = listen(config, config.resp_port, "RESP", "resp-port").await?;
+    let amqp = listen(config, config.amqp_port, "AMQP", "amqp-port").await?;
     let gateway = listen(config, config.gateway_port, "the gateway", "gateway-port").await?;
     let peers = cluster::listen(config)?;
 
@@ -66,6 +67,12 @@ async fn serve(node: Shared, storage: Storage, threads: Vec<Handle>) -> Result<(
     // The thread lives as long as the process.
     services.map_err(Error::Thread)?;
     let _expiry = task::spawn("expiry", expiry::run(Arc::clone(&node)));
+    let (amqp_node, amqp_threads) = (Arc::clone(&node), threads.clone());
+    let _amqp = task::spawn("amqp accept", async move {
+        if let Err(error) = amqp::accept(amqp_node, amqp, amqp_threads).await {
+            tracing::error!(%error, "the AMQP port has failed");
+        }
+    });
     let resp_node = Arc::clone(&node);
     let _resp = task::spawn("resp accept", async move {
         if let Err(error) = resp::accept(resp_node, resp, threads).await {

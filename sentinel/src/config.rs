@@ -26,6 +26,7 @@ const SETTINGS: &[Setting] = &[
     Setting { name: "data", value: "DIR", default: "./data-sentinel", help: "Directory of votes, log and state" },
     Setting { name: "bind", value: "IP", default: "127.0.0.1", help: "Address to listen on" },
     Setting { name: "resp-port", value: "PORT", default: "26379", help: "Port of the Redis Sentinel protocol" },
+    Setting { name: "metrics-port", value: "PORT", default: "28379", help: "Port of the metrics (not served yet)" },
     Setting { name: "peer-port", value: "PORT", default: "27379", help: "Port for nodes and other sentinels (gRPC)" },
     Setting {
         name: "sentinels",
@@ -101,6 +102,8 @@ pub struct Config {
     pub data: PathBuf,
     pub bind: IpAddr,
     pub resp_port: u16,
+    /// Nothing listens there yet.
+    pub metrics_port: u16,
     pub peer_port: u16,
     pub sentinels: Vec<Address>,
     /// This sentinel's place in `sentinels`.
@@ -324,6 +327,7 @@ impl Values<'_> {
             data: PathBuf::from(self.text("data").0),
             bind,
             resp_port: self.port("resp-port")?,
+            metrics_port: self.port("metrics-port")?,
             peer_port,
             sentinels,
             own_index,

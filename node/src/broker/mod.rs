@@ -1,32 +1,154 @@
-//! The broker's synchronous core: exchanges, queues, bindings.
+//! The broker's synchronous core: exchanges, queues, bindings, consumers. No socket, no task, no clock.
+//!
+//! ```text
+//! declare, bind     -> topology (one partition) --.
+//! publish -> route -> queue (a partition each) ---+--> effects of what is durable -> journal
+//! consume, settle  -> queue ----------------------'
+//!                      '--> deliveries -> link of the consumer's connection
+//! ```
+//!
+//! Locks: the topology before queues, queues by ascending number, and the journal with all of them held. What is
+//! transient is in this memory only; it goes when the first record of another master arrives.
 
+mod arguments;
+mod batch;
+mod consume;
+mod declare;
 pub mod effect;
+mod exchange;
+mod image;
+mod limits;
+mod link;
+mod message;
+mod publish;
+mod queue;
+mod refusal;
+mod topology;
 
-use crate::ids::{Offset, Partition};
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
-/// What a record asks for that the broker's state does not have.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+
+pub use batch::Batch;
+pub use declare::{BindTo, Deletion, Name};
+pub use exchange::{Declaration as ExchangeDeclaration, Kind as ExchangeKind};
+pub use link::{Acknowledge, ConnectionId, Consume, Consumer, Credit, Event, Link, Share};
+pub use message::{Content, Draft, Message, Persistence};
+pub use publish::{Route, Unroutable};
+pub use queue::{AfterCancel, Counts, Declaration as QueueDeclaration, Delivered, Queue, Settled, Settlement, Taken};
+pub use refusal::{Refusal, Resource, ResourceKind};
+pub use topology::DEFAULT_VHOST;
+
+use crate::ids::{Offset, Partition, PartitionKind, UnixMillis};
+use crate::journal::Journal;
+use effect::BrokerEffect;
+use topology::Topology;
+
+/// What a record or an image asks for that the broker's state does not have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     #[error("no queue of number {0}")]
     NoQueue(u32),
+    #[error("unknown exchange type {0:?}")]
+    ExchangeKind(String),
+    #[error("arguments that are no field table")]
+    Arguments,
+    #[error("a name that is longer than 255 bytes")]
+    Name,
+    #[error("an effect on a partition of another kind")]
+    Misplaced,
+    #[error("image cannot be read: {0}")]
+    Image(#[from] crate::wire::Error),
 }
 
 /// Topology and queues of a node.
 #[derive(Debug, Default)]
-pub struct Broker {}
+pub struct Broker {
+    topology: RwLock<Topology>,
+    /// Counts changes of the topology: a route that was found under another number may be wrong.
+    version: AtomicU64,
+    /// Clients have been served since the last record of another master.
+    is_live: AtomicBool,
+}
 
 impl Broker {
-    /// Applies a change to the topology or to one queue.
+    /// Begins a batch of operations for clients.
+    pub fn begin<'e>(&self, journal: &'e Journal, record: &'e mut Vec<u8>, now: UnixMillis) -> Batch<'e> {
+        if !self.is_live.load(Ordering::Relaxed) {
+            self.is_live.store(true, Ordering::SeqCst);
+        }
+        Batch::new(journal, record, now)
+    }
+
+    /// Applies a change to the topology or to one queue, out of a record that another master made.
     ///
     /// # Errors
     /// The state is not the one that the effect was made for.
-    pub fn apply(
-        &self,
-        _offset: Offset,
-        _partition: Partition,
-        effect: &effect::BrokerEffect<'_>,
-    ) -> Result<(), Error> {
-        let effect::BrokerEffect::Nothing(_) = effect;
-        Ok(())
+    pub fn apply(&self, offset: Offset, partition: Partition, effect: &BrokerEffect<'_>) -> Result<(), Error> {
+        if self.is_live.load(Ordering::Relaxed) {
+            self.forget_transient();
+        }
+        match partition.kind() {
+            PartitionKind::Topology => {
+                let mut topology = self.topology.write();
+                topology.apply(effect)?;
+                topology.last_offset = offset;
+                self.version.fetch_add(1, Ordering::Release);
+                Ok(())
+            }
+            PartitionKind::Queue(number) => {
+                let topology = self.topology.read();
+                if let Some(queue) = topology.numbered.get(&number) {
+                    return queue.lock().apply_at(offset, effect);
+                }
+                drop(topology);
+                let mut topology = self.topology.write();
+                let is_known = number <= topology.last_number();
+                match topology.orphans.get_mut(&number) {
+                    Some(orphan) => orphan.apply_at(offset, effect),
+                    // It has been deleted, which a later record will say.
+                    None if is_known => Ok(()),
+                    None => Err(Error::NoQueue(number)),
+                }
+            }
+            PartitionKind::Shard(_) => Err(Error::Misplaced),
+        }
+    }
+
+    /// Forgets everything: a full sync begins.
+    pub fn reset(&self) {
+        let mut topology = self.topology.write();
+        for queue in topology.queues() {
+            queue.lock().end();
+        }
+        *topology = Topology::default();
+        self.version.fetch_add(1, Ordering::Release);
+        self.is_live.store(false, Ordering::SeqCst);
+    }
+
+    /// Drops what only this node knew: transient queues, exchanges and messages, and who had which message. Called by
+    /// itself when the first record of another master arrives after clients were served.
+    pub fn forget_transient(&self) {
+        let mut topology = self.topology.write();
+        self.is_live.store(false, Ordering::SeqCst);
+        for queue in topology.forget_transient() {
+            queue.lock().end();
+        }
+        for queue in topology.numbered.values() {
+            queue.lock().forget_transient();
+        }
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// All queues, by number: for management and tests.
+    #[must_use]
+    pub fn queues(&self) -> Vec<Arc<Queue>> {
+        self.topology.read().queues()
     }
 }

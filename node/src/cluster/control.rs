@@ -93,13 +93,18 @@ impl Cluster {
     async fn act(&self, control: &mut Transitions, state: &ClusterState) -> Result<(), Refusal> {
         let standing = self.node.authority.standing();
         let epoch = Epoch(state.epoch);
+        if standing.role == Role::Master && standing.epoch < epoch {
+            self.give_up(epoch, &state.cluster_id, standing.epoch);
+        }
         match state::part(state, &self.node.identity) {
             Part::Nobody => Ok(()),
-            Part::Master if matches!(standing.role, Role::Master | Role::Deposed) && standing.epoch == epoch => {
-                self.update_isr(state);
+            Part::Master => {
+                // A new mastership begins with the order of a sentinel: it knows when no earlier lease is left.
+                if standing.epoch == epoch {
+                    self.update_isr(state);
+                }
                 Ok(())
             }
-            Part::Master => self.lead(control, state).await,
             Part::Follower(master) => {
                 let target = Target { epoch, cluster_id: state.cluster_id.clone(), master: *master };
                 self.follow(control, target).await
@@ -110,19 +115,16 @@ impl Cluster {
     /// The ISR of this node's mastership has changed.
     fn update_isr(&self, state: &ClusterState) {
         let node = &self.node;
-        node.commit.update(state, &node.engine.journal, &node.gate);
+        if !node.commit.update(state, &node.engine.journal, &node.gate) {
+            return;
+        }
         node.authority.change(|standing| {
             standing.isr = state.isr.len();
             standing.min_isr = state.min_isr as usize;
         });
-        let members: Vec<&str> = state.isr.iter().map(|member| member.name.as_str()).collect();
-        info!(
-            epoch = state.epoch,
-            version = state.isr_version,
-            ?members,
-            min_isr = state.min_isr,
-            "the ISR has changed"
-        );
+        let members = state.isr.iter().map(|member| member.name.as_str()).collect::<Vec<_>>().join(" ");
+        let (epoch, version, min_isr) = (state.epoch, state.isr_version, state.min_isr);
+        info!(epoch, version, members, min_isr, "the ISR has changed");
     }
 
     async fn follow(&self, control: &mut Transitions, target: Target) -> Result<(), Refusal> {
@@ -138,13 +140,12 @@ impl Cluster {
         let before = self.node.authority.standing();
         let had_led = matches!(before.role, Role::Master | Role::Deposed);
         if had_led {
-            self.end_mastership(target.epoch, Role::Replica);
-            // What it has executed may be more than the new master has: it reads again once that is known.
-            self.applier.was_master(self.node.engine.journal.end(), self.node.gate.commit());
+            self.end_mastership(target.epoch);
         }
         *self.node.link.write() =
             Link { master: Some(target.master.clone()), down_since: clock::boot_now(), ..Link::default() };
         self.node.authority.change(|standing| {
+            // What a former master has executed may be more than the new one has: it reads again once that is known.
             let is_readable = !had_led && self.applier.is_readable() && standing.state == State::Whole;
             standing.role = Role::Replica;
             standing.epoch = target.epoch;
@@ -180,7 +181,7 @@ impl Cluster {
             Condition::Syncing | Condition::Lost => return Err(Refusal::NotWhole),
         }
         if matches!(standing.role, Role::Master | Role::Deposed) {
-            self.end_mastership(epoch, Role::Deposed);
+            self.end_mastership(epoch);
         } else if !self.applier.drain().await {
             return Err(Refusal::DoesNotFit);
         }
@@ -211,15 +212,23 @@ impl Cluster {
         Ok(())
     }
 
+    /// This node is master no more, and the sentinels need not wait for its lease to run out.
+    fn give_up(&self, promised: Epoch, cluster_id: &str, epoch: Epoch) {
+        self.end_mastership(promised);
+        self.lease.resign(cluster_id, epoch);
+    }
+
     /// Nothing more is executed or acknowledged under the present epoch. Who waits for an acknowledgement learns that
     /// its fate is unknown.
-    fn end_mastership(&self, promised: Epoch, role: Role) {
+    fn end_mastership(&self, promised: Epoch) {
         let node = &self.node;
-        node.authority.change(|standing| standing.role = role);
+        node.authority.change(|standing| standing.role = Role::Deposed);
         self.lease.end();
         node.commit.end();
         node.engine.journal.promise(promised);
         node.gate.depose(node.gate.commit());
+        // All that was executed is applied.
+        self.applier.was_master(node.engine.journal.end(), node.gate.commit());
         node.replicas.write().clear();
     }
 
@@ -272,9 +281,7 @@ impl Cluster {
         }
         self.promise(epoch).await?;
         if standing.role == Role::Master {
-            self.end_mastership(epoch, Role::Deposed);
-            self.applier.was_master(self.node.engine.journal.end(), self.node.gate.commit());
-            self.lease.resign(&request.cluster_id, standing.epoch);
+            self.give_up(epoch, &request.cluster_id, standing.epoch);
         }
         self.stop_link(control).await;
         info!(epoch = epoch.0, offset = self.node.engine.journal.end().0, "fenced");
@@ -342,7 +349,8 @@ impl Cluster {
         let end = self.node.engine.journal.end();
         self.node.engine.journal.publish();
         info!(epoch = epoch.0, target = request.target, offset = end.0, "hand-over: commands are held");
-        let caught_up = tokio::time::timeout_at(deadline, self.drained_to(&request.target, end)).await.is_ok();
+        // The other half is for the sentinels to agree.
+        let caught_up = tokio::time::timeout(hold / 2, self.drained_to(&request.target, end)).await.is_ok();
         let cluster = Arc::clone(self);
         let release = async move {
             if caught_up {
@@ -407,8 +415,7 @@ impl Cluster {
         let _control = self.control.lock().await;
         let standing = self.node.authority.standing();
         if matches!(standing.role, Role::Master | Role::Deposed) {
-            self.end_mastership(standing.epoch, Role::Deposed);
-            self.lease.resign(&self.storage.cluster_id().unwrap_or_default(), standing.epoch);
+            self.give_up(standing.epoch, &self.storage.cluster_id().unwrap_or_default(), standing.epoch);
         }
     }
 }

@@ -42,7 +42,7 @@ pub(super) struct Lease {
     node: Shared,
     order: watch::Sender<Order>,
     granted: Mutex<Granted>,
-    /// A stream has taken over a resignation.
+    /// A sentinel has answered a resignation.
     resigned: Notify,
 }
 
@@ -52,6 +52,8 @@ struct Granted {
     /// Newest granted send time of each sentinel.
     sent_at: Vec<u64>,
     until: BootNanos,
+    /// Renewals of this epoch that were sent since then are resignations.
+    resigned: Option<(Epoch, u64)>,
     last_refusal: String,
 }
 
@@ -83,10 +85,11 @@ impl Lease {
     /// Gives the lease of `epoch` up and tells the sentinels that nothing more is executed under it.
     pub(super) fn resign(&self, cluster_id: &str, epoch: Epoch) {
         self.forget(None);
+        self.granted.lock().resigned = Some((epoch, clock::boot_now().0));
         self.order.send_replace(Order::Resign { cluster_id: cluster_id.to_owned(), epoch });
     }
 
-    /// Waits until a stream has taken the resignation over; `within` at the most.
+    /// Waits until a sentinel has answered the resignation; `within` at the most.
     pub(super) async fn is_resigned(&self, within: Duration) {
         _ = timeout(within, self.resigned.notified()).await;
     }
@@ -181,7 +184,6 @@ impl Lease {
                     }
                     Order::Resign { cluster_id, epoch } if done != now => {
                         let renew = lease.renew(cluster_id, *epoch, Resign::Yes);
-                        lease.resigned.notify_one();
                         return Some((renew, (lease, order, pace, now)));
                     }
                     Order::Stop => return None,
@@ -209,6 +211,13 @@ impl Lease {
     fn take(&self, index: usize, grant: &Grant) {
         let now = clock::boot_now();
         let mut granted = self.granted.lock();
+        let epoch = Epoch(grant.epoch);
+        if granted.resigned.is_some_and(|(resigned, since)| resigned == epoch && grant.sequence >= since) {
+            self.resigned.notify_one();
+        }
+        if granted.epoch != Some(epoch) || grant.sequence > now.0 {
+            return;
+        }
         if !grant.granted {
             if granted.last_refusal != grant.refusal {
                 warn!(epoch = grant.epoch, refusal = grant.refusal, "a sentinel refuses the lease");
@@ -217,9 +226,6 @@ impl Lease {
             return;
         }
         granted.last_refusal.clear();
-        if granted.epoch != Some(Epoch(grant.epoch)) || grant.sequence > now.0 {
-            return;
-        }
         granted.sent_at[index] = granted.sent_at[index].max(grant.sequence);
         let until = lease_until(&granted.sent_at, self.node.config.lease_ms);
         if until > granted.until {

@@ -266,7 +266,8 @@ impl Database {
 fn add_scores(sorted: &mut SortedSet, pairs: &[(f64, &[u8])]) -> Applied {
     let (mut count, mut updated) = (0, 0);
     for (score, member) in pairs {
-        match sorted.insert(member, *score) {
+        // The sum turns -0 into 0: Redis, too, forgets the sign when it stores a score.
+        match sorted.insert(member, *score + 0.0) {
             Inserted::Added => count += 1,
             Inserted::Updated => updated += 1,
             Inserted::Same => {}

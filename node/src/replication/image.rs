@@ -8,7 +8,6 @@
 //! An image is taken under its partition's lock only, with the end of the journal as its cut: every record that changed
 //! the partition was appended under the same lock, so the image holds exactly the effects of the records up to the cut.
 
-use crate::broker::Broker;
 use crate::effect::{Expiry, KeyChange};
 use crate::engine::Engine;
 use crate::ids::{Offset, Partition, PartitionKind, UnixMillis};
@@ -24,29 +23,10 @@ pub enum Error {
     State { partition: u32, what: String },
 }
 
-/// What full syncs and checkpoints need of the broker.
-pub trait Images {
-    /// The partitions that are there now: the topology, and every queue that a record may name.
-    fn partitions(&self) -> Vec<Partition>;
-
-    /// Appends the image of a partition and says its cut: `end()`, asked for under the partition's lock. A partition
-    /// that is gone has an empty image.
-    fn image(&self, partition: Partition, end: &dyn Fn() -> Offset, out: &mut Vec<u8>) -> Offset;
-
-    /// Puts an image in the place of a partition. An empty one says that nothing is there.
-    ///
-    /// # Errors
-    /// The image cannot be read.
-    fn load_image(&self, partition: Partition, cut: Offset, image: &[u8]) -> Result<(), Error>;
-
-    /// Forgets everything.
-    fn reset(&self);
-}
-
 /// Appends the image of a partition and says its cut.
 pub fn take(engine: &Engine, partition: Partition, out: &mut Vec<u8>) -> Offset {
     let PartitionKind::Shard(index) = partition.kind() else {
-        return Images::image(&engine.broker, partition, &|| engine.journal.end(), out);
+        return engine.broker.image(partition, || engine.journal.end(), out);
     };
     let shard = engine.keyspace.lock(index);
     let mut encoded = Vec::new();
@@ -69,7 +49,8 @@ pub fn take(engine: &Engine, partition: Partition, out: &mut Vec<u8>) -> Offset 
 /// The image cannot be read.
 pub fn load(engine: &Engine, partition: Partition, cut: Offset, image: &[u8]) -> Result<(), Error> {
     let PartitionKind::Shard(index) = partition.kind() else {
-        return engine.broker.load_image(partition, cut, image);
+        let loaded = engine.broker.load_image(partition, cut, image);
+        return loaded.map_err(|error| Error::State { partition: partition.0, what: error.to_string() });
     };
     if index >= engine.keyspace.len() {
         return Err(Error::State { partition: partition.0, what: "no such shard".to_owned() });
@@ -102,22 +83,6 @@ pub fn reset(engine: &Engine) {
         engine.keyspace.lock(index).reset();
     }
     engine.broker.reset();
-}
-
-impl Images for Broker {
-    fn partitions(&self) -> Vec<Partition> {
-        Vec::new()
-    }
-
-    fn image(&self, _partition: Partition, end: &dyn Fn() -> Offset, _out: &mut Vec<u8>) -> Offset {
-        end()
-    }
-
-    fn load_image(&self, _partition: Partition, _cut: Offset, _image: &[u8]) -> Result<(), Error> {
-        Ok(())
-    }
-
-    fn reset(&self) {}
 }
 
 #[cfg(test)]

@@ -191,7 +191,7 @@ impl Session {
                         let shard = engine.keyspace.shard_of(args[1]);
                         Locked::One(shard, engine.keyspace.lock(shard))
                     }
-                    Keys::Space => Locked::all(&engine.keyspace),
+                    Keys::Space | Keys::Any => Locked::all(&engine.keyspace),
                     keys => Locked::keys(&engine.keyspace, keys.of(args).into_iter()),
                 };
                 let mut transaction = Transaction::new(engine, locked, &mut self.record, self.database, self.now);
@@ -209,6 +209,7 @@ impl Session {
                         Locked::One(shard, engine.keyspace.lock(shard))
                     }
                     Keys::Space | Keys::None => Locked::Nothing,
+                    Keys::Any => Locked::all(&engine.keyspace),
                     keys => Locked::keys(&engine.keyspace, keys.of(args).into_iter()),
                 };
                 let view = View::new(engine, &locked, self.database, self.now, &self.hits, &self.misses);
@@ -299,7 +300,7 @@ impl Session {
         let slices: Vec<Vec<&[u8]>> =
             multi.queued.iter().map(|(_, args)| args.iter().map(Vec::as_slice).collect()).collect();
         // One lock set for all: what the commands declare, and what is watched.
-        let whole = multi.queued.iter().any(|(row, _)| row.keys == Keys::Space);
+        let whole = multi.queued.iter().any(|(row, _)| matches!(row.keys, Keys::Space | Keys::Any));
         let locked = if whole {
             Locked::all(&engine.keyspace)
         } else {

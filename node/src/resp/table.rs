@@ -49,6 +49,8 @@ pub enum Keys {
     Counted(usize, usize),
     /// The whole key space, one shard after the other (reads) or all at once (writes).
     Space,
+    /// The key at 1, and any others of the whole key space, all at once.
+    Any,
 }
 
 impl Keys {
@@ -59,7 +61,7 @@ impl Keys {
     /// The keys among `args`.
     pub(crate) fn of<'a>(self, args: &'a Args<'a>) -> SmallVec<[&'a [u8]; 8]> {
         match self {
-            Self::None | Self::Space => SmallVec::new(),
+            Self::None | Self::Space | Self::Any => SmallVec::new(),
             Self::Range(first, last, step) => {
                 let last = if last < 0 { args.len().saturating_add_signed(last) } else { last as usize };
                 (first..=last).step_by(step).filter_map(|index| args.get(index).copied()).collect()

@@ -2,7 +2,7 @@
 
 use super::frame::{FRAME_END, FRAME_OVERHEAD, FrameKind};
 use super::methods::Method;
-use super::properties::{BASIC_CLASS, Properties};
+use super::properties::BASIC_CLASS;
 use super::wire::{length_u32, put_short};
 
 /// What basic.deliver says, borrowed: the one method that is sent too often to build a `Method` for it.
@@ -36,18 +36,19 @@ impl<'a> Encoder<'a> {
         self.frame(FrameKind::Method, channel, |out| method.encode(out));
     }
 
-    /// A method with its content: basic.return, basic.get-ok, and basic.publish of a client.
-    pub fn content(&mut self, channel: u16, method: &Method, properties: &Properties, body: &[u8]) {
+    /// A method with its content: basic.return, basic.get-ok, and basic.publish of a client. The properties are those of
+    /// `Properties::raw`.
+    pub fn content(&mut self, channel: u16, method: &Method, properties: &[u8], body: &[u8]) {
         self.method(channel, method);
         self.header(channel, properties, body.len() as u64);
         self.body(channel, body);
     }
 
-    /// basic.deliver with its content.
+    /// basic.deliver with its content; the properties are those of `Properties::raw`.
     ///
     /// # Panics
     /// When a name is longer than 255 bytes.
-    pub fn deliver(&mut self, channel: u16, delivery: &Delivery<'_>, properties: &Properties, body: &[u8]) {
+    pub fn deliver(&mut self, channel: u16, delivery: &Delivery<'_>, properties: &[u8], body: &[u8]) {
         self.frame(FrameKind::Method, channel, |out| {
             out.extend_from_slice(&[0, 60, 0, 60]);
             put_short(out, delivery.consumer_tag);
@@ -61,12 +62,12 @@ impl<'a> Encoder<'a> {
     }
 
     /// The content header of class basic. The protocol has no way to split one that is larger than frame_max.
-    pub fn header(&mut self, channel: u16, properties: &Properties, body_size: u64) {
+    pub fn header(&mut self, channel: u16, properties: &[u8], body_size: u64) {
         self.frame(FrameKind::Header, channel, |out| {
             out.extend_from_slice(&BASIC_CLASS.to_be_bytes());
             out.extend_from_slice(&[0, 0]);
             out.extend_from_slice(&body_size.to_be_bytes());
-            out.extend_from_slice(properties.raw());
+            out.extend_from_slice(properties);
         });
     }
 
@@ -151,8 +152,8 @@ mod tests {
                 routing_key: ShortString::from_static("a.b"),
             };
             let (mut fast, mut table) = (Vec::new(), Vec::new());
-            Encoder::new(&mut fast, 4096).deliver(3, &delivery, &properties, b"body");
-            Encoder::new(&mut table, 4096).content(3, &method, &properties, b"body");
+            Encoder::new(&mut fast, 4096).deliver(3, &delivery, properties.raw(), b"body");
+            Encoder::new(&mut table, 4096).content(3, &method, properties.raw(), b"body");
             assert_eq!(fast, table);
         }
     }
@@ -167,7 +168,7 @@ mod tests {
             immediate: false,
         };
         let mut out = Vec::new();
-        Encoder::new(&mut out, 4096).content(1, &method, &properties, b"hello");
+        Encoder::new(&mut out, 4096).content(1, &method, properties.raw(), b"hello");
         let frames = frames(&out, 4096);
         assert_eq!(Method::decode(&frames[0].payload), Ok(method));
         let header = ContentHeader::decode(&frames[1].payload).unwrap();

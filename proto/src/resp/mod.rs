@@ -2,9 +2,11 @@
 //! client-side reader (`Value`) for tests and for programs that are clients themselves.
 
 mod decode;
+mod double;
 mod encode;
 mod value;
 
 pub use decode::{Args, Decoder, Limits, ProtocolError};
-pub use encode::{Encoder, Version, format_double};
+pub use double::{DoubleText, format_double};
+pub use encode::{Encoder, Version};
 pub use value::{Value, ValueError};

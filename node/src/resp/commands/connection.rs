@@ -144,7 +144,7 @@ fn hello_syntax(option: &[u8]) -> Error {
 }
 
 fn select(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let index = number::parse_integer(args[1]).ok_or(Error::text("ERR invalid DB index"))?;
+    let index = number::small(args[1])?;
     let index = u8::try_from(index).ok().filter(|index| *index < limits::DATABASES).ok_or(Error::DatabaseIndex)?;
     session.database = index;
     session.client.about.lock().database = index;

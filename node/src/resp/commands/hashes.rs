@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use tercet_proto::resp::{Encoder, Version, format_double};
+use tercet_proto::resp::{Encoder, Version};
 
+use super::long_double::{self, LongDouble};
 use super::{number, sample, scanning, typed};
 use crate::effect::KeyChange;
 use crate::engine::{Transaction, View};
@@ -123,20 +124,16 @@ fn hincrby(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder
 }
 
 fn hincrbyfloat(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let by = number::float(args[3])?;
+    let by = LongDouble::parse(args[3]).ok_or(Error::NotFloat)?;
     if !by.is_finite() {
         return Err(Error::text("ERR value is NaN or Infinity"));
     }
     let slot = transaction.open(args[1]);
     let old = match typed::hash(slot.value())?.and_then(|hash| hash.get(args[2])) {
-        None => 0.0,
-        Some(text) => number::parse_float(text).ok_or(Error::text("ERR hash value is not a float"))?,
+        None => long_double::ZERO,
+        Some(text) => LongDouble::parse(text).ok_or(Error::text("ERR hash value is not a float"))?,
     };
-    let sum = old + by;
-    if !sum.is_finite() {
-        return Err(Error::NotANumber);
-    }
-    let text = format_double(sum);
+    let text = old.sum(by).ok_or(Error::NotANumber)?;
     // The final text is replicated, so that no replica computes it in its own way.
     slot.apply(&KeyChange::HashSet { pairs: Cow::Borrowed(&[args[2], text.as_bytes()]) })?;
     out.bulk(text.as_bytes());

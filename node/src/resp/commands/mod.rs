@@ -4,6 +4,7 @@ mod connection;
 mod generic;
 mod hashes;
 mod lists;
+mod long_double;
 mod number;
 mod sample;
 mod scanning;

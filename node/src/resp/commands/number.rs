@@ -46,6 +46,20 @@ pub(super) fn counted_keys<'a, 'b>(args: &'b Args<'a>) -> Result<(&'b Args<'a>, 
     }
 }
 
+/// `[COUNT count]`, 1 without it.
+pub(super) fn count_option(mut rest: &Args<'_>) -> Result<usize, Error> {
+    let mut count = None;
+    while let [option, text, behind @ ..] = rest {
+        if count.is_some() || !option.eq_ignore_ascii_case(b"count") {
+            return Err(Error::Syntax);
+        }
+        count = Some(at_least(text, 1, "ERR count should be greater than 0")?);
+        rest = behind;
+    }
+    let count = count.map_or(1, |count| usize::try_from(count).unwrap_or(usize::MAX));
+    if rest.is_empty() { Ok(count) } else { Err(Error::Syntax) }
+}
+
 /// As `counted_keys`, for commands whose keys may be the end: SINTERCARD and its like.
 pub(super) fn counted_keys_or_more<'a, 'b>(args: &'b Args<'a>) -> Result<(&'b Args<'a>, &'b Args<'a>), Error> {
     let count = at_least(args[0], 1, "ERR numkeys should be greater than 0")?;
@@ -88,10 +102,23 @@ pub(super) fn parse_float(text: &[u8]) -> Option<f64> {
 /// A bound of a range of scores, as `strtod` reads it: blanks before it and numbers out of range are fine, and nothing
 /// is 0.
 pub(super) fn parse_bound(text: &[u8]) -> Option<f64> {
+    let text = c_text(text);
     match text.trim_ascii_start() {
         b"" => text.is_empty().then_some(0.0),
         text => plain_float(text),
     }
+}
+
+/// What C sees of a text: up to a zero byte.
+pub(super) fn c_text(text: &[u8]) -> &[u8] {
+    memchr::memchr(0, text).map_or(text, |end| &text[..end])
+}
+
+/// A weight of SORT: as a bound, but within the range of a double.
+pub(super) fn parse_weight(text: &[u8]) -> Option<f64> {
+    let text = c_text(text);
+    let trimmed = text.trim_ascii_start();
+    if trimmed.is_empty() { parse_bound(text) } else { parse_float(trimmed) }
 }
 
 /// The number that is all of `text`; not NaN.

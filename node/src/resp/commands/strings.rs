@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use tercet_proto::resp::{Encoder, format_double};
+use tercet_proto::resp::Encoder;
 
+use super::long_double::{self, LongDouble};
 use super::number::{self, TimeUnit};
 use crate::effect::{Expiry, KeyChange};
 use crate::engine::{Transaction, View};
@@ -144,7 +145,7 @@ fn set(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>
 }
 
 fn set_with_options(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let (mut condition, mut expiry, mut wants_old) = (Condition::Always, None, false);
+    let (mut condition, mut keeps, mut time, mut wants_old) = (Condition::Always, false, None, false);
     let mut rest = args[3..].iter();
     while let Some(option) = rest.next() {
         let lower = option.to_ascii_lowercase();
@@ -152,14 +153,19 @@ fn set_with_options(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mu
             b"nx" if condition != Condition::IfPresent => condition = Condition::IfAbsent,
             b"xx" if condition != Condition::IfAbsent => condition = Condition::IfPresent,
             b"get" => wants_old = true,
-            b"keepttl" if expiry.is_none() => expiry = Some(Expiry::Keep),
-            b"ex" | b"px" | b"exat" | b"pxat" if expiry.is_none() => {
-                let text = rest.next().ok_or(Error::Syntax)?;
-                expiry = Some(Expiry::At(number::positive_expiry(text, time_unit(&lower), transaction.now(), "set")?));
+            b"keepttl" if time.is_none() => keeps = true,
+            b"ex" | b"px" | b"exat" | b"pxat" if time.is_none() && !keeps => {
+                time = Some((time_unit(&lower), rest.next().ok_or(Error::Syntax)?));
             }
             _ => return Err(Error::Syntax),
         }
     }
+    // Redis reads the time when all options have been understood.
+    let expiry = match time {
+        Some((unit, text)) => Expiry::At(number::positive_expiry(text, unit, transaction.now(), "set")?),
+        None if keeps => Expiry::Keep,
+        None => Expiry::Never,
+    };
     let old = transaction.get(args[1]);
     let is_present = old.is_some();
     if wants_old {
@@ -174,7 +180,7 @@ fn set_with_options(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mu
         Condition::IfPresent => is_present,
     };
     if may_set {
-        let change = KeyChange::SetString { value: args[2], expiry: expiry.unwrap_or(Expiry::Never) };
+        let change = KeyChange::SetString { value: args[2], expiry };
         transaction.apply(args[1], &change)?;
     }
     match (wants_old, may_set) {
@@ -358,17 +364,15 @@ fn add(transaction: &mut Transaction<'_>, key: &[u8], by: i64, out: &mut Encoder
 }
 
 fn incrbyfloat(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let old = match transaction.get(args[1]) {
-        None => 0.0,
-        Some(entry) => number::float(&bytes(&entry.value)?)?,
+    let slot = transaction.open(args[1]);
+    let old = match slot.value() {
+        None => long_double::ZERO,
+        Some(value) => LongDouble::parse(&bytes(value)?).ok_or(Error::NotFloat)?,
     };
-    let sum = old + number::float(args[2])?;
-    if !sum.is_finite() {
-        return Err(Error::NotANumber);
-    }
-    let text = format_double(sum);
+    let by = LongDouble::parse(args[2]).ok_or(Error::NotFloat)?;
+    let text = old.sum(by).ok_or(Error::NotANumber)?;
     // The final text is replicated, so that no replica computes it in its own way.
-    transaction.apply(args[1], &KeyChange::SetString { value: text.as_bytes(), expiry: Expiry::Keep })?;
+    slot.apply(&KeyChange::SetString { value: text.as_bytes(), expiry: Expiry::Keep })?;
     out.bulk(text.as_bytes());
     Ok(())
 }

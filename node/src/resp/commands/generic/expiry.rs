@@ -44,7 +44,7 @@ impl Conditions {
                 b"gt" => conditions.if_later = true,
                 b"lt" => conditions.if_earlier = true,
                 _ => {
-                    let option = String::from_utf8_lossy(option);
+                    let option = String::from_utf8_lossy(number::c_text(option));
                     return Err(Error::text(format!("ERR Unsupported option {option}")));
                 }
             }

@@ -2,18 +2,17 @@
 
 mod expiry;
 mod keyspace;
+mod moving;
 mod object;
 mod scan;
-
-use std::cell::Cell;
+mod sort;
 
 use tercet_proto::resp::Encoder;
 
 use super::{number, scanning};
 use crate::effect::KeyChange;
 use crate::engine::{Transaction, View};
-use crate::resp::error::Error;
-use crate::resp::table::flag::FAST;
+use crate::resp::table::flag::{DENY_OOM, FAST};
 use crate::resp::table::{Args, Group, Keys, Outcome, Row, read, write};
 
 const G: Group = Group::Generic;
@@ -36,6 +35,36 @@ pub(super) const ROWS: &[Row] = &[
     read("scan", -2, 0, Keys::Space, G, "Iterates over the key names in the database.", scan::scan),
     read("randomkey", 1, 0, Keys::Space, G, "Returns a random key name from the database.", scan::randomkey),
     read("object", -2, 0, Keys::Range(2, 2, 1), G, "Shows how the value of a key is kept.", object::object),
+    write("rename", 3, 0, Keys::TWO, G, "Renames a key and overwrites the destination.", moving::rename),
+    write(
+        "renamenx",
+        3,
+        FAST,
+        Keys::TWO,
+        G,
+        "Renames a key only when the target key name doesn't exist.",
+        moving::renamenx,
+    ),
+    write("copy", -3, DENY_OOM, Keys::TWO, G, "Copies the value of a key to a new key.", moving::copy),
+    write("move", 3, FAST, Keys::ONE, G, "Moves a key to another database.", moving::move_key),
+    write(
+        "sort",
+        -2,
+        DENY_OOM,
+        Keys::Any,
+        G,
+        "Sorts the elements in a list, a set, or a sorted set, optionally storing the result.",
+        sort::sort,
+    ),
+    read(
+        "sort_ro",
+        -2,
+        0,
+        Keys::Any,
+        G,
+        "Returns the sorted elements of a list, a set, or a sorted set.",
+        sort::sort_ro,
+    ),
     write("expire", -3, FAST, Keys::ONE, G, "Sets the expiration time of a key in seconds.", expiry::expire),
     write("pexpire", -3, FAST, Keys::ONE, G, "Sets the expiration time of a key in milliseconds.", expiry::pexpire),
     write(

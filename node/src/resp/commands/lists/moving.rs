@@ -45,21 +45,11 @@ fn move_one(transaction: &mut Transaction<'_>, args: &Args<'_>, from: End, to: E
 
 pub(super) fn lmpop(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     let (keys, rest) = number::counted_keys(&args[1..])?;
-    let (end, count) = match rest {
-        [word] => (end(word)?, 1),
-        [word, option, text] => {
-            let end = end(word)?;
-            if !option.eq_ignore_ascii_case(b"count") {
-                return Err(Error::Syntax);
-            }
-            (end, number::at_least(text, 1, "ERR count should be greater than 0")?)
-        }
-        _ => return Err(Error::Syntax),
-    };
+    let (end, count) = (end(rest[0])?, number::count_option(&rest[1..])?);
     for key in keys {
         let slot = transaction.open(key);
         if let Some(list) = typed::list(slot.value())? {
-            let count = list.len().min(count as usize);
+            let count = list.len().min(count);
             out.array(2);
             out.bulk(key);
             reply_popped(list, end, count, out);

@@ -94,6 +94,7 @@ fn describe(row: &Row, out: &mut Encoder<'_>) {
         Keys::Range(first, last, step) => (first as i64, last as i64, step as i64),
         Keys::Counted(_, also) => (i64::from(also != 0), i64::from(also != 0), i64::from(also != 0)),
         Keys::None | Keys::Space => (0, 0, 0),
+        Keys::Any => (1, 1, 1),
     };
     let categories = [
         format!("@{}", row.group.name().replace('-', "")),

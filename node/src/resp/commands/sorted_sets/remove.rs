@@ -115,17 +115,11 @@ pub(super) fn zmpop(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mu
         b"max" => End::Back,
         _ => return Err(Error::Syntax),
     };
-    let count = match &rest[1..] {
-        [] => 1,
-        [option, text] if option.eq_ignore_ascii_case(b"count") => {
-            number::at_least(text, 1, "ERR count should be greater than 0")?
-        }
-        _ => return Err(Error::Syntax),
-    };
+    let count = number::count_option(&rest[1..])?;
     for key in keys {
         let slot = transaction.open(key);
         if let Some(sorted) = typed::sorted(slot.value())? {
-            let ranks = ranks_at(sorted, end, usize::try_from(count).unwrap_or(usize::MAX));
+            let ranks = ranks_at(sorted, end, count);
             out.array(2);
             out.bulk(key);
             out.array(ranks.len());

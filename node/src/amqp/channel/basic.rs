@@ -1,0 +1,137 @@
+//! Class basic, the consumer's side: qos, consume, cancel, get, recover.
+
+use std::sync::Arc;
+
+use rand::Rng as _;
+use tercet_proto::amqp::{FieldTable, FieldValue, Method, ShortString};
+
+use super::Channel;
+use super::queue::count;
+use crate::amqp::context::Context;
+use crate::amqp::delivery::Holder;
+use crate::amqp::error::Error;
+use crate::broker::{Acknowledge, Consume, Delivered, Share};
+
+/// basic.consume
+pub(super) struct Wish {
+    pub(super) queue: ShortString,
+    pub(super) tag: ShortString,
+    pub(super) no_ack: bool,
+    pub(super) exclusive: bool,
+    pub(super) arguments: FieldTable,
+}
+
+impl Channel {
+    /// As RabbitMQ has it: global=false is for each consumer that begins from now on, global=true for all of the channel.
+    pub(super) fn qos(
+        &mut self,
+        context: &mut Context<'_>,
+        prefetch_size: u32,
+        prefetch_count: u16,
+        global: bool,
+    ) -> Result<(), Error> {
+        if prefetch_size != 0 {
+            return Err(Error::NotImplemented(format!("prefetch_size!=0 ({prefetch_size})")));
+        }
+        if global {
+            self.credit.set_limit(prefetch_count);
+            self.serve(context);
+        } else {
+            self.prefetch = prefetch_count;
+        }
+        context.send(self.number, &Method::BasicQosOk {});
+        Ok(())
+    }
+
+    /// consume-ok goes before the first delivery: those wait in the inbox until the batch is over.
+    pub(super) fn consume(&mut self, context: &mut Context<'_>, wish: Wish, no_wait: bool) -> Result<(), Error> {
+        let queue = self.find_queue(context, wish.queue)?;
+        if self.consumers.contains_key(&wish.tag) {
+            return Err(Error::ConsumerTag(wish.tag));
+        }
+        let tag = if wish.tag.is_empty() { generated_tag() } else { wish.tag.detached() };
+        let consume = Consume {
+            tag: tag.clone(),
+            channel: self.number,
+            acknowledge: if wish.no_ack { Acknowledge::Automatically } else { Acknowledge::Manually },
+            share: if wish.exclusive { Share::Exclusive } else { Share::Shared },
+            priority: wish.arguments.get("x-priority").and_then(FieldValue::as_i64).unwrap_or(0),
+            prefetch: self.prefetch,
+            credit: Arc::clone(&self.credit),
+            link: Arc::clone(context.link),
+        };
+        let consumer = context.broker.consume(&mut context.batch, &queue, consume)?;
+        self.consumers.insert(tag.clone(), consumer);
+        self.unless(no_wait, context, Method::BasicConsumeOk { consumer_tag: tag });
+        Ok(())
+    }
+
+    /// What is in the inbox for the consumer leaves before cancel-ok; what it has stays with the client.
+    pub(super) fn cancel(&mut self, context: &mut Context<'_>, tag: &ShortString) {
+        let Some(consumer) = self.consumers.remove(tag) else { return };
+        context.broker.cancel(&mut context.batch, &consumer);
+        let mut events = Vec::new();
+        context.link.take(&mut events);
+        for event in events {
+            match event {
+                crate::broker::Event::Deliver(other, taken) if Arc::ptr_eq(&other, &consumer) => {
+                    self.deliver(context, other, &taken);
+                }
+                other => context.later.push(other),
+            }
+        }
+    }
+
+    pub(super) fn get(&mut self, context: &mut Context<'_>, queue: ShortString, no_ack: bool) -> Result<(), Error> {
+        let queue = self.find_queue(context, queue)?;
+        let acknowledge = if no_ack { Acknowledge::Automatically } else { Acknowledge::Manually };
+        let Some((taken, left)) = queue.get(&mut context.batch, acknowledge) else {
+            context.batch.depends_on(queue.counts().last_offset);
+            context.send(self.number, &Method::BasicGetEmpty {});
+            return Ok(());
+        };
+        let delivery_tag = match acknowledge {
+            Acknowledge::Automatically => self.window.next_tag(),
+            Acknowledge::Manually => self.window.add(Holder::Client(queue), taken.id),
+        };
+        let content = taken.message.content();
+        let method = Method::BasicGetOk {
+            delivery_tag,
+            redelivered: taken.delivered == Delivered::Maybe,
+            exchange: short(content.exchange),
+            routing_key: short(content.routing_key),
+            message_count: count(left),
+        };
+        let number = self.number;
+        context.encoder().content(number, &method, content.properties, content.body);
+        Ok(())
+    }
+
+    /// Gives everything that is unsettled back to its queues.
+    pub(super) fn recover(&mut self, context: &mut Context<'_>, requeue: bool) -> Result<(), Error> {
+        if !requeue {
+            return Err(Error::NotImplemented("requeue=false".to_owned()));
+        }
+        self.requeue_all(context);
+        Ok(())
+    }
+
+    /// A consumer of this channel was ended by the server: its queue is gone.
+    pub(in crate::amqp) fn cancelled(&mut self, context: &mut Context<'_>, tag: &ShortString) {
+        if self.consumers.remove(tag).is_some() && context.about.capabilities.consumer_cancel_notify {
+            let method = Method::BasicCancel { consumer_tag: tag.clone(), no_wait: true };
+            context.send(self.number, &method);
+        }
+    }
+}
+
+/// A name that was a short string when it came in.
+pub(super) fn short(bytes: &[u8]) -> ShortString {
+    ShortString::from_utf8(bytes.to_vec().into()).unwrap_or_default()
+}
+
+/// `amq.ctag-` and 22 characters, as RabbitMQ makes them.
+fn generated_tag() -> ShortString {
+    let suffix: String = rand::rng().sample_iter(rand::distr::Alphanumeric).take(22).map(char::from).collect();
+    ShortString::truncated(&format!("amq.ctag-{suffix}"))
+}

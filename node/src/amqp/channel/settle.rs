@@ -1,0 +1,111 @@
+//! Deliveries and their settlement: deliver, ack, nack, reject. Acknowledgements of a batch take effect together.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use tercet_proto::amqp::Delivery;
+
+use super::Channel;
+use crate::amqp::context::Context;
+use crate::amqp::delivery::{Holder, Unsettled};
+use crate::amqp::error::Error;
+use crate::broker::{Acknowledge, Consumer, Delivered, Queue, Settled, Settlement, Taken};
+
+/// Acknowledged, and not yet told to the queues.
+pub(super) type Settling = Vec<Unsettled>;
+
+impl Channel {
+    /// Writes a delivery.
+    #[inline]
+    pub(in crate::amqp) fn deliver(&mut self, context: &mut Context<'_>, consumer: Arc<Consumer>, taken: &Taken) {
+        context.batch.depends_on(taken.message.offset());
+        let content = taken.message.content();
+        let tag = consumer.tag.clone();
+        let delivery_tag = match consumer.acknowledge {
+            Acknowledge::Automatically => self.window.next_tag(),
+            Acknowledge::Manually => self.window.add(Holder::Consumer(consumer), taken.id),
+        };
+        let delivery = Delivery {
+            consumer_tag: tag.as_bytes(),
+            delivery_tag,
+            redelivered: taken.delivered == Delivered::Maybe,
+            exchange: content.exchange,
+            routing_key: content.routing_key,
+        };
+        let number = self.number;
+        context.encoder().deliver(number, &delivery, content.properties, content.body);
+    }
+
+    #[inline]
+    pub(super) fn ack(&mut self, context: &mut Context<'_>, tag: u64, multiple: bool) -> Result<(), Error> {
+        if self.tx.is_selected() {
+            return self.ack_in_tx(tag, multiple, Settlement::Remove);
+        }
+        context.touch(self.number);
+        self.take(tag, multiple)
+    }
+
+    /// Removed messages are gone: there is no dead letter exchange to send them to.
+    pub(super) fn nack(
+        &mut self,
+        context: &mut Context<'_>,
+        tag: u64,
+        multiple: bool,
+        requeue: bool,
+    ) -> Result<(), Error> {
+        let settlement = if requeue { Settlement::Requeue } else { Settlement::Remove };
+        if self.tx.is_selected() {
+            return self.ack_in_tx(tag, multiple, settlement);
+        }
+        self.take(tag, multiple)?;
+        let settling = std::mem::take(&mut self.settling);
+        self.settle(context, settling, settlement);
+        Ok(())
+    }
+
+    pub(super) fn take(&mut self, tag: u64, multiple: bool) -> Result<(), Error> {
+        let Self { window, settling, .. } = self;
+        if multiple {
+            window.take_up_to(tag, |unsettled| settling.push(unsettled))
+        } else {
+            window.take(tag).map(|unsettled| settling.push(unsettled))
+        }
+    }
+
+    /// Acknowledgements take effect.
+    #[inline]
+    pub(super) fn settle_now(&mut self, context: &mut Context<'_>) {
+        if !self.settling.is_empty() {
+            let settling = std::mem::take(&mut self.settling);
+            self.settle(context, settling, Settlement::Remove);
+        }
+    }
+
+    pub(super) fn requeue_all(&mut self, context: &mut Context<'_>) {
+        let all = self.window.take_all();
+        self.settle(context, all, Settlement::Requeue);
+    }
+
+    pub(super) fn settle(&mut self, context: &mut Context<'_>, all: Vec<Unsettled>, settlement: Settlement) {
+        let mut rest = all.into_iter().peekable();
+        while let Some(first) = rest.next() {
+            let queue: Arc<Queue> = Arc::clone(first.queue());
+            let mut run: SmallVec<[Settled; 32]> = SmallVec::new();
+            run.push(first.settled());
+            while let Some(next) = rest.next_if(|next| Arc::ptr_eq(next.queue(), &queue)) {
+                run.push(next.settled());
+            }
+            queue.settle(&mut context.batch, &run, settlement);
+        }
+        if self.credit.is_limited() {
+            self.serve(context);
+        }
+    }
+
+    /// The channel's own limit has room again: its consumers may get more, whatever their queue.
+    pub(super) fn serve(&self, context: &mut Context<'_>) {
+        for queue in self.queues() {
+            queue.serve(&mut context.batch);
+        }
+    }
+}

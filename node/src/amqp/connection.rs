@@ -1,0 +1,291 @@
+//! A connection's task: reads what the socket has, executes every frame in it, writes what may leave.
+//!
+//! ```text
+//!            .--> input --execute--> output --gate--> socket
+//! socket ----'                 ^
+//! queues --> inbox ------------'
+//! ```
+//!
+//! Reading goes on while replies wait for the gate, until the output is full: a publisher streams, and its confirms
+//! follow at the pace of the replicas.
+
+use std::io::ErrorKind;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::limits;
+use super::listen::Depositions;
+use super::output::Deposed;
+use super::session::{Progress, Session};
+use crate::clients::Registration;
+use crate::clock;
+use crate::limits::AUTHORITY_WAIT;
+use crate::node::Shared;
+use crate::role::Verdict;
+
+/// Serves one client until it leaves or breaks the protocol.
+///
+/// # Errors
+/// The socket failed; there is nobody to tell.
+pub(super) async fn serve(
+    node: Shared,
+    stream: TcpStream,
+    registration: Registration,
+    depositions: Depositions,
+) -> std::io::Result<()> {
+    let session = Session::new(node, registration.client.clone());
+    let now = Instant::now();
+    let mut connection = Connection {
+        stream,
+        session,
+        input: BytesMut::new(),
+        depositions,
+        held_since: None,
+        last_read: now,
+        last_written: now,
+        last_beat: now,
+        deadline: Some(now + limits::HANDSHAKE),
+    };
+    connection.run().await
+}
+
+struct Connection {
+    stream: TcpStream,
+    session: Session,
+    input: BytesMut,
+    depositions: Depositions,
+    /// Since when nothing may be executed.
+    held_since: Option<Instant>,
+    last_read: Instant,
+    last_written: Instant,
+    last_beat: Instant,
+    /// When the connection has to be open, or closed.
+    deadline: Option<Instant>,
+}
+
+/// A wait for a client without heartbeats.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Heartbeats are sent after half of the time that was agreed on.
+fn half(heartbeat_seconds: u16) -> Duration {
+    Duration::from_millis(u64::from(heartbeat_seconds) * 500)
+}
+
+/// What happened.
+enum Happened {
+    Readable,
+    Writable,
+    /// Records have been committed, or a mastership has ended.
+    Committed,
+    /// Queues have something for this connection.
+    Inbox,
+    /// Who is master has changed, or whether it may execute.
+    Authority,
+    Deposed,
+    Timer,
+}
+
+impl Connection {
+    async fn run(&mut self) -> std::io::Result<()> {
+        loop {
+            let progress = self.session.execute(&mut self.input);
+            self.note(progress);
+            if !self.flush()? || progress == Progress::Full && self.has_room() {
+                continue;
+            }
+            if self.session.is_over() && self.session.out.pending() == 0 {
+                return self.stream_end().await;
+            }
+            match self.wait(progress).await? {
+                Happened::Readable => {
+                    if !self.read()? {
+                        return Ok(());
+                    }
+                }
+                Happened::Deposed => self.deposed(),
+                Happened::Timer => {
+                    if !self.on_time() {
+                        return Ok(());
+                    }
+                }
+                Happened::Writable | Happened::Committed | Happened::Inbox | Happened::Authority => {}
+            }
+        }
+    }
+
+    async fn wait(&mut self, progress: Progress) -> std::io::Result<Happened> {
+        let timer = self.next_time();
+        let Self { stream, session, depositions, .. } = self;
+        let gate = &session.node.gate;
+        let has_room = session.out.pending() < limits::OUTPUT_BYTES;
+        let is_held = matches!(progress, Progress::Held(_));
+        let may_leave = session.out.sendable(gate).is_ok_and(|bytes| !bytes.is_empty());
+        let committed = async {
+            match session.out.waits_for() {
+                // Who is deposed comes through as well: `flush` finds out.
+                Some((offset, term)) => _ = gate.wait(offset, term).await,
+                None => std::future::pending().await,
+            }
+        };
+        let link = &session.link;
+        let inbox = std::future::poll_fn(|context| link.poll(context));
+        let authority = &session.node.authority;
+        let released = async {
+            let mut changes = authority.subscribe();
+            // The lease may have come back between the batch and the subscription.
+            if Progress::Held(authority.enter(clock::boot_now()).verdict) == progress {
+                _ = changes.changed().await;
+            }
+        };
+        Ok(tokio::select! {
+            biased;
+            changed = depositions.changed(), if session.is_open() => {
+                // The listener's task holds the sender as long as the node runs.
+                _ = changed;
+                Happened::Deposed
+            }
+            ready = stream.writable(), if may_leave => ready.map(|()| Happened::Writable)?,
+            ready = stream.readable(), if has_room && !is_held => ready.map(|()| Happened::Readable)?,
+            () = inbox, if has_room && !is_held => Happened::Inbox,
+            () = committed => Happened::Committed,
+            () = released, if is_held => Happened::Authority,
+            () = tokio::time::sleep_until(timer) => Happened::Timer,
+        })
+    }
+
+    /// False: the client has left.
+    fn read(&mut self) -> std::io::Result<bool> {
+        self.input.reserve(limits::READ_BYTES);
+        match self.stream.try_read_buf(&mut self.input) {
+            Ok(0) => Ok(false),
+            Ok(count) => {
+                self.session.node.stats.bytes_in.fetch_add(count as u64, Relaxed);
+                self.last_read = Instant::now();
+                Ok(true)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes what may leave and what the socket takes. False: the state has changed, so look again.
+    fn flush(&mut self) -> std::io::Result<bool> {
+        let Self { stream, session, .. } = self;
+        loop {
+            let count = match session.out.sendable(&session.node.gate) {
+                Ok([]) => return Ok(true),
+                Ok(bytes) => match stream.try_write(bytes) {
+                    Ok(count) => count,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(true),
+                    Err(error) => return Err(error),
+                },
+                Err(Deposed) => {
+                    self.deposed();
+                    return Ok(false);
+                }
+            };
+            session.node.stats.bytes_out.fetch_add(count as u64, Relaxed);
+            session.out.wrote(count);
+            self.last_written = Instant::now();
+        }
+    }
+
+    fn deposed(&mut self) {
+        self.session.deposed();
+        self.deadline = Some(Instant::now() + limits::CLOSING);
+    }
+
+    fn has_room(&self) -> bool {
+        self.session.out.pending() < limits::OUTPUT_BYTES
+    }
+
+    /// Keeps the deadlines that the session's state asks for.
+    fn note(&mut self, progress: Progress) {
+        match progress {
+            Progress::Held(verdict) => {
+                if self.held_since.is_none() {
+                    self.held_since = Some(Instant::now());
+                }
+                match verdict {
+                    Verdict::TooFewReplicas => self.session.blocked("too few in-sync replicas"),
+                    Verdict::Replica | Verdict::Loading => self.deposed(),
+                    Verdict::Master | Verdict::Wait => {}
+                }
+            }
+            Progress::Drained | Progress::Full => {
+                if self.held_since.take().is_some() {
+                    // The client's heartbeats lie unread in the socket.
+                    self.last_read = Instant::now();
+                    self.session.unblocked();
+                }
+            }
+        }
+        if self.session.is_open() {
+            self.deadline = match progress {
+                Progress::Held(Verdict::Wait) => self.held_since.map(|since| since + AUTHORITY_WAIT),
+                _ => None,
+            };
+        } else if self.session.is_ending() && self.deadline.is_none() {
+            self.deadline = Some(Instant::now() + limits::CLOSING);
+        }
+    }
+
+    fn next_time(&self) -> Instant {
+        let heartbeat = self.session.heartbeat();
+        let beat = if heartbeat == 0 { DAY } else { half(heartbeat) };
+        let next = self.last_written.max(self.last_beat) + beat;
+        self.deadline.map_or(next, |deadline| deadline.min(next))
+    }
+
+    /// Sends a heartbeat or ends what took too long. False: close the socket.
+    fn on_time(&mut self) -> bool {
+        let now = Instant::now();
+        let client = &self.session.client;
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            if self.session.is_open() {
+                self.deposed();
+                return true;
+            }
+            tracing::info!(client = client.id, address = %client.address, "AMQP client took too long");
+            return false;
+        }
+        let heartbeat = self.session.heartbeat();
+        if heartbeat == 0 {
+            self.last_beat = now;
+            return true;
+        }
+        // A client that we do not read may still take what we write; one that is held cannot do anything.
+        let alive = if self.has_room() { self.last_read } else { self.last_read.max(self.last_written) };
+        if self.held_since.is_none() && now.duration_since(alive) >= 4 * half(heartbeat) {
+            let timeout = format!("{heartbeat}s");
+            tracing::warn!(client = client.id, address = %client.address, timeout, "missed heartbeats from client");
+            return false;
+        }
+        self.session.out.heartbeat();
+        self.last_beat = now;
+        true
+    }
+
+    /// Closes our side and waits for the client's end, so that it reads our last words.
+    async fn stream_end(&mut self) -> std::io::Result<()> {
+        use tokio::io::AsyncWriteExt as _;
+        self.stream.shutdown().await?;
+        let drained = async {
+            loop {
+                self.stream.readable().await?;
+                self.input.clear();
+                match self.stream.try_read_buf(&mut self.input) {
+                    Ok(0) => return Ok(()),
+                    Ok(_) => {}
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        tokio::time::timeout(limits::CLOSING, drained).await.unwrap_or(Ok(()))
+    }
+}

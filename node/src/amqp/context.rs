@@ -1,0 +1,70 @@
+//! What a channel works with while a batch is executed: the broker, and the parts of its connection.
+
+use std::sync::Arc;
+
+use tercet_proto::amqp::{Encoder, Method, ShortString};
+
+use super::output::Output;
+use crate::broker::{Batch, Broker, ConnectionId, Event, Link, Name, Queue};
+
+/// Lent to a channel for the length of a call.
+pub(super) struct Context<'a> {
+    pub(super) broker: &'a Broker,
+    pub(super) batch: Batch<'a>,
+    pub(super) out: &'a mut Output,
+    pub(super) link: &'a Arc<Link>,
+    pub(super) about: &'a mut About,
+    /// Channels that have something to do at the end of the batch.
+    pub(super) dirty: &'a mut Vec<u16>,
+    /// Taken out of the inbox, and to be handled at the end of the batch.
+    pub(super) later: &'a mut Vec<Event>,
+}
+
+/// What a connection agreed on, and what belongs to it.
+#[derive(Debug)]
+pub(super) struct About {
+    pub(super) vhost: ShortString,
+    pub(super) user: ShortString,
+    pub(super) frame_max: u32,
+    pub(super) channel_max: u16,
+    pub(super) heartbeat: u16,
+    pub(super) capabilities: Capabilities,
+    /// Queues that end with this connection.
+    pub(super) exclusive: Vec<Arc<Queue>>,
+}
+
+/// What the client said it understands.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Capabilities {
+    pub(super) consumer_cancel_notify: bool,
+    pub(super) connection_blocked: bool,
+    pub(super) authentication_failure_close: bool,
+}
+
+impl Context<'_> {
+    pub(super) fn connection(&self) -> ConnectionId {
+        self.link.connection
+    }
+
+    #[inline]
+    pub(super) fn encoder(&mut self) -> Encoder<'_> {
+        self.out.encoder(self.about.frame_max)
+    }
+
+    pub(super) fn send(&mut self, channel: u16, method: &Method) {
+        self.encoder().method(channel, method);
+    }
+
+    /// The channel's `end_batch` is to be called.
+    #[inline]
+    pub(super) fn touch(&mut self, channel: u16) {
+        if self.dirty.last() != Some(&channel) && !self.dirty.contains(&channel) {
+            self.dirty.push(channel);
+        }
+    }
+
+    /// The queue of this name, if this connection may use it.
+    pub(super) fn queue(&self, name: &ShortString) -> Result<Arc<Queue>, crate::broker::Refusal> {
+        self.broker.queue(self.connection(), Name { vhost: &self.about.vhost, name })
+    }
+}

@@ -1,0 +1,173 @@
+//! The only place where an error becomes a reply code and a text. The texts are RabbitMQ's: clients match them.
+
+use tercet_proto::amqp::{self, Closes, ReplyCode, ShortString};
+
+use crate::broker::Refusal;
+
+/// Why a channel or a connection is closed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Error {
+    #[error(transparent)]
+    Protocol(#[from] amqp::Error),
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error("no previously declared queue")]
+    NoLastQueue,
+    #[error("unknown exchange type '{0}'")]
+    ExchangeKind(ShortString),
+    #[error("unknown delivery tag {0}")]
+    DeliveryTag(u64),
+    #[error("message size {size} is larger than configured max size {max}")]
+    MessageTooLarge { size: u64, max: u64 },
+    #[error("invalid expiration '{0}'")]
+    Expiration(String),
+    #[error("user_id property set to '{given}' but authenticated user was '{user}'")]
+    UserId { given: String, user: String },
+    #[error("cannot switch from {from} to {to} mode")]
+    Mode { from: &'static str, to: &'static str },
+    #[error("channel is not transactional")]
+    NotTransactional,
+    #[error("attempt to reuse consumer tag '{0}'")]
+    ConsumerTag(ShortString),
+    #[error("vhost {0} not found")]
+    Vhost(ShortString),
+    #[error("negotiated {what} = {given} is {relation} allowed value ({bound})")]
+    Tune { what: &'static str, given: u32, relation: &'static str, bound: u32 },
+    #[error("number of channels opened ({0}) has reached the negotiated channel_max ({0})")]
+    TooManyChannels(u16),
+    #[error("expected 'channel.open'")]
+    ChannelNotOpen,
+    #[error("second 'channel.open' seen")]
+    ChannelOpenTwice,
+    #[error("unexpected method in connection state {0}")]
+    State(&'static str),
+    #[error("unimplemented method")]
+    NotForServers,
+    #[error("expected content header for class 60, got non content header frame instead")]
+    NoHeader,
+    #[error("expected content header for class 60, got one for class {0} instead")]
+    HeaderClass(u16),
+    #[error("expected content body, got non content body frame instead")]
+    NoBody,
+    #[error("expected method frame, got non method frame instead")]
+    NoMethod,
+    #[error("body of {got} bytes is longer than the {announced} that its header announced")]
+    BodyTooLong { got: u64, announced: u64 },
+    #[error("unknown authentication mechanism '{0}'")]
+    Mechanism(ShortString),
+    #[error("cannot read the response of {0}")]
+    Sasl(&'static str),
+    #[error("Login was refused using authentication mechanism {0}. For details see the broker logfile.")]
+    Login(ShortString),
+    /// Of the specification or of an extension, and not done here yet.
+    #[error("{0}")]
+    NotImplemented(String),
+    #[error("this node is no longer the master")]
+    NotMaster,
+}
+
+impl Error {
+    pub(super) fn reply_code(&self) -> ReplyCode {
+        match self {
+            Self::Protocol(error) => error.reply_code(),
+            Self::Refused(refusal) => refusal_code(refusal),
+            Self::NoLastQueue => ReplyCode::NotFound,
+            Self::ExchangeKind(_)
+            | Self::DeliveryTag(_)
+            | Self::MessageTooLarge { .. }
+            | Self::Expiration(_)
+            | Self::UserId { .. }
+            | Self::Mode { .. }
+            | Self::NotTransactional => ReplyCode::PreconditionFailed,
+            Self::ConsumerTag(_) | Self::Vhost(_) | Self::Tune { .. } | Self::TooManyChannels(_) => {
+                ReplyCode::NotAllowed
+            }
+            Self::ChannelNotOpen | Self::ChannelOpenTwice | Self::State(_) => ReplyCode::ChannelError,
+            Self::NotForServers | Self::Mechanism(_) => ReplyCode::CommandInvalid,
+            Self::NoHeader | Self::HeaderClass(_) | Self::NoBody | Self::NoMethod | Self::BodyTooLong { .. } => {
+                ReplyCode::UnexpectedFrame
+            }
+            Self::Sasl(_) => ReplyCode::SyntaxError,
+            Self::Login(_) => ReplyCode::AccessRefused,
+            Self::NotImplemented(_) => ReplyCode::NotImplemented,
+            Self::NotMaster => ReplyCode::ConnectionForced,
+        }
+    }
+
+    pub(super) fn reply_text(&self) -> ShortString {
+        self.reply_code().text(self)
+    }
+
+    /// What ends with it. A refused login has no channel to close.
+    pub(super) fn closes(&self) -> Closes {
+        match self {
+            Self::Login(_) => Closes::Connection,
+            other => other.reply_code().closes(),
+        }
+    }
+}
+
+fn refusal_code(refusal: &Refusal) -> ReplyCode {
+    match refusal {
+        Refusal::NotFound(_) => ReplyCode::NotFound,
+        Refusal::Locked(_) => ReplyCode::ResourceLocked,
+        Refusal::ExclusiveUse(_)
+        | Refusal::ReservedName(_)
+        | Refusal::DefaultExchange
+        | Refusal::SystemExchange(_)
+        | Refusal::InternalExchange(_) => ReplyCode::AccessRefused,
+        Refusal::InUse(_)
+        | Refusal::NotEmpty(_)
+        | Refusal::Inequivalent { .. }
+        | Refusal::InvalidArgument { .. }
+        | Refusal::WrongBinding(_) => ReplyCode::PreconditionFailed,
+        Refusal::UnsupportedArgument { .. } => ReplyCode::NotImplemented,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::{DEFAULT_VHOST, Resource};
+
+    #[test]
+    fn texts_are_those_of_rabbitmq() {
+        let queue = Resource::queue(&DEFAULT_VHOST, &ShortString::from_static("q"));
+        let table: &[(Error, u16, &str, Closes)] = &[
+            (Refusal::NotFound(queue.clone()).into(), 404, "NOT_FOUND - no queue 'q' in vhost '/'", Closes::Channel),
+            (
+                Refusal::Locked(queue.clone()).into(),
+                405,
+                "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'q' in vhost '/'. It could be \
+                 originally declared on another connection or the exclusive property value does not match that of the \
+                 original declaration.",
+                Closes::Channel,
+            ),
+            (Error::DeliveryTag(3), 406, "PRECONDITION_FAILED - unknown delivery tag 3", Closes::Channel),
+            (Error::Vhost(ShortString::from_static("x")), 530, "NOT_ALLOWED - vhost x not found", Closes::Connection),
+            (
+                Error::Tune { what: "frame_max", given: 9, relation: "lower than the minimum", bound: 8192 },
+                530,
+                "NOT_ALLOWED - negotiated frame_max = 9 is lower than the minimum allowed value (8192)",
+                Closes::Connection,
+            ),
+            (
+                Error::Login(ShortString::from_static("PLAIN")),
+                403,
+                "ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN. For details see the broker \
+                 logfile.",
+                Closes::Connection,
+            ),
+            (
+                Refusal::ReservedName(queue).into(),
+                403,
+                "ACCESS_REFUSED - queue name 'q' contains reserved prefix 'amq.*'",
+                Closes::Channel,
+            ),
+        ];
+        for (error, code, text, closes) in table {
+            assert_eq!((error.reply_code().code(), error.closes()), (*code, *closes));
+            assert_eq!(error.reply_text(), *text);
+        }
+    }
+}

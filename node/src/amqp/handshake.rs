@@ -1,0 +1,230 @@
+//! From the protocol header to an open connection: start, login, tune, open.
+//!
+//! ```text
+//! header --> start ... start-ok (login) --> tune ... tune-ok, open (vhost) --> open-ok
+//! ```
+
+use std::net::SocketAddr;
+
+use tercet_proto::amqp::{FieldTable, FieldValue, Method, ShortBytes, ShortString, TableView};
+
+use super::context::{About, Capabilities};
+use super::error::Error;
+use super::limits;
+use crate::broker::DEFAULT_VHOST;
+use crate::config::Config;
+
+/// What clients branch on: kombu takes RabbitMQ before 4.0 for one that wants `global=true` in basic.qos.
+const PRODUCT: &str = "RabbitMQ";
+const VERSION: &str = "4.1.0";
+
+const MECHANISMS: &[u8] = b"PLAIN AMQPLAIN";
+
+/// The user that there is.
+const USER: &str = "guest";
+
+/// Its password where no other is set; then only from this machine.
+const DEFAULT_PASSWORD: &str = "guest";
+
+/// Only what works is promised.
+const CAPABILITIES: &[(&str, bool)] = &[
+    ("publisher_confirms", true),
+    ("exchange_exchange_bindings", true),
+    ("basic.nack", true),
+    ("consumer_cancel_notify", true),
+    ("connection.blocked", true),
+    ("consumer_priorities", true),
+    ("authentication_failure_close", true),
+    ("per_consumer_qos", true),
+    ("direct_reply_to", false),
+];
+
+/// connection.start
+pub(super) fn start(config: &Config) -> Method {
+    let key = |text: &str| ShortBytes::try_from(text).expect("our own keys are short");
+    let capabilities: FieldTable =
+        CAPABILITIES.iter().map(|(name, value)| (key(name), FieldValue::Bool(*value))).collect();
+    let mut server_properties = FieldTable::new();
+    server_properties.insert(key("capabilities"), capabilities);
+    for (name, value) in [
+        ("cluster_name", config.name.as_str()),
+        ("copyright", "Copyright the authors of Tercet"),
+        ("information", "Licensed under the Apache License 2.0"),
+        ("platform", concat!("Tercet ", env!("CARGO_PKG_VERSION"))),
+        ("product", PRODUCT),
+        ("version", VERSION),
+    ] {
+        server_properties.insert(key(name), value);
+    }
+    Method::ConnectionStart {
+        version_major: 0,
+        version_minor: 9,
+        server_properties,
+        mechanisms: MECHANISMS.into(),
+        locales: b"en_US".as_slice().into(),
+    }
+}
+
+/// connection.tune
+pub(super) fn tune() -> Method {
+    Method::ConnectionTune {
+        channel_max: limits::CHANNEL_MAX,
+        frame_max: limits::FRAME_MAX,
+        heartbeat: limits::HEARTBEAT_SECONDS,
+    }
+}
+
+impl Default for About {
+    fn default() -> Self {
+        Self {
+            vhost: DEFAULT_VHOST.clone(),
+            user: ShortString::default(),
+            frame_max: limits::FRAME_MAX,
+            channel_max: limits::CHANNEL_MAX,
+            heartbeat: 0,
+            capabilities: Capabilities::default(),
+            exclusive: Vec::new(),
+        }
+    }
+}
+
+impl About {
+    /// start-ok: what the client understands, and who it is.
+    pub(super) fn log_in(
+        &mut self,
+        config: &Config,
+        peer: SocketAddr,
+        properties: &FieldTable,
+        mechanism: &ShortString,
+        response: &[u8],
+    ) -> Result<(), Error> {
+        if let Some(table) = properties.get("capabilities").and_then(FieldValue::as_table) {
+            let has = |name: &str| table.get(name).and_then(FieldValue::as_bool) == Some(true);
+            self.capabilities = Capabilities {
+                consumer_cancel_notify: has("consumer_cancel_notify"),
+                connection_blocked: has("connection.blocked"),
+                authentication_failure_close: has("authentication_failure_close"),
+            };
+        }
+        let (user, password) = match mechanism.as_str() {
+            "PLAIN" => plain(response).ok_or(Error::Sasl("PLAIN"))?,
+            "AMQPLAIN" => amqplain(response).ok_or(Error::Sasl("AMQPLAIN"))?,
+            _ => return Err(Error::Mechanism(mechanism.clone())),
+        };
+        if !may_log_in(config, peer, &user, &password) {
+            return Err(Error::Login(mechanism.clone()));
+        }
+        self.user = ShortString::from_static(USER);
+        Ok(())
+    }
+
+    /// tune-ok: a client may ask for less, never for more, and 0 asks for no limit.
+    pub(super) fn tuned(&mut self, channel_max: u16, frame_max: u32, heartbeat: u16) -> Result<(), Error> {
+        let higher = |what, given, bound| Error::Tune { what, given, relation: "higher than the maximum", bound };
+        if frame_max == 0 || frame_max > limits::FRAME_MAX {
+            return Err(higher("frame_max", frame_max, limits::FRAME_MAX));
+        }
+        if frame_max < limits::FRAME_MAX_LEAST {
+            let relation = "lower than the minimum";
+            return Err(Error::Tune { what: "frame_max", given: frame_max, relation, bound: limits::FRAME_MAX_LEAST });
+        }
+        if channel_max == 0 || channel_max > limits::CHANNEL_MAX {
+            return Err(higher("channel_max", channel_max.into(), limits::CHANNEL_MAX.into()));
+        }
+        (self.channel_max, self.frame_max, self.heartbeat) = (channel_max, frame_max, heartbeat);
+        Ok(())
+    }
+
+    pub(super) fn open(&mut self, vhost: &ShortString) -> Result<(), Error> {
+        if *vhost != DEFAULT_VHOST {
+            return Err(Error::Vhost(vhost.clone()));
+        }
+        Ok(())
+    }
+}
+
+/// `[authorization] NUL user NUL password`
+fn plain(response: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let mut parts = response.split(|byte| *byte == 0).skip(1);
+    let (user, password) = (parts.next()?, parts.next()?);
+    parts.next().is_none().then(|| (user.to_vec(), password.to_vec()))
+}
+
+/// The content of a table with LOGIN and PASSWORD.
+fn amqplain(response: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let table = TableView::parse(response).ok()?.to_table();
+    let field = |name| table.get(name).and_then(FieldValue::as_bytes).map(|bytes| bytes.to_vec());
+    Some((field("LOGIN")?, field("PASSWORD")?))
+}
+
+fn may_log_in(config: &Config, peer: SocketAddr, user: &[u8], password: &[u8]) -> bool {
+    let is_default = config.requirepass.is_empty();
+    let expected = if is_default { DEFAULT_PASSWORD } else { &config.requirepass };
+    // The password that everybody knows opens nothing from elsewhere.
+    let is_from_here = peer.ip().to_canonical().is_loopback();
+    user == USER.as_bytes() && is_equal(password, expected.as_bytes()) && (is_from_here || !is_default)
+}
+
+/// Takes as long for a good beginning as for none.
+fn is_equal(one: &[u8], other: &[u8]) -> bool {
+    let difference = one.iter().zip(other).fold(0, |difference, (one, other)| difference | (one ^ other));
+    one.len() == other.len() && difference == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(password: &str) -> Config {
+        let args = ["tercet-node".to_owned(), format!("--requirepass={password}")];
+        match Config::from_args(args.map(Into::into), |_| None).unwrap() {
+            crate::config::Action::Serve(config) | crate::config::Action::Healthcheck(config) => *config,
+        }
+    }
+
+    #[test]
+    fn the_known_password_opens_nothing_from_elsewhere() {
+        let here: SocketAddr = "127.0.0.1:1".parse().unwrap();
+        let mapped: SocketAddr = "[::ffff:127.0.0.1]:1".parse().unwrap();
+        let there: SocketAddr = "10.0.0.1:1".parse().unwrap();
+        let table = [
+            ("", "guest", "guest", here, true),
+            ("", "guest", "guest", mapped, true),
+            ("", "guest", "guest", there, false),
+            ("", "guest", "gues", here, false),
+            ("", "guest", "guestx", here, false),
+            ("", "admin", "guest", here, false),
+            ("secret", "guest", "secret", there, true),
+            ("secret", "guest", "guest", here, false),
+        ];
+        for (set, user, password, peer, expected) in table {
+            let may = may_log_in(&config(set), peer, user.as_bytes(), password.as_bytes());
+            assert_eq!(may, expected, "{set:?} {user} {password} {peer}");
+        }
+    }
+
+    #[test]
+    fn both_mechanisms_give_user_and_password() {
+        let expected = Some((b"guest".to_vec(), b"pw".to_vec()));
+        assert_eq!(plain(b"\0guest\0pw"), expected);
+        assert_eq!(plain(b"guest\0guest\0pw"), expected);
+        assert_eq!(plain(b"\0guest"), None);
+        assert_eq!(plain(b"\0guest\0pw\0"), None);
+        assert_eq!(amqplain(b"\x05LOGINS\0\0\0\x05guest\x08PASSWORDS\0\0\0\x02pw"), expected);
+        assert_eq!(amqplain(b"\x05LOGINS\0\0\0\x05guest"), None);
+        assert_eq!(amqplain(b"garbage"), None);
+    }
+
+    #[test]
+    fn a_client_may_tune_lower_and_never_higher() {
+        let tuned =
+            |channel_max, frame_max| About::default().tuned(channel_max, frame_max, 5).map_err(|e| e.to_string());
+        assert_eq!(tuned(2047, 131_072), Ok(()));
+        assert_eq!(tuned(1, 8192), Ok(()));
+        let too_large = "negotiated frame_max = 131073 is higher than the maximum allowed value (131072)";
+        assert_eq!(tuned(2047, 131_073), Err(too_large.to_owned()));
+        assert!(tuned(2047, 0).is_err() && tuned(0, 8192).is_err() && tuned(2048, 8192).is_err());
+        let too_small = "negotiated frame_max = 8191 is lower than the minimum allowed value (8192)";
+        assert_eq!(tuned(2047, 8191), Err(too_small.to_owned()));
+    }
+}

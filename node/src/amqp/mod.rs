@@ -1,0 +1,19 @@
+//! The AMQP 0-9-1 frontend: sockets in, methods through the table, frames out.
+//!
+//! ```text
+//! listen -> connection (socket, buffers, gate, heartbeats) -> session (handshake, channels) -> channel/<class>
+//! broker -> link of the connection -> session -> output -> socket
+//! ```
+
+mod channel;
+mod connection;
+mod context;
+mod delivery;
+mod error;
+mod handshake;
+mod limits;
+mod listen;
+mod output;
+mod session;
+
+pub use listen::accept;

@@ -1,0 +1,172 @@
+//! What is to be written to a client, in order, and how much of it may leave already.
+//!
+//! ```text
+//! bytes:  sent | free to leave | behind mark (offset 7) | behind mark (offset 9)
+//! ```
+//!
+//! A mark stands behind the frames of one batch, and says which record they depend on. Frames leave in their order, so
+//! a frame waits for all marks up to its own.
+
+use std::collections::VecDeque;
+
+use tercet_proto::amqp::Encoder;
+
+use crate::ids::Offset;
+use crate::journal::Gate;
+
+/// Sent bytes are cut off the front when they are this many.
+const SENT_BYTES: usize = 64 << 10;
+
+#[derive(Debug, Default)]
+pub(super) struct Output {
+    bytes: Vec<u8>,
+    sent: usize,
+    free: usize,
+    marks: VecDeque<Mark>,
+    /// The mastership that the marks belong to.
+    term: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    offset: Offset,
+    end: usize,
+}
+
+/// The mastership that some of the frames depend on has ended; they may never be sent.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Deposed;
+
+impl Output {
+    #[inline]
+    pub(super) fn encoder(&mut self, frame_max: u32) -> Encoder<'_> {
+        Encoder::new(&mut self.bytes, frame_max)
+    }
+
+    pub(super) fn raw(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Bytes that are not written yet.
+    #[inline]
+    pub(super) fn pending(&self) -> usize {
+        self.bytes.len() - self.sent
+    }
+
+    /// A batch has ended: what it wrote depends on `offset`, and was made under the mastership `term`.
+    pub(super) fn mark(&mut self, offset: Offset, term: u64, commit: Offset) {
+        let end = self.bytes.len();
+        match self.marks.back_mut() {
+            None if self.free == end => {}
+            None if offset <= commit => self.free = end,
+            Some(last) if offset <= last.offset => last.end = end,
+            Some(last) if last.end == end => {}
+            back => {
+                if back.is_none() {
+                    self.term = term;
+                }
+                self.marks.push_back(Mark { offset, end });
+            }
+        }
+    }
+
+    /// What may be written now.
+    pub(super) fn sendable(&mut self, gate: &Gate) -> Result<&[u8], Deposed> {
+        if !self.marks.is_empty() {
+            // In this order: a commit offset of the next mastership cannot be seen without its term.
+            let commit = gate.commit();
+            if gate.term() != self.term {
+                return Err(Deposed);
+            }
+            while let Some(mark) = self.marks.front().filter(|mark| mark.offset <= commit) {
+                self.free = mark.end;
+                self.marks.pop_front();
+            }
+        }
+        Ok(&self.bytes[self.sent..self.free])
+    }
+
+    /// The record and the mastership that the next frames wait for.
+    pub(super) fn waits_for(&self) -> Option<(Offset, u64)> {
+        self.marks.front().map(|mark| (mark.offset, self.term))
+    }
+
+    /// So many bytes have been written.
+    pub(super) fn wrote(&mut self, count: usize) {
+        self.sent += count;
+        debug_assert!(self.sent <= self.free);
+        if self.sent == self.bytes.len() {
+            self.bytes.clear();
+            (self.sent, self.free) = (0, 0);
+            if self.bytes.capacity() > 8 * SENT_BYTES {
+                self.bytes.shrink_to(SENT_BYTES);
+            }
+        } else if self.sent >= SENT_BYTES {
+            let sent = std::mem::take(&mut self.sent);
+            self.bytes.drain(..sent);
+            self.free -= sent;
+            self.marks.iter_mut().for_each(|mark| mark.end -= sent);
+        }
+    }
+
+    /// Puts a heartbeat where frames may leave: one that waited with the others would come too late.
+    pub(super) fn heartbeat(&mut self) {
+        let mut frame = Vec::new();
+        Encoder::new(&mut frame, 0).heartbeat();
+        self.bytes.splice(self.free..self.free, frame.iter().copied());
+        self.free += frame.len();
+        self.marks.iter_mut().for_each(|mark| mark.end += frame.len());
+    }
+
+    /// Drops what may not leave any more.
+    pub(super) fn drop_uncommitted(&mut self) {
+        self.bytes.truncate(self.free);
+        self.marks.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_leave_in_order_and_not_before_their_records() {
+        let gate = Gate::default();
+        let mut output = Output::default();
+        output.raw(b"ab");
+        output.mark(Offset::ZERO, 0, gate.commit());
+        output.raw(b"cd");
+        output.mark(Offset(7), 0, gate.commit());
+        output.raw(b"ef");
+        output.mark(Offset(3), 0, gate.commit());
+        output.raw(b"gh");
+        output.mark(Offset(9), 0, gate.commit());
+        assert_eq!(output.sendable(&gate), Ok(&b"ab"[..]));
+        output.wrote(1);
+        assert_eq!(output.waits_for(), Some((Offset(7), 0)));
+        gate.advance(Offset(8));
+        assert_eq!(output.sendable(&gate), Ok(&b"bcdef"[..]));
+        output.heartbeat();
+        let beat = b"bcdef\x08\0\0\0\0\0\0\xce";
+        assert_eq!(output.sendable(&gate), Ok(&beat[..]));
+        output.wrote(beat.len());
+        gate.advance(Offset(9));
+        assert_eq!(output.sendable(&gate), Ok(&b"gh"[..]));
+        output.wrote(2);
+        assert_eq!((output.pending(), output.waits_for()), (0, None));
+    }
+
+    #[test]
+    fn what_a_deposed_master_did_not_commit_never_leaves() {
+        let gate = Gate::default();
+        let mut output = Output::default();
+        output.raw(b"ok");
+        output.mark(Offset::ZERO, gate.term(), gate.commit());
+        output.raw(b"unknown");
+        output.mark(Offset(5), gate.term(), gate.commit());
+        gate.depose(Offset(100));
+        assert_eq!(output.sendable(&gate), Err(Deposed));
+        output.drop_uncommitted();
+        assert_eq!(output.sendable(&gate), Ok(&b"ok"[..]));
+    }
+}

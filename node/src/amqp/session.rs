@@ -1,0 +1,466 @@
+//! A session: what the server remembers of one AMQP client, and how its frames are executed.
+//!
+//! ```text
+//! header -> starting -> tuning -> opening -> running -> closing -> over
+//! ```
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use hashbrown::HashMap;
+use tercet_proto::amqp::{
+    Closes, Decoder, Frame, FrameKind, Method, Opening, PROTOCOL_HEADER, ReplyCode, ShortString, take_protocol_header,
+};
+
+use super::channel::{Channel, Next};
+use super::context::{About, Context};
+use super::error::Error;
+use super::handshake;
+use super::limits;
+use super::output::Output;
+use crate::broker::{ConnectionId, Event, Link};
+use crate::clients::Client;
+use crate::clock;
+use crate::node::Shared;
+use crate::role::Verdict;
+
+/// One client's state.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) node: Shared,
+    pub(super) client: Arc<Client>,
+    pub(super) link: Arc<Link>,
+    pub(super) out: Output,
+    phase: Phase,
+    about: About,
+    decoder: Decoder,
+    channels: HashMap<u16, Channel>,
+    dirty: Vec<u16>,
+    events: Vec<Event>,
+    record: Vec<u8>,
+    /// We have told the client that it is held.
+    told_blocked: bool,
+    /// This batch may change queues: the node is master. Only the end of a connection is handled without.
+    may_write: bool,
+}
+
+/// How far a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Header,
+    Starting,
+    Tuning,
+    Opening,
+    Running,
+    /// We have sent close; whatever comes before close-ok is not looked at.
+    Closing,
+    /// Nothing is left to do but to write what is to be written.
+    Over,
+}
+
+impl Phase {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Header => "pre_init",
+            Self::Starting => "starting",
+            Self::Tuning => "tuning",
+            Self::Opening => "opening",
+            Self::Running => "running",
+            Self::Closing => "closing",
+            Self::Over => "closed",
+        }
+    }
+}
+
+/// What is left to do after a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Everything whole has been executed.
+    Drained,
+    /// Frames have to leave first.
+    Full,
+    /// Nothing may be executed now.
+    Held(Verdict),
+}
+
+impl Session {
+    pub(super) fn new(node: Shared, client: Arc<Client>) -> Self {
+        let link = Arc::new(Link::new(ConnectionId(client.id)));
+        Self {
+            node,
+            client,
+            link,
+            out: Output::default(),
+            phase: Phase::Header,
+            about: About::default(),
+            decoder: Decoder::new(limits::FRAME_MAX),
+            channels: HashMap::new(),
+            dirty: Vec::new(),
+            events: Vec::new(),
+            record: Vec::new(),
+            told_blocked: false,
+            may_write: false,
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.phase == Phase::Running
+    }
+
+    /// Whether a close is on its way, or the connection is over.
+    pub(super) fn is_ending(&self) -> bool {
+        matches!(self.phase, Phase::Closing | Phase::Over)
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.phase == Phase::Over
+    }
+
+    /// Seconds, 0 for none.
+    pub(super) fn heartbeat(&self) -> u16 {
+        if self.phase == Phase::Running { self.about.heartbeat } else { 0 }
+    }
+
+    /// Executes what the input holds, then writes what queues have for this connection.
+    pub(super) fn execute(&mut self, input: &mut BytesMut) -> Progress {
+        let node = Arc::clone(&self.node);
+        let term = node.gate.term();
+        let permit = node.authority.enter(clock::boot_now());
+        if self.phase == Phase::Running && permit.verdict != Verdict::Master {
+            return Progress::Held(permit.verdict);
+        }
+        let mut record = std::mem::take(&mut self.record);
+        let batch = node.engine.broker.begin(&node.engine.journal, &mut record, clock::unix_now());
+        let Self { out, link, about, dirty, events, .. } = self;
+        // Lent to the batch; they come back when it is over.
+        let (mut out_lent, mut about_lent) = (std::mem::take(out), std::mem::take(about));
+        let (mut dirty_lent, mut events_lent) = (std::mem::take(dirty), std::mem::take(events));
+        let link = Arc::clone(link);
+        let mut context = Context {
+            broker: &node.engine.broker,
+            batch,
+            out: &mut out_lent,
+            link: &link,
+            about: &mut about_lent,
+            dirty: &mut dirty_lent,
+            later: &mut events_lent,
+        };
+        self.may_write = permit.verdict == Verdict::Master;
+        let progress = self.frames(&mut context, input);
+        if self.may_write {
+            self.end_batch(&mut context);
+        }
+        let depends_on = context.batch.finish();
+        drop(permit);
+        node.publish();
+        out_lent.mark(depends_on, term, node.gate.commit());
+        (self.out, self.about, self.dirty, self.events) = (out_lent, about_lent, dirty_lent, events_lent);
+        self.record = record;
+        progress
+    }
+
+    fn frames(&mut self, context: &mut Context<'_>, input: &mut BytesMut) -> Progress {
+        if self.phase == Phase::Header && !self.opening(context, input) {
+            return Progress::Drained;
+        }
+        loop {
+            if self.phase == Phase::Over {
+                input.clear();
+                return Progress::Drained;
+            }
+            if context.out.pending() >= limits::OUTPUT_BYTES {
+                return Progress::Full;
+            }
+            let frame = match self.decoder.decode(input) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return Progress::Drained,
+                Err(error) => {
+                    // Nothing behind a broken frame can be read.
+                    input.clear();
+                    self.fail(context, 0, (0, 0), &error.into());
+                    if self.phase == Phase::Closing {
+                        self.phase = Phase::Over;
+                    }
+                    return Progress::Drained;
+                }
+            };
+            self.frame(context, &frame);
+            // The verdict was for a connection that was not running yet: ask again.
+            if frame.channel == 0 && self.phase == Phase::Running {
+                return Progress::Full;
+            }
+        }
+    }
+
+    /// False: the protocol header is not whole, or another protocol's.
+    fn opening(&mut self, context: &mut Context<'_>, input: &mut BytesMut) -> bool {
+        match take_protocol_header(input) {
+            Opening::Incomplete => false,
+            Opening::Refused => {
+                tracing::info!(client = self.client.id, address = %self.client.address, "not an AMQP 0-9-1 client");
+                context.out.raw(&PROTOCOL_HEADER);
+                self.phase = Phase::Over;
+                false
+            }
+            Opening::Accepted => {
+                context.send(0, &handshake::start(&self.node.config));
+                self.phase = Phase::Starting;
+                true
+            }
+        }
+    }
+
+    #[inline]
+    fn frame(&mut self, context: &mut Context<'_>, frame: &Frame) {
+        if frame.kind == FrameKind::Heartbeat {
+            return;
+        }
+        let outcome =
+            if frame.channel == 0 { self.connection_frame(context, frame) } else { self.channel_frame(context, frame) };
+        if let Err(error) = outcome {
+            let ids = if frame.kind == FrameKind::Method { Method::ids(&frame.payload) } else { (0, 0) };
+            self.fail(context, frame.channel, ids, &error);
+        }
+    }
+
+    #[inline]
+    fn channel_frame(&mut self, context: &mut Context<'_>, frame: &Frame) -> Result<(), Error> {
+        if self.phase != Phase::Running {
+            return if self.phase == Phase::Closing { Ok(()) } else { Err(Error::State(self.phase.name())) };
+        }
+        let number = frame.channel;
+        match self.channels.get_mut(&number) {
+            Some(channel) if channel.is_closing() => {
+                self.closing_frame(context, frame);
+                Ok(())
+            }
+            Some(channel) => {
+                if channel.frame(context, frame)? == Next::Gone {
+                    self.channels.remove(&number);
+                }
+                Ok(())
+            }
+            None => self.open_channel(context, frame),
+        }
+    }
+
+    fn open_channel(&mut self, context: &mut Context<'_>, frame: &Frame) -> Result<(), Error> {
+        if frame.kind != FrameKind::Method || !matches!(Method::decode(&frame.payload)?, Method::ChannelOpen {}) {
+            return Err(Error::ChannelNotOpen);
+        }
+        if self.channels.len() >= usize::from(context.about.channel_max) {
+            return Err(Error::TooManyChannels(context.about.channel_max));
+        }
+        self.channels.insert(frame.channel, Channel::new(frame.channel));
+        context.send(frame.channel, &Method::ChannelOpenOk {});
+        Ok(())
+    }
+
+    /// We have sent close on this channel; both sides may have done so at once.
+    fn closing_frame(&mut self, context: &mut Context<'_>, frame: &Frame) {
+        if frame.kind != FrameKind::Method {
+            return;
+        }
+        match Method::decode(&frame.payload) {
+            Ok(Method::ChannelCloseOk {}) => _ = self.channels.remove(&frame.channel),
+            Ok(Method::ChannelClose { .. }) => context.send(frame.channel, &Method::ChannelCloseOk {}),
+            _ => {}
+        }
+    }
+
+    fn connection_frame(&mut self, context: &mut Context<'_>, frame: &Frame) -> Result<(), Error> {
+        if frame.kind != FrameKind::Method {
+            return if self.phase == Phase::Closing { Ok(()) } else { Err(Error::NoMethod) };
+        }
+        match (self.phase, Method::decode(&frame.payload)?) {
+            (Phase::Closing, Method::ConnectionCloseOk {}) => self.phase = Phase::Over,
+            (_, Method::ConnectionClose { .. }) => {
+                self.release(context);
+                context.send(0, &Method::ConnectionCloseOk {});
+                self.phase = Phase::Over;
+            }
+            (Phase::Closing, _) => {}
+            (Phase::Starting, Method::ConnectionStartOk { client_properties, mechanism, response, .. }) => {
+                let config = &self.node.config;
+                context.about.log_in(config, self.client.address, &client_properties, &mechanism, &response)?;
+                context.send(0, &handshake::tune());
+                self.phase = Phase::Tuning;
+            }
+            (Phase::Tuning, Method::ConnectionTuneOk { channel_max, frame_max, heartbeat }) => {
+                context.about.tuned(channel_max, frame_max, heartbeat)?;
+                self.decoder = Decoder::new(frame_max);
+                self.phase = Phase::Opening;
+            }
+            (Phase::Opening, Method::ConnectionOpen { virtual_host }) => {
+                context.about.open(&virtual_host)?;
+                context.send(0, &Method::ConnectionOpenOk {});
+                self.phase = Phase::Running;
+                tracing::debug!(client = self.client.id, address = %self.client.address, "AMQP connection is open");
+            }
+            (Phase::Running, Method::ConnectionUpdateSecret { .. }) => {
+                return Err(Error::NotImplemented("connection.update-secret".to_owned()));
+            }
+            (Phase::Running, _) => return Err(Error::NotForServers),
+            (phase, _) => return Err(Error::State(phase.name())),
+        }
+        Ok(())
+    }
+
+    /// Tells the client what was wrong, and closes the channel or the connection for it.
+    fn fail(&mut self, context: &mut Context<'_>, number: u16, (class_id, method_id): (u16, u16), error: &Error) {
+        let code = error.reply_code();
+        tracing::info!(
+            client = self.client.id,
+            address = %self.client.address,
+            channel = number,
+            code = code.code(),
+            %error,
+            "AMQP client made an error"
+        );
+        if error.closes() == Closes::Channel && number != 0 {
+            if let Some(channel) = self.channels.get_mut(&number) {
+                channel.close(context);
+                let (reply_code, reply_text) = (code.code(), error.reply_text());
+                context.send(number, &Method::ChannelClose { reply_code, reply_text, class_id, method_id });
+            }
+            return;
+        }
+        if matches!(error, Error::Login(_)) && !context.about.capabilities.authentication_failure_close {
+            // A client that does not know better takes a closed socket for a refused login.
+            self.phase = Phase::Over;
+            return;
+        }
+        self.close(context, code, error.reply_text(), (class_id, method_id));
+    }
+
+    fn close(
+        &mut self,
+        context: &mut Context<'_>,
+        code: ReplyCode,
+        reply_text: ShortString,
+        (class_id, method_id): (u16, u16),
+    ) {
+        if self.is_ending() {
+            return;
+        }
+        self.release(context);
+        context.send(0, &Method::ConnectionClose { reply_code: code.code(), reply_text, class_id, method_id });
+        self.phase = Phase::Closing;
+    }
+
+    /// Everything that belongs to the connection goes back or goes; later, where it may not now.
+    fn release(&mut self, context: &mut Context<'_>) {
+        if !self.may_write {
+            return;
+        }
+        for (_, mut channel) in self.channels.drain() {
+            context.batch.depends_on(channel.last_publish());
+            channel.release(context);
+        }
+        for queue in std::mem::take(&mut context.about.exclusive) {
+            // Nobody else can have changed it, and nothing is asked of it.
+            _ = context.broker.delete_queue(&mut context.batch, &queue, crate::broker::Deletion::default());
+        }
+        self.give_back(context);
+    }
+
+    /// What is in the inbox and can reach nobody any more goes back to its queues.
+    fn give_back(&self, context: &mut Context<'_>) {
+        let mut events = std::mem::take(context.later);
+        context.link.take(&mut events);
+        for event in events {
+            undeliverable(context, event);
+        }
+    }
+
+    /// Acknowledgements take effect, confirms are written, and queues are heard.
+    fn end_batch(&mut self, context: &mut Context<'_>) {
+        for number in std::mem::take(context.dirty) {
+            if let Some(channel) = self.channels.get_mut(&number) {
+                channel.end_batch(context);
+            }
+        }
+        while context.out.pending() < limits::OUTPUT_BYTES {
+            let mut events = std::mem::take(context.later);
+            context.link.take(&mut events);
+            let found = !events.is_empty();
+            for event in events.drain(..) {
+                self.event(context, event);
+            }
+            if context.later.is_empty() {
+                *context.later = events;
+            }
+            if context.link.take_starved() {
+                for channel in self.channels.values() {
+                    channel.queues().for_each(|queue| queue.serve(&mut context.batch));
+                }
+            } else if !found {
+                break;
+            }
+        }
+    }
+
+    #[inline]
+    fn event(&mut self, context: &mut Context<'_>, event: Event) {
+        match event {
+            Event::Deliver(consumer, taken) => {
+                let channel = self.channels.get_mut(&consumer.channel);
+                match channel.filter(|c| c.consumer(&consumer.tag).is_some_and(|known| Arc::ptr_eq(known, &consumer))) {
+                    Some(channel) => channel.deliver(context, consumer, &taken),
+                    None => undeliverable(context, Event::Deliver(consumer, taken)),
+                }
+            }
+            Event::Cancelled(consumer) => {
+                if let Some(channel) = self.channels.get_mut(&consumer.channel) {
+                    channel.cancelled(context, &consumer.tag);
+                }
+            }
+        }
+    }
+
+    /// The client is to know why nothing happens.
+    pub(super) fn blocked(&mut self, why: &'static str) {
+        if self.about.capabilities.connection_blocked && !self.told_blocked {
+            self.told_blocked = true;
+            let reason = ShortString::from_static(why);
+            self.say(&Method::ConnectionBlocked { reason });
+        }
+    }
+
+    pub(super) fn unblocked(&mut self) {
+        if std::mem::take(&mut self.told_blocked) {
+            self.say(&Method::ConnectionUnblocked {});
+        }
+    }
+
+    /// The mastership has ended: what was not committed never leaves, and the client is told to go elsewhere.
+    pub(super) fn deposed(&mut self) {
+        self.out.drop_uncommitted();
+        if self.phase == Phase::Running {
+            let error = Error::NotMaster;
+            let (reply_code, reply_text) = (error.reply_code().code(), error.reply_text());
+            self.say(&Method::ConnectionClose { reply_code, reply_text, class_id: 0, method_id: 0 });
+        }
+        self.phase = if self.phase == Phase::Running { Phase::Closing } else { Phase::Over };
+    }
+
+    fn say(&mut self, method: &Method) {
+        let (term, commit) = (self.node.gate.term(), self.node.gate.commit());
+        self.out.encoder(self.about.frame_max).method(0, method);
+        self.out.mark(crate::ids::Offset::ZERO, term, commit);
+    }
+}
+
+/// A delivery whose consumer has ended meanwhile.
+fn undeliverable(context: &mut Context<'_>, event: Event) {
+    use crate::broker::{Acknowledge, Settled, Settlement};
+    if let Event::Deliver(consumer, taken) = event
+        && consumer.acknowledge == Acknowledge::Manually
+    {
+        let queue = Arc::clone(&consumer.queue);
+        let settled = Settled { id: taken.id, consumer: Some(consumer) };
+        queue.settle(&mut context.batch, &[settled], Settlement::Untouched);
+    }
+}
+
+mod release;

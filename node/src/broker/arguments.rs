@@ -1,0 +1,253 @@
+//! Arguments of queues and exchanges: which are known, what they must be, and when two declarations say the same.
+
+use tercet_proto::amqp::{FieldTable, FieldValue};
+
+use super::refusal::{Refusal, Resource};
+
+/// What a queue's argument has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// A whole number, zero or more.
+    Count,
+    Text,
+    Flag,
+    /// `x-queue-type`
+    QueueType,
+}
+
+/// What we do with an argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// It says how others would store or place the queue; nothing of it is seen by a client.
+    Placement,
+    /// Refused with 540: a queue that ignored it would break a promise.
+    NotYet,
+}
+
+/// The arguments of a queue that others know. What is not here is accepted and means nothing, as with RabbitMQ.
+const QUEUE: &[(&str, Form, Use)] = &[
+    ("x-expires", Form::Count, Use::NotYet),
+    ("x-message-ttl", Form::Count, Use::NotYet),
+    ("x-dead-letter-exchange", Form::Text, Use::NotYet),
+    ("x-dead-letter-routing-key", Form::Text, Use::NotYet),
+    ("x-max-length", Form::Count, Use::NotYet),
+    ("x-max-length-bytes", Form::Count, Use::NotYet),
+    ("x-max-priority", Form::Count, Use::NotYet),
+    ("x-overflow", Form::Text, Use::NotYet),
+    ("x-single-active-consumer", Form::Flag, Use::NotYet),
+    ("x-delivery-limit", Form::Count, Use::NotYet),
+    ("x-message-deduplication", Form::Flag, Use::NotYet),
+    ("x-queue-type", Form::QueueType, Use::Placement),
+    ("x-queue-mode", Form::Text, Use::Placement),
+    ("x-queue-version", Form::Count, Use::Placement),
+    ("x-queue-master-locator", Form::Text, Use::Placement),
+    ("x-queue-leader-locator", Form::Text, Use::Placement),
+    ("x-quorum-initial-group-size", Form::Count, Use::Placement),
+];
+
+/// Arguments that a redeclaration has to repeat; `x-queue-type` is compared apart.
+const COMPARED: &[&str] = &[
+    "x-expires",
+    "x-message-ttl",
+    "x-dead-letter-exchange",
+    "x-dead-letter-routing-key",
+    "x-max-length",
+    "x-max-length-bytes",
+    "x-max-priority",
+    "x-overflow",
+    "x-single-active-consumer",
+];
+
+/// Checks the arguments of a new queue.
+pub(super) fn check_queue(resource: &Resource, arguments: &FieldTable) -> Result<(), Refusal> {
+    for (name, form, usage) in QUEUE {
+        let Some(value) = arguments.get(name) else { continue };
+        let argument = || (*name).to_owned();
+        if let Some(reason) = wrong_form(*form, value) {
+            return Err(Refusal::InvalidArgument { resource: resource.clone(), argument: argument(), reason });
+        }
+        // `false` asks for nothing.
+        if *usage == Use::NotYet && value.as_bool() != Some(false) || value.as_str() == Some("stream") {
+            return Err(Refusal::UnsupportedArgument { resource: resource.clone(), argument: argument() });
+        }
+    }
+    Ok(())
+}
+
+/// Checks the arguments of a new exchange.
+pub(super) fn check_exchange(resource: &Resource, arguments: &FieldTable) -> Result<(), Refusal> {
+    match arguments.get("alternate-exchange") {
+        Some(value) if value.as_str().is_none() => Err(Refusal::InvalidArgument {
+            resource: resource.clone(),
+            argument: "alternate-exchange".to_owned(),
+            reason: format!("{{unacceptable_type,{}}}", type_name(value)),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn wrong_form(form: Form, value: &FieldValue) -> Option<String> {
+    let unacceptable = || Some(format!("{{unacceptable_type,{}}}", type_name(value)));
+    match form {
+        Form::Count => match value.as_i64() {
+            None => unacceptable(),
+            Some(number) if number < 0 => Some(format!("{{value_negative,{number}}}")),
+            Some(_) => None,
+        },
+        Form::Text if value.as_str().is_none() => unacceptable(),
+        Form::Flag if value.as_bool().is_none() => unacceptable(),
+        Form::QueueType => match value.as_str() {
+            None => unacceptable(),
+            Some("classic" | "quorum" | "stream") => None,
+            Some(other) => Some(format!("unsupported queue type '{other}'")),
+        },
+        Form::Text | Form::Flag => None,
+    }
+}
+
+/// Whether a queue may be declared again like this.
+pub(super) fn compare_queues(resource: &Resource, current: &FieldTable, received: &FieldTable) -> Result<(), Refusal> {
+    for name in COMPARED {
+        compare(resource, name, current.get(name), received.get(name))?;
+    }
+    // Not to say a type is to say classic.
+    let classic = FieldValue::from("classic");
+    let of = |table: &FieldTable| table.get("x-queue-type").cloned().unwrap_or_else(|| classic.clone());
+    compare(resource, "x-queue-type", Some(&of(current)), Some(&of(received)))
+}
+
+pub(super) fn compare_exchanges(
+    resource: &Resource,
+    current: &FieldTable,
+    received: &FieldTable,
+) -> Result<(), Refusal> {
+    let name = "alternate-exchange";
+    compare(resource, name, current.get(name), received.get(name))
+}
+
+/// Compares a field of two declarations, such as `durable`.
+pub(super) fn compare_field(
+    resource: &Resource,
+    argument: &str,
+    current: impl std::fmt::Display + PartialEq,
+    received: impl std::fmt::Display,
+) -> Result<(), Refusal> {
+    let [current, received] = [format!("'{current}'"), format!("'{received}'")];
+    if current == received {
+        return Ok(());
+    }
+    Err(Refusal::Inequivalent { resource: resource.clone(), argument: argument.to_owned(), received, current })
+}
+
+fn compare(
+    resource: &Resource,
+    argument: &str,
+    current: Option<&FieldValue>,
+    received: Option<&FieldValue>,
+) -> Result<(), Refusal> {
+    let same = match (current, received) {
+        (Some(current), Some(received)) => match (current.as_i64(), received.as_i64()) {
+            (Some(current), Some(received)) => current == received,
+            _ => current == received,
+        },
+        (None, None) => true,
+        _ => false,
+    };
+    if same {
+        return Ok(());
+    }
+    let [received, current] = [received, current].map(|value| {
+        value.map_or_else(
+            || "none".to_owned(),
+            |value| format!("the value '{}' of type '{}'", text(value), type_name(value)),
+        )
+    });
+    Err(Refusal::Inequivalent { resource: resource.clone(), argument: argument.to_owned(), received, current })
+}
+
+fn text(value: &FieldValue) -> String {
+    match value {
+        FieldValue::Bool(value) => value.to_string(),
+        FieldValue::LongString(bytes) | FieldValue::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        FieldValue::F32(value) => value.to_string(),
+        FieldValue::F64(value) => value.to_string(),
+        other => other.as_i64().map_or_else(|| format!("{other:?}"), |number| number.to_string()),
+    }
+}
+
+/// The names that RabbitMQ's texts have for the types of fields.
+fn type_name(value: &FieldValue) -> &'static str {
+    match value {
+        FieldValue::Bool(_) => "bool",
+        FieldValue::I8(_) => "byte",
+        FieldValue::U8(_) => "unsignedbyte",
+        FieldValue::I16(_) => "short",
+        FieldValue::U16(_) => "unsignedshort",
+        FieldValue::I32(_) => "signedint",
+        FieldValue::U32(_) => "unsignedint",
+        FieldValue::I64(_) => "long",
+        FieldValue::F32(_) => "float",
+        FieldValue::F64(_) => "double",
+        FieldValue::Decimal { .. } => "decimal",
+        FieldValue::LongString(_) => "longstr",
+        FieldValue::Array(_) => "array",
+        FieldValue::Timestamp(_) => "timestamp",
+        FieldValue::Table(_) => "table",
+        FieldValue::Void => "void",
+        FieldValue::Bytes(_) => "binary",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tercet_proto::amqp::ShortString;
+
+    use super::*;
+
+    fn resource() -> Resource {
+        Resource::queue(&ShortString::from_static("/"), &ShortString::from_static("q"))
+    }
+
+    fn table(fields: &[(&'static str, FieldValue)]) -> FieldTable {
+        fields.iter().map(|(key, value)| ((*key).try_into().unwrap(), value.clone())).collect()
+    }
+
+    #[test]
+    fn differences_are_told_in_the_words_of_rabbitmq() {
+        let told = |current: &[(&'static str, FieldValue)], received: &[(&'static str, FieldValue)]| {
+            compare_queues(&resource(), &table(current), &table(received)).unwrap_err().to_string()
+        };
+        assert_eq!(
+            told(&[("x-max-length", 10.into())], &[]),
+            "inequivalent arg 'x-max-length' for queue 'q' in vhost '/': received none but current is the value '10' of type 'signedint'"
+        );
+        assert_eq!(
+            told(&[], &[("x-queue-type", "quorum".into())]),
+            "inequivalent arg 'x-queue-type' for queue 'q' in vhost '/': received the value 'quorum' of type 'longstr' but current is the value 'classic' of type 'longstr'"
+        );
+        assert_eq!(
+            compare_field(&resource(), "durable", false, true).unwrap_err().to_string(),
+            "inequivalent arg 'durable' for queue 'q' in vhost '/': received 'true' but current is 'false'"
+        );
+    }
+
+    #[test]
+    fn integers_compare_by_value_and_what_is_unknown_not_at_all() {
+        let current = table(&[("x-max-length", FieldValue::U8(3)), ("x-queue-type", "classic".into())]);
+        let received = table(&[("x-max-length", FieldValue::I64(3)), ("x-mine", 1.into())]);
+        assert_eq!(compare_queues(&resource(), &current, &received), Ok(()));
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_refused_and_never_ignored() {
+        let check = |name: &'static str, value: FieldValue| check_queue(&resource(), &table(&[(name, value)]));
+        assert!(matches!(check("x-message-ttl", 5.into()), Err(Refusal::UnsupportedArgument { .. })));
+        assert!(matches!(check("x-queue-type", "stream".into()), Err(Refusal::UnsupportedArgument { .. })));
+        assert!(matches!(check("x-message-ttl", (-1).into()), Err(Refusal::InvalidArgument { .. })));
+        assert!(matches!(check("x-message-ttl", "5".into()), Err(Refusal::InvalidArgument { .. })));
+        assert!(matches!(check("x-queue-type", "heap".into()), Err(Refusal::InvalidArgument { .. })));
+        assert_eq!(check("x-queue-mode", "lazy".into()), Ok(()));
+        assert_eq!(check("x-single-active-consumer", false.into()), Ok(()));
+        assert_eq!(check("x-mine", "anything".into()), Ok(()));
+    }
+}

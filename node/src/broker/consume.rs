@@ -1,0 +1,47 @@
+//! Consumers: beginning one, ending one, and queues that end with their last.
+
+use std::sync::Arc;
+
+use super::Broker;
+use super::batch::Batch;
+use super::declare::{Deletion, may_use};
+use super::link::{Consume, Consumer};
+use super::queue::{AfterCancel, Queue};
+use super::refusal::{Refusal, Resource};
+
+impl Broker {
+    /// Begins a consumer. It gets what is ready at once.
+    ///
+    /// # Errors
+    /// The queue is gone or another connection's, or somebody has or wants it for himself.
+    pub fn consume(
+        &self,
+        batch: &mut Batch<'_>,
+        queue: &Arc<Queue>,
+        consume: Consume,
+    ) -> Result<Arc<Consumer>, Refusal> {
+        may_use(queue, consume.link.connection)?;
+        let resource = || Resource::queue(&queue.vhost, &queue.name);
+        let mut state = queue.lock();
+        if state.is_deleted {
+            return Err(Refusal::NotFound(resource()));
+        }
+        let consumer = Arc::new(Consumer::new(consume, Arc::clone(queue)));
+        let others = state.consumers();
+        if others.iter().any(|other| other.is_exclusive()) || consumer.is_exclusive() && !others.is_empty() {
+            return Err(Refusal::ExclusiveUse(resource()));
+        }
+        state.add(Arc::clone(&consumer));
+        state.dispatch(queue, batch);
+        Ok(consumer)
+    }
+
+    /// Ends a consumer. What it has stays unacknowledged; a queue that deletes itself goes with its last consumer.
+    pub fn cancel(&self, batch: &mut Batch<'_>, consumer: &Arc<Consumer>) {
+        if consumer.queue.cancel(batch, consumer) == AfterCancel::Delete {
+            let deletion = Deletion { if_unused: true, if_empty: false };
+            // A new consumer may have come meanwhile; then it stays.
+            _ = self.delete_queue(batch, &consumer.queue, deletion);
+        }
+    }
+}

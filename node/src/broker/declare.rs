@@ -1,0 +1,409 @@
+//! Operations on the topology for clients: declare, delete, bind, unbind.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rand::Rng as _;
+use tercet_proto::amqp::{FieldTable, ShortString};
+
+use super::Broker;
+use super::arguments;
+use super::batch::Batch;
+use super::effect::BrokerEffect;
+use super::exchange::{self, Bound, Destination};
+use super::link::{ConnectionId, Event};
+use super::queue::{self, Queue};
+use super::refusal::{Refusal, Resource};
+use super::topology::{self, Topology};
+use crate::effect::Effect;
+use crate::ids::Partition;
+
+/// The full name of a queue or an exchange.
+#[derive(Debug, Clone, Copy)]
+pub struct Name<'a> {
+    pub vhost: &'a ShortString,
+    pub name: &'a ShortString,
+}
+
+impl Name<'_> {
+    fn queue(&self) -> Resource {
+        Resource::queue(self.vhost, self.name)
+    }
+
+    fn exchange(&self) -> Resource {
+        Resource::exchange(self.vhost, self.name)
+    }
+
+    fn is_reserved(&self) -> bool {
+        self.name.as_bytes().starts_with(b"amq.")
+    }
+}
+
+/// What must hold for a deletion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Deletion {
+    pub if_unused: bool,
+    pub if_empty: bool,
+}
+
+/// What is bound.
+#[derive(Debug, Clone, Copy)]
+pub enum BindTo<'a> {
+    Queue(&'a ShortString),
+    Exchange(&'a ShortString),
+}
+
+impl Broker {
+    /// An exchange that has to be there.
+    ///
+    /// # Errors
+    /// It is not, or it is the default exchange, of which nobody may know.
+    pub fn find_exchange(&self, batch: &mut Batch<'_>, name: Name<'_>) -> Result<(), Refusal> {
+        not_default(name.name)?;
+        let topology = self.topology.read();
+        batch.depends_on(topology.last_offset);
+        topology
+            .exchange(name.vhost, name.name.as_bytes())
+            .map(|_| ())
+            .ok_or_else(|| Refusal::NotFound(name.exchange()))
+    }
+
+    /// Makes an exchange, unless there is an equal one.
+    ///
+    /// # Errors
+    /// There is one of this name that is not equal, or the name or an argument is not allowed.
+    pub fn declare_exchange(
+        &self,
+        batch: &mut Batch<'_>,
+        name: Name<'_>,
+        declaration: exchange::Declaration,
+    ) -> Result<(), Refusal> {
+        not_default(name.name)?;
+        let resource = name.exchange();
+        let mut topology = self.topology.write();
+        if let Some(existing) = topology.exchange(name.vhost, name.name.as_bytes()) {
+            let current = &existing.declaration;
+            arguments::compare_field(&resource, "type", current.kind.name(), declaration.kind.name())?;
+            arguments::compare_field(&resource, "durable", current.durable, declaration.durable)?;
+            arguments::compare_field(&resource, "auto_delete", current.auto_delete, declaration.auto_delete)?;
+            arguments::compare_field(&resource, "internal", current.internal, declaration.internal)?;
+            arguments::compare_exchanges(&resource, &current.arguments, &declaration.arguments)?;
+            batch.depends_on(topology.last_offset);
+            return Ok(());
+        }
+        if name.is_reserved() {
+            return Err(Refusal::ReservedName(resource));
+        }
+        arguments::check_exchange(&resource, &declaration.arguments)?;
+        let (vhost, exchange) = (name.vhost.detached(), name.name.detached());
+        if declaration.durable {
+            append(batch, &mut topology, |visit| {
+                topology::with_exchange_effect(&vhost, &exchange, &declaration, visit);
+            });
+        }
+        topology.add_exchange(&vhost, &exchange, declaration);
+        self.changed();
+        Ok(())
+    }
+
+    /// Deletes an exchange with its bindings. One that is not there is deleted already.
+    ///
+    /// # Errors
+    /// It is in use, or not one that may be deleted.
+    pub fn delete_exchange(&self, batch: &mut Batch<'_>, name: Name<'_>, deletion: Deletion) -> Result<(), Refusal> {
+        not_default(name.name)?;
+        if name.is_reserved() {
+            return Err(Refusal::SystemExchange(name.exchange()));
+        }
+        let mut topology = self.topology.write();
+        let Some(existing) = topology.exchange(name.vhost, name.name.as_bytes()) else { return Ok(()) };
+        if deletion.if_unused && !existing.bindings.is_empty() {
+            return Err(Refusal::InUse(name.exchange()));
+        }
+        let mut effects = Vec::new();
+        remove_exchanges(&mut topology, name.vhost, vec![name.name.clone()], &mut effects);
+        append_deletions(batch, &mut topology, None, name.vhost, &effects);
+        self.changed();
+        Ok(())
+    }
+
+    /// The queue of this name, for a connection that may use it.
+    ///
+    /// # Errors
+    /// It is not there, or belongs to another connection.
+    pub fn queue(&self, connection: ConnectionId, name: Name<'_>) -> Result<Arc<Queue>, Refusal> {
+        let topology = self.topology.read();
+        let queue = topology.queue(name.vhost, name.name.as_bytes());
+        let queue = Arc::clone(queue.ok_or_else(|| Refusal::NotFound(name.queue()))?);
+        drop(topology);
+        may_use(&queue, connection)?;
+        Ok(queue)
+    }
+
+    /// Makes a queue, unless there is an equal one. Without a name it gets one that nobody has.
+    ///
+    /// # Errors
+    /// There is one of this name that is not equal or belongs to another connection, or the name or an argument is not
+    /// allowed.
+    pub fn declare_queue(
+        &self,
+        batch: &mut Batch<'_>,
+        connection: ConnectionId,
+        name: Name<'_>,
+        declaration: queue::Declaration,
+    ) -> Result<Arc<Queue>, Refusal> {
+        let resource = name.queue();
+        if let Some(existing) = self.topology.read().queue(name.vhost, name.name.as_bytes()) {
+            return self.redeclare(batch, connection, existing, &declaration);
+        }
+        let mut topology = self.topology.write();
+        if let Some(existing) = topology.queue(name.vhost, name.name.as_bytes()) {
+            return self.redeclare(batch, connection, existing, &declaration);
+        }
+        let chosen = if name.name.is_empty() { generated_name() } else { name.name.detached() };
+        if name.is_reserved() {
+            return Err(Refusal::ReservedName(resource));
+        }
+        arguments::check_queue(&resource, &declaration.arguments)?;
+        let number = topology.next_number(&declaration);
+        let queue = Arc::new(Queue::new(number, name.vhost.detached(), chosen, declaration));
+        if queue.declaration.is_replicated() {
+            append(batch, &mut topology, |visit| topology::with_queue_effect(&queue, visit));
+        }
+        topology.add_queue(Arc::clone(&queue));
+        self.changed();
+        Ok(queue)
+    }
+
+    fn redeclare(
+        &self,
+        batch: &mut Batch<'_>,
+        connection: ConnectionId,
+        existing: &Arc<Queue>,
+        declaration: &queue::Declaration,
+    ) -> Result<Arc<Queue>, Refusal> {
+        let resource = Resource::queue(&existing.vhost, &existing.name);
+        may_use(existing, connection)?;
+        let current = &existing.declaration;
+        if current.owner.is_some() != declaration.owner.is_some() {
+            return Err(Refusal::Locked(resource));
+        }
+        arguments::compare_field(&resource, "durable", current.durable, declaration.durable)?;
+        arguments::compare_field(&resource, "auto_delete", current.auto_delete, declaration.auto_delete)?;
+        arguments::compare_queues(&resource, &current.arguments, &declaration.arguments)?;
+        batch.depends_on(existing.counts().last_offset);
+        Ok(Arc::clone(existing))
+    }
+
+    /// Deletes a queue, and says how many messages went with it.
+    ///
+    /// # Errors
+    /// It is in use or not empty, and must not be.
+    pub fn delete_queue(
+        &self,
+        batch: &mut Batch<'_>,
+        queue: &Arc<Queue>,
+        deletion: Deletion,
+    ) -> Result<usize, Refusal> {
+        let mut topology = self.topology.write();
+        let mut state = queue.lock();
+        let counts = state.counts();
+        let resource = || Resource::queue(&queue.vhost, &queue.name);
+        if deletion.if_unused && counts.consumers > 0 {
+            return Err(Refusal::InUse(resource()));
+        }
+        if deletion.if_empty && counts.ready > 0 {
+            return Err(Refusal::NotEmpty(resource()));
+        }
+        if state.is_deleted {
+            return Ok(0);
+        }
+        for consumer in state.take_consumers() {
+            let link = Arc::clone(&consumer.link);
+            if link.push(Event::Cancelled(consumer)) {
+                batch.wakes(link);
+            }
+        }
+        state.end();
+        drop(state);
+        let abandoned = topology.remove_queue(queue);
+        let mut effects = Vec::new();
+        let abandoned = abandoned.into_iter().filter(|name| topology.is_abandoned(&queue.vhost, name)).collect();
+        remove_exchanges(&mut topology, &queue.vhost, abandoned, &mut effects);
+        let number = queue.declaration.is_replicated().then_some(queue.number);
+        append_deletions(batch, &mut topology, number, &queue.vhost, &effects);
+        self.changed();
+        Ok(counts.ready)
+    }
+
+    /// Binds a queue or an exchange to an exchange.
+    ///
+    /// # Errors
+    /// One of them is not there, is the default exchange, or belongs to another connection.
+    pub fn bind(
+        &self,
+        batch: &mut Batch<'_>,
+        connection: ConnectionId,
+        source: Name<'_>,
+        to: BindTo<'_>,
+        key: &ShortString,
+        arguments: FieldTable,
+    ) -> Result<(), Refusal> {
+        let mut topology = self.topology.write();
+        let bound = bound(&topology, connection, source, to, key, arguments)?;
+        let exchange = topology.exchange(source.vhost, source.name.as_bytes());
+        let exchange = exchange.ok_or_else(|| Refusal::NotFound(source.exchange()))?;
+        if let Some(wrong) = exchange.wrong_arguments(&bound.arguments) {
+            return Err(Refusal::WrongBinding(wrong));
+        }
+        let replicated = exchange.declaration.durable && topology.is_replicated(source.vhost, &bound.to);
+        batch.depends_on(topology.last_offset);
+        if !topology.bind(source.vhost, source.name, bound.clone()) {
+            return Ok(());
+        }
+        if replicated {
+            append(batch, &mut topology, |visit| {
+                topology::with_binding(source.vhost, source.name, &bound, |b| visit(&BrokerEffect::Bind(b)));
+            });
+        }
+        self.changed();
+        Ok(())
+    }
+
+    /// Ends a binding. One that is not there has ended already.
+    ///
+    /// # Errors
+    /// As `bind`.
+    pub fn unbind(
+        &self,
+        batch: &mut Batch<'_>,
+        connection: ConnectionId,
+        source: Name<'_>,
+        to: BindTo<'_>,
+        key: &ShortString,
+        arguments: FieldTable,
+    ) -> Result<(), Refusal> {
+        let mut topology = self.topology.write();
+        let bound = bound(&topology, connection, source, to, key, arguments)?;
+        let Some(exchange) = topology.exchange(source.vhost, source.name.as_bytes()) else {
+            return Err(Refusal::NotFound(source.exchange()));
+        };
+        let replicated = exchange.declaration.durable && topology.is_replicated(source.vhost, &bound.to);
+        batch.depends_on(topology.last_offset);
+        if !topology.unbind(source.vhost, source.name, &bound) {
+            return Ok(());
+        }
+        if replicated {
+            append(batch, &mut topology, |visit| {
+                topology::with_binding(source.vhost, source.name, &bound, |b| visit(&BrokerEffect::Unbind(b)));
+            });
+        }
+        if topology.is_abandoned(source.vhost, source.name) {
+            let mut effects = Vec::new();
+            remove_exchanges(&mut topology, source.vhost, vec![source.name.clone()], &mut effects);
+            append_deletions(batch, &mut topology, None, source.vhost, &effects);
+        }
+        self.changed();
+        Ok(())
+    }
+
+    /// Routes that were found before are to be looked up again.
+    fn changed(&self) {
+        self.version.fetch_add(1, Ordering::Release);
+    }
+}
+
+fn not_default(exchange: &ShortString) -> Result<(), Refusal> {
+    if exchange.is_empty() { Err(Refusal::DefaultExchange) } else { Ok(()) }
+}
+
+pub(super) fn may_use(queue: &Queue, connection: ConnectionId) -> Result<(), Refusal> {
+    match queue.declaration.owner {
+        Some(owner) if owner != connection => Err(Refusal::Locked(Resource::queue(&queue.vhost, &queue.name))),
+        _ => Ok(()),
+    }
+}
+
+/// The ends of a binding, looked up. RabbitMQ names the destination first when both are missing.
+fn bound(
+    topology: &Topology,
+    connection: ConnectionId,
+    source: Name<'_>,
+    to: BindTo<'_>,
+    key: &ShortString,
+    arguments: FieldTable,
+) -> Result<Bound, Refusal> {
+    not_default(source.name)?;
+    let vhost = source.vhost;
+    let to = match to {
+        BindTo::Queue(name) => {
+            let queue = topology.queue(vhost, name.as_bytes());
+            let queue = queue.ok_or_else(|| Refusal::NotFound(Resource::queue(vhost, name)))?;
+            may_use(queue, connection)?;
+            Destination::Queue(Arc::clone(queue))
+        }
+        BindTo::Exchange(name) => {
+            not_default(name)?;
+            if topology.exchange(vhost, name.as_bytes()).is_none() {
+                return Err(Refusal::NotFound(Resource::exchange(vhost, name)));
+            }
+            Destination::Exchange(name.detached())
+        }
+    };
+    Ok(Bound { key: key.detached(), arguments, to })
+}
+
+/// Removes exchanges, and those that delete themselves because they have lost their last binding with them. With each:
+/// whether it was in the journal.
+fn remove_exchanges(
+    topology: &mut Topology,
+    vhost: &ShortString,
+    mut names: Vec<ShortString>,
+    removed: &mut Vec<ShortString>,
+) {
+    while let Some(name) = names.pop() {
+        let Some(exchange) = topology.exchange(vhost, name.as_bytes()) else { continue };
+        if exchange.declaration.durable {
+            removed.push(name.clone());
+        }
+        let poorer = topology.remove_exchange(vhost, &name);
+        names.extend(poorer.into_iter().filter(|name| topology.is_abandoned(vhost, name)));
+    }
+}
+
+fn append_deletions(
+    batch: &mut Batch<'_>,
+    topology: &mut Topology,
+    queue: Option<u32>,
+    vhost: &ShortString,
+    exchanges: &[ShortString],
+) {
+    if queue.is_none() && exchanges.is_empty() {
+        return;
+    }
+    append(batch, topology, |visit| {
+        if let Some(number) = queue {
+            visit(&BrokerEffect::DeleteQueue { number });
+        }
+        for name in exchanges {
+            visit(&BrokerEffect::DeleteExchange { vhost, name });
+        }
+    });
+}
+
+/// Appends a record of changes to the topology, which is held.
+fn append(batch: &mut Batch<'_>, topology: &mut Topology, effects: impl FnOnce(&mut dyn FnMut(&BrokerEffect<'_>))) {
+    let offset = batch.append(|record| {
+        effects(&mut |effect| Effect::Broker(effect.clone()).encode(Partition::TOPOLOGY, record));
+    });
+    topology.last_offset = offset;
+    batch.depends_on(offset);
+}
+
+/// `amq.gen-` and 22 characters, as RabbitMQ makes them.
+fn generated_name() -> ShortString {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut random = rand::rng();
+    let suffix: String = (0..22).map(|_| char::from(ALPHABET[random.random_range(0..64)])).collect();
+    ShortString::truncated(&format!("amq.gen-{suffix}"))
+}

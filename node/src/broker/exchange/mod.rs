@@ -1,0 +1,193 @@
+//! Exchanges: where a message goes. Each type is one file, and knows only keys, arguments and destinations.
+
+mod direct;
+mod fanout;
+mod headers;
+mod topic;
+
+use std::sync::Arc;
+
+use tercet_proto::amqp::{FieldTable, ShortString, TableView};
+
+use super::queue::Queue;
+
+/// The types of exchange. A name that is not here is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Direct,
+    Fanout,
+    Topic,
+    Headers,
+}
+
+impl Kind {
+    pub const ALL: [Self; 4] = [Self::Direct, Self::Fanout, Self::Topic, Self::Headers];
+
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Fanout => "fanout",
+            Self::Topic => "topic",
+            Self::Headers => "headers",
+        }
+    }
+}
+
+/// Where a binding leads. Exchanges are named, for they may be deleted and declared anew.
+#[derive(Debug, Clone)]
+pub(crate) enum Destination {
+    Queue(Arc<Queue>),
+    Exchange(ShortString),
+}
+
+impl PartialEq for Destination {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Queue(one), Self::Queue(other)) => one.number == other.number,
+            (Self::Exchange(one), Self::Exchange(other)) => one == other,
+            _ => false,
+        }
+    }
+}
+
+/// One binding of an exchange.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Bound {
+    pub key: ShortString,
+    pub arguments: FieldTable,
+    pub to: Destination,
+}
+
+/// What declare says of an exchange.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Declaration {
+    pub kind: Kind,
+    pub durable: bool,
+    pub auto_delete: bool,
+    pub internal: bool,
+    pub arguments: FieldTable,
+}
+
+impl Declaration {
+    /// An exchange that is there from the beginning.
+    pub(super) fn predeclared(kind: Kind) -> Self {
+        Self { kind, durable: true, auto_delete: false, internal: false, arguments: FieldTable::new() }
+    }
+}
+
+/// An exchange with its bindings: a list that is the truth, and the index of its type.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub declaration: Declaration,
+    pub bindings: Vec<Bound>,
+    /// Where messages go that find no other way.
+    pub alternate: Option<ShortString>,
+    router: Router,
+}
+
+#[derive(Debug)]
+enum Router {
+    Direct(direct::Direct),
+    Fanout(fanout::Fanout),
+    Topic(topic::Topic),
+    Headers(headers::Headers),
+}
+
+impl Exchange {
+    #[must_use]
+    pub(crate) fn new(declaration: Declaration) -> Self {
+        let router = match declaration.kind {
+            Kind::Direct => Router::Direct(direct::Direct::default()),
+            Kind::Fanout => Router::Fanout(fanout::Fanout::default()),
+            Kind::Topic => Router::Topic(topic::Topic::default()),
+            Kind::Headers => Router::Headers(headers::Headers::default()),
+        };
+        let alternate = declaration.arguments.get("alternate-exchange").and_then(|value| value.as_str());
+        let alternate = alternate.and_then(|name| ShortString::try_from(name).ok());
+        Self { declaration, bindings: Vec::new(), alternate, router }
+    }
+
+    /// False: it was there already.
+    pub(super) fn bind(&mut self, bound: Bound) -> bool {
+        if self.bindings.contains(&bound) {
+            return false;
+        }
+        match &mut self.router {
+            Router::Direct(direct) => direct.insert(&bound.key, bound.to.clone()),
+            Router::Fanout(fanout) => fanout.insert(bound.to.clone()),
+            Router::Topic(topic) => topic.insert(&bound.key, bound.to.clone()),
+            Router::Headers(headers) => headers.insert(&bound.arguments, bound.to.clone()),
+        }
+        self.bindings.push(bound);
+        true
+    }
+
+    /// False: it was not there.
+    pub(super) fn unbind(&mut self, bound: &Bound) -> bool {
+        let Some(at) = self.bindings.iter().position(|other| other == bound) else { return false };
+        let bound = self.bindings.remove(at);
+        self.router.remove(&bound);
+        true
+    }
+
+    /// Takes all bindings to a destination out. Says whether there was one.
+    pub(super) fn unbind_all(&mut self, to: &Destination) -> bool {
+        let before = self.bindings.len();
+        let router = &mut self.router;
+        self.bindings.retain(|bound| {
+            let goes = bound.to == *to;
+            if goes {
+                router.remove(bound);
+            }
+            !goes
+        });
+        self.bindings.len() < before
+    }
+
+    /// Visits where a message goes. A destination may come several times.
+    pub(super) fn route<'a>(
+        &'a self,
+        key: &[u8],
+        headers: Option<TableView<'_>>,
+        visit: &mut dyn FnMut(&'a Destination),
+    ) {
+        match &self.router {
+            Router::Direct(direct) => direct.route(key, visit),
+            Router::Fanout(fanout) => fanout.route(visit),
+            Router::Topic(topic) => topic.route(key, visit),
+            Router::Headers(matching) => matching.route(headers, visit),
+        }
+    }
+
+    /// What is wrong with the arguments of a binding, if anything.
+    pub(super) fn wrong_arguments(&self, arguments: &FieldTable) -> Option<String> {
+        match self.router {
+            Router::Headers(_) => headers::wrong_match(arguments),
+            Router::Direct(_) | Router::Fanout(_) | Router::Topic(_) => None,
+        }
+    }
+}
+
+impl Router {
+    fn remove(&mut self, bound: &Bound) {
+        match self {
+            Self::Direct(direct) => direct.remove(&bound.key, &bound.to),
+            Self::Fanout(fanout) => fanout.remove(&bound.to),
+            Self::Topic(topic) => topic.remove(&bound.key, &bound.to),
+            Self::Headers(headers) => headers.remove(&bound.arguments, &bound.to),
+        }
+    }
+}
+
+/// Bindings that differ in their arguments only lie in the index once each; one of them goes.
+fn remove_one(destinations: &mut Vec<Destination>, destination: &Destination) {
+    if let Some(at) = destinations.iter().position(|other| other == destination) {
+        destinations.swap_remove(at);
+    }
+}

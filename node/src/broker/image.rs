@@ -1,0 +1,157 @@
+//! Images of partitions: what a replica loads before it goes on with the journal.
+//!
+//! ```text
+//! topology: greatest number of a queue (varint) | effects that make it out of nothing
+//! a queue:  last id (varint)                    | an Enqueue for each persistent message
+//! effect = tag | body
+//! ```
+
+use std::sync::Arc;
+
+use super::effect::BrokerEffect;
+use super::message::Draft;
+use super::queue::State;
+use super::{Broker, Error};
+use crate::ids::{Offset, Partition, PartitionKind};
+use crate::wire::{self, Reader};
+
+impl Broker {
+    /// The partitions of now, the topology first.
+    #[must_use]
+    pub fn partitions(&self) -> Vec<Partition> {
+        let topology = self.topology.read();
+        std::iter::once(Partition::TOPOLOGY).chain(topology.numbered.values().map(|queue| queue.partition())).collect()
+    }
+
+    /// Appends the image of a partition and says its cut: `end()`, asked for under the partition's lock. A queue that is
+    /// gone has an empty image.
+    pub fn image(&self, partition: Partition, end: impl Fn() -> Offset, out: &mut Vec<u8>) -> Offset {
+        match partition.kind() {
+            PartitionKind::Shard(_) => {}
+            PartitionKind::Topology => {
+                let topology = self.topology.read();
+                wire::put_varint(out, u64::from(topology.last_number()));
+                topology.each_effect(&mut |effect| put_effect(effect, out));
+                return end();
+            }
+            PartitionKind::Queue(number) => {
+                let queue = self.topology.read().numbered.get(&number).cloned();
+                if let Some(queue) = queue {
+                    let state = queue.lock();
+                    if !state.is_deleted {
+                        wire::put_varint(out, state.messages.next_id() - 1);
+                        for (id, message) in state.messages.persistent() {
+                            put_effect(&BrokerEffect::Enqueue { id, content: message.content() }, out);
+                        }
+                    }
+                    return end();
+                }
+            }
+        }
+        end()
+    }
+
+    /// Loads an image in place of what the partition holds. The topology comes before the queues; a queue may come before
+    /// the record that declares it.
+    ///
+    /// # Errors
+    /// The image is broken.
+    pub fn load_image(&self, partition: Partition, cut: Offset, image: &[u8]) -> Result<(), Error> {
+        match partition.kind() {
+            PartitionKind::Shard(_) => Err(Error::Misplaced),
+            PartitionKind::Topology => {
+                let mut reader = Reader::new(image);
+                let last_number = u32::try_from(reader.varint()?).map_err(|_| wire::Error::Overflow)?;
+                self.reset();
+                let mut topology = self.topology.write();
+                while !reader.is_empty() {
+                    topology.apply(&take_effect(&mut reader)?)?;
+                }
+                topology.skip_numbers_to(last_number);
+                topology.last_offset = cut;
+                Ok(())
+            }
+            // It has been deleted; the record that says so is on its way.
+            PartitionKind::Queue(_) if image.is_empty() => Ok(()),
+            PartitionKind::Queue(number) => {
+                let mut loaded = State::read(image)?;
+                loaded.changed_at(cut);
+                let mut topology = self.topology.write();
+                match topology.numbered.get(&number) {
+                    Some(queue) => *queue.lock() = loaded,
+                    None => _ = topology.orphans.insert(number, loaded),
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl State {
+    fn read(image: &[u8]) -> Result<Self, Error> {
+        let mut reader = Reader::new(image);
+        let mut state = Self::default();
+        state.messages.skip_to(reader.varint()?);
+        while !reader.is_empty() {
+            state.apply(Offset::ZERO, &take_effect(&mut reader)?)?;
+        }
+        Ok(state)
+    }
+
+    /// Applies a change out of a record or an image.
+    pub(super) fn apply(&mut self, offset: Offset, effect: &BrokerEffect<'_>) -> Result<(), Error> {
+        match effect {
+            BrokerEffect::Enqueue { id, content } => {
+                self.messages.insert(*id, Arc::new(Draft::stored(content).finish(offset)));
+            }
+            BrokerEffect::Remove { ranges } => {
+                let end = self.messages.next_id();
+                for (first, count) in ranges.iter() {
+                    // What an image's cut covers is gone already.
+                    for id in *first..first.saturating_add(*count).min(end) {
+                        self.messages.remove(id);
+                    }
+                }
+            }
+            BrokerEffect::DeclareExchange { .. }
+            | BrokerEffect::DeleteExchange { .. }
+            | BrokerEffect::DeclareQueue { .. }
+            | BrokerEffect::DeleteQueue { .. }
+            | BrokerEffect::Bind(_)
+            | BrokerEffect::Unbind(_) => return Err(Error::Misplaced),
+        }
+        Ok(())
+    }
+
+    /// Applies a change out of the record at `offset`.
+    pub(super) fn apply_at(&mut self, offset: Offset, effect: &BrokerEffect<'_>) -> Result<(), Error> {
+        self.apply(offset, effect)?;
+        self.changed_at(offset);
+        Ok(())
+    }
+
+    /// The queue is gone. Its consumers go with it; who still has messages of it finds nothing.
+    pub(super) fn end(&mut self) {
+        *self = Self::default();
+        self.is_deleted = true;
+    }
+
+    /// Keeps what the journal knows, and nobody has it.
+    pub(super) fn forget_transient(&mut self) {
+        self.take_consumers();
+        for id in self.messages.transient_ids() {
+            self.messages.remove(id);
+        }
+        self.messages.give_all_back();
+    }
+}
+
+fn put_effect(effect: &BrokerEffect<'_>, out: &mut Vec<u8>) {
+    out.push(effect.tag());
+    effect.encode_body(out);
+}
+
+fn take_effect<'a>(reader: &mut Reader<'a>) -> Result<BrokerEffect<'a>, wire::Error> {
+    let tag = reader.byte()?;
+    BrokerEffect::decode_body(tag, reader)
+}

@@ -1,0 +1,323 @@
+//! The messages of a queue, ordered by id: which are ready, which are with a consumer, and what comes next.
+//!
+//! ```text
+//! slots (ids ascend):  taken  gone  ready  taken | ready  ready  ready
+//!                                    ^ returned  ^ fresh: never taken so far
+//! ```
+//!
+//! A message keeps its slot until it is removed, so one that comes back is in its old place. Removed slots at the front
+//! go at once, others when they are too many.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use crate::broker::limits;
+use crate::broker::message::{Message, Persistence};
+
+/// Whether a message may have been delivered before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivered {
+    Never,
+    Maybe,
+}
+
+/// A message on its way to a consumer.
+#[derive(Debug, Clone)]
+pub struct Taken {
+    pub id: u64,
+    pub message: Arc<Message>,
+    pub delivered: Delivered,
+}
+
+#[derive(Debug)]
+struct Slot {
+    id: u64,
+    state: State,
+    delivered: Delivered,
+    /// `None` when it is gone.
+    message: Option<Arc<Message>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Ready,
+    Taken,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Messages {
+    slots: VecDeque<Slot>,
+    /// Index of the first slot that was never taken.
+    fresh: usize,
+    /// Ids before `fresh` that are ready again.
+    returned: BTreeSet<u64>,
+    last_id: u64,
+    ready: usize,
+    taken: usize,
+    bytes: usize,
+    dead: usize,
+}
+
+impl Messages {
+    pub(crate) fn ready(&self) -> usize {
+        self.ready
+    }
+
+    pub(crate) fn taken(&self) -> usize {
+        self.taken
+    }
+
+    /// Bytes of all messages.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The id that the next message gets.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.last_id + 1
+    }
+
+    /// Ids up to here have been given away elsewhere.
+    pub(crate) fn skip_to(&mut self, last_id: u64) {
+        self.last_id = self.last_id.max(last_id);
+    }
+
+    /// Appends a message under the next id.
+    #[inline]
+    pub(crate) fn push(&mut self, message: Arc<Message>) -> u64 {
+        self.last_id += 1;
+        self.ready += 1;
+        self.bytes += message.len();
+        let id = self.last_id;
+        let delivered = Delivered::Never;
+        self.slots.push_back(Slot { id, state: State::Ready, delivered, message: Some(message) });
+        id
+    }
+
+    /// Puts a message where its id belongs: out of a record or an image. A master may have delivered it before.
+    pub(crate) fn insert(&mut self, id: u64, message: Arc<Message>) {
+        if self.slots.back().is_some_and(|slot| slot.id >= id) {
+            self.remove(id);
+            self.sweep();
+        }
+        self.skip_to(id);
+        self.ready += 1;
+        self.bytes += message.len();
+        let slot = Slot { id, state: State::Ready, delivered: Delivered::Maybe, message: Some(message) };
+        // Nearly always at the end.
+        if self.slots.back().is_none_or(|slot| slot.id < id) {
+            self.slots.push_back(slot);
+            return;
+        }
+        let at = self.slots.partition_point(|slot| slot.id < id);
+        if at < self.fresh {
+            self.fresh += 1;
+            self.returned.insert(id);
+        }
+        self.slots.insert(at, slot);
+    }
+
+    /// The next message, for a consumer.
+    #[inline]
+    pub(crate) fn take(&mut self) -> Option<Taken> {
+        if self.ready == 0 {
+            return None;
+        }
+        let index = match self.returned.pop_first() {
+            Some(id) => self.find(id)?,
+            None => {
+                while self.slots.get(self.fresh)?.message.is_none() {
+                    self.fresh += 1;
+                }
+                self.fresh += 1;
+                self.fresh - 1
+            }
+        };
+        self.ready -= 1;
+        self.taken += 1;
+        let slot = &mut self.slots[index];
+        slot.state = State::Taken;
+        let message = slot.message.clone()?;
+        Some(Taken { id: slot.id, message, delivered: slot.delivered })
+    }
+
+    /// A message that was taken is ready again, in its old place. False: it is gone, or was not taken.
+    pub(crate) fn give_back(&mut self, id: u64, delivered: Delivered) -> bool {
+        let Some(index) = self.find(id) else { return false };
+        let slot = &mut self.slots[index];
+        if slot.state != State::Taken {
+            return false;
+        }
+        slot.state = State::Ready;
+        if delivered == Delivered::Maybe {
+            slot.delivered = Delivered::Maybe;
+        }
+        self.taken -= 1;
+        self.ready += 1;
+        self.returned.insert(id);
+        true
+    }
+
+    /// Removes a message for good. `None`: it is gone already.
+    #[inline]
+    pub(crate) fn remove(&mut self, id: u64) -> Option<Arc<Message>> {
+        let index = self.find(id)?;
+        let slot = &mut self.slots[index];
+        let message = slot.message.take()?;
+        match slot.state {
+            State::Taken => self.taken -= 1,
+            State::Ready => {
+                self.ready -= 1;
+                if index < self.fresh {
+                    self.returned.remove(&id);
+                }
+            }
+        }
+        self.bytes -= message.len();
+        self.dead += 1;
+        while self.slots.front().is_some_and(|slot| slot.message.is_none()) {
+            self.slots.pop_front();
+            self.fresh = self.fresh.saturating_sub(1);
+            self.dead -= 1;
+        }
+        if self.dead > limits::DEAD_SLOTS && self.dead > self.slots.len() / 2 {
+            self.sweep();
+        }
+        Some(message)
+    }
+
+    /// All that are with a consumer come back.
+    pub(crate) fn give_all_back(&mut self) {
+        let taken: Vec<u64> = self.slots.iter().filter(|slot| slot.state == State::Taken).map(|slot| slot.id).collect();
+        for id in taken {
+            self.give_back(id, Delivered::Maybe);
+        }
+    }
+
+    /// Ids of the ready ones, ascending.
+    pub(crate) fn ready_ids(&self) -> Vec<u64> {
+        self.live().filter(|(slot, _)| slot.state == State::Ready).map(|(slot, _)| slot.id).collect()
+    }
+
+    /// Ids of those that only this node knows, ascending.
+    pub(crate) fn transient_ids(&self) -> Vec<u64> {
+        self.live().filter(|(_, m)| m.persistence() == Persistence::Transient).map(|(slot, _)| slot.id).collect()
+    }
+
+    /// The persistent ones, whoever has them.
+    pub(crate) fn persistent(&self) -> impl Iterator<Item = (u64, &Message)> {
+        self.live().filter(|(_, m)| m.persistence() == Persistence::Persistent).map(|(slot, m)| (slot.id, m))
+    }
+
+    fn live(&self) -> impl Iterator<Item = (&Slot, &Message)> {
+        self.slots.iter().filter_map(|slot| slot.message.as_deref().map(|message| (slot, message)))
+    }
+
+    /// Ids follow on each other unless some were swept, so the first guess is mostly right.
+    #[inline]
+    fn find(&self, id: u64) -> Option<usize> {
+        let first = self.slots.front()?.id;
+        let guess = usize::try_from(id.checked_sub(first)?).ok()?;
+        match self.slots.get(guess) {
+            Some(slot) if slot.id == id => Some(guess),
+            _ => self.slots.binary_search_by_key(&id, |slot| slot.id).ok(),
+        }
+        .filter(|index| self.slots[*index].message.is_some())
+    }
+
+    fn sweep(&mut self) {
+        if self.dead > 0 {
+            let before_fresh = self.slots.iter().take(self.fresh).filter(|slot| slot.message.is_some()).count();
+            self.slots.retain(|slot| slot.message.is_some());
+            self.fresh = before_fresh;
+            self.dead = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rand::{Rng as _, SeedableRng as _};
+    use tercet_proto::amqp::Properties;
+
+    use super::*;
+    use crate::broker::message::Draft;
+    use crate::ids::Offset;
+
+    fn message() -> Arc<Message> {
+        Arc::new(Draft::new(b"", b"q", &Properties::default(), 0).finish(Offset::ZERO))
+    }
+
+    #[test]
+    fn a_message_that_comes_back_is_in_its_old_place_and_marked() {
+        let mut messages = Messages::default();
+        for _ in 0..3 {
+            messages.push(message());
+        }
+        let ids: Vec<u64> = (0..2).map(|_| messages.take().unwrap().id).collect();
+        assert_eq!(ids, [1, 2]);
+        assert!(messages.give_back(2, Delivered::Maybe));
+        assert!(messages.give_back(1, Delivered::Never));
+        let next: Vec<_> = std::iter::from_fn(|| messages.take()).map(|t| (t.id, t.delivered)).collect();
+        assert_eq!(next, [(1, Delivered::Never), (2, Delivered::Maybe), (3, Delivered::Never)]);
+        assert!(!messages.give_back(9, Delivered::Never));
+    }
+
+    /// The definition: a map by id.
+    #[test]
+    fn messages_agree_with_a_map() {
+        let seed = std::env::var("SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(rand::random::<u64>);
+        println!("SEED={seed}");
+        let mut random = rand::rngs::StdRng::seed_from_u64(seed);
+        let mut messages = Messages::default();
+        let mut model: BTreeMap<u64, bool> = BTreeMap::new();
+        let mut next = 1;
+        for round in 0..100_000 {
+            match random.random_range(0..10) {
+                0..4 => {
+                    assert_eq!(messages.push(message()), next);
+                    model.insert(next, false);
+                    next += 1;
+                }
+                4..7 => {
+                    let expected = model.iter().find(|(_, taken)| !**taken).map(|(id, _)| *id);
+                    assert_eq!(messages.take().map(|taken| taken.id), expected);
+                    expected.into_iter().for_each(|id| _ = model.insert(id, true));
+                }
+                7 => {
+                    let id = random.random_range(0..next + 2);
+                    let expected = model.get(&id) == Some(&true);
+                    assert_eq!(messages.give_back(id, Delivered::Maybe), expected);
+                    if expected {
+                        model.insert(id, false);
+                    }
+                }
+                8 => {
+                    let id = random.random_range(next.saturating_sub(3000)..next + 2);
+                    assert_eq!(messages.remove(id).is_some(), model.remove(&id).is_some());
+                }
+                _ => {
+                    let id = random.random_range(next.saturating_sub(50)..next + 3);
+                    if !model.contains_key(&id) && id > 0 {
+                        messages.insert(id, message());
+                        model.insert(id, false);
+                        next = next.max(id + 1);
+                    }
+                }
+            }
+            if round % 100 == 0 {
+                let taken = model.values().filter(|taken| **taken).count();
+                assert_eq!((messages.ready(), messages.taken()), (model.len() - taken, taken));
+            }
+            if model.len() > 3_000 {
+                let oldest: Vec<u64> = model.keys().take(2_000).copied().collect();
+                for id in oldest {
+                    model.remove(&id);
+                    messages.remove(id).unwrap();
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,388 @@
+//! The core as a whole: what a replica has, what consumers get, and what is left behind.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rand::{Rng as _, SeedableRng as _};
+use tercet_proto::amqp::{FieldTable, Properties};
+
+use super::effect::BrokerEffect;
+use super::testing::{Got, Master, deliveries, durable, named, persistent, short, transient};
+use super::*;
+use crate::engine::Engine;
+use crate::wire::Reader;
+
+/// All that is replicated, as text: the effects in the images of all partitions.
+fn contents(engine: &Engine) -> Vec<String> {
+    let mut all = Vec::new();
+    for partition in engine.broker.partitions() {
+        let mut image = Vec::new();
+        engine.broker.image(partition, || Offset::ZERO, &mut image);
+        let mut reader = Reader::new(&image);
+        // The last id counts transient messages too.
+        reader.varint().unwrap();
+        all.push(format!("{partition:?}"));
+        while !reader.is_empty() {
+            let tag = reader.byte().unwrap();
+            all.push(format!("{:?}", BrokerEffect::decode_body(tag, &mut reader).unwrap()));
+        }
+    }
+    all
+}
+
+fn link() -> Arc<Link> {
+    Arc::new(Link::new(ConnectionId(1)))
+}
+
+fn bodies(got: &[(u64, Got)]) -> Vec<&str> {
+    got.iter().map(|(_, got)| got.body.as_str()).collect()
+}
+
+#[test]
+fn what_is_durable_is_on_the_replica_and_nothing_else() {
+    let mut master = Master::default();
+    master.declare("durable", durable()).unwrap();
+    master.declare("transient", transient()).unwrap();
+    master.exchange("logs", ExchangeKind::Fanout, true).unwrap();
+    for queue in ["durable", "transient"] {
+        master.bind("logs", queue, "").unwrap();
+    }
+    assert!(master.publish("logs", "", "kept", &persistent()).unwrap() > Offset::ZERO);
+    assert_eq!(master.publish("logs", "", "local", &Properties::default()), Some(Offset::ZERO));
+    assert_eq!(master.publish("", "transient", "local too", &persistent()), Some(Offset::ZERO));
+
+    let replica = master.replica();
+    assert_eq!(contents(&replica), contents(&master.engine));
+    let queues = replica.broker.queues();
+    assert_eq!(queues.len(), 1);
+    assert_eq!((queues[0].name.as_str(), queues[0].counts().ready), ("durable", 1));
+    let mut next = Master { engine: replica, ..Master::default() };
+    assert!(next.publish("logs", "", "after the failover", &persistent()).is_some());
+    assert_eq!(queues[0].counts().ready, 2);
+}
+
+#[test]
+fn what_was_delivered_and_not_acknowledged_comes_again_and_is_marked() {
+    let mut master = Master::default();
+    let queue = master.declare("q", durable()).unwrap();
+    for body in ["1", "2", "3"] {
+        master.publish("", "q", body, &persistent());
+    }
+    let link = link();
+    let consumer = master.consume(&queue, &link, "t", 0);
+    let got = deliveries(&link);
+    assert_eq!(bodies(&got), ["1", "2", "3"]);
+    master.settle(&consumer, got[1].0, Settlement::Remove);
+
+    let mut next = Master { engine: master.replica(), ..Master::default() };
+    let link = self::link();
+    let queue = next.engine.broker.queues().remove(0);
+    next.consume(&queue, &link, "t", 0);
+    let got = deliveries(&link);
+    assert_eq!(bodies(&got), ["1", "3"]);
+    assert!(got.iter().all(|(_, got)| got.delivered == Delivered::Maybe));
+}
+
+#[test]
+fn a_deposed_master_forgets_what_only_it_knew() {
+    let mut old = Master::default();
+    let queue = old.declare("q", durable()).unwrap();
+    old.declare("mine", transient()).unwrap();
+    let new_record = {
+        let mut new = Master { engine: old.replica(), ..Master::default() };
+        new.engine.journal.retain();
+        new.publish("", "q", "by the new one", &persistent());
+        match new.engine.journal.read(Offset::ZERO) {
+            crate::journal::Next::Block(block) => block.iter().next().map(|(_, record)| record.to_vec()).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    };
+    old.publish("", "q", "local", &Properties::default());
+    let link = link();
+    old.consume(&queue, &link, "t", 0);
+    old.engine.apply_record(Offset(2), &new_record, |_| true).unwrap();
+
+    let names: Vec<_> = old.engine.broker.queues().iter().map(|queue| queue.name.to_string()).collect();
+    assert_eq!(names, ["q"]);
+    let counts = queue.counts();
+    assert_eq!((counts.ready, counts.unacknowledged, counts.consumers), (1, 0, 0));
+}
+
+#[test]
+fn a_queue_whose_image_comes_before_its_declaration_is_whole() {
+    let mut master = Master::default();
+    let empty = {
+        let mut image = Vec::new();
+        master.engine.broker.image(Partition::TOPOLOGY, || Offset::ZERO, &mut image);
+        image
+    };
+    let queue = master.declare("q", durable()).unwrap();
+    master.publish("", "q", "in the image", &persistent());
+    let mut image = Vec::new();
+    let cut = master.engine.broker.image(queue.partition(), || master.engine.journal.end(), &mut image);
+    master.publish("", "q", "behind the cut", &persistent());
+
+    let replica = Engine::default();
+    replica.broker.load_image(Partition::TOPOLOGY, Offset::ZERO, &empty).unwrap();
+    replica.broker.load_image(queue.partition(), cut, &image).unwrap();
+    let crate::journal::Next::Block(block) = master.engine.journal.read(Offset::ZERO) else { panic!("no records") };
+    for (offset, record) in block.iter() {
+        let wanted = |partition| partition == Partition::TOPOLOGY || offset > cut;
+        replica.apply_record(offset, record, wanted).unwrap();
+    }
+    assert_eq!(contents(&replica), contents(&master.engine));
+}
+
+#[test]
+fn effects_on_a_queue_that_was_never_declared_are_refused_and_on_a_deleted_one_ignored() {
+    let broker = Broker::default();
+    let remove = BrokerEffect::Remove { ranges: vec![(1, 1)].into() };
+    assert_eq!(broker.apply(Offset(1), Partition::queue(1), &remove), Err(Error::NoQueue(1)));
+    let declare = BrokerEffect::DeclareQueue { number: 1, vhost: "/", name: "q", flags: 0, arguments: &[0; 4] };
+    broker.apply(Offset(1), Partition::TOPOLOGY, &declare).unwrap();
+    broker.apply(Offset(2), Partition::TOPOLOGY, &BrokerEffect::DeleteQueue { number: 1 }).unwrap();
+    assert_eq!(broker.apply(Offset(3), Partition::queue(1), &remove), Ok(()));
+    assert_eq!(broker.apply(Offset(3), Partition::TOPOLOGY, &remove), Err(Error::Misplaced));
+}
+
+#[test]
+fn consumers_take_turns_within_their_prefetch() {
+    let mut master = Master::default();
+    let queue = master.declare("q", transient()).unwrap();
+    let link = link();
+    let one = master.consume(&queue, &link, "one", 2);
+    master.consume(&queue, &link, "two", 0);
+    for number in 0..6 {
+        master.publish("", "q", &number.to_string(), &Properties::default());
+    }
+    let got = deliveries(&link);
+    let tags: Vec<_> = got.iter().map(|(_, got)| got.tag.as_str()).collect();
+    assert_eq!(tags, ["one", "two", "one", "two", "two", "two"], "one has two, which is all it may");
+    master.settle(&one, got[0].0, Settlement::Remove);
+    master.publish("", "q", "6", &Properties::default());
+    assert_eq!(deliveries(&link)[0].1.tag, "one");
+}
+
+#[test]
+fn higher_priorities_are_served_first() {
+    let mut master = Master::default();
+    let queue = master.declare("q", transient()).unwrap();
+    let link = link();
+    for (tag, priority, prefetch) in [("low", 0, 0), ("high", 5, 2)] {
+        let consume = Consume {
+            tag: short(tag),
+            channel: 1,
+            acknowledge: Acknowledge::Manually,
+            share: Share::Shared,
+            priority,
+            prefetch,
+            credit: Arc::default(),
+            link: Arc::clone(&link),
+        };
+        master.run(|broker, batch| broker.consume(batch, &queue, consume)).0.unwrap();
+    }
+    for _ in 0..4 {
+        master.publish("", "q", "m", &Properties::default());
+    }
+    let tags: Vec<_> = deliveries(&link).into_iter().map(|(_, got)| got.tag).collect();
+    assert_eq!(tags, ["high", "high", "low", "low"]);
+}
+
+#[test]
+fn a_full_inbox_holds_the_queue_back_and_nothing_is_lost() {
+    let mut master = Master::default();
+    let queue = master.declare("q", transient()).unwrap();
+    let link = link();
+    master.consume(&queue, &link, "t", 0);
+    for number in 0..5_000 {
+        master.publish("", "q", &number.to_string(), &Properties::default());
+    }
+    let mut got = Vec::new();
+    loop {
+        let more = deliveries(&link);
+        assert!(more.len() <= limits::INBOX_DELIVERIES, "the inbox is bounded");
+        got.extend(more.into_iter().map(|(_, got)| got.body));
+        if !link.take_starved() {
+            break;
+        }
+        master.run(|_, batch| queue.serve(batch));
+    }
+    let expected: Vec<_> = (0..5_000).map(|number| number.to_string()).collect();
+    assert_eq!(got, expected);
+}
+
+#[test]
+fn an_auto_delete_queue_goes_with_its_last_consumer_and_takes_abandoned_exchanges_along() {
+    let mut master = Master::default();
+    let declaration = QueueDeclaration { auto_delete: true, ..durable() };
+    let queue = master.declare("q", declaration).unwrap();
+    let exchange = ExchangeDeclaration {
+        kind: ExchangeKind::Direct,
+        durable: true,
+        auto_delete: true,
+        internal: false,
+        arguments: FieldTable::new(),
+    };
+    let name = short("x");
+    master.run(|broker, batch| broker.declare_exchange(batch, named(&name), exchange)).0.unwrap();
+    master.bind("x", "q", "k").unwrap();
+    let link = link();
+    let [one, two] = ["one", "two"].map(|tag| master.consume(&queue, &link, tag, 0));
+    master.run(|broker, batch| broker.cancel(batch, &one));
+    assert_eq!(master.engine.broker.queues().len(), 1);
+    master.run(|broker, batch| broker.cancel(batch, &two));
+    assert!(master.engine.broker.queues().is_empty());
+    let found = master.run(|broker, batch| broker.find_exchange(batch, named(&name))).0;
+    assert_eq!(found.unwrap_err().to_string(), "no exchange 'x' in vhost '/'");
+    assert_eq!(contents(&master.replica()), contents(&master.engine));
+}
+
+#[test]
+fn messages_follow_bindings_between_exchanges_once_and_never_in_circles() {
+    let mut master = Master::default();
+    let queue = master.declare("q", transient()).unwrap();
+    for name in ["a", "b"] {
+        master.exchange(name, ExchangeKind::Fanout, false).unwrap();
+        master.bind(name, "q", "").unwrap();
+    }
+    let (a, b) = (short("a"), short("b"));
+    for (source, to) in [(&a, &b), (&b, &a)] {
+        let bind = |broker: &Broker, batch: &mut Batch<'_>| {
+            let to = BindTo::Exchange(to);
+            broker.bind(batch, ConnectionId(1), named(source), to, &short(""), FieldTable::new())
+        };
+        master.run(bind).0.unwrap();
+    }
+    master.publish("a", "", "m", &Properties::default());
+    assert_eq!(queue.counts().ready, 1);
+}
+
+#[test]
+fn an_alternate_exchange_takes_what_finds_no_way() {
+    let mut master = Master::default();
+    let queue = master.declare("q", transient()).unwrap();
+    master.exchange("rest", ExchangeKind::Fanout, false).unwrap();
+    master.bind("rest", "q", "").unwrap();
+    let arguments = [("alternate-exchange".try_into().unwrap(), "rest".into())].into_iter().collect();
+    let declaration = ExchangeDeclaration {
+        kind: ExchangeKind::Direct,
+        durable: false,
+        auto_delete: false,
+        internal: false,
+        arguments,
+    };
+    let name = short("x");
+    master.run(|broker, batch| broker.declare_exchange(batch, named(&name), declaration)).0.unwrap();
+    master.publish("x", "nowhere", "m", &Properties::default());
+    assert_eq!(queue.counts().ready, 1);
+}
+
+#[test]
+fn a_route_is_not_current_once_the_topology_has_changed() {
+    let mut master = Master::default();
+    master.declare("q", transient()).unwrap();
+    let (exchange, key) = (short(""), short("q"));
+    let route = |broker: &Broker| broker.route(&DEFAULT_VHOST, &exchange, &key, &Properties::default()).unwrap();
+    let old = route(&master.engine.broker);
+    assert!(master.engine.broker.is_current(&old));
+    master.declare("other", transient()).unwrap();
+    assert!(!master.engine.broker.is_current(&old));
+}
+
+/// Random operations on the master: consumers get what a model says, and a replica has what is durable.
+#[test]
+fn random_operations_agree_with_a_model_and_with_the_replica() {
+    let seed = std::env::var("SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(rand::random::<u64>);
+    println!("SEED={seed}");
+    let mut random = rand::rngs::StdRng::seed_from_u64(seed);
+    let mut master = Master::default();
+    // By queue: ready bodies by their number. Bodies are numbers that ascend.
+    let mut model: BTreeMap<String, BTreeMap<u64, bool>> = BTreeMap::new();
+    let mut taken: Vec<(String, u64, u64)> = Vec::new();
+    let mut count = 0u64;
+    for exchange in ["durable-x", "transient-x"] {
+        master.exchange(exchange, ExchangeKind::Topic, exchange == "durable-x").unwrap();
+    }
+    for _ in 0..4_000 {
+        let name = format!("q{}", random.random_range(0..4));
+        let exchange = if random.random() { "durable-x" } else { "transient-x" };
+        match random.random_range(0..20) {
+            0 => {
+                let declaration = if name < "q2".to_owned() { durable() } else { transient() };
+                master.declare(&name, declaration).unwrap();
+                model.entry(name).or_default();
+            }
+            1 if random.random_range(0..4) == 0 => {
+                if let Ok(queue) = master.engine.broker.queue(ConnectionId(1), named(&short(&name))) {
+                    master.run(|broker, batch| broker.delete_queue(batch, &queue, Deletion::default())).0.unwrap();
+                    model.remove(&name);
+                    taken.retain(|(queue, ..)| *queue != name);
+                }
+            }
+            2 => _ = master.bind(exchange, &name, &format!("{name}.*")),
+            3 => _ = master.unbind(exchange, &name, &format!("{name}.*")),
+            4 if random.random_range(0..4) == 0 => {
+                if let Ok(queue) = master.engine.broker.queue(ConnectionId(1), named(&short(&name))) {
+                    let purged = master.run(|_, batch| queue.purge(batch)).0;
+                    let queue = model.get_mut(&name).unwrap();
+                    assert_eq!(purged, queue.values().filter(|taken| !**taken).count());
+                    queue.retain(|_, taken| *taken);
+                }
+            }
+            5..12 => {
+                count += 1;
+                let is_persistent = random.random_range(0..3) > 0;
+                let properties = if is_persistent { persistent() } else { Properties::default() };
+                let published = master.publish("", &name, &count.to_string(), &properties);
+                assert_eq!(published.is_some(), model.contains_key(&name));
+                if let Some(queue) = model.get_mut(&name) {
+                    queue.insert(count, false);
+                }
+            }
+            12..16 => {
+                let Ok(queue) = master.engine.broker.queue(ConnectionId(1), named(&short(&name))) else { continue };
+                let got = master.run(|_, batch| queue.get(batch, Acknowledge::Manually)).0;
+                let queue = model.get_mut(&name).unwrap();
+                let expected = queue.iter().find(|(_, taken)| !**taken).map(|(body, _)| *body);
+                let body =
+                    |taken: &Taken| String::from_utf8_lossy(taken.message.content().body).parse::<u64>().unwrap();
+                assert_eq!(got.as_ref().map(|(taken, _)| body(taken)), expected);
+                if let (Some(body), Some((got, _))) = (expected, got) {
+                    queue.insert(body, true);
+                    taken.push((name, got.id, body));
+                }
+            }
+            _ if !taken.is_empty() => {
+                let (name, id, body) = taken.swap_remove(random.random_range(0..taken.len()));
+                let queue = master.engine.broker.queue(ConnectionId(1), named(&short(&name))).unwrap();
+                let settlement = if random.random() { Settlement::Remove } else { Settlement::Requeue };
+                let settled = Settled { id, consumer: None };
+                master.run(|_, batch| queue.settle(batch, &[settled], settlement));
+                match settlement {
+                    Settlement::Remove => _ = model.get_mut(&name).unwrap().remove(&body),
+                    _ => _ = model.get_mut(&name).unwrap().insert(body, false),
+                }
+            }
+            _ => {}
+        }
+    }
+    for queue in master.engine.broker.queues() {
+        let expected = &model[queue.name.as_str()];
+        let ready = expected.values().filter(|taken| !**taken).count();
+        let counts = queue.counts();
+        assert_eq!((counts.ready, counts.unacknowledged), (ready, expected.len() - ready));
+    }
+    let replica = master.replica();
+    assert_eq!(contents(&replica), contents(&master.engine));
+
+    let loaded = Engine::default();
+    for partition in master.engine.broker.partitions() {
+        let mut image = Vec::new();
+        let cut = master.engine.broker.image(partition, || master.engine.journal.end(), &mut image);
+        loaded.broker.load_image(partition, cut, &image).unwrap();
+        for end in 0..image.len().min(64) {
+            _ = Engine::default().broker.load_image(partition, cut, &image[..end]);
+        }
+    }
+    assert_eq!(contents(&loaded), contents(&master.engine));
+}
