@@ -14,10 +14,11 @@ const DEPTH: usize = 1000;
 #[must_use]
 pub fn matches(pattern: &[u8], name: &[u8]) -> bool {
     // The common pattern `prefix*`, without the machinery.
-    if let Some(prefix) = pattern.strip_suffix(b"*") {
-        if memchr::memchr3(b'*', b'?', b'[', prefix).is_none() && memchr::memchr(b'\\', prefix).is_none() {
-            return !name.is_empty() && name.starts_with(prefix);
-        }
+    if let Some(prefix) = pattern.strip_suffix(b"*")
+        && memchr::memchr3(b'*', b'?', b'[', prefix).is_none()
+        && memchr::memchr(b'\\', prefix).is_none()
+    {
+        return !name.is_empty() && name.starts_with(prefix);
     }
     step(pattern, name, &mut false, 0)
 }

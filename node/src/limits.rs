@@ -42,6 +42,9 @@ pub const PEER_WINDOW_BYTES: u32 = 8 << 20;
 /// Largest message between nodes: a block holds a whole record, and a record may hold the largest value.
 pub const PEER_MESSAGE_BYTES: usize = 1 << 30;
 
+/// Bytes of journal that a replica without anything is sent from the beginning on. Beyond it images are shorter.
+pub const REPLAY_FROM_NOTHING_BYTES: usize = 1 << 20;
+
 /// Bytes of an image in one message.
 pub const IMAGE_CHUNK_BYTES: usize = 256 << 10;
 
@@ -130,3 +133,6 @@ pub const LOOK_AHEAD: usize = 16;
 
 /// Connections of the gateway that were accepted and not yet taken over by its server.
 pub const GATEWAY_BACKLOG: usize = 64;
+
+/// A buffer that is kept for the next client may be so large.
+pub const SPARE_BUFFER_BYTES: usize = 8 * READ_BYTES;

@@ -57,7 +57,7 @@ pub(crate) async fn replace_master(shared: Arc<Shared>, state: Arc<ClusterState>
     }
     shared.crash_if(Simulated::CrashAfterElection).await;
     shared.set_failover_state(Some("select_slave"));
-    let fenced = fence_all(&shared, &state, epoch, targets).await;
+    let fenced = fence_all(&shared, &state, epoch, targets, voice).await;
     let Some(choice) = plan::choose(&state, rule, &fenced) else {
         if voice == Voice::Loud && rule != Rule::First {
             shared.events.about("-failover-abort-no-good-slave", Instance::Master, &shared.master_name());
@@ -167,31 +167,35 @@ pub(crate) async fn raise_epoch(shared: Arc<Shared>, state: Arc<ClusterState>) -
 }
 
 /// Asks all at once to promise `epoch`; who does not answer in time, refuses, or is another process does not count.
-async fn fence_all(shared: &Arc<Shared>, state: &Arc<ClusterState>, epoch: u64, targets: Vec<String>) -> Vec<Fenced> {
-    let fence = async |name: String| {
-        let mut client = shared.nodes.client(&name, state)?;
-        let request = FenceRequest { cluster_id: state.cluster_id.clone(), epoch };
-        match tokio::time::timeout(limits::FENCE_TIMEOUT, client.fence(request)).await {
-            Err(_) => {
-                warn!(node = name, epoch, "no answer to the fence in time");
-                None
+async fn fence_all(
+    shared: &Arc<Shared>,
+    state: &Arc<ClusterState>,
+    epoch: u64,
+    targets: Vec<String>,
+    voice: Voice,
+) -> Vec<Fenced> {
+    let fence = async |name: String| match fence(shared, state, epoch, name.clone()).await {
+        Ok(fenced) => Some(fenced),
+        Err(reason) => {
+            if voice == Voice::Loud {
+                warn!(node = name, epoch, reason, "the node is not fenced");
             }
-            Ok(Err(status)) => {
-                warn!(node = name, epoch, reason = status.message(), "the fence did not arrive");
-                None
-            }
-            Ok(Ok(reply)) => {
-                let reply = reply.into_inner();
-                if !reply.accepted {
-                    warn!(node = name, epoch, reason = reply.refusal, promised = reply.promised_epoch, "fence refused");
-                    return None;
-                }
-                let (incarnation, complete) = (reply.incarnation, reply.complete);
-                Some(Fenced { name, incarnation, last_epoch: reply.last_epoch, end_offset: reply.end_offset, complete })
-            }
+            None
         }
     };
     futures::future::join_all(targets.into_iter().map(fence)).await.into_iter().flatten().collect()
+}
+
+async fn fence(shared: &Shared, state: &ClusterState, epoch: u64, name: String) -> Result<Fenced, String> {
+    let mut client = shared.nodes.client(&name, state).ok_or("its address is not known")?;
+    let request = FenceRequest { cluster_id: state.cluster_id.clone(), epoch };
+    let reply = tokio::time::timeout(limits::FENCE_TIMEOUT, client.fence(request)).await;
+    let reply = reply.map_err(|_| "no answer in time")?.map_err(|status| status.message().to_owned())?.into_inner();
+    if !reply.accepted {
+        return Err(format!("refused ({}), it has promised {}", reply.refusal, reply.promised_epoch));
+    }
+    let (incarnation, complete) = (reply.incarnation, reply.complete);
+    Ok(Fenced { name, incarnation, last_epoch: reply.last_epoch, end_offset: reply.end_offset, complete })
 }
 
 async fn propose(shared: &Shared, command: Command) -> Result<(), Outcome> {
@@ -277,8 +281,12 @@ fn announce_attempt(shared: &Shared, epoch: u64) {
     events.about("+failover-state-select-slave", Instance::Master, &master);
 }
 
+/// Nothing is said of a master that comes back in its own place.
 fn announce_candidate(shared: &Shared, candidate: &Address) {
     let master = shared.master_name();
+    if *candidate == master.address {
+        return;
+    }
     let slave = Instance::Slave(candidate);
     shared.events.about("+selected-slave", slave, &master);
     shared.events.about("+failover-state-send-slaveof-noone", slave, &master);
@@ -288,7 +296,9 @@ fn announce_candidate(shared: &Shared, candidate: &Address) {
 
 fn announce_end(shared: &Shared, candidate: &Address) {
     let master = shared.master_name();
-    shared.events.about("+promoted-slave", Instance::Slave(candidate), &master);
+    if *candidate != master.address {
+        shared.events.about("+promoted-slave", Instance::Slave(candidate), &master);
+    }
     shared.events.about("+failover-state-reconf-slaves", Instance::Master, &master);
     // Lettuce looks for the event without a sign, Redis' documentation writes it with one.
     shared.events.about("failover-end", Instance::Master, &master);

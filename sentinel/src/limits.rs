@@ -142,3 +142,6 @@ pub(crate) const MOST_SUBSCRIPTIONS: usize = 1024;
 
 /// HTTP/2 pings to whoever connected to the peer port: streams of a host that vanished are freed.
 pub(crate) const SERVER_KEEPALIVE: Duration = Duration::from_secs(2);
+
+/// How long an orderly end waits for the data directory to be closed.
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);

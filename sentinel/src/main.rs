@@ -80,6 +80,7 @@ async fn run(config: Config) -> ExitCode {
     };
     if let Some(reason) = failure {
         error!("{reason}");
+        sentinel.stop().await;
         return ExitCode::FAILURE;
     }
     info!("stopping");

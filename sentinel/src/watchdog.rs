@@ -404,6 +404,10 @@ impl Watchdog {
             incarnation: process.incarnation.clone(),
             since: now,
         };
+        let is_same = announced.as_ref().is_some_and(|known| known.member.resp == member.resp);
+        if is_same && self.episode.is_none() {
+            self.clear_down(state);
+        }
         {
             let mut status = self.shared.status.lock();
             status.announced = Some(news);

@@ -259,6 +259,57 @@ fn a_sentinel_that_lost_its_disk_stays_out_and_says_why() {
 }
 
 #[test]
+fn a_replica_that_promised_too_much_is_followed_by_the_epoch() {
+    let cluster = Cluster::start(3, 2);
+    cluster.await_isr(&["n1", "n2"]);
+    // As a failover that fenced and never committed.
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let uri = format!("http://127.0.0.1:{}", cluster.nodes[1].port);
+    let reply = runtime.block_on(async {
+        let mut client = tercet_proto::grpc::peer::v1::peer_client::PeerClient::connect(uri).await.unwrap();
+        let cluster_id = cluster.world.cluster_id();
+        client.fence(tercet_proto::grpc::peer::v1::FenceRequest { cluster_id, epoch: 7 }).await.unwrap().into_inner()
+    });
+    assert!(reply.accepted);
+    eventually("n1 goes on under epoch 7", || {
+        (cluster.world.epoch() == 7 && cluster.nodes[0].is_master()).then_some(())
+    });
+    cluster.agreed_master(&cluster.nodes[0].resp());
+    cluster.world.assert_no_two_masters();
+}
+
+#[test]
+fn garbage_on_the_peer_port_harms_nobody() {
+    use std::io::Write as _;
+    let mut cluster = Cluster::start(3, 2);
+    cluster.await_isr(&["n1", "n2"]);
+    let seed = 11;
+    println!("seed {seed}");
+    let mut state: u64 = seed;
+    let mut open = Vec::new();
+    for process in &cluster.sentinels {
+        for prefix in
+            [b"".as_slice(), b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"*1\r\n$4\r\nPING\r\n"]
+        {
+            let mut stream = std::net::TcpStream::connect(("127.0.0.1", process.peer_port)).unwrap();
+            let noise: Vec<u8> = (0..2000)
+                .map(|_| {
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    (state >> 56) as u8
+                })
+                .collect();
+            // The sentinel may hang up in the middle.
+            let _ = stream.write_all(&[prefix, noise.as_slice()].concat());
+            open.push(stream);
+        }
+    }
+    cluster.agreed_master(&cluster.nodes[0].resp());
+    assert_eq!(cluster.world.epoch(), 1);
+    cluster.nodes[0].kill();
+    within(Duration::from_secs(4), "n2 is master", || cluster.nodes[1].is_master().then_some(()));
+}
+
+#[test]
 fn a_node_of_another_cluster_is_refused_by_name() {
     let cluster = Cluster::start(3, 1);
     let ours = cluster.world.cluster_id();

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tercet_proto::amqp::{BasicProperties, FieldTable, Properties, ShortString};
 
 use super::{
-    Acknowledge, Batch, BindTo, Broker, ConnectionId, Consume, Consumer, Credit, DEFAULT_VHOST, Delivered, Draft, Event,
-    ExchangeDeclaration, ExchangeKind, Link, Name, Queue, QueueDeclaration, Refusal, Settled, Settlement, Share,
+    Acknowledge, Batch, BindTo, Broker, ConnectionId, Consume, Consumer, Credit, DEFAULT_VHOST, Delivered, Draft,
+    Event, ExchangeDeclaration, ExchangeKind, Link, Name, Queue, QueueDeclaration, Refusal, Settled, Settlement, Share,
 };
 use crate::engine::Engine;
 use crate::ids::{Offset, UnixMillis};
@@ -73,13 +73,8 @@ impl Master {
     }
 
     pub(super) fn exchange(&mut self, name: &str, kind: ExchangeKind, durable: bool) -> Result<(), Refusal> {
-        let declaration = ExchangeDeclaration {
-            kind,
-            durable,
-            auto_delete: false,
-            internal: false,
-            arguments: FieldTable::new(),
-        };
+        let declaration =
+            ExchangeDeclaration { kind, durable, auto_delete: false, internal: false, arguments: FieldTable::new() };
         let name = short(name);
         self.run(|broker, batch| broker.declare_exchange(batch, named(&name), declaration)).0
     }
@@ -87,19 +82,13 @@ impl Master {
     pub(super) fn bind(&mut self, source: &str, queue: &str, key: &str) -> Result<(), Refusal> {
         let (source, queue, key) = (short(source), short(queue), short(key));
         let to = BindTo::Queue(&queue);
-        self.run(|broker, batch| {
-            broker.bind(batch, ConnectionId(1), named(&source), to, &key, FieldTable::new())
-        })
-        .0
+        self.run(|broker, batch| broker.bind(batch, ConnectionId(1), named(&source), to, &key, FieldTable::new())).0
     }
 
     pub(super) fn unbind(&mut self, source: &str, queue: &str, key: &str) -> Result<(), Refusal> {
         let (source, queue, key) = (short(source), short(queue), short(key));
         let to = BindTo::Queue(&queue);
-        self.run(|broker, batch| {
-            broker.unbind(batch, ConnectionId(1), named(&source), to, &key, FieldTable::new())
-        })
-        .0
+        self.run(|broker, batch| broker.unbind(batch, ConnectionId(1), named(&source), to, &key, FieldTable::new())).0
     }
 
     /// Says which record made it, or that no queue wanted it.

@@ -264,8 +264,13 @@ fn an_alternate_exchange_takes_what_finds_no_way() {
     master.exchange("rest", ExchangeKind::Fanout, false).unwrap();
     master.bind("rest", "q", "").unwrap();
     let arguments = [("alternate-exchange".try_into().unwrap(), "rest".into())].into_iter().collect();
-    let declaration =
-        ExchangeDeclaration { kind: ExchangeKind::Direct, durable: false, auto_delete: false, internal: false, arguments };
+    let declaration = ExchangeDeclaration {
+        kind: ExchangeKind::Direct,
+        durable: false,
+        auto_delete: false,
+        internal: false,
+        arguments,
+    };
     let name = short("x");
     master.run(|broker, batch| broker.declare_exchange(batch, named(&name), declaration)).0.unwrap();
     master.publish("x", "nowhere", "m", &Properties::default());
@@ -339,7 +344,8 @@ fn random_operations_agree_with_a_model_and_with_the_replica() {
                 let got = master.run(|_, batch| queue.get(batch, Acknowledge::Manually)).0;
                 let queue = model.get_mut(&name).unwrap();
                 let expected = queue.iter().find(|(_, taken)| !**taken).map(|(body, _)| *body);
-                let body = |taken: &Taken| String::from_utf8_lossy(taken.message.content().body).parse::<u64>().unwrap();
+                let body =
+                    |taken: &Taken| String::from_utf8_lossy(taken.message.content().body).parse::<u64>().unwrap();
                 assert_eq!(got.as_ref().map(|(taken, _)| body(taken)), expected);
                 if let (Some(body), Some((got, _))) = (expected, got) {
                     queue.insert(body, true);

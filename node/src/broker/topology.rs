@@ -223,7 +223,9 @@ impl Topology {
         let durable: BTreeMap<(&ShortString, &ShortString), &Exchange> = self
             .vhosts
             .iter()
-            .flat_map(|(vhost, content)| content.exchanges.iter().map(move |(name, exchange)| ((vhost, name), exchange)))
+            .flat_map(|(vhost, content)| {
+                content.exchanges.iter().map(move |(name, exchange)| ((vhost, name), exchange))
+            })
             .filter(|(_, exchange)| exchange.declaration.durable)
             .collect();
         for ((vhost, name), exchange) in durable.iter().filter(|((_, name), _)| !is_predeclared(name)) {

@@ -115,19 +115,16 @@ impl Cluster {
     /// The ISR of this node's mastership has changed.
     fn update_isr(&self, state: &ClusterState) {
         let node = &self.node;
-        node.commit.update(state, &node.engine.journal, &node.gate);
+        if !node.commit.update(state, &node.engine.journal, &node.gate) {
+            return;
+        }
         node.authority.change(|standing| {
             standing.isr = state.isr.len();
             standing.min_isr = state.min_isr as usize;
         });
-        let members: Vec<&str> = state.isr.iter().map(|member| member.name.as_str()).collect();
-        info!(
-            epoch = state.epoch,
-            version = state.isr_version,
-            ?members,
-            min_isr = state.min_isr,
-            "the ISR has changed"
-        );
+        let members = state.isr.iter().map(|member| member.name.as_str()).collect::<Vec<_>>().join(" ");
+        let (epoch, version, min_isr) = (state.epoch, state.isr_version, state.min_isr);
+        info!(epoch, version, members, min_isr, "the ISR has changed");
     }
 
     async fn follow(&self, control: &mut Transitions, target: Target) -> Result<(), Refusal> {

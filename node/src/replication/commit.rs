@@ -126,22 +126,25 @@ impl Term {
             && !self.copies.iter().any(|copy| copy.candidate)
     }
 
-    /// Takes over a newer ISR of the same epoch.
-    fn update(&mut self, state: &ClusterState) {
-        if state.epoch == self.epoch.0 && state.isr_version >= self.version {
-            if state.isr_version > self.version {
-                // Proposals on top of the old version can no longer be committed.
-                self.proposed.clear();
-            }
-            self.isr.clone_from(&state.isr);
-            self.version = state.isr_version;
-            self.min_isr = state.min_isr as usize;
-            for index in 0..self.copies.len() {
-                if self.is_member(&self.copies[index]) {
-                    self.copies[index].candidate = false;
-                }
+    /// Takes over a newer ISR of the same epoch. Says whether it is one.
+    fn update(&mut self, state: &ClusterState) -> bool {
+        let min_isr = state.min_isr as usize;
+        let is_news = state.isr_version > self.version || state.isr_version == self.version && min_isr != self.min_isr;
+        if state.epoch != self.epoch.0 || !is_news {
+            return false;
+        }
+        if state.isr_version > self.version {
+            // Proposals on top of the old version can no longer be committed.
+            self.proposed.clear();
+        }
+        self.isr.clone_from(&state.isr);
+        (self.version, self.min_isr) = (state.isr_version, min_isr);
+        for index in 0..self.copies.len() {
+            if self.is_member(&self.copies[index]) {
+                self.copies[index].candidate = false;
             }
         }
+        true
     }
 }
 
@@ -169,9 +172,13 @@ impl Tracker {
         self.isr_changed.notify_waiters();
     }
 
-    pub(crate) fn update(&self, state: &ClusterState, journal: &Journal, gate: &Gate) {
-        self.with_term(journal, gate, |term| term.update(state));
-        self.isr_changed.notify_waiters();
+    /// A newer state of this mastership. False: it says nothing new of the ISR.
+    pub(crate) fn update(&self, state: &ClusterState, journal: &Journal, gate: &Gate) -> bool {
+        let is_news = self.with_term(journal, gate, |term| term.update(state)) == Some(true);
+        if is_news {
+            self.isr_changed.notify_waiters();
+        }
+        is_news
     }
 
     /// A replica has opened a stream. `None`: this node is no longer master of `epoch`.

@@ -23,7 +23,7 @@ use tracing::info;
 
 use super::commit::{Leaving, StreamId};
 use super::image;
-use super::resume::{self, Log, Resume};
+use super::resume::{self, Log, Resume, Why};
 use super::{from_wire, to_wire};
 use crate::clock;
 use crate::engine::Engine;
@@ -158,6 +158,12 @@ impl Sender {
             Offset(hello.applied_offset),
             journal.first_kept(),
         );
+        let decision = match decision {
+            Resume::Continue(Offset::ZERO) if journal.retained_bytes() > limits::REPLAY_FROM_NOTHING_BYTES => {
+                Resume::Full(Why::Shorter)
+            }
+            other => other,
+        };
         let relaxed = std::sync::atomic::Ordering::Relaxed;
         let message = match decision {
             Resume::Continue(offset) => {

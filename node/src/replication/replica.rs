@@ -69,7 +69,7 @@ pub(crate) async fn follow(node: Shared, applier: std::sync::Arc<Applier>, targe
     let mut said: Option<Instant> = None;
     loop {
         let began = Instant::now();
-        let mut link = Link { node: &node, applier: &applier, target: &target, sync: Sync::No };
+        let mut link = Link { node: &node, applier: &applier, target: &target, sync: Sync::No, level: None };
         let error = match link.run().await {
             Ok(never) => match never {},
             Err(error) => error,
@@ -103,6 +103,8 @@ struct Link<'a> {
     applier: &'a Applier,
     target: &'a Target,
     sync: Sync,
+    /// What was committed when the stream began: who has not applied that much would answer reads with old news.
+    level: Option<Offset>,
 }
 
 /// A full sync, as far as the stream knows it.
@@ -207,7 +209,8 @@ impl Link<'_> {
 
     /// Opens the node for reads once its state is one that was acknowledged.
     fn show_state(&self) -> bool {
-        if !self.applier.is_readable() {
+        let is_level = self.level.is_some_and(|level| self.applier.applied() >= level);
+        if !is_level || !self.applier.is_readable() {
             return false;
         }
         let authority = &self.node.authority;
@@ -308,7 +311,7 @@ impl Link<'_> {
         Ok(())
     }
 
-    fn receive_block(&self, block: wire::Block) -> Result<(), Error> {
+    fn receive_block(&mut self, block: wire::Block) -> Result<(), Error> {
         let commit = Offset(block.commit_offset);
         let block = Block {
             epoch: Epoch(block.epoch),
@@ -323,7 +326,8 @@ impl Link<'_> {
     }
 
     /// A commit offset from the master. It may be ahead of what has come.
-    fn commit(&self, offset: Offset) {
+    fn commit(&mut self, offset: Offset) {
+        self.level.get_or_insert(offset);
         let offset = offset.min(self.node.engine.journal.end());
         self.node.gate.advance(offset);
         self.applier.commit(offset);

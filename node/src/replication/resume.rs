@@ -34,6 +34,8 @@ pub(crate) enum Why {
     Diverged,
     /// The master does not keep the records that it lacks.
     TooFarBehind,
+    /// It has nothing, and the journal is long: images hold each key once.
+    Shorter,
 }
 
 /// Decides. `applied`: what the replica's state cannot be cut back behind. `first_kept`: the oldest record that the

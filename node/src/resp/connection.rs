@@ -3,6 +3,8 @@
 //! The replies of a batch leave together, when the commit offset has reached what they depend on. A batch is executed
 //! under one permit of the node's authority, so a role never changes within it.
 
+use std::cell::Cell;
+use std::future::Future;
 use std::net::SocketAddr;
 
 use tercet_proto::resp::{Args, Decoder, Encoder, Limits, ProtocolError};
@@ -70,10 +72,7 @@ enum Batch {
 impl Connection {
     async fn run(&mut self) -> std::io::Result<()> {
         loop {
-            let wanted = self.decoder.wanted().saturating_sub(self.input.len()).max(limits::READ_BYTES);
-            self.input.reserve(wanted);
-            let count = self.stream.read_buf(&mut self.input).await?;
-            if count == 0 {
+            if self.read().await? == 0 {
                 return Ok(());
             }
             if self.input.len() > limits::QUERY_BUFFER_BYTES {
@@ -86,12 +85,30 @@ impl Connection {
             if !self.answer().await? {
                 return Ok(());
             }
-            self.shrink();
+            self.lend();
         }
+    }
+
+    /// Reads what the socket has. An idle client holds no buffer: it gets one when something is there to be read.
+    async fn read(&mut self) -> std::io::Result<usize> {
+        let Self { stream, decoder, input, .. } = self;
+        std::future::poll_fn(|context| {
+            std::task::ready!(stream.poll_read_ready(context))?;
+            if input.capacity() == 0 {
+                *input = INPUT.take();
+            }
+            input.reserve(decoder.wanted().saturating_sub(input.len()).max(limits::READ_BYTES));
+            let reading = std::pin::pin!(stream.read_buf(input));
+            reading.poll(context)
+        })
+        .await
     }
 
     /// Executes what the input holds and sends the replies. False: the connection is to be closed.
     async fn answer(&mut self) -> std::io::Result<bool> {
+        if self.output.capacity() == 0 {
+            self.output = OUTPUT.take();
+        }
         loop {
             let term = self.session.node.gate.term();
             let (batch, depends_on) = self.execute();
@@ -251,14 +268,25 @@ impl Connection {
         tokio::time::timeout(limits::AUTHORITY_WAIT, wait).await.is_ok()
     }
 
-    /// Gives back what a large request or reply needed.
-    fn shrink(&mut self) {
-        for buffer in [&mut self.input, &mut self.output] {
-            if buffer.capacity() > 8 * limits::READ_BYTES && buffer.len() < limits::READ_BYTES {
-                buffer.shrink_to(limits::READ_BYTES);
+    /// Gives the buffers to the next client of this thread, as far as they are empty: they are in the cache.
+    fn lend(&mut self) {
+        for (buffer, spare) in [(&mut self.input, &INPUT), (&mut self.output, &OUTPUT)] {
+            if buffer.is_empty() && buffer.capacity() > 0 {
+                let mut buffer = std::mem::take(buffer);
+                if buffer.capacity() > limits::SPARE_BUFFER_BYTES {
+                    // What one large request or reply needed.
+                    buffer.shrink_to(limits::READ_BYTES);
+                }
+                spare.set(buffer);
             }
         }
     }
+}
+
+thread_local! {
+    /// Empty buffers of this thread, for whichever client reads or answers next.
+    static INPUT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static OUTPUT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// Accepts RESP clients until the listener fails, and spreads them over the I/O threads.

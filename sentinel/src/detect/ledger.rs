@@ -110,7 +110,10 @@ impl Ledger {
             return Err(Refusal::Resigned(epoch));
         }
         for (&lower, last) in self.last.range(..epoch) {
-            if let Last::Granted { at, .. } = last {
+            // A process that goes on under a higher epoch does not compete with itself.
+            if let Last::Granted { at, incarnation } = last
+                && incarnation != renewal.incarnation
+            {
                 let age = now.since(*at);
                 if age < self.bound {
                     return Err(Refusal::PreviousLease(lower, millis(self.bound.saturating_sub(age))));

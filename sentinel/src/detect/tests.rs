@@ -205,7 +205,7 @@ fn the_lease_ends_when_the_youngest_grant_of_the_best_majority_is_old_enough() {
 }
 
 fn authority(epoch: u64) -> Authority<'static> {
-    Authority { cluster_id: "c", epoch, name: name(epoch), incarnation: "x", fence_epoch: 0 }
+    Authority { cluster_id: "c", epoch, name: name(epoch), incarnation: name(epoch), fence_epoch: 0 }
 }
 
 fn name(epoch: u64) -> &'static str {
@@ -213,7 +213,7 @@ fn name(epoch: u64) -> &'static str {
 }
 
 fn renewal(epoch: u64) -> Renewal<'static> {
-    Renewal { cluster_id: "c", name: name(epoch), incarnation: "x", epoch }
+    Renewal { cluster_id: "c", name: name(epoch), incarnation: name(epoch), epoch }
 }
 
 #[test]
@@ -231,7 +231,7 @@ fn a_renew_is_refused_with_its_reason() {
     let fenced = Authority { fence_epoch: 2, ..authority(1) };
     assert_eq!(refusal(renewal(1), fenced, 1), "epoch 1 is over: epoch 2 has begun");
     let restarted = Renewal { incarnation: "y", ..renewal(1) };
-    assert_eq!(refusal(restarted, authority(1), 1), "the master of epoch 1 is n1 as x");
+    assert_eq!(refusal(restarted, authority(1), 1), "the master of epoch 1 is n1 as n1");
     assert_eq!(refusal(renewal(1), authority(1), 10), "");
     assert_eq!(refusal(renewal(2), authority(1), 300), "a lease of epoch 1 may be valid for another 135 ms");
     assert_eq!(refusal(renewal(2), authority(1), 436), "");
@@ -267,10 +267,20 @@ fn what_a_process_was_granted_is_void_once_it_follows_another_master() {
     let mut ledger = Ledger::new(L, Duration::ZERO, at(0));
     assert_eq!(ledger.renew(renewal(1), authority(1), at(1000)), Ok(()));
     ledger.stepped_down("another", 2);
-    ledger.stepped_down("x", 1);
+    ledger.stepped_down("n1", 1);
     assert!(!ledger.is_clear_below(2, at(1001)));
-    ledger.stepped_down("x", 2);
+    ledger.stepped_down("n1", 2);
     assert!(ledger.is_clear_below(2, at(1001)));
+}
+
+#[test]
+fn a_process_that_goes_on_under_a_higher_epoch_need_not_wait_for_itself() {
+    let at = Moment::from_millis;
+    let mut ledger = Ledger::new(L, Duration::ZERO, at(0));
+    assert_eq!(ledger.renew(renewal(1), authority(1), at(1000)), Ok(()));
+    let same = Renewal { epoch: 2, ..renewal(1) };
+    let raised = Authority { epoch: 2, ..authority(1) };
+    assert_eq!(ledger.renew(same, raised, at(1001)), Ok(()));
 }
 
 #[test]

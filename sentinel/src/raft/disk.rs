@@ -64,7 +64,9 @@ enum Sync {
 
 impl Disk {
     /// Opens or creates the database under `path`; draws the sentinel's id at creation.
-    pub(crate) fn open(path: &Path, raft_id: u64) -> Result<Self, Error> {
+    ///
+    /// The second value ends when the last clone is dropped and the database is closed.
+    pub(crate) fn open(path: &Path, raft_id: u64) -> Result<(Self, oneshot::Receiver<()>), Error> {
         let mut options = Options::default();
         options.create_if_missing(true);
         options.create_missing_column_families(true);
@@ -77,12 +79,18 @@ impl Disk {
         let db = Arc::new(db);
         let sentinel_id = identity(&db, raft_id)?;
         let (syncs, requests) = mpsc::sync_channel(PENDING_SYNCS);
+        let (closed, closing) = oneshot::channel();
         let flushed = Arc::clone(&db);
         std::thread::Builder::new()
             .name("raft-sync".into())
-            .spawn(move || sync_loop(&flushed, &requests))
+            .spawn(move || {
+                sync_loop(&flushed, &requests);
+                // Whoever waits for the end is told only after the database is closed.
+                drop((flushed, requests));
+                let _ = closed.send(());
+            })
             .expect("a thread can be started at startup");
-        Ok(Self { db, syncs, sentinel_id })
+        Ok((Self { db, syncs, sentinel_id }, closing))
     }
 
     pub(crate) fn sentinel_id(&self) -> &str {

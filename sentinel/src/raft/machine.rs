@@ -194,7 +194,7 @@ mod tests {
     impl StoreBuilder<TypeConfig, Log, Machine, tempfile::TempDir> for Builder {
         async fn build(&self) -> Result<(tempfile::TempDir, Log, Machine), StorageError> {
             let directory = tempfile::tempdir().unwrap();
-            let disk = Disk::open(directory.path(), 1).unwrap();
+            let (disk, _) = Disk::open(directory.path(), 1).unwrap();
             let fence = Arc::new(FenceEpoch::default());
             let log = Log::new(disk.clone(), Arc::clone(&fence)).map_err(|error| *error)?;
             let machine = Machine::new(disk, fence).map_err(|error| *error)?;

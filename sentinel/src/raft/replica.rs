@@ -8,8 +8,9 @@ use openraft::{
     Config, Raft, SnapshotPolicy,
     error::{ClientWriteError, RaftError},
 };
+use parking_lot::Mutex;
 use tercet_proto::grpc::sentinel::v1::raft_request;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::{
     Consensus, Disk, Error, FenceEpoch, Leadership, Peers,
@@ -56,6 +57,7 @@ pub(crate) struct Replica {
     fence: Arc<FenceEpoch>,
     state: watch::Receiver<Arc<ClusterState>>,
     leadership: watch::Receiver<Leadership>,
+    closed: Mutex<Option<oneshot::Receiver<()>>>,
 }
 
 impl std::fmt::Debug for Replica {
@@ -67,7 +69,7 @@ impl std::fmt::Debug for Replica {
 impl Replica {
     /// Opens the data directory and joins the group that its log names; a pristine one waits for `initialize`.
     pub(crate) async fn start(path: &Path, raft_id: u64, peers: Peers) -> Result<Self, StartError> {
-        let disk = Disk::open(path, raft_id)?;
+        let (disk, closed) = Disk::open(path, raft_id)?;
         let sentinel_id = disk.sentinel_id().to_owned();
         let fence = Arc::new(FenceEpoch::default());
         let log = Log::new(disk.clone(), Arc::clone(&fence))?;
@@ -80,7 +82,8 @@ impl Replica {
             .await
             .map_err(|error| StartError::Raft(error.to_string()))?;
         let leadership = follow_leadership(&raft, raft_id);
-        Ok(Self { raft_id, raft, sentinel_id, was_pristine, fence, state, leadership })
+        let closed = Mutex::new(Some(closed));
+        Ok(Self { raft_id, raft, sentinel_id, was_pristine, fence, state, leadership, closed })
     }
 
     pub(crate) fn sentinel_id(&self) -> &str {
@@ -138,9 +141,17 @@ impl Replica {
         }
     }
 
+    /// Stops Raft and waits until the data directory is closed.
     pub(crate) async fn shutdown(&self) {
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "raft did not stop cleanly");
+        }
+        // RocksDB must be closed before the process runs its exit handlers, or it aborts in them.
+        let closed = self.closed.lock().take();
+        if let Some(closed) = closed
+            && tokio::time::timeout(limits::CLOSE_TIMEOUT, closed).await.is_err()
+        {
+            tracing::warn!("the data directory is still in use");
         }
     }
 }

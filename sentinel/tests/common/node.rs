@@ -415,6 +415,11 @@ async fn reign(inner: &Arc<Inner>, epoch: u64) {
         let is_deposed = inner.state.borrow().role == Role::Replica
             && inner.state.borrow().epoch >= epoch
             && inner.state.borrow().master != inner.name;
+        let is_raised =
+            inner.world.0.lock().newest.as_ref().is_some_and(|state| state.epoch > epoch && state.master == inner.name);
+        if is_raised {
+            return;
+        }
         if is_deposed {
             over.send_replace(true);
             // The streams say that the lease is given up, then end.

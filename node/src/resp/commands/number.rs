@@ -110,7 +110,7 @@ pub(super) fn parse_bound(text: &[u8]) -> Option<f64> {
 }
 
 /// What C sees of a text: up to a zero byte.
-fn c_text(text: &[u8]) -> &[u8] {
+pub(super) fn c_text(text: &[u8]) -> &[u8] {
     memchr::memchr(0, text).map_or(text, |end| &text[..end])
 }
 

@@ -44,9 +44,7 @@ impl Conditions {
                 b"gt" => conditions.if_later = true,
                 b"lt" => conditions.if_earlier = true,
                 _ => {
-                    // C prints up to a zero byte.
-                    let end = memchr::memchr(0, option).unwrap_or(option.len());
-                    let option = String::from_utf8_lossy(&option[..end]);
+                    let option = String::from_utf8_lossy(number::c_text(option));
                     return Err(Error::text(format!("ERR Unsupported option {option}")));
                 }
             }

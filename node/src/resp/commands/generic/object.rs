@@ -2,6 +2,7 @@
 
 use tercet_proto::resp::Encoder;
 
+use super::number;
 use crate::engine::View;
 use crate::keyspace::Entry;
 use crate::keyspace::value::{Limits, Value};
@@ -41,7 +42,7 @@ pub(super) fn object(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) ->
         b"freq" => freq,
         b"help" => return Err(Error::Arity("object|help".into())),
         _ => {
-            let subcommand = String::from_utf8_lossy(args[1]).into_owned();
+            let subcommand = String::from_utf8_lossy(number::c_text(args[1])).into_owned();
             return Err(Error::UnknownSubcommand { command: "OBJECT", subcommand });
         }
     };
