@@ -575,7 +575,7 @@ def servers(ours, reference):
 
             ports = {name: free_port() for name in NODE_PORTS}
             flags = [part for name, port in ports.items() for part in (f"--{name}-port", str(port))]
-            ours = stack.enter_context(running([binary("tercet-node"), "--data", directory, *flags], ports["resp"], directory))
+            ours = stack.enter_context(running([binary("tercet-node"), "--data", f"{directory}/data", *flags], ports["resp"], directory))
         if not reference:
             server = shutil.which("redis-server")
             assert server, "redis-server is not installed: make setup, or set TERCET_REFERENCE=host:port"
