@@ -259,6 +259,44 @@ fn a_sentinel_that_lost_its_disk_stays_out_and_says_why() {
 }
 
 #[test]
+fn a_sentinel_that_was_away_for_long_catches_up_from_a_snapshot() {
+    use tercet_proto::grpc::{
+        cluster::v1::{ClusterState, IsrMember},
+        sentinel::v1::{ChangeIsrRequest, sentinel_client::SentinelClient},
+    };
+    // More than one snapshot apart, and more than the logs that are kept behind it.
+    const CHANGES: u64 = 1400;
+    let mut cluster = Cluster::start(3, 2);
+    cluster.await_isr(&["n1", "n2"]);
+    cluster.sentinels[2].kill();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let uri = format!("http://127.0.0.1:{}", cluster.sentinels[0].peer_port);
+    let both: Vec<IsrMember> = cluster
+        .nodes
+        .iter()
+        .map(|node| IsrMember { name: node.name.clone(), incarnation: node.incarnation.clone() })
+        .collect();
+    runtime.block_on(async {
+        let mut client = SentinelClient::connect(uri).await.unwrap();
+        let mut state = ClusterState::default();
+        while state.isr_version < CHANGES {
+            // The fake master puts n2 in as often as we take it out.
+            let isr = if state.isr.len() == 2 { both[..1].to_vec() } else { both.clone() };
+            let (cluster_id, isr_version) = (cluster.world.cluster_id(), state.isr_version);
+            let request = ChangeIsrRequest { cluster_id, epoch: 1, isr_version, isr, forwarded: false };
+            state = client.change_isr(request).await.unwrap().into_inner().state.unwrap();
+        }
+    });
+    cluster.sentinels[2].start();
+    cluster.agreed_master(&cluster.nodes[0].resp());
+    cluster.await_isr(&["n1", "n2"]);
+    // It counts again: with it and without another one there is a majority.
+    cluster.sentinels[0].kill();
+    cluster.nodes[0].kill();
+    within(Duration::from_secs(4), "n2 is master", || cluster.nodes[1].is_master().then_some(()));
+}
+
+#[test]
 fn a_replica_that_promised_too_much_is_followed_by_the_epoch() {
     let cluster = Cluster::start(3, 2);
     cluster.await_isr(&["n1", "n2"]);

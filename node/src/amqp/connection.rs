@@ -220,7 +220,6 @@ impl Connection {
                 if self.held_since.take().is_some() {
                     // The client's heartbeats lie unread in the socket.
                     self.last_read = Instant::now();
-                    self.session.unblocked();
                 }
             }
         }

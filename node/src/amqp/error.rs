@@ -9,8 +9,9 @@ use crate::broker::Refusal;
 pub(super) enum Error {
     #[error(transparent)]
     Protocol(#[from] amqp::Error),
+    /// Boxed, so that the road of a message does not carry its size along.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Refused(Box<Refusal>),
     #[error("no previously declared queue")]
     NoLastQueue,
     #[error("unknown exchange type '{0}'")]
@@ -19,8 +20,8 @@ pub(super) enum Error {
     DeliveryTag(u64),
     #[error("message size {size} is larger than configured max size {max}")]
     MessageTooLarge { size: u64, max: u64 },
-    #[error("invalid expiration '{0}'")]
-    Expiration(String),
+    #[error("invalid expiration '{given}': {reason}")]
+    Expiration { given: String, reason: String },
     #[error("user_id property set to '{given}' but authenticated user was '{user}'")]
     UserId { given: String, user: String },
     #[error("cannot switch from {from} to {to} mode")]
@@ -66,6 +67,12 @@ pub(super) enum Error {
     NotMaster,
 }
 
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(Box::new(refusal))
+    }
+}
+
 impl Error {
     pub(super) fn reply_code(&self) -> ReplyCode {
         match self {
@@ -75,7 +82,7 @@ impl Error {
             Self::ExchangeKind(_)
             | Self::DeliveryTag(_)
             | Self::MessageTooLarge { .. }
-            | Self::Expiration(_)
+            | Self::Expiration { .. }
             | Self::UserId { .. }
             | Self::Mode { .. }
             | Self::NotTransactional => ReplyCode::PreconditionFailed,
@@ -120,6 +127,7 @@ fn refusal_code(refusal: &Refusal) -> ReplyCode {
         | Refusal::NotEmpty(_)
         | Refusal::Inequivalent { .. }
         | Refusal::InvalidArgument { .. }
+        | Refusal::ArgumentType { .. }
         | Refusal::WrongBinding(_) => ReplyCode::PreconditionFailed,
         Refusal::UnsupportedArgument { .. } => ReplyCode::NotImplemented,
     }

@@ -129,6 +129,7 @@ impl Session {
         if self.phase == Phase::Running && permit.verdict != Verdict::Master {
             return Progress::Held(permit.verdict);
         }
+        self.unblocked();
         let mut record = std::mem::take(&mut self.record);
         let batch = node.engine.broker.begin(&node.engine.journal, &mut record, clock::unix_now());
         let Self { out, link, about, dirty, events, .. } = self;
@@ -427,7 +428,7 @@ impl Session {
         }
     }
 
-    pub(super) fn unblocked(&mut self) {
+    fn unblocked(&mut self) {
         if std::mem::take(&mut self.told_blocked) {
             self.say(&Method::ConnectionUnblocked {});
         }

@@ -77,10 +77,10 @@ pub(super) fn check_queue(resource: &Resource, arguments: &FieldTable) -> Result
 /// Checks the arguments of a new exchange.
 pub(super) fn check_exchange(resource: &Resource, arguments: &FieldTable) -> Result<(), Refusal> {
     match arguments.get("alternate-exchange") {
-        Some(value) if value.as_str().is_none() => Err(Refusal::InvalidArgument {
+        Some(value) if value.as_str().is_none() => Err(Refusal::ArgumentType {
             resource: resource.clone(),
             argument: "alternate-exchange".to_owned(),
-            reason: format!("{{unacceptable_type,{}}}", type_name(value)),
+            given: type_name(value),
         }),
         _ => Ok(()),
     }
@@ -90,7 +90,7 @@ fn wrong_form(form: Form, value: &FieldValue) -> Option<String> {
     let unacceptable = || Some(format!("{{unacceptable_type,{}}}", type_name(value)));
     match form {
         Form::Count => match value.as_i64() {
-            None => unacceptable(),
+            None => Some(format!("\"expected integer, got {}\"", type_name(value))),
             Some(number) if number < 0 => Some(format!("{{value_negative,{number}}}")),
             Some(_) => None,
         },
@@ -99,7 +99,7 @@ fn wrong_form(form: Form, value: &FieldValue) -> Option<String> {
         Form::QueueType => match value.as_str() {
             None => unacceptable(),
             Some("classic" | "quorum" | "stream") => None,
-            Some(other) => Some(format!("unsupported queue type '{other}'")),
+            Some(other) => Some(format!("\"unsupported queue type '{other}'\"")),
         },
         Form::Text | Form::Flag => None,
     }

@@ -250,9 +250,10 @@ impl Broker {
         arguments: FieldTable,
     ) -> Result<(), Refusal> {
         let mut topology = self.topology.write();
-        let bound = bound(&topology, connection, source, to, key, arguments)?;
+        not_default(source.name)?;
         let exchange = topology.exchange(source.vhost, source.name.as_bytes());
         let exchange = exchange.ok_or_else(|| Refusal::NotFound(source.exchange()))?;
+        let bound = bound(&topology, connection, source, to, key, arguments)?;
         if let Some(wrong) = exchange.wrong_arguments(&bound.arguments) {
             return Err(Refusal::WrongBinding(wrong));
         }
@@ -270,10 +271,10 @@ impl Broker {
         Ok(())
     }
 
-    /// Ends a binding. One that is not there has ended already.
+    /// Ends a binding. One that is not there has ended already, and so has one whose ends are not there.
     ///
     /// # Errors
-    /// As `bind`.
+    /// It was of the default exchange, or of a queue of another connection.
     pub fn unbind(
         &self,
         batch: &mut Batch<'_>,
@@ -284,10 +285,12 @@ impl Broker {
         arguments: FieldTable,
     ) -> Result<(), Refusal> {
         let mut topology = self.topology.write();
-        let bound = bound(&topology, connection, source, to, key, arguments)?;
-        let Some(exchange) = topology.exchange(source.vhost, source.name.as_bytes()) else {
-            return Err(Refusal::NotFound(source.exchange()));
+        not_default(source.name)?;
+        let bound = match bound(&topology, connection, source, to, key, arguments) {
+            Err(Refusal::NotFound(_)) => return Ok(()),
+            other => other?,
         };
+        let Some(exchange) = topology.exchange(source.vhost, source.name.as_bytes()) else { return Ok(()) };
         let replicated = exchange.declaration.durable && topology.is_replicated(source.vhost, &bound.to);
         batch.depends_on(topology.last_offset);
         if !topology.unbind(source.vhost, source.name, &bound) {
@@ -324,7 +327,7 @@ pub(super) fn may_use(queue: &Queue, connection: ConnectionId) -> Result<(), Ref
     }
 }
 
-/// The ends of a binding, looked up. RabbitMQ names the destination first when both are missing.
+/// A binding with its destination looked up.
 fn bound(
     topology: &Topology,
     connection: ConnectionId,
@@ -333,7 +336,6 @@ fn bound(
     key: &ShortString,
     arguments: FieldTable,
 ) -> Result<Bound, Refusal> {
-    not_default(source.name)?;
     let vhost = source.vhost;
     let to = match to {
         BindTo::Queue(name) => {

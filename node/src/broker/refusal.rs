@@ -26,6 +26,8 @@ pub enum Refusal {
     Inequivalent { resource: Resource, argument: String, received: String, current: String },
     #[error("invalid arg '{argument}' for {resource}: {reason}")]
     InvalidArgument { resource: Resource, argument: String, reason: String },
+    #[error("invalid type '{given}' for arg '{argument}' in {resource}")]
+    ArgumentType { resource: Resource, argument: String, given: &'static str },
     /// Known to others, and not done here yet.
     #[error("arg '{argument}' for {resource} is not supported yet")]
     UnsupportedArgument { resource: Resource, argument: String },
@@ -45,8 +47,8 @@ pub enum Refusal {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resource {
     pub kind: ResourceKind,
-    pub vhost: ShortString,
-    pub name: ShortString,
+    pub vhost: Box<str>,
+    pub name: Box<str>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,12 +70,12 @@ impl ResourceKind {
 impl Resource {
     #[must_use]
     pub fn queue(vhost: &ShortString, name: &ShortString) -> Self {
-        Self { kind: ResourceKind::Queue, vhost: vhost.clone(), name: name.clone() }
+        Self { kind: ResourceKind::Queue, vhost: vhost.as_str().into(), name: name.as_str().into() }
     }
 
     #[must_use]
     pub fn exchange(vhost: &ShortString, name: &ShortString) -> Self {
-        Self { kind: ResourceKind::Exchange, vhost: vhost.clone(), name: name.clone() }
+        Self { kind: ResourceKind::Exchange, vhost: vhost.as_str().into(), name: name.as_str().into() }
     }
 }
 

@@ -308,7 +308,7 @@ fn random_operations_agree_with_a_model_and_with_the_replica() {
         let exchange = if random.random() { "durable-x" } else { "transient-x" };
         match random.random_range(0..20) {
             0 => {
-                let declaration = if name < "q2".to_owned() { durable() } else { transient() };
+                let declaration = if name.as_str() < "q2" { durable() } else { transient() };
                 master.declare(&name, declaration).unwrap();
                 model.entry(name).or_default();
             }

@@ -183,9 +183,12 @@ fn check(properties: &Properties, context: &Context<'_>) -> Result<(), Error> {
         return Err(Error::UserId { given, user: context.about.user.to_string() });
     }
     let Some(expiration) = properties.expiration() else { return Ok(()) };
-    let text = String::from_utf8_lossy(expiration);
-    if text.parse::<u32>().is_err() {
-        return Err(Error::Expiration(text.into_owned()));
-    }
-    Err(Error::NotImplemented("property 'expiration' is not supported yet".to_owned()))
+    let given = String::from_utf8_lossy(expiration).into_owned();
+    let reason = match given.parse::<i64>() {
+        Err(_) => "no_integer".to_owned(),
+        Ok(number) if number < 0 => format!("{{value_negative,{number}}}"),
+        Ok(number) if number > i64::from(u32::MAX) => format!("{{value_too_big,{number}}}"),
+        Ok(_) => return Err(Error::NotImplemented("property 'expiration' is not supported yet".to_owned())),
+    };
+    Err(Error::Expiration { given, reason })
 }

@@ -31,8 +31,8 @@ pub(super) fn clean(name: ShortString) -> ShortString {
 impl Channel {
     pub(super) fn declare_queue(&mut self, context: &mut Context<'_>, wish: Wish) -> Result<Method, Error> {
         let queue = if wish.passive {
-            let name = self.queue_name(wish.queue)?;
-            context.queue(&name)?
+            // Without the shortcut for the last one, as in RabbitMQ.
+            context.queue(&wish.queue)?
         } else {
             let name = clean(wish.queue);
             let owner = wish.exclusive.then(|| context.connection());

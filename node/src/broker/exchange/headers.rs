@@ -37,7 +37,7 @@ pub(super) fn wrong_match(arguments: &FieldTable) -> Option<String> {
         return None;
     }
     let given = arguments.get("x-match").and_then(FieldValue::as_str).unwrap_or("a value of another type");
-    Some(format!("Invalid x-match field value {given}; expected all, any, all-with-x, or any-with-x"))
+    Some(format!("Invalid x-match field value <<\"{given}\">>; expected all, any, all-with-x, or any-with-x"))
 }
 
 impl Headers {
@@ -93,26 +93,26 @@ mod tests {
         let b = ("b", FieldValue::from("two"));
         let x = ("x-c", FieldValue::Bool(true));
         let mode = |mode: &str| ("x-match", FieldValue::from(mode));
-        let check = |arguments: &[(&'static str, FieldValue)], headers: &[(&'static str, FieldValue)]| {
-            fits(&table(arguments), &table(headers))
+        let check = |arguments: Vec<(&'static str, FieldValue)>, headers: Vec<(&'static str, FieldValue)>| {
+            fits(&table(&arguments), &table(&headers))
         };
-        assert!(check(&[a.clone(), b.clone()], &[a.clone(), b.clone()]));
-        assert!(!check(&[a.clone(), b.clone()], &[a.clone()]), "all is the default");
-        assert!(check(&[mode("any"), a.clone(), b.clone()], &[b.clone()]));
-        assert!(!check(&[mode("any"), a.clone()], &[b.clone()]));
-        assert!(check(&[mode("all"), a.clone(), x.clone()], &[a.clone()]), "x- names are left out");
-        assert!(!check(&[mode("all-with-x"), a.clone(), x.clone()], &[a.clone()]));
-        assert!(check(&[mode("any-with-x"), x.clone()], &[x.clone()]));
-        assert!(!check(&[mode("any"), x.clone()], &[x]));
-        assert!(check(&[("a", FieldValue::Void)], &[a.clone()]));
-        assert!(check(&[a], &[("a", FieldValue::I64(1))]), "integers by value");
-        assert!(check(&[], &[b]), "no wish is always met");
+        assert!(check(vec![a.clone(), b.clone()], vec![a.clone(), b.clone()]));
+        assert!(!check(vec![a.clone(), b.clone()], vec![a.clone()]), "all is the default");
+        assert!(check(vec![mode("any"), a.clone(), b.clone()], vec![b.clone()]));
+        assert!(!check(vec![mode("any"), a.clone()], vec![b.clone()]));
+        assert!(check(vec![mode("all"), a.clone(), x.clone()], vec![a.clone()]), "x- names are left out");
+        assert!(!check(vec![mode("all-with-x"), a.clone(), x.clone()], vec![a.clone()]));
+        assert!(check(vec![mode("any-with-x"), x.clone()], vec![x.clone()]));
+        assert!(!check(vec![mode("any"), x.clone()], vec![x]));
+        assert!(check(vec![("a", FieldValue::Void)], vec![a.clone()]));
+        assert!(check(vec![a], vec![("a", FieldValue::I64(1))]), "integers by value");
+        assert!(check(vec![], vec![b]), "no wish is always met");
     }
 
     #[test]
     fn a_wrong_mode_is_told() {
         let told = wrong_match(&table(&[("x-match", "some".into())])).unwrap();
-        assert_eq!(told, "Invalid x-match field value some; expected all, any, all-with-x, or any-with-x");
+        assert_eq!(told, "Invalid x-match field value <<\"some\">>; expected all, any, all-with-x, or any-with-x");
         assert_eq!(wrong_match(&FieldTable::new()), None);
     }
 }

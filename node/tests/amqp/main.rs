@@ -1,0 +1,9 @@
+//! AMQP 0-9-1 over real sockets, with the codec as client.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod client;
+mod errors;
+mod flow;
+mod handshake;
+mod replicated;
