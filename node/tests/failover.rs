@@ -196,7 +196,11 @@ async fn no_acknowledged_write_is_lost_whatever_fails() {
         let others: Vec<_> = cluster.nodes.lock().iter().filter(|node| node.name() != master.name()).cloned().collect();
         let fault = random.random_range(0..6);
         let pause = Duration::from_millis(random.random_range(0..400));
-        println!("round {round}: fault {fault} at {}, {} acknowledged", master.name(), cluster.acknowledged.lock().len());
+        println!(
+            "round {round}: fault {fault} at {}, {} acknowledged",
+            master.name(),
+            cluster.acknowledged.lock().len()
+        );
         match fault {
             // The master dies.
             0 => {
