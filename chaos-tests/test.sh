@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# make test: sets up, then runs every test. The processes that it starts live on ports and in folders of their own, but
-# for the seed programs, which name the default ports.
+# make test: sets up, then runs every test, each part within a bound. Everything is built once, in the dev profile that
+# `make lint` and every developer use: optimized builds are for `make up`, `make drill` and `make bench`, which measure.
+# The processes that it starts live on ports and in folders of their own, but for the seed programs, which name the
+# default ports.
 . "$(dirname "${BASH_SOURCE[0]}")/../deploy/local/lib.sh"
 cd "$root"
 need_rust
@@ -9,25 +11,39 @@ SKIPPED_LOG=$(mktemp)
 export SKIPPED_LOG
 trap 'rm -f "$SKIPPED_LOG"' EXIT
 
+# bounded SECONDS COMMAND...: a part that hangs is a failure with a name. In the foreground, so that Ctrl-C reaches it;
+# what it has started dies with its parent.
+bounded() {
+  local seconds=$1 status=0
+  shift
+  timeout --foreground --kill-after=15 "$seconds" "$@" || status=$?
+  [ "$status" != 124 ] || die "not over after $seconds s: $*"
+  return "$status"
+}
+
 deploy/local/packages.sh build test
-deploy/local/build.sh release --workspace --bins
 chaos-tests/clients/venv.sh
+
+step "building the tests and the programs (the first time takes minutes)"
+cargo test --workspace --locked --quiet --no-run
+programs="$(target_directory)/debug"
+export TERCET_NODE_BINARY="$programs/tercet-node" TERCET_SENTINEL_BINARY="$programs/tercet-sentinel"
 
 step "unit and integration tests"
 if cargo nextest --version >/dev/null 2>&1; then
-  cargo nextest run --workspace --locked
+  bounded 900 cargo nextest run --workspace --locked
 else
   say "(with cargo test: cargo nextest is not installed)"
-  cargo test --workspace --locked --quiet --bins --lib --tests
+  bounded 900 cargo test --workspace --locked --quiet --bins --lib --tests
 fi
 step "doc tests"
-cargo test --workspace --locked --quiet --doc
+bounded 300 cargo test --workspace --locked --quiet --doc
 
 step "client libraries, the seed programs and bad input"
-.venv/bin/python -m pytest chaos-tests/clients -q -ra --no-header -p no:cacheprovider
+bounded 900 .venv/bin/python -m pytest chaos-tests/clients -q -ra --no-header -p no:cacheprovider
 
 step "the drill, $rounds rounds"
-"$(target_directory)/release/drill" --rounds "$rounds"
+bounded 600 "$programs/drill" --rounds "$rounds"
 
 if [ -s "$SKIPPED_LOG" ]; then
   printf '\n!!!!!!!!!! passed, but these did not run:\n' >&2

@@ -25,7 +25,9 @@ LIBC = ctypes.CDLL(None)
 
 
 def binary(name):
-    """The release build, in the target directory that cargo uses."""
+    """What TERCET_NODE_BINARY and TERCET_SENTINEL_BINARY say, else the release build in the target directory of cargo."""
+    if path := os.environ.get(f"{name.upper().replace('-', '_')}_BINARY"):
+        return path
     target = os.environ.get("CARGO_TARGET_DIR")
     if not target:
         command = ["cargo", "metadata", "--format-version", "1", "--no-deps"]
@@ -94,20 +96,23 @@ class Member:
 
 
 class Cluster:
-    """Use as a context manager: nothing outlives it."""
+    """Use as a context manager: nothing outlives it but, after a failed test, the logs."""
 
-    def __init__(self, password=None, default_ports=False):
+    # Set by conftest.py.
+    a_test_has_failed = False
+
+    def __init__(self, password=None, default_ports=False, size=3):
         self.password = password
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tercet-clients-"))
         if default_ports:
-            node = [{k: p + n for k, p in zip(NODE_PORTS, DEFAULT_NODE_PORTS)} for n in range(3)]
-            sentinel = [{k: p + n for k, p in zip(SENTINEL_PORTS, DEFAULT_SENTINEL_PORTS)} for n in range(3)]
+            node = [{k: p + n for k, p in zip(NODE_PORTS, DEFAULT_NODE_PORTS)} for n in range(size)]
+            sentinel = [{k: p + n for k, p in zip(SENTINEL_PORTS, DEFAULT_SENTINEL_PORTS)} for n in range(size)]
             taken = [port for ports in node + sentinel for port in ports.values() if not is_free(port)]
             assert not taken, f"default ports {taken} are taken: stop what holds them (make down?) and run this again"
         else:
-            first = free_block(27)
-            node = [{k: first + 6 * n + i for i, k in enumerate(NODE_PORTS)} for n in range(3)]
-            sentinel = [{k: first + 18 + 3 * n + i for i, k in enumerate(SENTINEL_PORTS)} for n in range(3)]
+            first = free_block(9 * size)
+            node = [{k: first + 6 * n + i for i, k in enumerate(NODE_PORTS)} for n in range(size)]
+            sentinel = [{k: first + 6 * size + 3 * n + i for i, k in enumerate(SENTINEL_PORTS)} for n in range(size)]
         self.nodes = [Member(f"n{n + 1}", "node", ports) for n, ports in enumerate(node)]
         self.sentinels = [Member(f"s{n + 1}", "sentinel", ports) for n, ports in enumerate(sentinel)]
 
@@ -129,14 +134,14 @@ class Cluster:
             if member.process and member.process.poll() is None:
                 member.process.kill()
                 member.process.wait()
-        if failed:
+        if failed or Cluster.a_test_has_failed:
             print(f"logs stay in {self.folder}")
         else:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def start(self, member):
+    def start(self, member, data=None):
         assert member.process is None or member.process.poll() is not None, f"{member.name} runs already"
-        data = self.folder / member.name
+        data = data or self.folder / member.name
         data.mkdir(exist_ok=True)
         sentinels = ",".join(f"127.0.0.1:{s.peer_port}" for s in self.sentinels)
         args = [binary(f"tercet-{member.kind}"), "--name", member.name, "--data", str(data), "--bind", "127.0.0.1"]
@@ -184,14 +189,14 @@ class Cluster:
 
     def is_whole(self):
         master = self.master()
-        if not master or self.info(master).get("connected_slaves") != "2":
+        if not master or self.info(master).get("connected_slaves") != str(len(self.nodes) - 1):
             return None
         replicas = [self.info(n) for n in self.nodes if n is not master]
         return master if all(r.get("master_link_status") == "up" for r in replicas) else None
 
     def wait_until_whole(self, seconds=START_SECONDS):
         self.check_running()
-        return wait_for(self.is_whole, seconds, "a master, two replicas with a link, sentinels that agree")
+        return wait_for(self.is_whole, seconds, "a master, replicas with a link, sentinels that agree")
 
     def fail_over(self):
         """A planned hand-over; gives the new master."""

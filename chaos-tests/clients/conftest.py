@@ -5,11 +5,17 @@ import resource
 
 import pytest
 
+from cluster import Cluster
+
 
 def pytest_configure(config):
     # Nodes inherit it; ten thousand connections need it on both ends.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def pytest_runtest_logreport(report):
+    Cluster.a_test_has_failed |= report.failed
 
 
 @pytest.hookimpl(trylast=True)

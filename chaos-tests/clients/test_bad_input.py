@@ -2,7 +2,9 @@
 
 import contextlib
 import random
+import re
 import resource
+import shutil
 import socket
 import struct
 import subprocess
@@ -14,10 +16,11 @@ import pytest
 import redis
 from redis.sentinel import Sentinel
 
-from cluster import NODE_PORTS, SENTINEL_PORTS, SERVICE, Cluster, binary, wait_for
+from cluster import SERVICE, Cluster, ask, binary, free_block, is_free, wait_for
 
 PASSWORD = "the right one"
 IDLE = 10_000
+CLUSTER_ID = re.compile(r'"cluster":"([0-9a-f]{40})"')
 SEED = random.randrange(1 << 32)
 
 GARBAGE = {
@@ -40,11 +43,9 @@ def cluster():
 
 @pytest.fixture(autouse=True)
 def serves_afterwards(cluster):
-    """Every test here is followed by this check."""
-    pids = [member.process.pid for member in cluster.nodes + cluster.sentinels]
+    """Every test here is followed by this check: nobody has ended, everybody serves."""
     yield
     cluster.check_running()
-    assert pids == [member.process.pid for member in cluster.nodes + cluster.sentinels]
     serve(cluster)
 
 
@@ -86,12 +87,11 @@ def count_to(node, last):
 
 
 def every_port(cluster):
-    for node in cluster.nodes:
-        for kind in NODE_PORTS:
-            yield f"{node.name} {kind}", node.ports[kind]
-    for sentinel in cluster.sentinels:
-        for kind in SENTINEL_PORTS:
-            yield f"{sentinel.name} {kind}", sentinel.ports[kind]
+    """Every port on which somebody listens; those of the protocols must."""
+    for member in cluster.nodes + cluster.sentinels:
+        for kind, port in member.ports.items():
+            if kind in ("resp", "amqp", "gateway", "peer") or not is_free(port):
+                yield f"{member.name} {kind}", port
 
 
 def send(port, data, seconds=0.2):
@@ -167,9 +167,8 @@ def test_an_amqp_frame_of_a_gigabyte_closes_the_connection(cluster):
 def test_a_wrong_password_is_refused(cluster):
     for node in cluster.nodes:
         with pytest.raises(redis.exceptions.AuthenticationError, match="invalid username-password pair or user is disabled"):
-            redis.Redis(port=node.resp_port, password="wrong").ping()
-        with pytest.raises(redis.exceptions.AuthenticationError, match="Authentication required"):
-            redis.Redis(port=node.resp_port).ping()
+            redis.Redis(port=node.resp_port, password="wrong", retry=None).ping()
+        assert ask(node.resp_port, "GET still").startswith("-NOAUTH Authentication required.\r\n")
         with pytest.raises(pika.exceptions.ProbableAuthenticationError, match="403"), amqp(node, "wrong"):
             pass
 
@@ -192,7 +191,8 @@ def test_ten_thousand_idle_connections(cluster):
     earlier.ping()
     with contextlib.ExitStack() as stack:
         for _ in range(IDLE):
-            stack.enter_context(socket.create_connection(("127.0.0.1", node.resp_port), timeout=10))
+            # From another address: what they leave in TIME_WAIT would keep ports above 32768 from later listeners.
+            stack.enter_context(socket.create_connection(("127.0.0.1", node.resp_port), timeout=10, source_address=("127.0.0.2", 0)))
         started = time.monotonic()
         for number in range(100):
             earlier.set("idle", number)
@@ -202,27 +202,67 @@ def test_ten_thousand_idle_connections(cluster):
     wait_for(lambda: int(earlier.info("clients")["connected_clients"]) < 100, 20, "the closed connections forgotten")
 
 
-def test_a_sentinel_with_an_empty_disk_does_no_harm(cluster):
-    wiped = cluster.sentinels[2]
+def test_a_sentinel_with_an_empty_disk_says_so_and_stays_out(cluster):
+    wiped, others = cluster.sentinels[2], cluster.sentinels[:2]
+    master = cluster.wait_until_whole()
     cluster.kill(wiped)
+    already_logged = len(cluster.log(wiped).read_text())
     data = cluster.folder / wiped.name
-    for path in sorted(data.rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
+    kept = data.rename(cluster.folder / "kept")
     cluster.start(wiped)
-    # The other two are a majority: the mastership still moves, and the wiped one cannot vote a second time.
-    others = cluster.sentinels[:2]
-    master = next(n for n in cluster.nodes if cluster.info(n).get("role") == "master")
-    cluster.kill(master)
-    port = wait_for(
-        lambda: (views := {cluster.sentinel_view(s) for s in others}) and len(views) == 1 and (views - {master.resp_port}),
-        20,
-        "another master in the view of the other two",
-    )
-    assert port
-    cluster.start(master)
-    cluster.check_running()
-    # Healthy again as the others see it; the wiped one comes back once it is let in.
-    cluster.wait_until_whole()
+    try:
+        # It might have voted already and not know: so it must not vote again.
+        assert wiped.process.wait(20) == 1
+        assert "data directory is empty, but cluster " in cluster.log(wiped).read_text()[already_logged:]
+        # The other two are a majority: the mastership still moves.
+        cluster.kill(master)
+        wait_for(
+            lambda: (views := {cluster.sentinel_view(s) for s in others}) and len(views) == 1 and (views - {master.resp_port}),
+            20,
+            "another master in the view of the other two",
+        )
+        cluster.start(master)
+    finally:
+        shutil.rmtree(data)
+        kept.rename(data)
+        cluster.start(wiped)
+    assert cluster.wait_until_whole() is not master
+
+
+@pytest.fixture(scope="module")
+def foreign_data(tmp_path_factory):
+    """The data folder of a node that belongs to another cluster, and that cluster's id."""
+    with Cluster(size=1) as other:
+        (node,) = other.nodes
+        cluster_id = wait_for(lambda: CLUSTER_ID.search(other.log(other.sentinels[0]).read_text()), 5, "a cluster id in the log")[1]
+        other.kill(node)
+        kept = tmp_path_factory.mktemp("foreign") / "data"
+        shutil.copytree(other.folder / node.name, kept)
+    return kept, cluster_id
+
+
+def test_a_node_of_another_cluster_is_refused_and_the_rest_goes_on(cluster, foreign_data):
+    data, theirs = foreign_data
+    master = cluster.wait_until_whole()
+    replica, other = (node for node in cluster.nodes if node is not master)
+    cluster.kill(replica)
+    already_logged = len(cluster.log(replica).read_text())
+    cluster.start(replica, data=data)
+    try:
+        said = re.compile(f"a call from another cluster was refused.*{theirs}")
+        wait_for(lambda: said.search(cluster.log(replica).read_text()[already_logged:]), 10, "the reason in the node's log")
+        wait_for(lambda: any(theirs in cluster.log(s).read_text() for s in cluster.sentinels), 10, "the reason in a sentinel's log")
+        assert cluster.info(replica).get("role") != "master"
+        # The other two go on, with the same master.
+        client = redis.Redis(port=master.resp_port, password=PASSWORD, socket_timeout=5)
+        assert client.set("beside a stranger", "1")
+        assert cluster.info(other)["master_link_status"] == "up"
+        assert cluster.master() is master
+        with pytest.raises(redis.exceptions.RedisError):
+            redis.Redis(port=replica.resp_port, password=PASSWORD, socket_timeout=1, retry=None).set("beside a stranger", "2")
+    finally:
+        cluster.kill(replica)
+        cluster.start(replica)
 
 
 @pytest.mark.parametrize("program", ["tercet-node", "tercet-sentinel"])
@@ -232,10 +272,18 @@ def test_a_sentinel_with_an_empty_disk_does_no_harm(cluster):
         (["--no-such-flag"], "--no-such-flag"),
         (["--resp-port", "many"], "--resp-port"),
         (["--config", "/no/such/file.toml"], "/no/such/file.toml"),
+        (["--requirepass-file", "/no/such/secret"], "/no/such/secret"),
+        (["--data", "/dev/null/data"], "/dev/null/data"),
+        (["--peer-port", "FREE", "--resp-port", "TAKEN"], "TAKEN"),
     ],
 )
 def test_a_wrong_flag_or_file_is_one_line_and_exit_2(cluster, tmp_path, program, args, named):
+    """A port that somebody has is one too."""
+    taken = str(cluster.nodes[0].resp_port)
+    ports = {"TAKEN": taken, "FREE": str(free_block(1))}
+    args, named = [ports.get(arg, arg) for arg in args], ports.get(named, named)
     done = subprocess.run([binary(program), *args], capture_output=True, text=True, timeout=20, check=False, cwd=tmp_path)
     assert done.returncode == 2, done
     assert named in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert done.stdout == ""

@@ -26,15 +26,15 @@ impl Program {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("{name} is not built: run `cargo build --release --workspace` (looked in {}; {variable} names another)", looked.display())]
+#[error("{name} is not built: run `cargo build --workspace --bins`, with --release for a bench (looked in {}; {variable} names another)", looked.display())]
 pub struct NotBuilt {
     name: &'static str,
     variable: &'static str,
     looked: PathBuf,
 }
 
-/// The program's path: what its environment variable says, else the release build in our own target directory, else the
-/// build beside us.
+/// The program's path: what its environment variable says, else the build beside us, of our own profile, else the
+/// release build.
 ///
 /// # Errors
 /// None of them exists.
@@ -43,7 +43,7 @@ pub fn find(program: Program) -> Result<PathBuf, NotBuilt> {
         return Ok(path.into());
     }
     let target = target_directory();
-    let candidates = [target.join("release"), own_directory()];
+    let candidates = [own_directory(), target.join("release")];
     candidates.iter().map(|folder| folder.join(program.name())).find(|path| path.is_file()).ok_or(NotBuilt {
         name: program.name(),
         variable: program.variable(),

@@ -124,23 +124,27 @@ unhealthy() {
 
 master_port() { sentinel_master 26379; }
 
+# row LABEL FIRST_PORT: three ports of the nodes, if somebody listens there.
+row() {
+  if [ -n "$(listener "$2")" ]; then printf '  %-8s %6d %6d %6d' "$1" "$2" "$(($2 + 1))" "$(($2 + 2))"; fi
+}
+
 banner() {
-  local port name='' n cli='redis-cli -p 6379' state='none: loopback only'
+  local port name='' n cli state='none: loopback only'
   port=$(master_port)
   n=$((port - 6379 + 1))
   name="n$n"
+  cli="redis-cli -p $port"
   if [ -n "${PASSWORD:-}" ]; then
-    cli="redis-cli -a PASSWORD -p 6379"
+    cli="redis-cli -a PASSWORD -p $port"
     state="set, kept in $run_folder/password (user guest on AMQP has the same)"
   fi
   cat <<EOF
 
 Tercet is up. Master: $name (127.0.0.1:$port)
-             n1     n2     n3                 s1     s2     s3
-  RESP      6379   6380   6381    sentinel  26379  26380  26381
-  AMQP      5672   5673   5674    metrics   28379  28380  28381
-  gateway  50051  50052  50053
-  page     15672  15673  15674
+               n1     n2     n3                 s1     s2     s3
+$(row RESP 6379)    sentinel  26379  26380  26381
+$({ row AMQP 5672; echo; row gateway 50051; echo; row page 15672; echo; row metrics 15692; } | grep .)
   password  $state
   folder    $run_folder (a log, a pid file and a data folder each)
 

@@ -210,7 +210,7 @@ async fn a_hand_over_that_nobody_takes_is_released() {
 async fn a_node_that_stops_gives_its_lease_up() {
     let sentinel = FakeSentinel::start(1).await;
     let node = lone_master(&sentinel).await;
-    bounded(node.handle().resign()).await;
+    bounded(node.stop()).await;
     assert_eq!(sentinel.resigned_epoch(), 1);
     assert_eq!(node.verdict(), Verdict::Wait);
 }

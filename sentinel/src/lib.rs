@@ -8,6 +8,7 @@ pub mod config;
 pub mod detect;
 pub mod events;
 pub mod health;
+mod herald;
 mod limits;
 mod nodes;
 pub mod picture;

@@ -27,6 +27,10 @@ impl Siblings {
         self.0.lock().clone()
     }
 
+    pub(crate) fn get(&self, raft_id: u64) -> Option<Sibling> {
+        self.0.lock().get(&raft_id).cloned()
+    }
+
     /// They come back with their next Hello.
     pub(crate) fn forget(&self) {
         self.0.lock().clear();
@@ -79,6 +83,8 @@ fn heard(shared: &Shared, raft_id: u64, reply: HelloReply, answered: Moment) -> 
     let master = shared.master_name();
     let instance = Instance::Sentinel(&sibling.sentinel_id, &sibling.resp);
     match before {
+        // Before there is a master there is nobody to tell it of; the first one brings all sentinels with it.
+        None if shared.status.lock().announced.is_none() => {}
         None => shared.events.about("+sentinel", instance, &master),
         Some(before) => {
             if before.is_down {

@@ -1,4 +1,4 @@
-//! The one task that watches the master: suspicion, the question to the others, failover, and what clients are told.
+//! The one task that watches the master: suspicion, the question to the others, failover.
 //!
 //! ```text
 //!   heard --suspicion--> asking --majority--> agreed --leases over, we lead--> replace_master
@@ -8,7 +8,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use tercet_proto::grpc::{peer::v1::Role, sentinel::v1::SuspendRequest};
+use tercet_proto::grpc::sentinel::v1::SuspendRequest;
 use tokio::{
     sync::mpsc,
     task::{JoinHandle, JoinSet},
@@ -19,14 +19,13 @@ use tracing::{info, warn};
 use crate::{
     act::{self, Outcome, Voice},
     clock::{Moment, millis},
-    detect::{Poll, Probe, Reason, Report, Subject, Verdict},
-    events::Instance,
+    detect::{Poll, Probe, Report, Subject, Verdict},
+    herald::{Doubt, Herald},
     limits,
-    nodes::Node,
     plan::{self, Waiting},
     raft::Leadership,
-    shared::{Announced, Past, Shared},
-    state::{Address, ClusterState, Command, Member},
+    shared::Shared,
+    state::{ClusterState, Command, Member},
 };
 
 /// A suspicion, from the first doubt until the master is heard again or replaced.
@@ -52,6 +51,7 @@ struct Watchdog {
     last_loud: Option<(u64, Instant)>,
     last_warning: Option<Instant>,
     seen_epoch: Option<u64>,
+    herald: Herald,
     /// Since when somebody has promised more than the current epoch.
     stale_since: Option<Moment>,
     leadership: Leadership,
@@ -76,6 +76,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         last_loud: None,
         last_warning: None,
         seen_epoch: None,
+        herald: Herald::new(Arc::clone(&shared)),
         stale_since: None,
         leadership: Leadership::default(),
     };
@@ -118,8 +119,12 @@ impl Watchdog {
             self.register_members(state);
             self.fail_over(state, now);
         }
-        self.announce(state, now);
-        self.watch_replicas(state, now);
+        if self.acting.is_none() && !self.shared.is_failing_over() {
+            let doubt = if self.episode.is_some() { Doubt::Suspected } else { Doubt::None };
+            self.herald.announce(state, self.leadership, doubt, now);
+        }
+        self.herald.tell_of_replicas(state);
+        self.herald.watch_replicas(state, now);
     }
 
     /// Listens for the master of the newest state.
@@ -134,23 +139,10 @@ impl Watchdog {
         self.not_before = now;
         if before.is_some() && state.epoch > 1 {
             info!(epoch = state.epoch, master = state.master, "a new mastership begins");
-            self.mourn(now);
+            self.herald.mourn(now);
             if !self.shared.is_failing_over() {
                 self.shared.events.publish("+new-epoch", state.epoch.to_string());
             }
-        }
-    }
-
-    /// The others replaced the master before we had a doubt of our own: if it does not answer us either, say so.
-    fn mourn(&self, now: Moment) {
-        let is_down = {
-            let mut status = self.shared.status.lock();
-            let name = status.announced.as_ref().map(|known| known.member.name.clone());
-            let is_gone = name.is_some_and(|name| self.shared.nodes.get(&name).is_none_or(|node| !node.is_connected()));
-            is_gone && status.s_down.is_none() && status.s_down.replace(now).is_none()
-        };
-        if is_down {
-            self.shared.events.about("+sdown", Instance::Master, &self.shared.master_name());
         }
     }
 
@@ -177,43 +169,14 @@ impl Watchdog {
                 warn!(epoch = subject.epoch, master = subject.name, ?reason, "the master is suspected");
                 let poll = Poll::new(self.shared.identity.sentinels, self.shared.lease);
                 self.episode = Some(Episode { subject, poll, asking: JoinSet::new(), asked: Vec::new() });
-                let is_new = {
-                    let mut status = self.shared.status.lock();
-                    let is_announced = status.announced.as_ref().is_some_and(|known| known.member.name == state.master);
-                    is_announced && status.s_down.replace(now).is_none()
-                };
-                if is_new {
-                    let master = self.shared.master_name();
-                    if reason == Reason::Restarted {
-                        self.shared.events.about("+reboot", Instance::Master, &master);
-                    }
-                    self.shared.events.about("+sdown", Instance::Master, &master);
-                }
+                self.herald.suspected(state, reason, now);
             }
             Verdict::Heard if self.episode.is_some() && self.acting.is_none() => {
                 self.episode = None;
                 info!(epoch = state.epoch, master = state.master, "the master is heard again");
-                self.clear_down(state);
+                self.herald.well_again(state);
             }
             Verdict::Suspected(_) | Verdict::Heard => {}
-        }
-    }
-
-    /// The announced master is well: its flags go.
-    fn clear_down(&self, state: &ClusterState) {
-        let (was_s_down, was_o_down) = {
-            let mut status = self.shared.status.lock();
-            if status.announced.as_ref().is_none_or(|known| known.member.name != state.master) {
-                return;
-            }
-            (status.s_down.take().is_some(), status.o_down.take().is_some())
-        };
-        let master = self.shared.master_name();
-        if was_s_down {
-            self.shared.events.about("-sdown", Instance::Master, &master);
-        }
-        if was_o_down {
-            self.shared.events.about("-odown", Instance::Master, &master);
         }
     }
 
@@ -257,15 +220,7 @@ impl Watchdog {
         while episode.asking.try_join_next().is_some() {}
         if episode.poll.reaches_majority(now) {
             let agreed = episode.poll.agreed(now);
-            let is_new = {
-                let mut status = self.shared.status.lock();
-                status.s_down.is_some() && status.o_down.replace(now).is_none()
-            };
-            info!(epoch, agreed, "a majority of sentinels suspended the epoch");
-            if is_new {
-                let more = format!(" #quorum {agreed}/{}", self.shared.identity.quorum());
-                self.shared.events.about_with("+odown", Instance::Master, &self.shared.master_name(), &more);
-            }
+            self.herald.agreed(agreed, now);
         }
     }
 
@@ -371,116 +326,6 @@ impl Watchdog {
                 tokio::time::sleep(limits::FAILOVER_RETRY).await;
             }
         }));
-    }
-
-    /// Tells the clients of the master, once it answers as one.
-    fn announce(&mut self, state: &ClusterState, now: Moment) {
-        if state.epoch == 0 || self.shared.is_failing_over() || self.acting.is_some() {
-            return;
-        }
-        let (Some(member), Some(process)) = (state.member(&state.master), state.master_process()) else { return };
-        let announced = self.shared.status.lock().announced.clone();
-        let is_current =
-            announced.as_ref().is_some_and(|known| known.epoch == state.epoch && known.member.resp == member.resp);
-        if is_current {
-            return;
-        }
-        let answers = self
-            .shared
-            .nodes
-            .get(&state.master)
-            .is_some_and(|node| node.is_master_of(state.epoch, &process.incarnation));
-        // After a restart there may be nothing better to tell than what the state says.
-        let is_restart = announced.is_none()
-            && self.shared.past == Past::Known
-            && self.leadership.leader.is_some()
-            && now.since(self.shared.started) > limits::RESTART_PATIENCE;
-        if !answers && !is_restart {
-            return;
-        }
-        let news = Announced {
-            epoch: state.epoch,
-            member: member.clone(),
-            incarnation: process.incarnation.clone(),
-            since: now,
-        };
-        let is_same = announced.as_ref().is_some_and(|known| known.member.resp == member.resp);
-        if is_same && self.episode.is_none() {
-            self.clear_down(state);
-        }
-        {
-            let mut status = self.shared.status.lock();
-            status.announced = Some(news);
-            if self.episode.is_none() {
-                status.s_down = None;
-                status.o_down = None;
-            }
-            status.replicas_down.remove(&member.name);
-        }
-        self.tell_of_switch(state, announced.as_ref(), member);
-    }
-
-    fn tell_of_switch(&self, state: &ClusterState, before: Option<&Announced>, member: &Member) {
-        let events = &self.shared.events;
-        let master = self.shared.master_name();
-        match before {
-            None => {
-                let more = format!(" quorum {}", self.shared.identity.quorum());
-                events.about_with("+monitor", Instance::Master, &master, &more);
-            }
-            Some(before) if before.member.resp == member.resp => {
-                events.about_with("+role-change", Instance::Master, &master, " new reported role is master");
-                return;
-            }
-            Some(before) => {
-                let Address { host, port } = &before.member.resp;
-                let (service, new) = (&self.shared.service, &member.resp);
-                events.publish("+switch-master", format!("{service} {host} {port} {} {}", new.host, new.port));
-            }
-        }
-        for replica in state.members.iter().filter(|other| other.name != member.name) {
-            events.about("+slave", Instance::Slave(&replica.resp), &master);
-        }
-    }
-
-    /// s_down of the nodes that are not the announced master.
-    fn watch_replicas(&self, state: &ClusterState, now: Moment) {
-        let nodes = self.shared.nodes.all();
-        let down_after = self.shared.tunable.lock().down_after;
-        let is_down = |node: Option<&Node>| match node {
-            Some(node) => now.since(node.at) > down_after,
-            None => now.since(self.shared.started) > limits::OBSERVE_SILENCE,
-        };
-        let mut events = Vec::new();
-        {
-            let mut status = self.shared.status.lock();
-            let Some(announced) = status.announced.as_ref().map(|known| known.member.name.clone()) else { return };
-            for member in state.members.iter().filter(|member| member.name != announced) {
-                let was_down = status.replicas_down.contains_key(&member.name);
-                match (was_down, is_down(nodes.get(&member.name))) {
-                    (false, true) => {
-                        status.replicas_down.insert(member.name.clone(), now);
-                        events.push(("+sdown", member));
-                    }
-                    (true, false) => {
-                        status.replicas_down.remove(&member.name);
-                        events.push(("-sdown", member));
-                        let is_replica =
-                            nodes.get(&member.name).is_some_and(|node| node.status.role() == Role::Replica);
-                        if is_replica {
-                            events.push(("+convert-to-slave", member));
-                        }
-                    }
-                    (true, true) | (false, false) => {}
-                }
-            }
-        }
-        if !events.is_empty() {
-            let master = self.shared.master_name();
-            for (channel, member) in events {
-                self.shared.events.about(channel, Instance::Slave(&member.resp), &master);
-            }
-        }
     }
 }
 

@@ -38,7 +38,10 @@ pub async fn accept(node: Shared, listener: TcpListener, threads: Vec<Handle>) -
             }
         };
         let thread = &threads[turn % threads.len()];
-        if let Err(error) = admit(&node, stream, address, thread, depositions.clone()) {
+        // A new client is not concerned by what was before it; a clone would have it told.
+        let mut depositions = depositions.clone();
+        depositions.mark_unchanged();
+        if let Err(error) = admit(&node, stream, address, thread, depositions) {
             tracing::debug!(%address, %error, "AMQP client was gone before it was served");
         }
     }

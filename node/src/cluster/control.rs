@@ -141,6 +141,8 @@ impl Cluster {
         let had_led = matches!(before.role, Role::Master | Role::Deposed);
         if had_led {
             self.end_mastership(target.epoch);
+            // Before the role changes: a command that was held is not answered with what a replica has to say.
+            self.node.clients.close_all(Protocol::Resp);
         }
         *self.node.link.write() =
             Link { master: Some(target.master.clone()), down_since: clock::boot_now(), ..Link::default() };
@@ -152,9 +154,6 @@ impl Cluster {
             standing.hold = Hold::Released;
             standing.state = if is_readable { State::Whole } else { State::Loading };
         });
-        if had_led {
-            self.node.clients.close_all(Protocol::Resp);
-        }
         self.node.clients.close_all(Protocol::Carried);
         info!(epoch = target.epoch.0, master = target.master.name, "following");
         let following = replica::follow(self.node.clone(), Arc::clone(&self.applier), target.clone());

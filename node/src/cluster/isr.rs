@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tercet_proto::grpc::cluster::v1::Member;
 use tracing::{info, warn};
 
 use super::{Cluster, sentinels};
@@ -54,10 +55,16 @@ pub(super) async fn maintain(cluster: Arc<Cluster>) {
 /// What INFO and ROLE say of the replicas.
 fn publish(cluster: &Cluster) {
     let copies = cluster.node.commit.copies();
+    let state = cluster.node.cluster.read();
+    // A replica may come before the sentinels know its addresses.
+    let member = |copy: Member| {
+        let known = state.iter().flat_map(|state| &state.members).find(|member| member.name == copy.name);
+        known.cloned().unwrap_or(copy)
+    };
     let mut replicas = cluster.node.replicas.write();
     replicas.clear();
     replicas.extend(copies.into_iter().filter(|(copy, _)| copy.is_connected()).map(|(copy, in_sync)| ReplicaState {
-        member: copy.member,
+        member: member(copy.member),
         incarnation: copy.incarnation,
         acknowledged: copy.acknowledged,
         last_heard: copy.heard,

@@ -90,7 +90,7 @@ struct Inner {
     open: Vec<u8>,
     open_first: u64,
     end: u64,
-    /// Bytes of all sealed blocks.
+    /// Memory of all sealed blocks.
     bytes: usize,
     /// Everything up to here is no longer kept.
     trimmed: u64,
@@ -346,11 +346,11 @@ impl Inner {
     }
 
     fn push(&mut self, block: Block) {
-        self.bytes += block.records.len();
+        self.bytes += block.bytes();
         self.blocks.push_back(block);
         while self.bytes > limits::JOURNAL_MEMORY_BYTES && self.blocks.len() > 1 {
             if let Some(oldest) = self.blocks.pop_front() {
-                self.bytes -= oldest.records.len();
+                self.bytes -= oldest.bytes();
                 self.trimmed = oldest.last.0;
             }
         }
@@ -358,12 +358,18 @@ impl Inner {
 
     fn drop_newest(&mut self) {
         if let Some(newest) = self.blocks.pop_back() {
-            self.bytes -= newest.records.len();
+            self.bytes -= newest.bytes();
         }
     }
 }
 
 impl Block {
+    /// What it takes in memory. A block of one small record is mostly this structure and its allocation.
+    fn bytes(&self) -> usize {
+        const ALLOCATION_BYTES: usize = 64;
+        self.records.len() + size_of::<Self>() + ALLOCATION_BYTES
+    }
+
     /// The part behind `after`, which lies within the block.
     fn behind(&self, after: Offset) -> Self {
         let mut records = self.iter();

@@ -3,12 +3,14 @@
 //! The cursor is a position in the hash and nothing else. So it survives every resize, needs no memory in the server,
 //! and stays valid when another node becomes master. A key that is there all the time is returned exactly once.
 
-use std::collections::BinaryHeap;
-
 use super::value::ShortBytes;
 use super::{Keyspace, position};
 use crate::engine::Locked;
 use crate::ids::UnixMillis;
+
+/// Pages in which a shard is returned at the most. Each page looks at all keys of its shard to find the next ones, so a
+/// whole scan costs this many looks a key, however small the count.
+const PAGES_A_SHARD: usize = 64;
 
 impl Keyspace {
     /// At least `count` keys (if there are so many) at positions from `cursor` on, and the cursor to go on from; 0 when
@@ -36,36 +38,99 @@ impl Keyspace {
                 }
             };
             let table = shard.database(database);
-            let left = count.saturating_sub(visited).max(1);
-            // The `left` smallest positions; a max-heap keeps the greatest of them on top.
-            let mut nearest = BinaryHeap::with_capacity(left.min(table.len()) + 1);
-            for entry in table.iter() {
-                let at = position(&entry.key);
-                if at >= cursor {
-                    nearest.push(at);
-                    if nearest.len() > left {
-                        nearest.pop();
-                    }
-                }
+            let left = count.saturating_sub(visited).max(table.len() / PAGES_A_SHARD).max(1);
+            let positions = table.iter().map(|entry| (position(&entry.key), entry));
+            let mut met: Vec<_> = positions.filter(|(at, _)| *at >= cursor).collect();
+            let mut last = None;
+            if met.len() > left {
+                let greatest = met.select_nth_unstable_by_key(left - 1, |(at, _)| *at).1.0;
+                // Keys at the same position stay together.
+                met.retain(|(at, _)| *at <= greatest);
+                last = Some(greatest);
             }
-            let is_cut = nearest.len() == left;
-            if let Some(&last) = nearest.peek() {
-                for entry in table.iter() {
-                    let at = position(&entry.key);
-                    if at >= cursor && at <= last {
-                        visited += 1;
-                        if !entry.is_expired(now) {
-                            found.extend(wanted(entry));
-                        }
-                    }
-                }
-                if is_cut && visited >= count {
-                    return (last.wrapping_add(1), found);
-                }
+            visited += met.len();
+            let live = met.into_iter().filter(|(_, entry)| !entry.is_expired(now));
+            found.extend(live.filter_map(|(_, entry)| wanted(entry)));
+            if let Some(last) = last {
+                return (last.wrapping_add(1), found);
             }
             index += 1;
-            cursor = (index as u64) << (64 - self.bits);
+            cursor = (index as u64).checked_shl(64 - self.bits).unwrap_or(0);
+            if visited >= count && index < self.shards.len() {
+                return (cursor, found);
+            }
         }
         (0, found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::effect::{Expiry, KeyChange};
+
+    fn put(keyspace: &Keyspace, key: &str) {
+        let change = KeyChange::SetString { value: b"v", expiry: Expiry::Never };
+        keyspace.lock(keyspace.shard_of(key.as_bytes())).apply_key(0, key.as_bytes(), &change).unwrap();
+    }
+
+    fn remove(keyspace: &Keyspace, key: &str) {
+        keyspace.lock(keyspace.shard_of(key.as_bytes())).apply_key(0, key.as_bytes(), &KeyChange::Delete).unwrap();
+    }
+
+    /// All pages; `change` runs between two of them.
+    fn scan_all(keyspace: &Keyspace, count: usize, mut change: impl FnMut(usize)) -> Vec<String> {
+        let (mut cursor, mut found) = (0, Vec::new());
+        for page in 0.. {
+            let all = |entry: &crate::keyspace::Entry| Some(entry.key.clone());
+            let (next, keys) = keyspace.scan(&Locked::Nothing, 0, cursor, count, UnixMillis(0), all);
+            found.extend(keys.iter().map(|key| String::from_utf8(key.to_vec()).unwrap()));
+            if next == 0 {
+                break;
+            }
+            assert!(next > cursor, "a cursor moves on");
+            cursor = next;
+            change(page);
+        }
+        found
+    }
+
+    #[test]
+    fn a_scan_returns_every_key_once_whatever_the_count() {
+        for keys in [0, 1, 10, 3_000] {
+            let keyspace = Keyspace::new(2);
+            (0..keys).for_each(|number| put(&keyspace, &format!("key:{number}")));
+            for count in [1, 7, 100, 10_000] {
+                let mut found = scan_all(&keyspace, count, |_| {});
+                found.sort();
+                found.dedup();
+                assert_eq!(found.len(), keys, "{keys} keys, {count} a page");
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_that_stays_is_returned_once_while_others_come_and_go() {
+        let keyspace = Keyspace::new(2);
+        (0..2_000).for_each(|number| put(&keyspace, &format!("stays:{number}")));
+        (0..2_000).for_each(|number| put(&keyspace, &format!("goes:{number}")));
+        let found = scan_all(&keyspace, 10, |page| {
+            (page * 20..page * 20 + 20).for_each(|number| remove(&keyspace, &format!("goes:{number}")));
+            (page * 20..page * 20 + 20).for_each(|number| put(&keyspace, &format!("comes:{number}")));
+        });
+        let mut stayed: Vec<_> = found.iter().filter(|key| key.starts_with("stays:")).collect();
+        assert_eq!(stayed.len(), 2_000);
+        stayed.sort();
+        stayed.dedup();
+        assert_eq!(stayed.len(), 2_000, "none twice");
+    }
+
+    #[test]
+    fn a_small_count_does_not_make_a_large_shard_slow() {
+        let keyspace = Keyspace::new(1);
+        (0..20_000).for_each(|number| put(&keyspace, &number.to_string()));
+        let mut pages = 1;
+        scan_all(&keyspace, 1, |_| pages += 1);
+        assert!(pages <= 2 * (PAGES_A_SHARD + 1), "{pages} pages");
     }
 }

@@ -48,7 +48,7 @@ pub struct TestNode {
     pub node: Shared,
     pub directory: Arc<tempfile::TempDir>,
     pub peer_port: u16,
-    handle: Option<Handle>,
+    handle: parking_lot::Mutex<Option<Handle>>,
 }
 
 impl TestNode {
@@ -73,17 +73,20 @@ impl TestNode {
         let storage = Storage::open(directory.path()).unwrap();
         let node = Arc::new(Node::new(*config, storage.identity(name)));
         let handle = cluster::start(node.clone(), storage, listener).unwrap();
-        Self { node, directory, peer_port, handle: Some(handle) }
+        Self { node, directory, peer_port, handle: parking_lot::Mutex::new(Some(handle)) }
     }
 
     /// Ends the process, as it were: its connections break, its memory is gone.
-    pub fn kill(mut self) -> Arc<tempfile::TempDir> {
-        drop(self.handle.take());
+    pub fn kill(&self) -> Arc<tempfile::TempDir> {
+        let handle = self.handle.lock().take();
+        drop(handle);
         Arc::clone(&self.directory)
     }
 
-    pub fn handle(&self) -> &Handle {
-        self.handle.as_ref().unwrap()
+    /// Ends the process in order.
+    pub async fn stop(&self) {
+        let handle = self.handle.lock().take().unwrap();
+        handle.resign().await;
     }
 
     pub fn name(&self) -> &str {

@@ -91,6 +91,18 @@ impl FakeSentinel {
         state
     }
 
+    /// Commits what `change` makes of the state, unless it has changed since `seen`.
+    pub fn compare_and_change(&self, seen: &ClusterState, change: impl FnOnce(&mut ClusterState)) -> bool {
+        self.shared.state.send_if_modified(|state| {
+            let fits = (state.epoch, state.isr_version) == (seen.epoch, seen.isr_version);
+            if fits {
+                change(state);
+                state.log_index += 1;
+            }
+            fits
+        })
+    }
+
     pub fn grant(&self, epoch: u64) {
         self.shared.granted_epoch.store(epoch, Ordering::SeqCst);
     }

@@ -121,6 +121,7 @@ impl Hearing {
             self.last_renew = Some(now);
             self.since = now;
             self.is_silent = false;
+            self.restarted = false;
             self.probe = None;
         }
     }

@@ -128,6 +128,12 @@ fn another_incarnation_at_the_masters_address_proves_that_it_is_gone() {
          30 incarnation b
          30 expect suspected restarted
          30 hears no");
+    // Unless it speaks itself: what was seen was older than its promotion.
+    run("0 incarnation older
+         1 expect suspected restarted
+         2 open
+         2 renew
+         2 expect heard");
 }
 
 #[test]

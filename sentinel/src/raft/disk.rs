@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 use tracing::warn;
 
 use super::types::TypeConfig;
+use crate::limits;
 
 pub(super) const META: &str = "meta";
 pub(super) const LOGS: &str = "logs";
@@ -34,7 +35,7 @@ const RAFT_ID: &[u8] = b"raft_id";
 const PENDING_SYNCS: usize = 1024;
 
 /// An election or a promotion that waits this long for a disk is late.
-const SLOW_SYNC: Duration = Duration::from_millis(20);
+const SLOW_SYNC: Duration = Duration::from_millis(100);
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -158,12 +159,14 @@ pub(crate) fn draw_id() -> String {
 
 /// One fsync answers everybody who waits: group commit. Ends when the last `Disk` is dropped.
 fn sync_loop(db: &DB, requests: &mpsc::Receiver<Sync>) {
+    let mut last_warning = None;
     while let Ok(first) = requests.recv() {
         let waiting: Vec<Sync> = std::iter::once(first).chain(requests.try_iter()).collect();
         let began = Instant::now();
         let result = db.flush_wal(true).map_err(|error| error.to_string());
         let took = began.elapsed();
-        if took > SLOW_SYNC {
+        if took > SLOW_SYNC && last_warning.is_none_or(|at: Instant| at.elapsed() > limits::LOG_AGAIN) {
+            last_warning = Some(Instant::now());
             warn!(took_ms = took.as_millis(), "the disk is slow: votes and promotions wait for it");
         }
         for sync in waiting {

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use rocksdb::WriteBatch;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use tracing::info;
 
 use super::{
     disk::{Disk, STATE},
@@ -148,6 +149,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         self.disk.write(batch).map_err(|error| StorageIoError::write_snapshot(Some(meta.signature()), &error))?;
         self.disk.sync().await.map_err(|error| StorageIoError::write_snapshot(Some(meta.signature()), &error))?;
         self.publish(&received);
+        info!(snapshot = meta.snapshot_id, epoch = received.state.epoch, "caught up from a snapshot");
         if let Some(applied) = received.last_applied {
             self.fence.applied(applied.index);
         }

@@ -222,3 +222,59 @@ fn follow_leadership(raft: &Raft<TypeConfig>, raft_id: u64) -> watch::Receiver<L
     });
     receiver
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::{Address, Member};
+
+    async fn lone(path: &Path) -> Replica {
+        let address = Address { host: "127.0.0.1".into(), port: 1 };
+        Replica::start(path, 1, Peers::new(&[address], 1)).await.unwrap()
+    }
+
+    async fn lead(replica: &Replica) {
+        let mut leadership = replica.leadership();
+        tokio::time::timeout(limits::CLOSE_TIMEOUT, leadership.wait_for(|now| now.is_us)).await.unwrap().unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_state_outlives_a_snapshot_a_purge_and_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let replica = lone(directory.path()).await;
+        assert!(replica.was_pristine() && !replica.is_initialized().await);
+        replica.initialize(BTreeMap::from([(1, SentinelNode::default())])).await.unwrap();
+        lead(&replica).await;
+        let bootstrap = Command::Bootstrap { cluster_id: "c".into(), min_isr: 2 };
+        assert_eq!(replica.propose(bootstrap).await.unwrap(), Answer::Done);
+        for port in 1..=(SNAPSHOT_EVERY + LOGS_KEPT) as u16 {
+            let peer = Address { host: "h".into(), port };
+            let member = Member { name: "n1".into(), peer, ..Member::default() };
+            assert_eq!(replica.propose(Command::RegisterMember { member }).await.unwrap(), Answer::Done);
+        }
+        let purged = |metrics: &openraft::RaftMetrics<u64, SentinelNode>| metrics.purged.is_some();
+        replica.raft.wait(Some(limits::CLOSE_TIMEOUT)).metrics(purged, "a purge").await.unwrap();
+        let state = replica.watch_applied().borrow().clone();
+        let sentinel_id = replica.sentinel_id().to_owned();
+        replica.shutdown().await;
+        drop(replica);
+        let again = lone(directory.path()).await;
+        assert!(!again.was_pristine());
+        assert_eq!(again.sentinel_id(), sentinel_id);
+        assert_eq!(**again.watch_applied().borrow(), *state);
+        lead(&again).await;
+        let member = Member { name: "n2".into(), ..Member::default() };
+        assert_eq!(again.propose(Command::RegisterMember { member }).await.unwrap(), Answer::Done);
+        again.shutdown().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_data_directory_that_is_in_use_is_refused_in_one_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let replica = lone(directory.path()).await;
+        let address = Address { host: "127.0.0.1".into(), port: 1 };
+        let error = Replica::start(directory.path(), 1, Peers::new(&[address], 1)).await.unwrap_err().to_string();
+        assert!(error.contains("is another sentinel using it?") && !error.contains('\n'), "{error}");
+        replica.shutdown().await;
+    }
+}

@@ -85,12 +85,21 @@ pub(super) fn limit(args: &Args<'_>) -> Result<usize, Error> {
     }
 }
 
+/// Digits of whole numbers that a double certainly holds.
+const WHOLE_DIGITS: usize = 15;
+
 /// A float as `strtold` reads it: also `inf`, `-inf`, exponents and hexadecimal; no NaN, nothing around it.
 pub(super) fn float(text: &[u8]) -> Result<f64, Error> {
     parse_float(text).ok_or(Error::NotFloat)
 }
 
 pub(super) fn parse_float(text: &[u8]) -> Option<f64> {
+    // Most scores are small whole numbers, for which the general way is long.
+    if text.len() <= WHOLE_DIGITS
+        && let Some(number) = parse_integer(text)
+    {
+        return Some(number as f64);
+    }
     let number = plain_float(text)?;
     // C reports what is too large or too small for a double as out of range.
     let is_spelled_infinite = text.iter().find(|byte| byte.is_ascii_alphabetic()).is_some_and(|b| *b | 32 == b'i');

@@ -201,9 +201,10 @@ fn time_unit(option: &[u8]) -> TimeUnit {
 }
 
 fn setnx(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let is_absent = transaction.get(args[1]).is_none();
+    let slot = transaction.open(args[1]);
+    let is_absent = slot.value().is_none();
     if is_absent {
-        transaction.apply(args[1], &KeyChange::SetString { value: args[2], expiry: Expiry::Never })?;
+        slot.apply(&KeyChange::SetString { value: args[2], expiry: Expiry::Never })?;
     }
     out.integer(i64::from(is_absent));
     Ok(())
@@ -231,21 +232,23 @@ fn set_for(
 }
 
 fn getset(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    reply_old(transaction, args[1], out)?;
-    transaction.apply(args[1], &KeyChange::SetString { value: args[2], expiry: Expiry::Never })?;
+    let slot = transaction.open(args[1]);
+    reply_old(slot.value(), out)?;
+    slot.apply(&KeyChange::SetString { value: args[2], expiry: Expiry::Never })?;
     Ok(())
 }
 
 fn getdel(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    reply_old(transaction, args[1], out)?;
-    transaction.apply(args[1], &KeyChange::Delete)?;
+    let slot = transaction.open(args[1]);
+    reply_old(slot.value(), out)?;
+    slot.apply(&KeyChange::Delete)?;
     Ok(())
 }
 
-fn reply_old(transaction: &mut Transaction<'_>, key: &[u8], out: &mut Encoder<'_>) -> Outcome {
-    match transaction.get(key) {
+fn reply_old(old: Option<&Value>, out: &mut Encoder<'_>) -> Outcome {
+    match old {
         None => out.null(),
-        Some(entry) => reply_value(&entry.value, out)?,
+        Some(value) => reply_value(value, out)?,
     }
     Ok(())
 }
@@ -264,10 +267,11 @@ fn getex(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'
         }
         _ => return Err(Error::Syntax),
     };
-    reply_old(transaction, args[1], out)?;
+    let slot = transaction.open(args[1]);
+    reply_old(slot.value(), out)?;
     match change {
-        Some(KeyChange::Expire { at }) if at <= now => _ = transaction.apply(args[1], &KeyChange::Delete)?,
-        Some(change) => _ = transaction.apply(args[1], &change)?,
+        Some(KeyChange::Expire { at }) if at <= now => _ = slot.apply(&KeyChange::Delete)?,
+        Some(change) => _ = slot.apply(&change)?,
         None => {}
     }
     Ok(())
@@ -302,9 +306,10 @@ fn getrange(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome 
 fn setrange(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     let offset = number::integer(args[2])?;
     let offset = usize::try_from(offset).map_err(|_| Error::Offset)?;
-    let length = match transaction.get(args[1]) {
+    let slot = transaction.open(args[1]);
+    let length = match slot.value() {
         None => 0,
-        Some(entry) => bytes(&entry.value)?.len(),
+        Some(value) => bytes(value)?.len(),
     };
     if args[3].is_empty() {
         out.integer(length as i64);
@@ -313,20 +318,21 @@ fn setrange(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encode
     if offset.saturating_add(args[3].len()) > MAX_LENGTH {
         return Err(Error::StringTooLong);
     }
-    let applied = transaction.apply(args[1], &KeyChange::SetRange { offset: offset as u64, bytes: args[3] })?;
+    let applied = slot.apply(&KeyChange::SetRange { offset: offset as u64, bytes: args[3] })?;
     out.integer(applied.count as i64);
     Ok(())
 }
 
 fn append(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let length = match transaction.get(args[1]) {
+    let slot = transaction.open(args[1]);
+    let length = match slot.value() {
         None => 0,
-        Some(entry) => bytes(&entry.value)?.len(),
+        Some(value) => bytes(value)?.len(),
     };
     if length + args[2].len() > MAX_LENGTH {
         return Err(Error::StringTooLong);
     }
-    let applied = transaction.apply(args[1], &KeyChange::Append { bytes: args[2] })?;
+    let applied = slot.apply(&KeyChange::Append { bytes: args[2] })?;
     out.integer(applied.count as i64);
     Ok(())
 }
@@ -351,14 +357,15 @@ fn decrby(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<
 
 #[inline]
 fn add(transaction: &mut Transaction<'_>, key: &[u8], by: i64, out: &mut Encoder<'_>) -> Outcome {
-    let old = match transaction.get(key).map(|entry| &entry.value) {
+    let slot = transaction.open(key);
+    let old = match slot.value() {
         None => 0,
         Some(Value::Integer(number)) => *number,
         Some(Value::String(text)) => number::integer(text.as_slice())?,
         Some(_) => return Err(Error::WrongType),
     };
     let value = old.checked_add(by).ok_or(Error::Overflow)?;
-    transaction.apply(key, &KeyChange::SetInteger { value, expiry: Expiry::Keep })?;
+    slot.apply(&KeyChange::SetInteger { value, expiry: Expiry::Keep })?;
     out.integer(value);
     Ok(())
 }

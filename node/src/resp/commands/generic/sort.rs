@@ -156,7 +156,8 @@ impl<'a> Wanted<'a> {
         };
         if self.is_alphabetic {
             let mut keyed: Vec<_> = elements.into_iter().map(|element| (key_of(element), element)).collect();
-            keyed.sort_by(|(a, _), (b, _)| self.directed(a.cmp(b)));
+            // Redis compares whole strings where it stores, and what C sees of them where it replies.
+            keyed.sort_by(|(a, _), (b, _)| self.directed(self.seen(a).cmp(&self.seen(b))));
             return Ok(keyed.into_iter().map(|(_, element)| element).collect());
         }
         let wrong = || Error::text("ERR One or more scores can't be converted into double");
@@ -168,6 +169,11 @@ impl<'a> Wanted<'a> {
         }
         keyed.sort_by(|(a, x), (b, y)| self.directed(a.partial_cmp(b).unwrap_or(Ordering::Equal).then(x.cmp(y))));
         Ok(keyed.into_iter().map(|(_, element)| element).collect())
+    }
+
+    fn seen<'k>(&self, key: &'k Item) -> Option<&'k [u8]> {
+        let text = key.as_deref()?;
+        Some(if self.store.is_some() { text } else { number::c_text(text) })
     }
 
     fn directed(&self, order: Ordering) -> Ordering {
