@@ -9,6 +9,7 @@
 //! Reading goes on while replies wait for the gate, until the output is full: a publisher streams, and its confirms
 //! follow at the pace of the replicas.
 
+use std::cell::Cell;
 use std::io::ErrorKind;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -67,6 +68,11 @@ struct Connection {
     deadline: Option<Instant>,
 }
 
+thread_local! {
+    /// An idle client holds no buffer: those of a thread share one.
+    static INPUT: Cell<BytesMut> = Cell::default();
+}
+
 /// A wait for a client without heartbeats.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -93,6 +99,10 @@ impl Connection {
     async fn run(&mut self) -> std::io::Result<()> {
         loop {
             let progress = self.session.execute(&mut self.input);
+            if self.input.is_empty() && self.input.capacity() > 0 {
+                // Parts of it may still be held; `reserve` makes a new one then.
+                INPUT.set(std::mem::take(&mut self.input));
+            }
             self.note(progress);
             if !self.flush()? || progress == Progress::Full && self.has_room() {
                 continue;
@@ -159,6 +169,9 @@ impl Connection {
 
     /// False: the client has left.
     fn read(&mut self) -> std::io::Result<bool> {
+        if self.input.capacity() == 0 {
+            self.input = INPUT.take();
+        }
         self.input.reserve(limits::READ_BYTES);
         match self.stream.try_read_buf(&mut self.input) {
             Ok(0) => Ok(false),

@@ -7,6 +7,7 @@
 //! A mark stands behind the frames of one batch, and says which record they depend on. Frames leave in their order, so
 //! a frame waits for all marks up to its own.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 
 use tercet_proto::amqp::Encoder;
@@ -16,6 +17,14 @@ use crate::journal::Gate;
 
 /// Sent bytes are cut off the front when they are this many.
 const SENT_BYTES: usize = 64 << 10;
+
+/// A buffer that a large message has made larger than this is not kept.
+const SPARE_BYTES: usize = 1 << 20;
+
+thread_local! {
+    /// An idle client holds no buffer: those of a thread share one.
+    static OUTPUT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Output {
@@ -40,6 +49,9 @@ pub(super) struct Deposed;
 impl Output {
     #[inline]
     pub(super) fn encoder(&mut self, frame_max: u32) -> Encoder<'_> {
+        if self.bytes.capacity() == 0 {
+            self.bytes = OUTPUT.take();
+        }
         Encoder::new(&mut self.bytes, frame_max)
     }
 
@@ -96,10 +108,11 @@ impl Output {
         self.sent += count;
         debug_assert!(self.sent <= self.free);
         if self.sent == self.bytes.len() {
-            self.bytes.clear();
             (self.sent, self.free) = (0, 0);
-            if self.bytes.capacity() > 8 * SENT_BYTES {
-                self.bytes.shrink_to(SENT_BYTES);
+            let mut bytes = std::mem::take(&mut self.bytes);
+            if bytes.capacity() <= SPARE_BYTES {
+                bytes.clear();
+                OUTPUT.set(bytes);
             }
         } else if self.sent >= SENT_BYTES {
             let sent = std::mem::take(&mut self.sent);
