@@ -196,7 +196,11 @@ async fn no_acknowledged_write_is_lost_whatever_fails() {
         let others: Vec<_> = cluster.nodes.lock().iter().filter(|node| node.name() != master.name()).cloned().collect();
         let fault = random.random_range(0..6);
         let pause = Duration::from_millis(random.random_range(0..400));
-        println!("round {round}: fault {fault} at {}, {} acknowledged", master.name(), cluster.acknowledged.lock().len());
+        println!(
+            "round {round}: fault {fault} at {}, {} acknowledged",
+            master.name(),
+            cluster.acknowledged.lock().len()
+        );
         match fault {
             // The master dies.
             0 => {
@@ -241,7 +245,8 @@ async fn no_acknowledged_write_is_lost_whatever_fails() {
     let lost: Vec<_> = acknowledged.iter().filter(|key| master.get(key).is_none()).collect();
     println!("{} acknowledged, {} lost", acknowledged.len(), lost.len());
     assert!(lost.is_empty(), "lost with seed {seed}: {lost:?}");
-    for node in cluster.nodes.lock().iter().filter(|node| node.name() != master.name()) {
+    let nodes = cluster.nodes.lock().clone();
+    for node in nodes.iter().filter(|node| node.name() != master.name()) {
         node.is_up_to_date().await;
         is_level(&master, node).await;
         assert_same_keys(&master, node);
