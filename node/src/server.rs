@@ -38,6 +38,17 @@ pub enum Error {
     Cluster(#[from] cluster::Error),
 }
 
+impl Error {
+    /// 2 for what whoever starts the node can mend, as with a wrong flag; 1 for what the machine does.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Listen { .. } | Self::Storage(_) | Self::Cluster(_) => 2,
+            Self::Thread(_) | Self::Signal(_) => 1,
+        }
+    }
+}
+
 /// Runs a node until it is told to stop.
 ///
 /// # Errors

@@ -98,7 +98,7 @@ impl Master {
             let route = broker.route(&DEFAULT_VHOST, &exchange, &key, properties).unwrap();
             let mut draft = Draft::new(exchange.as_bytes(), key.as_bytes(), properties, body.len());
             draft.push(body.as_bytes());
-            broker.enqueue(batch, &route, draft).ok()
+            broker.enqueue(batch, &route, draft).ok().map(|placed| placed.offset)
         })
         .0
     }

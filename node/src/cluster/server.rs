@@ -3,8 +3,10 @@
 use std::net::TcpListener;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures::Stream;
+use parking_lot::Mutex;
 use tercet_proto::grpc::peer::v1::peer_server::{Peer, PeerServer};
 use tercet_proto::grpc::peer::v1::{
     FenceReply, FenceRequest, FromMaster, FromReplica, NodeStatus, ObserveRequest, PrepareHandoverReply,
@@ -22,7 +24,7 @@ use crate::replication::master;
 /// Serves until it is cancelled.
 pub(super) async fn serve(cluster: Arc<Cluster>, listener: TcpListener) -> Result<(), Error> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let service = PeerServer::new(Service { cluster })
+    let service = PeerServer::new(Service { cluster, complained: Mutex::default() })
         .max_decoding_message_size(limits::PEER_MESSAGE_BYTES)
         .max_encoding_message_size(limits::PEER_MESSAGE_BYTES);
     tonic::transport::Server::builder()
@@ -46,6 +48,8 @@ pub(super) enum Error {
 
 struct Service {
     cluster: Arc<Cluster>,
+    /// When the last call from another cluster was logged: sentinels try again all the time.
+    complained: Mutex<Option<Instant>>,
 }
 
 impl Service {
@@ -56,7 +60,15 @@ impl Service {
         }
         match self.cluster.storage.cluster_id() {
             Some(ours) if !cluster_id.is_empty() && ours != cluster_id => {
-                warn!(ours, theirs = cluster_id, "a call from another cluster was refused");
+                let mut complained = self.complained.lock();
+                if complained.is_none_or(|at| at.elapsed() > limits::LOG_AGAIN) {
+                    *complained = Some(Instant::now());
+                    warn!(
+                        ours,
+                        theirs = cluster_id,
+                        "a call from another cluster was refused; give this node an empty --data to join that one"
+                    );
+                }
                 Err(Status::failed_precondition(format!("this node belongs to cluster {ours}, not to {cluster_id}")))
             }
             _ => Ok(()),

@@ -144,7 +144,8 @@ impl Connection {
 
     fn execute(&mut self) -> (Batch, Offset) {
         let node = std::sync::Arc::clone(&self.session.node);
-        let permit = node.authority.enter(clock::boot_now());
+        let now = clock::boot_now();
+        let permit = node.authority.enter(now);
         self.session.now = clock::unix_now();
         let mut position = 0;
         let batch = loop {
@@ -170,7 +171,7 @@ impl Connection {
         };
         drop(permit);
         self.input.drain(..position);
-        (batch, self.session.end_batch())
+        (batch, self.session.end_batch(now, position, self.output.len()))
     }
 
     /// Decodes the next commands behind `position` into `ahead`; says how many, and what is wrong behind them.
