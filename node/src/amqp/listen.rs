@@ -102,10 +102,18 @@ async fn serve(
     node: Shared,
     stream: TcpStream,
     registration: Registration,
-    depositions: Depositions,
+    mut depositions: Depositions,
 ) -> std::io::Result<()> {
+    // What lies behind is not this client's; before the look at the role, so that nothing is missed after it.
+    depositions.mark_unchanged();
     let is_master = node.authority.enter(clock::boot_now()).standing().role == Role::Master;
-    let here = if is_master { Some(stream) } else { Box::pin(carry(Arc::clone(&node), stream, Port::Amqp)).await };
+    let here = if is_master {
+        Some(stream)
+    } else {
+        let carried = Box::pin(carry(Arc::clone(&node), stream, Port::Amqp)).await;
+        depositions.mark_unchanged();
+        carried
+    };
     match here {
         Some(stream) => Box::pin(connection::serve(node, stream, registration, depositions)).await,
         None => Ok(()),

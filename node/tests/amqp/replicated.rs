@@ -103,3 +103,16 @@ fn a_connection_that_ends_while_nobody_knows_who_is_master_is_cleared_up_later()
     server.node.authority.change(|standing| standing.hold = tercet_node::role::Hold::Released);
     server.until("the return of the message", |node| node.engine.broker.queues()[0].counts().ready == 1);
 }
+
+#[test]
+fn a_node_that_is_master_again_serves_again() {
+    let server = Server::start();
+    let mut before = server.channel();
+    for role in [Role::Deposed, Role::Replica, Role::Master] {
+        server.node.authority.change(|standing| standing.role = role);
+        if role == Role::Deposed {
+            assert_eq!(before.close_reason().map(|(code, _)| code), Some(320));
+        }
+    }
+    assert_eq!(server.channel().call(1, declare("q")), declared("q", 0, 0));
+}
