@@ -99,7 +99,6 @@ fn no_file_names_somebodys_machine() {
         "--index-url",
         "--extra-index-url",
         "--find-links",
-        "[source.",
         "replace-with",
     ];
     let mut found = Vec::new();

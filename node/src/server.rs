@@ -146,6 +146,7 @@ fn banner(node: &Node) {
         peers = format!("{host}:{}", config.peer_port),
         sentinels = config.sentinels.len(),
         security,
+        persistence = "none yet: data is in memory only",
         "ready to accept connections in {took} ms"
     );
 }

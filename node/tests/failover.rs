@@ -110,8 +110,17 @@ impl Cluster {
                 }
             }
             if seen.isr.len() == 1 {
-                // The master went on alone in the meantime; nobody may follow it.
-                return;
+                // The master went on alone in the meantime; nobody may follow it. Who has promised the next epoch
+                // already can follow it only under that one.
+                let mended = self.sentinel.compare_and_change(&seen, |state| {
+                    state.epoch += 1;
+                    state.isr_version += 1;
+                });
+                if mended {
+                    self.activate(&seen.master).await;
+                    return;
+                }
+                continue;
             }
             let Some((_, best)) = fenced.iter().max_by_key(|(position, _)| *position) else {
                 panic!("nobody can follow {} in {:?}", seen.master, seen.isr);
@@ -124,10 +133,7 @@ impl Cluster {
                 state.isr = fenced.into_iter().map(|(_, member)| member).collect();
             });
             if decided {
-                let state = self.sentinel.state();
-                self.sentinel.grant(state.epoch);
-                let reply = bounded(sentinel::promote(&self.node(&best), state)).await;
-                assert!(reply.accepted, "{}", reply.refusal);
+                self.activate(&best).await;
                 return;
             }
         }
@@ -146,11 +152,15 @@ impl Cluster {
                 state.master.clone_from(&target);
             });
         if decided {
-            let state = self.sentinel.state();
-            self.sentinel.grant(state.epoch);
-            let reply = bounded(sentinel::promote(&self.node(&target), state)).await;
-            assert!(reply.accepted, "{}", reply.refusal);
+            self.activate(&target).await;
         }
+    }
+
+    async fn activate(&self, master: &str) {
+        let state = self.sentinel.state();
+        self.sentinel.grant(state.epoch);
+        let reply = bounded(sentinel::promote(&self.node(master), state)).await;
+        assert!(reply.accepted, "{}", reply.refusal);
     }
 
     /// Writes a key that nobody else writes, again and again, wherever the master is thought to be.
@@ -186,7 +196,11 @@ async fn no_acknowledged_write_is_lost_whatever_fails() {
         let others: Vec<_> = cluster.nodes.lock().iter().filter(|node| node.name() != master.name()).cloned().collect();
         let fault = random.random_range(0..6);
         let pause = Duration::from_millis(random.random_range(0..400));
-        println!("round {round}: fault {fault} at {}, {} acknowledged", master.name(), cluster.acknowledged.lock().len());
+        println!(
+            "round {round}: fault {fault} at {}, {} acknowledged",
+            master.name(),
+            cluster.acknowledged.lock().len()
+        );
         match fault {
             // The master dies.
             0 => {
@@ -231,7 +245,8 @@ async fn no_acknowledged_write_is_lost_whatever_fails() {
     let lost: Vec<_> = acknowledged.iter().filter(|key| master.get(key).is_none()).collect();
     println!("{} acknowledged, {} lost", acknowledged.len(), lost.len());
     assert!(lost.is_empty(), "lost with seed {seed}: {lost:?}");
-    for node in cluster.nodes.lock().iter().filter(|node| node.name() != master.name()) {
+    let nodes = cluster.nodes.lock().clone();
+    for node in nodes.iter().filter(|node| node.name() != master.name()) {
         node.is_up_to_date().await;
         is_level(&master, node).await;
         assert_same_keys(&master, node);

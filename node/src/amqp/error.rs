@@ -22,6 +22,8 @@ pub(super) enum Error {
     MessageTooLarge { size: u64, max: u64 },
     #[error("invalid expiration '{given}': {reason}")]
     Expiration { given: String, reason: String },
+    #[error("header '{0}' is not an array of strings")]
+    Copies(&'static str),
     #[error("user_id property set to '{given}' but authenticated user was '{user}'")]
     UserId { given: String, user: String },
     #[error("cannot switch from {from} to {to} mode")]
@@ -83,6 +85,7 @@ impl Error {
             | Self::DeliveryTag(_)
             | Self::MessageTooLarge { .. }
             | Self::Expiration { .. }
+            | Self::Copies(_)
             | Self::UserId { .. }
             | Self::Mode { .. }
             | Self::NotTransactional => ReplyCode::PreconditionFailed,

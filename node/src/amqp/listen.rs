@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::connection;
+use super::{connection, sweep};
 use crate::clients::{Protocol, Registration};
 use crate::clock;
 use crate::cluster::carry::{Port, carry};
@@ -26,6 +26,7 @@ pub(super) type Depositions = watch::Receiver<u64>;
 pub async fn accept(node: Shared, listener: TcpListener, threads: Vec<Handle>) -> std::io::Result<()> {
     let (told, depositions) = watch::channel(0);
     tokio::spawn(watch_role(Arc::clone(&node), told));
+    tokio::spawn(sweep::run(Arc::clone(&node)));
     for turn in 0usize.. {
         let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,

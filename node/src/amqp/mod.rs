@@ -15,5 +15,6 @@ mod limits;
 mod listen;
 mod output;
 mod session;
+mod sweep;
 
 pub use listen::accept;

@@ -3,21 +3,30 @@
 use tercet_proto::amqp::{FieldTable, FieldValue};
 
 use super::refusal::{Refusal, Resource};
+use super::settings::Overflow;
 
 /// What a queue's argument has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     /// A whole number, zero or more.
     Count,
+    /// A whole number, one or more.
+    Positive,
+    /// A whole number up to 255.
+    Octet,
     Text,
     Flag,
     /// `x-queue-type`
     QueueType,
+    /// `x-overflow`
+    Overflow,
 }
 
 /// What we do with an argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Use {
+    /// `Settings` has it.
+    Works,
     /// It says how others would store or place the queue; nothing of it is seen by a client.
     Placement,
     /// Refused with 540: a queue that ignored it would break a promise.
@@ -26,15 +35,15 @@ enum Use {
 
 /// The arguments of a queue that others know. What is not here is accepted and means nothing, as with RabbitMQ.
 const QUEUE: &[(&str, Form, Use)] = &[
-    ("x-expires", Form::Count, Use::NotYet),
-    ("x-message-ttl", Form::Count, Use::NotYet),
-    ("x-dead-letter-exchange", Form::Text, Use::NotYet),
-    ("x-dead-letter-routing-key", Form::Text, Use::NotYet),
-    ("x-max-length", Form::Count, Use::NotYet),
-    ("x-max-length-bytes", Form::Count, Use::NotYet),
-    ("x-max-priority", Form::Count, Use::NotYet),
-    ("x-overflow", Form::Text, Use::NotYet),
-    ("x-single-active-consumer", Form::Flag, Use::NotYet),
+    ("x-expires", Form::Positive, Use::Works),
+    ("x-message-ttl", Form::Count, Use::Works),
+    ("x-dead-letter-exchange", Form::Text, Use::Works),
+    ("x-dead-letter-routing-key", Form::Text, Use::Works),
+    ("x-max-length", Form::Count, Use::Works),
+    ("x-max-length-bytes", Form::Count, Use::Works),
+    ("x-max-priority", Form::Octet, Use::Works),
+    ("x-overflow", Form::Overflow, Use::Works),
+    ("x-single-active-consumer", Form::Flag, Use::Works),
     ("x-delivery-limit", Form::Count, Use::NotYet),
     ("x-message-deduplication", Form::Flag, Use::NotYet),
     ("x-queue-type", Form::QueueType, Use::Placement),
@@ -71,6 +80,11 @@ pub(super) fn check_queue(resource: &Resource, arguments: &FieldTable) -> Result
             return Err(Refusal::UnsupportedArgument { resource: resource.clone(), argument: argument() });
         }
     }
+    let key = "x-dead-letter-routing-key";
+    if arguments.get(key).is_some() && arguments.get("x-dead-letter-exchange").is_none() {
+        let (resource, reason) = (resource.clone(), "routing_key_but_no_dlx_defined".to_owned());
+        return Err(Refusal::InvalidArgument { resource, argument: key.to_owned(), reason });
+    }
     Ok(())
 }
 
@@ -89,9 +103,11 @@ pub(super) fn check_exchange(resource: &Resource, arguments: &FieldTable) -> Res
 fn wrong_form(form: Form, value: &FieldValue) -> Option<String> {
     let unacceptable = || Some(format!("{{unacceptable_type,{}}}", type_name(value)));
     match form {
-        Form::Count => match value.as_i64() {
+        Form::Count | Form::Positive | Form::Octet => match value.as_i64() {
             None => Some(format!("\"expected integer, got {}\"", type_name(value))),
             Some(number) if number < 0 => Some(format!("{{value_negative,{number}}}")),
+            Some(0) if form == Form::Positive => Some("{value_zero,0}".to_owned()),
+            Some(number) if form == Form::Octet && number > 255 => Some(format!("{{max_value_exceeded,{number}}}")),
             Some(_) => None,
         },
         Form::Text if value.as_str().is_none() => unacceptable(),
@@ -100,6 +116,11 @@ fn wrong_form(form: Form, value: &FieldValue) -> Option<String> {
             None => unacceptable(),
             Some("classic" | "quorum" | "stream") => None,
             Some(other) => Some(format!("\"unsupported queue type '{other}'\"")),
+        },
+        Form::Overflow => match value.as_str() {
+            None => unacceptable(),
+            Some(text) if Overflow::from_name(text).is_none() => Some("invalid_overflow".to_owned()),
+            Some(_) => None,
         },
         Form::Text | Form::Flag => None,
     }
@@ -241,7 +262,12 @@ mod tests {
     #[test]
     fn what_cannot_be_kept_is_refused_and_never_ignored() {
         let check = |name: &'static str, value: FieldValue| check_queue(&resource(), &table(&[(name, value)]));
-        assert!(matches!(check("x-message-ttl", 5.into()), Err(Refusal::UnsupportedArgument { .. })));
+        assert!(matches!(check("x-delivery-limit", 5.into()), Err(Refusal::UnsupportedArgument { .. })));
+        assert_eq!(check("x-message-ttl", 5.into()), Ok(()));
+        assert!(matches!(check("x-expires", 0.into()), Err(Refusal::InvalidArgument { .. })));
+        assert!(matches!(check("x-max-priority", 256.into()), Err(Refusal::InvalidArgument { .. })));
+        assert!(matches!(check("x-overflow", "spill".into()), Err(Refusal::InvalidArgument { .. })));
+        assert!(matches!(check("x-dead-letter-routing-key", "k".into()), Err(Refusal::InvalidArgument { .. })));
         assert!(matches!(check("x-queue-type", "stream".into()), Err(Refusal::UnsupportedArgument { .. })));
         assert!(matches!(check("x-message-ttl", (-1).into()), Err(Refusal::InvalidArgument { .. })));
         assert!(matches!(check("x-message-ttl", "5".into()), Err(Refusal::InvalidArgument { .. })));

@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::Broker;
+use super::dead_letter::{Dead, Reason};
 use super::link::Link;
+use super::message::Message;
+use super::queue::Queue;
 use crate::ids::{Offset, UnixMillis};
 use crate::journal::Journal;
 
@@ -12,17 +16,21 @@ use crate::journal::Journal;
 #[derive(Debug)]
 #[must_use]
 pub struct Batch<'e> {
+    broker: &'e Broker,
     journal: &'e Journal,
     record: &'e mut Vec<u8>,
     now: UnixMillis,
     depends_on: Offset,
     woken: SmallVec<[Arc<Link>; 8]>,
+    /// Messages that go to a dead letter exchange, once no queue is held.
+    dead: Vec<Dead>,
 }
 
 impl<'e> Batch<'e> {
     /// `record` is scratch space; its content is overwritten.
-    pub fn new(journal: &'e Journal, record: &'e mut Vec<u8>, now: UnixMillis) -> Self {
-        Self { journal, record, now, depends_on: Offset::ZERO, woken: SmallVec::new() }
+    pub(super) fn new(broker: &'e Broker, journal: &'e Journal, record: &'e mut Vec<u8>, now: UnixMillis) -> Self {
+        let woken = SmallVec::new();
+        Self { broker, journal, record, now, depends_on: Offset::ZERO, woken, dead: Vec::new() }
     }
 
     #[must_use]
@@ -41,12 +49,26 @@ impl<'e> Batch<'e> {
         self.depends_on(self.journal.end());
     }
 
-    /// Wakes the connections that got something, and says what the replies depend on.
-    pub fn finish(self) -> Offset {
+    /// Dead letters find their way, connections that got something are woken; says what the replies depend on.
+    pub fn finish(mut self) -> Offset {
+        self.bury_all();
         for link in self.woken {
             link.wake();
         }
         self.depends_on
+    }
+
+    /// Dead letters find their way. It may make more of them; circles are broken in `dead_letter`.
+    pub fn bury_all(&mut self) {
+        while !self.dead.is_empty() {
+            for dead in std::mem::take(&mut self.dead) {
+                self.broker.bury(self, dead);
+            }
+        }
+    }
+
+    pub(super) fn bury(&mut self, queue: &Arc<Queue>, id: u64, message: Arc<Message>, reason: Reason) {
+        self.dead.push(Dead { queue: Arc::clone(queue), id, message, reason });
     }
 
     pub(super) fn wakes(&mut self, link: Arc<Link>) {

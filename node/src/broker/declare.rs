@@ -170,6 +170,7 @@ impl Broker {
         if queue.declaration.is_replicated() {
             append(batch, &mut topology, |visit| topology::with_queue_effect(&queue, visit));
         }
+        queue.lock().last_used = batch.now().0;
         topology.add_queue(Arc::clone(&queue));
         self.changed();
         Ok(queue)
@@ -191,7 +192,10 @@ impl Broker {
         arguments::compare_field(&resource, "durable", current.durable, declaration.durable)?;
         arguments::compare_field(&resource, "auto_delete", current.auto_delete, declaration.auto_delete)?;
         arguments::compare_queues(&resource, &current.arguments, &declaration.arguments)?;
-        batch.depends_on(existing.counts().last_offset);
+        let mut state = existing.lock();
+        state.last_used = batch.now().0;
+        batch.depends_on(state.counts().last_offset);
+        drop(state);
         Ok(Arc::clone(existing))
     }
 

@@ -47,6 +47,13 @@ pub enum BrokerEffect<'a> {
         id: u64,
         content: Content<'a>,
     },
+    /// As `Enqueue`, of a message that goes when its time has come.
+    EnqueueUntil {
+        id: u64,
+        /// Milliseconds since the Unix epoch.
+        deadline: u64,
+        content: Content<'a>,
+    },
     /// Messages that are gone for good: first id, how many.
     Remove {
         ranges: Cow<'a, [(u64, u64)]>,
@@ -88,6 +95,7 @@ mod tag {
     pub(super) const UNBIND: u8 = 69;
     pub(super) const ENQUEUE: u8 = 70;
     pub(super) const REMOVE: u8 = 71;
+    pub(super) const ENQUEUE_UNTIL: u8 = 72;
 }
 
 impl<'a> BrokerEffect<'a> {
@@ -100,6 +108,7 @@ impl<'a> BrokerEffect<'a> {
             Self::Bind(_) => tag::BIND,
             Self::Unbind(_) => tag::UNBIND,
             Self::Enqueue { .. } => tag::ENQUEUE,
+            Self::EnqueueUntil { .. } => tag::ENQUEUE_UNTIL,
             Self::Remove { .. } => tag::REMOVE,
         }
     }
@@ -122,9 +131,12 @@ impl<'a> BrokerEffect<'a> {
             Self::Bind(binding) | Self::Unbind(binding) => binding.encode(out),
             Self::Enqueue { id, content } => {
                 wire::put_varint(out, *id);
-                for part in [content.exchange, content.routing_key, content.properties, content.body] {
-                    wire::put_bytes(out, part);
-                }
+                put_content(out, content);
+            }
+            Self::EnqueueUntil { id, deadline, content } => {
+                wire::put_varint(out, *id);
+                wire::put_varint(out, *deadline);
+                put_content(out, content);
             }
             Self::Remove { ranges } => {
                 wire::put_varint(out, ranges.len() as u64);
@@ -159,15 +171,10 @@ impl<'a> BrokerEffect<'a> {
             tag::DELETE_QUEUE => Self::DeleteQueue { number: take_u32(reader)? },
             tag::BIND => Self::Bind(Binding::decode(reader)?),
             tag::UNBIND => Self::Unbind(Binding::decode(reader)?),
-            tag::ENQUEUE => Self::Enqueue {
-                id: reader.varint()?,
-                content: Content {
-                    exchange: reader.bytes()?,
-                    routing_key: reader.bytes()?,
-                    properties: reader.bytes()?,
-                    body: reader.bytes()?,
-                },
-            },
+            tag::ENQUEUE => Self::Enqueue { id: reader.varint()?, content: take_content(reader)? },
+            tag::ENQUEUE_UNTIL => {
+                Self::EnqueueUntil { id: reader.varint()?, deadline: reader.varint()?, content: take_content(reader)? }
+            }
             tag::REMOVE => Self::Remove { ranges: Cow::Owned(take_ranges(reader)?) },
             unknown => return Err(wire::Error::Tag(unknown)),
         })
@@ -212,6 +219,21 @@ pub(crate) fn ranges(ids: impl IntoIterator<Item = u64>) -> Vec<(u64, u64)> {
         }
     }
     ranges
+}
+
+fn put_content(out: &mut Vec<u8>, content: &Content<'_>) {
+    for part in [content.exchange, content.routing_key, content.properties, content.body] {
+        wire::put_bytes(out, part);
+    }
+}
+
+fn take_content<'a>(reader: &mut Reader<'a>) -> Result<Content<'a>, wire::Error> {
+    Ok(Content {
+        exchange: reader.bytes()?,
+        routing_key: reader.bytes()?,
+        properties: reader.bytes()?,
+        body: reader.bytes()?,
+    })
 }
 
 fn put_texts(out: &mut Vec<u8>, texts: &[&str]) {
@@ -261,6 +283,7 @@ mod tests {
             (69, BrokerEffect::Unbind(binding(Target::Exchange("other")))),
             (70, BrokerEffect::Enqueue { id: 1 << 40, content }),
             (71, BrokerEffect::Remove { ranges: Cow::Owned(vec![(1, 3), (900, 1)]) }),
+            (72, BrokerEffect::EnqueueUntil { id: 7, deadline: 1 << 41, content }),
         ]
     }
 

@@ -7,9 +7,10 @@
 //! ```
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::effect::BrokerEffect;
-use super::message::Draft;
+use super::message::{Content, Draft};
 use super::queue::State;
 use super::{Broker, Error};
 use crate::ids::{Offset, Partition, PartitionKind};
@@ -40,8 +41,8 @@ impl Broker {
                     let state = queue.lock();
                     if !state.is_deleted {
                         wire::put_varint(out, state.messages.next_id() - 1);
-                        for (id, message) in state.messages.persistent() {
-                            put_effect(&BrokerEffect::Enqueue { id, content: message.content() }, out);
+                        for (id, deadline, message) in state.messages.persistent() {
+                            put_effect(&enqueue(id, deadline, message.content()), out);
                         }
                     }
                     return end();
@@ -76,9 +77,15 @@ impl Broker {
             PartitionKind::Queue(number) => {
                 let mut loaded = State::read(image)?;
                 loaded.changed_at(cut);
+                if loaded.messages.has_deadlines() {
+                    self.is_timed.store(true, Ordering::Relaxed);
+                }
                 let mut topology = self.topology.write();
                 match topology.numbered.get(&number) {
-                    Some(queue) => *queue.lock() = loaded,
+                    Some(queue) => {
+                        loaded.prepare(&queue.settings);
+                        *queue.lock() = loaded;
+                    }
                     None => _ = topology.orphans.insert(number, loaded),
                 }
                 Ok(())
@@ -102,7 +109,10 @@ impl State {
     pub(super) fn apply(&mut self, offset: Offset, effect: &BrokerEffect<'_>) -> Result<(), Error> {
         match effect {
             BrokerEffect::Enqueue { id, content } => {
-                self.messages.insert(*id, Arc::new(Draft::stored(content).finish(offset)));
+                self.messages.insert(*id, Arc::new(Draft::stored(content).finish(offset)), 0);
+            }
+            BrokerEffect::EnqueueUntil { id, deadline, content } => {
+                self.messages.insert(*id, Arc::new(Draft::stored(content).finish(offset)), *deadline);
             }
             BrokerEffect::Remove { ranges } => {
                 let end = self.messages.next_id();
@@ -143,6 +153,14 @@ impl State {
             self.messages.remove(id);
         }
         self.messages.give_all_back();
+    }
+}
+
+/// The effect that puts a message into a queue.
+pub(super) fn enqueue(id: u64, deadline: u64, content: Content<'_>) -> BrokerEffect<'_> {
+    match deadline {
+        0 => BrokerEffect::Enqueue { id, content },
+        deadline => BrokerEffect::EnqueueUntil { id, deadline, content },
     }
 }
 

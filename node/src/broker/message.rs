@@ -4,6 +4,7 @@
 //! exchange | routing key | properties (flags and fields, as they came) | body
 //! ```
 
+use bytes::Bytes;
 use tercet_proto::amqp::Properties;
 
 use crate::ids::Offset;
@@ -16,6 +17,9 @@ pub struct Draft {
     key_end: u32,
     properties_end: u32,
     persistence: Persistence,
+    priority: u8,
+    /// Milliseconds.
+    time_to_live: Option<u64>,
 }
 
 /// Whether a message is to survive its node.
@@ -33,6 +37,7 @@ pub struct Message {
     key_end: u32,
     properties_end: u32,
     persistence: Persistence,
+    priority: u8,
     /// The record that made it; zero for one that was never journaled.
     offset: Offset,
 }
@@ -52,7 +57,11 @@ impl Draft {
     #[must_use]
     pub fn new(exchange: &[u8], routing_key: &[u8], properties: &Properties, expected: usize) -> Self {
         let persistence = if properties.is_persistent() { Persistence::Persistent } else { Persistence::Transient };
-        Self::from_parts(exchange, routing_key, properties.raw(), persistence, expected)
+        let mut draft = Self::from_parts(exchange, routing_key, properties.raw(), persistence, expected);
+        draft.priority = properties.priority().unwrap_or(0);
+        let expiration = properties.expiration().and_then(|digits| std::str::from_utf8(digits).ok());
+        draft.time_to_live = expiration.and_then(|digits| digits.parse().ok());
+        draft
     }
 
     /// A whole message out of a journal record or an image: there is none that is not persistent.
@@ -60,6 +69,9 @@ impl Draft {
     pub fn stored(content: &Content<'_>) -> Self {
         let Content { exchange, routing_key, properties, body } = *content;
         let mut draft = Self::from_parts(exchange, routing_key, properties, Persistence::Persistent, body.len());
+        if let Ok(properties) = Properties::from_raw(Bytes::copy_from_slice(properties)) {
+            draft.priority = properties.priority().unwrap_or(0);
+        }
         draft.push(body);
         draft
     }
@@ -79,7 +91,13 @@ impl Draft {
         let key_end = bytes.len() as u32;
         bytes.extend_from_slice(properties);
         let properties_end = bytes.len() as u32;
-        Self { bytes, exchange_end, key_end, properties_end, persistence }
+        Self { bytes, exchange_end, key_end, properties_end, persistence, priority: 0, time_to_live: None }
+    }
+
+    /// Milliseconds after which nobody wants it any more, if its publisher said so.
+    #[must_use]
+    pub fn time_to_live(&self) -> Option<u64> {
+        self.time_to_live
     }
 
     /// Appends a part of the body.
@@ -105,8 +123,9 @@ impl Draft {
     /// The message, made by the record at `offset`.
     #[must_use]
     pub fn finish(self, offset: Offset) -> Message {
-        let Self { bytes, exchange_end, key_end, properties_end, persistence } = self;
-        Message { bytes: bytes.into_boxed_slice(), exchange_end, key_end, properties_end, persistence, offset }
+        let Self { bytes, exchange_end, key_end, properties_end, persistence, priority, .. } = self;
+        let bytes = bytes.into_boxed_slice();
+        Message { bytes, exchange_end, key_end, properties_end, persistence, priority, offset }
     }
 }
 
@@ -120,6 +139,11 @@ impl Message {
     #[must_use]
     pub fn persistence(&self) -> Persistence {
         self.persistence
+    }
+
+    #[must_use]
+    pub fn priority(&self) -> u8 {
+        self.priority
     }
 
     /// The record that has to be committed before anybody sees the message.

@@ -13,6 +13,7 @@
 mod arguments;
 mod batch;
 mod consume;
+mod dead_letter;
 mod declare;
 pub mod effect;
 mod exchange;
@@ -23,6 +24,8 @@ mod message;
 mod publish;
 mod queue;
 mod refusal;
+mod settings;
+mod sweep;
 mod topology;
 
 #[cfg(test)]
@@ -40,7 +43,7 @@ pub use declare::{BindTo, Deletion, Name};
 pub use exchange::{Declaration as ExchangeDeclaration, Kind as ExchangeKind};
 pub use link::{Acknowledge, ConnectionId, Consume, Consumer, Credit, Event, Link, Share};
 pub use message::{Content, Draft, Message, Persistence};
-pub use publish::{Route, Unroutable};
+pub use publish::{Placed, Route, Unroutable, Verdict};
 pub use queue::{AfterCancel, Counts, Declaration as QueueDeclaration, Delivered, Queue, Settled, Settlement, Taken};
 pub use refusal::{Refusal, Resource, ResourceKind};
 pub use topology::DEFAULT_VHOST;
@@ -75,15 +78,17 @@ pub struct Broker {
     version: AtomicU64,
     /// Clients have been served since the last record of another master.
     is_live: AtomicBool,
+    /// Time alone may change a queue.
+    is_timed: AtomicBool,
 }
 
 impl Broker {
     /// Begins a batch of operations for clients.
-    pub fn begin<'e>(&self, journal: &'e Journal, record: &'e mut Vec<u8>, now: UnixMillis) -> Batch<'e> {
+    pub fn begin<'e>(&'e self, journal: &'e Journal, record: &'e mut Vec<u8>, now: UnixMillis) -> Batch<'e> {
         if !self.is_live.load(Ordering::Relaxed) {
             self.is_live.store(true, Ordering::SeqCst);
         }
-        Batch::new(journal, record, now)
+        Batch::new(self, journal, record, now)
     }
 
     /// Applies a change to the topology or to one queue, out of a record that another master made.
@@ -93,6 +98,9 @@ impl Broker {
     pub fn apply(&self, offset: Offset, partition: Partition, effect: &BrokerEffect<'_>) -> Result<(), Error> {
         if self.is_live.load(Ordering::Relaxed) {
             self.forget_transient();
+        }
+        if matches!(effect, BrokerEffect::EnqueueUntil { .. }) {
+            self.is_timed.store(true, Ordering::Relaxed);
         }
         match partition.kind() {
             PartitionKind::Topology => {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tercet_proto::amqp::{BasicProperties, FieldTable, Properties, ShortString};
+use tercet_proto::amqp::{BasicProperties, FieldTable, FieldValue, Properties, ShortString};
 
 use super::{
     Acknowledge, Batch, BindTo, Broker, ConnectionId, Consume, Consumer, Credit, DEFAULT_VHOST, Delivered, Draft,
@@ -49,20 +49,21 @@ pub(super) struct Got {
 pub(super) struct Master {
     pub(super) engine: Engine,
     pub(super) record: Vec<u8>,
+    pub(super) now: u64,
 }
 
 impl Default for Master {
     fn default() -> Self {
         let engine = Engine::default();
         engine.journal.retain();
-        Self { engine, record: Vec::new() }
+        Self { engine, record: Vec::new(), now: 1 }
     }
 }
 
 impl Master {
     /// Executes one batch; says what its replies depend on.
     pub(super) fn run<T>(&mut self, work: impl FnOnce(&Broker, &mut Batch<'_>) -> T) -> (T, Offset) {
-        let mut batch = self.engine.broker.begin(&self.engine.journal, &mut self.record, UnixMillis(0));
+        let mut batch = self.engine.broker.begin(&self.engine.journal, &mut self.record, UnixMillis(self.now));
         let result = work(&self.engine.broker, &mut batch);
         (result, batch.finish())
     }
@@ -70,6 +71,25 @@ impl Master {
     pub(super) fn declare(&mut self, name: &str, declaration: QueueDeclaration) -> Result<Arc<Queue>, Refusal> {
         let name = short(name);
         self.run(|broker, batch| broker.declare_queue(batch, ConnectionId(1), named(&name), declaration)).0
+    }
+
+    /// A durable queue with arguments.
+    pub(super) fn declare_with<const N: usize>(
+        &mut self,
+        name: &str,
+        arguments: [(&'static str, FieldValue); N],
+    ) -> Arc<Queue> {
+        let arguments = arguments.into_iter().map(|(key, value)| (key.try_into().unwrap(), value)).collect();
+        self.declare(name, QueueDeclaration { arguments, ..durable() }).unwrap()
+    }
+
+    /// Takes what is ready, for good.
+    pub(super) fn drain(&mut self, queue: &Arc<Queue>) -> Vec<String> {
+        let mut bodies = Vec::new();
+        while let Some((taken, _)) = self.run(|_, batch| queue.get(batch, Acknowledge::Automatically)).0 {
+            bodies.push(String::from_utf8_lossy(taken.message.content().body).into_owned());
+        }
+        bodies
     }
 
     pub(super) fn exchange(&mut self, name: &str, kind: ExchangeKind, durable: bool) -> Result<(), Refusal> {
@@ -98,7 +118,7 @@ impl Master {
             let route = broker.route(&DEFAULT_VHOST, &exchange, &key, properties).unwrap();
             let mut draft = Draft::new(exchange.as_bytes(), key.as_bytes(), properties, body.len());
             draft.push(body.as_bytes());
-            broker.enqueue(batch, &route, draft).ok()
+            broker.enqueue(batch, &route, draft).ok().map(|placed| placed.offset)
         })
         .0
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rand::{Rng as _, SeedableRng as _};
-use tercet_proto::amqp::{FieldTable, Properties};
+use tercet_proto::amqp::{BasicProperties, FieldTable, Properties};
 
 use super::effect::BrokerEffect;
 use super::testing::{Got, Master, deliveries, durable, named, persistent, short, transient};
@@ -287,6 +287,136 @@ fn a_route_is_not_current_once_the_topology_has_changed() {
     assert!(master.engine.broker.is_current(&old));
     master.declare("other", transient()).unwrap();
     assert!(!master.engine.broker.is_current(&old));
+}
+
+#[test]
+fn messages_go_when_their_time_has_come_and_the_replica_is_told() {
+    let mut master = Master::default();
+    let queue = master.declare_with("q", [("x-message-ttl", 100.into())]);
+    let brief = BasicProperties {
+        delivery_mode: Some(2),
+        expiration: Some("30".try_into().unwrap()),
+        ..BasicProperties::default()
+    };
+    master.publish("", "q", "brief", &brief.encode());
+    master.publish("", "q", "long", &persistent());
+    master.now += 30;
+    assert!(master.engine.broker.is_timed());
+    master.run(|broker, batch| broker.sweep(batch));
+    assert_eq!(queue.counts().ready, 1);
+    // The deadline itself is replicated: a new master keeps it.
+    let mut next = Master { engine: master.replica(), now: master.now + 69, ..Master::default() };
+    let copy = next.engine.broker.queues().remove(0);
+    next.run(|broker, batch| broker.sweep(batch));
+    assert_eq!(copy.counts().ready, 1);
+    next.now += 1;
+    next.run(|broker, batch| broker.sweep(batch));
+    assert_eq!(copy.counts().ready, 0);
+}
+
+#[test]
+fn a_message_without_time_goes_to_who_waits_for_it_and_to_nobody_else() {
+    let mut master = Master::default();
+    let queue = master.declare_with("q", [("x-message-ttl", 0.into())]);
+    master.publish("", "q", "nobody waits", &persistent());
+    assert_eq!(queue.counts().ready, 0);
+    let link = link();
+    master.consume(&queue, &link, "t", 0);
+    master.publish("", "q", "somebody waits", &persistent());
+    assert_eq!(bodies(&deliveries(&link)), ["somebody waits"]);
+}
+
+#[test]
+fn dead_letters_say_where_they_died_and_are_on_the_replica() {
+    let mut master = Master::default();
+    let dead = master.declare("dead", durable()).unwrap();
+    let dead_letters = [("x-dead-letter-exchange", "".into()), ("x-dead-letter-routing-key", "dead".into())];
+    let queue = master.declare_with("q", dead_letters);
+    master.publish("", "q", "m", &persistent());
+    for _ in 0..2 {
+        let (taken, _) = master.run(|_, batch| queue.get(batch, Acknowledge::Manually)).0.unwrap();
+        let settled = Settled { id: taken.id, consumer: None };
+        master.run(|_, batch| queue.settle(batch, &[settled], Settlement::Reject));
+        assert_eq!((queue.counts().ready, dead.counts().ready), (0, 1));
+        assert_eq!(contents(&master.replica()), contents(&master.engine));
+        let (taken, _) = master.run(|_, batch| dead.get(batch, Acknowledge::Automatically)).0.unwrap();
+        let properties = Properties::from_raw(taken.message.content().properties.to_vec().into()).unwrap();
+        let headers = properties.headers().unwrap().to_table();
+        let death = headers.get("x-death").unwrap().as_array().unwrap()[0].as_table().unwrap().clone();
+        assert_eq!(death.get("reason").unwrap().as_str(), Some("rejected"));
+        assert_eq!(death.get("queue").unwrap().as_str(), Some("q"));
+        assert_eq!(headers.get("x-first-death-queue").unwrap().as_str(), Some("q"));
+        master.publish("", "q", "m", &properties);
+    }
+    let (taken, _) = master.run(|_, batch| queue.get(batch, Acknowledge::Manually)).0.unwrap();
+    let properties = Properties::from_raw(taken.message.content().properties.to_vec().into()).unwrap();
+    let headers = properties.headers().unwrap().to_table();
+    let deaths = headers.get("x-death").unwrap().as_array().unwrap();
+    let count = deaths[0].as_table().unwrap().get("count").unwrap().as_i64();
+    assert_eq!((deaths.len(), count), (1, Some(2)), "the same death twice is one entry");
+}
+
+#[test]
+fn a_dead_letter_that_comes_round_unrejected_ends() {
+    let mut master = Master::default();
+    let circle = [("x-message-ttl", 10.into()), ("x-dead-letter-exchange", "".into())];
+    let queue = master.declare_with("q", circle);
+    master.publish("", "q", "m", &persistent());
+    master.now += 10;
+    master.run(|broker, batch| broker.sweep(batch));
+    assert_eq!(queue.counts().ready, 0);
+    assert_eq!(contents(&master.replica()), contents(&master.engine));
+}
+
+#[test]
+fn a_full_queue_drops_its_head_or_refuses() {
+    let mut master = Master::default();
+    let dropping = master.declare_with("drop", [("x-max-length", 2.into())]);
+    let bytes = master.declare_with("bytes", [("x-max-length-bytes", 10.into())]);
+    let refusing = [("x-max-length", 2.into()), ("x-overflow", "reject-publish".into())];
+    let refusing = master.declare_with("refuse", refusing);
+    for body in ["1111", "2222", "3333"] {
+        for queue in ["drop", "bytes", "refuse"] {
+            master.publish("", queue, body, &persistent());
+        }
+    }
+    assert_eq!(contents(&master.replica()), contents(&master.engine));
+    assert_eq!(master.drain(&dropping), ["2222", "3333"]);
+    assert_eq!(master.drain(&bytes), ["2222", "3333"]);
+    assert_eq!(master.drain(&refusing), ["1111", "2222"]);
+}
+
+#[test]
+fn a_queue_that_nobody_uses_goes() {
+    let mut master = Master::default();
+    let queue = master.declare_with("q", [("x-expires", 100.into())]);
+    let link = link();
+    let consumer = master.consume(&queue, &link, "t", 0);
+    master.now += 500;
+    master.run(|broker, batch| broker.sweep(batch));
+    master.run(|broker, batch| broker.cancel(batch, &consumer));
+    master.now += 99;
+    master.run(|broker, batch| broker.sweep(batch));
+    assert_eq!(master.engine.broker.queues().len(), 1);
+    master.now += 1;
+    master.run(|broker, batch| broker.sweep(batch));
+    assert!(master.engine.broker.queues().is_empty());
+    assert!(master.replica().broker.queues().is_empty());
+}
+
+#[test]
+fn one_consumer_is_active_until_it_ends() {
+    let mut master = Master::default();
+    let queue = master.declare_with("q", [("x-single-active-consumer", true.into())]);
+    let link = link();
+    let [one, _two] = ["one", "two"].map(|tag| master.consume(&queue, &link, tag, 1));
+    for body in ["1", "2"] {
+        master.publish("", "q", body, &persistent());
+    }
+    let got = deliveries(&link);
+    assert_eq!((got.len(), got[0].1.tag.as_str()), (1, "one"), "its prefetch is one, and nobody else is active");
+    master.run(|broker, batch| broker.cancel(batch, &one));
+    assert_eq!(deliveries(&link)[0].1.tag, "two");
 }
 
 /// Random operations on the master: consumers get what a model says, and a replica has what is durable.

@@ -173,7 +173,8 @@ impl Topology {
                     arguments: table(arguments)?,
                 };
                 let queue = Queue::new(*number, text(vhost)?, text(name)?, declaration);
-                if let Some(state) = self.orphans.remove(number) {
+                if let Some(mut state) = self.orphans.remove(number) {
+                    state.prepare(&queue.settings);
                     *queue.lock() = state;
                 }
                 self.add_queue(Arc::new(queue));
@@ -194,7 +195,9 @@ impl Topology {
                 let (vhost, source, bound) = self.bound(binding)?;
                 self.unbind(&vhost, &source, &bound);
             }
-            BrokerEffect::Enqueue { .. } | BrokerEffect::Remove { .. } => return Err(Error::Misplaced),
+            BrokerEffect::Enqueue { .. } | BrokerEffect::EnqueueUntil { .. } | BrokerEffect::Remove { .. } => {
+                return Err(Error::Misplaced);
+            }
         }
         Ok(())
     }

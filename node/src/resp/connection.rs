@@ -18,7 +18,7 @@ use crate::clock;
 use crate::ids::Offset;
 use crate::limits;
 use crate::node::Shared;
-use crate::role::Verdict;
+use crate::role::{Role, Verdict};
 
 /// Serves one client until it leaves or breaks the protocol.
 ///
@@ -144,7 +144,8 @@ impl Connection {
 
     fn execute(&mut self) -> (Batch, Offset) {
         let node = std::sync::Arc::clone(&self.session.node);
-        let permit = node.authority.enter(clock::boot_now());
+        let now = clock::boot_now();
+        let permit = node.authority.enter(now);
         self.session.now = clock::unix_now();
         let mut position = 0;
         let batch = loop {
@@ -170,7 +171,7 @@ impl Connection {
         };
         drop(permit);
         self.input.drain(..position);
-        (batch, self.session.end_batch())
+        (batch, self.session.end_batch(now, position, self.output.len()))
     }
 
     /// Decodes the next commands behind `position` into `ahead`; says how many, and what is wrong behind them.
@@ -255,6 +256,7 @@ impl Connection {
     async fn wait_for_authority(&mut self) -> bool {
         let node = &self.session.node;
         let mut changes = node.authority.subscribe();
+        let had_led = matches!(changes.borrow_and_update().role, Role::Master | Role::Deposed);
         let wait = async {
             loop {
                 if node.authority.enter(clock::boot_now()).verdict != Verdict::Wait {
@@ -265,7 +267,10 @@ impl Connection {
                 }
             }
         };
-        tokio::time::timeout(limits::AUTHORITY_WAIT, wait).await.is_ok()
+        let is_over = tokio::time::timeout(limits::AUTHORITY_WAIT, wait).await.is_ok();
+        // A command that was held for a hand-over is not answered with what a replica has to say: the client asks the
+        // sentinels and sends it to the new master.
+        is_over && !(had_led && node.authority.standing().role == Role::Replica)
     }
 
     /// Gives the buffers to the next client of this thread, as far as they are empty: they are in the cache.

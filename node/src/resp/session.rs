@@ -9,6 +9,7 @@ use tercet_proto::resp::{Encoder, Version};
 use super::error::Error;
 use super::table::{self, Args, Handler, Keys, Row, Transactional, flag};
 use crate::clients::Client;
+use crate::clock::BootNanos;
 use crate::engine::{Locked, Transaction, View};
 use crate::ids::{Offset, UnixMillis};
 use crate::node::Shared;
@@ -91,8 +92,15 @@ impl Session {
 
     /// Takes what the batch's replies depend on, and hands the counters over.
     #[inline]
-    pub(crate) fn end_batch(&mut self) -> Offset {
+    pub(crate) fn end_batch(&mut self, now: BootNanos, bytes_in: usize, bytes_out: usize) -> Offset {
         let stats = &self.node.stats;
+        if self.commands > 0 {
+            let mut about = self.client.about.lock();
+            about.last_active = now;
+            about.last_command = self.last.as_ref().map_or("", |(_, row)| row.name);
+        }
+        stats.bytes_in.fetch_add(bytes_in as u64, Ordering::Relaxed);
+        stats.bytes_out.fetch_add(bytes_out as u64, Ordering::Relaxed);
         let add = |counter: &AtomicU64, number: u32| {
             if number > 0 {
                 counter.fetch_add(u64::from(number), Ordering::Relaxed);

@@ -1,8 +1,8 @@
 //! Messages on their way: publish, deliver, settle, confirm.
 
-use tercet_proto::amqp::{Method, Properties};
+use tercet_proto::amqp::{BasicProperties, FieldValue, Method, Properties};
 
-use crate::client::{Received, Server, bind, consume, declare, declared, get, publish, short};
+use crate::client::{Received, Server, bind, consume, declare, declare_with, declared, get, publish, short};
 
 fn delivery(received: &Received) -> (u64, bool, &[u8]) {
     match &received.method {
@@ -194,4 +194,48 @@ fn topics_reach_the_queues_that_asked_for_them() {
         client.publish("amq.topic", key, &Properties::default(), key.as_bytes());
     }
     assert_eq!(client.call(1, declare("q")), declared("q", 2, 0));
+}
+
+#[test]
+fn a_queue_that_is_full_refuses_with_nack() {
+    let server = Server::start();
+    let mut client = server.channel();
+    let mut wish = declare_with("q", "x-max-length", 1);
+    if let Method::QueueDeclare { arguments, .. } = &mut wish {
+        arguments.insert("x-overflow".try_into().unwrap(), "reject-publish");
+    }
+    client.call(1, wish);
+    client.call(1, Method::ConfirmSelect { no_wait: false });
+    for _ in 0..2 {
+        client.publish("", "q", &Properties::default(), b"x");
+    }
+    assert_eq!(client.method(), Method::BasicAck { delivery_tag: 1, multiple: false });
+    assert_eq!(client.method(), Method::BasicNack { delivery_tag: 2, multiple: false, requeue: false });
+}
+
+#[test]
+fn copies_go_to_further_keys_and_blind_ones_are_not_seen() {
+    let server = Server::start();
+    let mut client = server.channel();
+    for queue in ["to", "cc", "bcc"] {
+        client.call(1, declare(queue));
+    }
+    let keys = |key: &str| FieldValue::Array(vec![key.into()]);
+    let headers = [("CC", keys("cc")), ("BCC", keys("bcc"))];
+    let headers = headers.into_iter().map(|(name, keys)| (name.try_into().unwrap(), keys)).collect();
+    let properties = BasicProperties { headers: Some(headers), ..BasicProperties::default() }.encode();
+    client.publish("", "to", &properties, b"x");
+    for queue in ["to", "cc", "bcc"] {
+        assert_eq!(client.call(1, declare(queue)), declared(queue, 1, 0));
+    }
+    for queue in server.node.engine.broker.queues() {
+        let mut record = Vec::new();
+        let mut batch =
+            server.node.engine.broker.begin(&server.node.engine.journal, &mut record, tercet_node::ids::UnixMillis(1));
+        let (taken, _) = queue.get(&mut batch, tercet_node::broker::Acknowledge::Automatically).unwrap();
+        let raw = taken.message.content().properties.to_vec();
+        let headers = Properties::from_raw(raw.into()).unwrap().headers().unwrap().to_table();
+        assert!(headers.get("CC").is_some() && headers.get("BCC").is_none());
+        batch.finish();
+    }
 }

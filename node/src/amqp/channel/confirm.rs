@@ -33,6 +33,17 @@ impl Confirms {
         }
     }
 
+    /// One more message, which a queue did not take.
+    pub(super) fn refused(&mut self, channel: u16, context: &mut Context<'_>) {
+        if self.is_selected {
+            self.write(channel, context);
+            self.published += 1;
+            self.confirmed = self.published;
+            let method = Method::BasicNack { delivery_tag: self.published, multiple: false, requeue: false };
+            context.send(channel, &method);
+        }
+    }
+
     /// Confirms all that were published so far.
     pub(super) fn write(&mut self, channel: u16, context: &mut Context<'_>) {
         let waiting = self.published - self.confirmed;

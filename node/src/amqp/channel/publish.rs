@@ -1,13 +1,17 @@
 //! basic.publish: method, header, body frames; then the message goes to its queues.
 
 use bytes::Bytes;
-use tercet_proto::amqp::{BASIC_CLASS, ContentHeader, Method, Properties, ReplyCode, ShortString};
+use tercet_proto::amqp::{BASIC_CLASS, ContentHeader, FieldView, Method, Properties, ReplyCode, ShortString};
 
 use super::Channel;
 use crate::amqp::context::Context;
 use crate::amqp::error::Error;
 use crate::amqp::limits;
-use crate::broker::{Draft, Route, Unroutable};
+use crate::broker::{Draft, Placed, Route, Unroutable, Verdict};
+use crate::ids::Offset;
+
+const CC: &str = "CC";
+const BCC: &str = "BCC";
 
 /// What has come of a message so far.
 #[derive(Debug, Default)]
@@ -31,6 +35,8 @@ pub(super) struct Partial {
     properties: Properties,
     draft: Draft,
     announced: u64,
+    /// Further routing keys, of the headers CC and BCC.
+    copies: Vec<ShortString>,
 }
 
 /// A message that is whole.
@@ -39,6 +45,15 @@ pub(super) struct Whole {
     addressed: Addressed,
     properties: Properties,
     draft: Draft,
+    copies: Vec<ShortString>,
+}
+
+/// What became of a message.
+#[derive(Debug)]
+pub(super) struct Sent {
+    /// The record that its publisher depends on.
+    pub(super) offset: Offset,
+    verdict: Verdict,
 }
 
 /// A route, and what it is the route of.
@@ -95,8 +110,9 @@ impl Channel {
         }
         let expected = (header.body_size as usize).min(limits::RESERVED_BODY_BYTES);
         let (exchange, key) = (addressed.exchange.as_bytes(), addressed.key.as_bytes());
-        let draft = Draft::new(exchange, key, &header.properties, expected);
-        let partial = Partial { properties: header.properties, draft, announced: header.body_size };
+        let (properties, copies) = copies(header.properties)?;
+        let draft = Draft::new(exchange, key, &properties, expected);
+        let partial = Partial { properties, draft, announced: header.body_size, copies };
         if header.body_size == 0 {
             return self.whole(context, addressed, partial);
         }
@@ -124,37 +140,39 @@ impl Channel {
 
     #[inline]
     fn whole(&mut self, context: &mut Context<'_>, addressed: Addressed, partial: Partial) -> Result<(), Error> {
-        let Partial { properties, draft, .. } = partial;
+        let Partial { properties, draft, copies, .. } = partial;
         check(&properties, context)?;
-        let whole = Whole { addressed, properties, draft };
+        let whole = Whole { addressed, properties, draft, copies };
         if self.tx.is_selected() {
             self.tx.publish(whole);
             return Ok(());
         }
-        let offset = self.send(context, whole)?;
-        self.confirms.published(self.number, offset, context);
+        let Sent { offset, verdict } = self.send(context, whole)?;
+        match verdict {
+            Verdict::Taken => self.confirms.published(self.number, offset, context),
+            Verdict::Refused => self.confirms.refused(self.number, context),
+        }
         Ok(())
     }
 
     /// Puts a message into its queues, or returns it. Says which record its publisher depends on.
     #[inline]
-    pub(super) fn send(&mut self, context: &mut Context<'_>, whole: Whole) -> Result<crate::ids::Offset, Error> {
-        let Whole { addressed, properties, draft } = whole;
+    pub(super) fn send(&mut self, context: &mut Context<'_>, whole: Whole) -> Result<Sent, Error> {
+        let Whole { addressed, properties, draft, copies } = whole;
         let Addressed { exchange, key, mandatory } = addressed;
         let broker = context.broker;
-        let known = self
-            .last_route
-            .as_ref()
-            .is_some_and(|last| last.exchange == exchange && last.key == key && broker.is_current(&last.route));
-        if !known {
-            let route = broker.route(&context.about.vhost, &exchange, &key, &properties)?;
-            self.last_route = Some(LastRoute { exchange: exchange.detached(), key: key.detached(), route });
-        }
-        let route = &self.last_route.as_ref().expect("known, or just looked up").route;
+        let route = if copies.is_empty() {
+            self.route(context, &exchange, &key, &properties)?
+        } else {
+            let keys = std::iter::once(&key).chain(&copies);
+            let routes: Result<Vec<_>, _> =
+                keys.map(|key| broker.route(&context.about.vhost, &exchange, key, &properties)).collect();
+            &Route::join(routes?).expect("there is one key at least")
+        };
         match broker.enqueue(&mut context.batch, route, draft) {
-            Ok(offset) => {
+            Ok(Placed { offset, verdict }) => {
                 self.last_publish = self.last_publish.max(offset);
-                Ok(offset)
+                Ok(Sent { offset, verdict })
             }
             Err(Unroutable { draft, offset }) => {
                 if mandatory {
@@ -168,9 +186,28 @@ impl Channel {
                     let number = self.number;
                     context.encoder().content(number, &method, properties.raw(), draft.content().body);
                 }
-                Ok(offset)
+                Ok(Sent { offset, verdict: Verdict::Taken })
             }
         }
+    }
+
+    /// The route of a message: mostly that of the last one.
+    #[inline]
+    fn route(
+        &mut self,
+        context: &Context<'_>,
+        exchange: &ShortString,
+        key: &ShortString,
+        properties: &Properties,
+    ) -> Result<&Route, Error> {
+        let known = self.last_route.as_ref().is_some_and(|last| {
+            last.exchange == *exchange && last.key == *key && context.broker.is_current(&last.route)
+        });
+        if !known {
+            let route = context.broker.route(&context.about.vhost, exchange, key, properties)?;
+            self.last_route = Some(LastRoute { exchange: exchange.detached(), key: key.detached(), route });
+        }
+        Ok(&self.last_route.as_ref().expect("known, or just looked up").route)
     }
 }
 
@@ -188,7 +225,27 @@ fn check(properties: &Properties, context: &Context<'_>) -> Result<(), Error> {
         Err(_) => "no_integer".to_owned(),
         Ok(number) if number < 0 => format!("{{value_negative,{number}}}"),
         Ok(number) if number > i64::from(u32::MAX) => format!("{{value_too_big,{number}}}"),
-        Ok(_) => return Err(Error::NotImplemented("property 'expiration' is not supported yet".to_owned())),
+        Ok(_) => return Ok(()),
     };
     Err(Error::Expiration { given, reason })
+}
+
+/// The routing keys in the headers CC and BCC; nobody is to see the latter.
+fn copies(properties: Properties) -> Result<(Properties, Vec<ShortString>), Error> {
+    let Some(headers) = properties.headers() else { return Ok((properties, Vec::new())) };
+    let mut keys = Vec::new();
+    for name in [CC, BCC] {
+        let Some(value) = headers.find(name) else { continue };
+        let FieldView::Array(array) = value else { return Err(Error::Copies(name)) };
+        for key in array.iter() {
+            let FieldView::LongString(key) = key else { return Err(Error::Copies(name)) };
+            keys.push(ShortString::from_utf8(key.to_vec().into()).ok_or(Error::Copies(name))?);
+        }
+    }
+    if headers.find(BCC).is_none() {
+        return Ok((properties, keys));
+    }
+    let mut visible = headers.to_table();
+    visible.remove(BCC);
+    Ok((properties.with_headers(&visible), keys))
 }

@@ -45,7 +45,6 @@ impl Channel {
         self.take(tag, multiple)
     }
 
-    /// Removed messages are gone: there is no dead letter exchange to send them to.
     pub(super) fn nack(
         &mut self,
         context: &mut Context<'_>,
@@ -53,7 +52,7 @@ impl Channel {
         multiple: bool,
         requeue: bool,
     ) -> Result<(), Error> {
-        let settlement = if requeue { Settlement::Requeue } else { Settlement::Remove };
+        let settlement = if requeue { Settlement::Requeue } else { Settlement::Reject };
         if self.tx.is_selected() {
             return self.ack_in_tx(tag, multiple, settlement);
         }
@@ -97,6 +96,7 @@ impl Channel {
             }
             queue.settle(&mut context.batch, &run, settlement);
         }
+        context.batch.bury_all();
         if self.credit.is_limited() {
             self.serve(context);
         }

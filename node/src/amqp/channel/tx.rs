@@ -55,8 +55,8 @@ impl Channel {
         let Some(waiting) = &mut self.tx.waiting else { return Err(Error::NotTransactional) };
         let Waiting { messages, settled } = std::mem::take(waiting);
         for message in messages {
-            let offset = self.send(context, message)?;
-            context.batch.depends_on(offset);
+            let sent = self.send(context, message)?;
+            context.batch.depends_on(sent.offset);
         }
         for (settlement, settled) in settled {
             self.settle(context, settled, settlement);

@@ -8,6 +8,7 @@
 //! A message keeps its slot until it is removed, so one that comes back is in its old place. Removed slots at the front
 //! go at once, others when they are too many.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -32,6 +33,8 @@ pub struct Taken {
 #[derive(Debug)]
 struct Slot {
     id: u64,
+    /// Milliseconds since the Unix epoch; 0 is never.
+    deadline: u64,
     state: State,
     delivered: Delivered,
     /// `None` when it is gone.
@@ -55,7 +58,32 @@ pub(crate) struct Messages {
     ready: usize,
     taken: usize,
     bytes: usize,
+    ready_body_bytes: usize,
     dead: usize,
+    /// Some deadline was given, so the head may have passed it.
+    has_deadlines: bool,
+    /// Of a queue with priorities: what is ready, in the order in which it goes. `fresh` and `returned` mean nothing then.
+    by_priority: Option<Priorities>,
+}
+
+#[derive(Debug)]
+struct Priorities {
+    max: u8,
+    ready: BTreeSet<(Reverse<u8>, u64)>,
+}
+
+impl Priorities {
+    fn place(&self, id: u64, message: &Message) -> (Reverse<u8>, u64) {
+        (Reverse(message.priority().min(self.max)), id)
+    }
+}
+
+/// A message that is ready and comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) id: u64,
+    /// 0 is never.
+    pub(crate) deadline: u64,
 }
 
 impl Messages {
@@ -82,28 +110,44 @@ impl Messages {
         self.last_id = self.last_id.max(last_id);
     }
 
+    /// Bytes of the bodies that are ready.
+    pub(crate) fn ready_body_bytes(&self) -> usize {
+        self.ready_body_bytes
+    }
+
+    pub(crate) fn has_deadlines(&self) -> bool {
+        self.has_deadlines
+    }
+
+    /// From now on the greater priority goes first.
+    pub(crate) fn order_by_priority(&mut self, max: u8) {
+        let mut priorities = Priorities { max, ready: BTreeSet::new() };
+        for (slot, message) in self.live().filter(|(slot, _)| slot.state == State::Ready) {
+            priorities.ready.insert(priorities.place(slot.id, message));
+        }
+        self.by_priority = Some(priorities);
+    }
+
     /// Appends a message under the next id.
     #[inline]
-    pub(crate) fn push(&mut self, message: Arc<Message>) -> u64 {
+    pub(crate) fn push(&mut self, message: Arc<Message>, deadline: u64) -> u64 {
         self.last_id += 1;
-        self.ready += 1;
-        self.bytes += message.len();
         let id = self.last_id;
+        self.came(id, deadline, &message);
         let delivered = Delivered::Never;
-        self.slots.push_back(Slot { id, state: State::Ready, delivered, message: Some(message) });
+        self.slots.push_back(Slot { id, deadline, state: State::Ready, delivered, message: Some(message) });
         id
     }
 
     /// Puts a message where its id belongs: out of a record or an image. A master may have delivered it before.
-    pub(crate) fn insert(&mut self, id: u64, message: Arc<Message>) {
+    pub(crate) fn insert(&mut self, id: u64, message: Arc<Message>, deadline: u64) {
         if self.slots.back().is_some_and(|slot| slot.id >= id) {
             self.remove(id);
             self.sweep();
         }
         self.skip_to(id);
-        self.ready += 1;
-        self.bytes += message.len();
-        let slot = Slot { id, state: State::Ready, delivered: Delivered::Maybe, message: Some(message) };
+        self.came(id, deadline, &message);
+        let slot = Slot { id, deadline, state: State::Ready, delivered: Delivered::Maybe, message: Some(message) };
         // Nearly always at the end.
         if self.slots.back().is_none_or(|slot| slot.id < id) {
             self.slots.push_back(slot);
@@ -117,28 +161,67 @@ impl Messages {
         self.slots.insert(at, slot);
     }
 
+    #[inline]
+    fn came(&mut self, id: u64, deadline: u64, message: &Message) {
+        self.ready += 1;
+        self.bytes += message.len();
+        self.ready_body_bytes += message.body_len();
+        self.has_deadlines |= deadline > 0;
+        if let Some(priorities) = &mut self.by_priority {
+            priorities.ready.insert(priorities.place(id, message));
+        }
+    }
+
+    /// What `take` would give.
+    pub(crate) fn head(&mut self) -> Option<Head> {
+        let index = self.next()?;
+        let slot = &self.slots[index];
+        Some(Head { id: slot.id, deadline: slot.deadline })
+    }
+
     /// The next message, for a consumer.
     #[inline]
     pub(crate) fn take(&mut self) -> Option<Taken> {
-        if self.ready == 0 {
-            return None;
-        }
-        let index = match self.returned.pop_first() {
-            Some(id) => self.find(id)?,
-            None => {
-                while self.slots.get(self.fresh)?.message.is_none() {
-                    self.fresh += 1;
-                }
-                self.fresh += 1;
-                self.fresh - 1
-            }
-        };
-        self.ready -= 1;
-        self.taken += 1;
+        let index = self.next()?;
         let slot = &mut self.slots[index];
         slot.state = State::Taken;
         let message = slot.message.clone()?;
-        Some(Taken { id: slot.id, message, delivered: slot.delivered })
+        let (id, delivered) = (slot.id, slot.delivered);
+        self.left(id, index, &message);
+        self.taken += 1;
+        Some(Taken { id, message, delivered })
+    }
+
+    /// The slot of the next message.
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        if self.ready == 0 {
+            return None;
+        }
+        if let Some(priorities) = &self.by_priority {
+            return priorities.ready.first().and_then(|(_, id)| self.find(*id));
+        }
+        if let Some(id) = self.returned.first() {
+            return self.find(*id);
+        }
+        while self.slots.get(self.fresh)?.message.is_none() {
+            self.fresh += 1;
+        }
+        Some(self.fresh)
+    }
+
+    /// A message is no longer ready. Its slot is still there.
+    #[inline]
+    fn left(&mut self, id: u64, index: usize, message: &Message) {
+        self.ready -= 1;
+        self.ready_body_bytes -= message.body_len();
+        if let Some(priorities) = &mut self.by_priority {
+            priorities.ready.remove(&priorities.place(id, message));
+        } else if index < self.fresh {
+            self.returned.remove(&id);
+        } else if index == self.fresh {
+            self.fresh += 1;
+        }
     }
 
     /// A message that was taken is ready again, in its old place. False: it is gone, or was not taken.
@@ -154,7 +237,13 @@ impl Messages {
         }
         self.taken -= 1;
         self.ready += 1;
-        self.returned.insert(id);
+        if let Some(message) = &slot.message {
+            self.ready_body_bytes += message.body_len();
+            match &mut self.by_priority {
+                Some(priorities) => _ = priorities.ready.insert(priorities.place(id, message)),
+                None => _ = self.returned.insert(id),
+            }
+        }
         true
     }
 
@@ -163,15 +252,11 @@ impl Messages {
     pub(crate) fn remove(&mut self, id: u64) -> Option<Arc<Message>> {
         let index = self.find(id)?;
         let slot = &mut self.slots[index];
+        let state = slot.state;
         let message = slot.message.take()?;
-        match slot.state {
+        match state {
             State::Taken => self.taken -= 1,
-            State::Ready => {
-                self.ready -= 1;
-                if index < self.fresh {
-                    self.returned.remove(&id);
-                }
-            }
+            State::Ready => self.left(id, index, &message),
         }
         self.bytes -= message.len();
         self.dead += 1;
@@ -204,9 +289,10 @@ impl Messages {
         self.live().filter(|(_, m)| m.persistence() == Persistence::Transient).map(|(slot, _)| slot.id).collect()
     }
 
-    /// The persistent ones, whoever has them.
-    pub(crate) fn persistent(&self) -> impl Iterator<Item = (u64, &Message)> {
-        self.live().filter(|(_, m)| m.persistence() == Persistence::Persistent).map(|(slot, m)| (slot.id, m))
+    /// The persistent ones, whoever has them: id, deadline, message.
+    pub(crate) fn persistent(&self) -> impl Iterator<Item = (u64, u64, &Message)> {
+        let all = self.live().filter(|(_, message)| message.persistence() == Persistence::Persistent);
+        all.map(|(slot, message)| (slot.id, slot.deadline, message))
     }
 
     fn live(&self) -> impl Iterator<Item = (&Slot, &Message)> {
@@ -254,7 +340,7 @@ mod tests {
     fn a_message_that_comes_back_is_in_its_old_place_and_marked() {
         let mut messages = Messages::default();
         for _ in 0..3 {
-            messages.push(message());
+            messages.push(message(), 0);
         }
         let ids: Vec<u64> = (0..2).map(|_| messages.take().unwrap().id).collect();
         assert_eq!(ids, [1, 2]);
@@ -263,6 +349,27 @@ mod tests {
         let next: Vec<_> = std::iter::from_fn(|| messages.take()).map(|t| (t.id, t.delivered)).collect();
         assert_eq!(next, [(1, Delivered::Never), (2, Delivered::Maybe), (3, Delivered::Never)]);
         assert!(!messages.give_back(9, Delivered::Never));
+    }
+
+    #[test]
+    fn the_greater_priority_goes_first_and_equals_in_order() {
+        let with = |priority: u8| {
+            let properties = tercet_proto::amqp::BasicProperties { priority: Some(priority), ..Default::default() };
+            Arc::new(Draft::new(b"", b"q", &properties.encode(), 0).finish(Offset::ZERO))
+        };
+        let mut messages = Messages::default();
+        messages.push(with(3), 0);
+        messages.order_by_priority(5);
+        for priority in [1, 5, 0, 9, 3] {
+            messages.push(with(priority), 0);
+        }
+        let first = messages.take().unwrap();
+        assert_eq!(first.id, 3);
+        assert!(messages.give_back(3, Delivered::Maybe));
+        assert_eq!(messages.remove(5).map(|message| message.priority()), Some(9));
+        let order: Vec<u64> = std::iter::from_fn(|| messages.take()).map(|taken| taken.id).collect();
+        assert_eq!(order, [3, 1, 6, 2, 4], "9 counts as 5, which is the greatest of this queue");
+        assert_eq!((messages.ready(), messages.taken(), messages.ready_body_bytes()), (0, 5, 0));
     }
 
     /// The definition: a map by id.
@@ -277,7 +384,7 @@ mod tests {
         for round in 0..100_000 {
             match random.random_range(0..10) {
                 0..4 => {
-                    assert_eq!(messages.push(message()), next);
+                    assert_eq!(messages.push(message(), 0), next);
                     model.insert(next, false);
                     next += 1;
                 }
@@ -301,7 +408,7 @@ mod tests {
                 _ => {
                     let id = random.random_range(next.saturating_sub(50)..next + 3);
                     if !model.contains_key(&id) && id > 0 {
-                        messages.insert(id, message());
+                        messages.insert(id, message(), 0);
                         model.insert(id, false);
                         next = next.max(id + 1);
                     }

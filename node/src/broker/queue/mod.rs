@@ -10,9 +10,11 @@ use tercet_proto::amqp::{FieldTable, ShortString};
 pub use messages::{Delivered, Taken};
 
 use super::batch::Batch;
+use super::dead_letter::Reason;
 use super::effect::{BrokerEffect, ranges};
 use super::link::{Acknowledge, ConnectionId, Consumer, Event};
 use super::message::{Message, Persistence};
+use super::settings::{Active, Overflow, Settings};
 use crate::effect::Effect;
 use crate::ids::{Offset, Partition};
 use messages::Messages;
@@ -42,6 +44,7 @@ pub struct Queue {
     pub vhost: ShortString,
     pub name: ShortString,
     pub declaration: Declaration,
+    pub(super) settings: Settings,
     state: Mutex<State>,
 }
 
@@ -53,8 +56,9 @@ pub(super) struct State {
     consumers: Vec<Arc<Consumer>>,
     /// No consumer could take the last message; nothing has changed since.
     is_stalled: bool,
-    pub(super) had_consumers: bool,
     pub(super) is_deleted: bool,
+    /// When it was declared, fetched from or consumed last: for `x-expires`. 0: this node has not looked yet.
+    pub(super) last_used: u64,
     last_offset: Offset,
 }
 
@@ -74,6 +78,8 @@ pub struct Counts {
 pub enum Settlement {
     /// Done with it.
     Remove,
+    /// Nobody wants it: to the dead letter exchange, if there is one.
+    Reject,
     /// To its old place; it may have been seen.
     Requeue,
     /// To its old place; it never left this node.
@@ -90,7 +96,9 @@ pub struct Settled {
 
 impl Queue {
     pub(super) fn new(number: u32, vhost: ShortString, name: ShortString, declaration: Declaration) -> Self {
-        Self { number, vhost, name, declaration, state: Mutex::default() }
+        let settings = Settings::of(&declaration.arguments);
+        let state = Mutex::new(State::of(&settings));
+        Self { number, vhost, name, declaration, settings, state }
     }
 
     #[cfg(test)]
@@ -120,6 +128,17 @@ impl Queue {
         self.declaration.is_replicated() && message.persistence() == Persistence::Persistent
     }
 
+    /// Whether a message that nobody took goes elsewhere.
+    pub(super) fn buries(&self) -> bool {
+        self.settings.dead_letter.is_some()
+    }
+
+    /// When a message that comes now is to go; 0 is never.
+    pub(super) fn deadline(&self, time_to_live: Option<u64>, now: u64) -> u64 {
+        let least = [time_to_live, self.settings.time_to_live].into_iter().flatten().min();
+        least.map_or(0, |milliseconds| now.saturating_add(milliseconds).max(1))
+    }
+
     /// Settles deliveries, and serves who can take more then.
     pub fn settle(self: &Arc<Self>, batch: &mut Batch<'_>, settled: &[Settled], settlement: Settlement) {
         let mut state = self.lock();
@@ -134,6 +153,11 @@ impl Queue {
                         removed.push(*id);
                     }
                 }
+                Settlement::Reject => {
+                    if let Some(message) = state.messages.remove(*id) {
+                        self.drop_message(batch, *id, message, Reason::Rejected, &mut removed);
+                    }
+                }
                 Settlement::Requeue => _ = state.messages.give_back(*id, Delivered::Maybe),
                 Settlement::Untouched => _ = state.messages.give_back(*id, Delivered::Never),
             }
@@ -146,6 +170,8 @@ impl Queue {
     /// Takes the next message for a client that asks for one. With it: how many are left.
     pub fn get(self: &Arc<Self>, batch: &mut Batch<'_>, acknowledge: Acknowledge) -> Option<(Taken, usize)> {
         let mut state = self.lock();
+        state.last_used = batch.now().0;
+        state.expire(self, batch, Margin::Passed);
         let taken = state.messages.take()?;
         if acknowledge == Acknowledge::Automatically {
             state.messages.remove(taken.id);
@@ -172,6 +198,35 @@ impl Queue {
         ids.len()
     }
 
+    /// Drops the messages whose time has come. Says whether the queue's own time has come: nobody has used it.
+    pub(super) fn expire(self: &Arc<Self>, batch: &mut Batch<'_>) -> AfterExpiry {
+        let now = batch.now().0;
+        let mut state = self.lock();
+        state.expire(self, batch, Margin::Reached);
+        let Some(expires) = self.settings.expires else { return AfterExpiry::Keep };
+        if state.last_used == 0 || !state.consumers.is_empty() {
+            state.last_used = now;
+        }
+        if now >= state.last_used.saturating_add(expires) { AfterExpiry::Delete } else { AfterExpiry::Keep }
+    }
+
+    /// A message leaves the queue without having been consumed: to the dead letter exchange, or into nothing.
+    fn drop_message(
+        self: &Arc<Self>,
+        batch: &mut Batch<'_>,
+        id: u64,
+        message: Arc<Message>,
+        reason: Reason,
+        removed: &mut Vec<u64>,
+    ) {
+        if self.buries() {
+            // Its removal is written once it is elsewhere.
+            batch.bury(self, id, message, reason);
+        } else if self.keeps(&message) {
+            removed.push(id);
+        }
+    }
+
     /// Serves consumers: their connection has room again, or their limits have changed.
     pub fn serve(self: &Arc<Self>, batch: &mut Batch<'_>) {
         let mut state = self.lock();
@@ -183,6 +238,7 @@ impl Queue {
     pub fn cancel(self: &Arc<Self>, batch: &mut Batch<'_>, consumer: &Arc<Consumer>) -> AfterCancel {
         let mut state = self.lock();
         state.consumers.retain(|other| !Arc::ptr_eq(other, consumer));
+        state.last_used = batch.now().0;
         state.is_stalled = false;
         state.dispatch(self, batch);
         if self.declaration.auto_delete && state.consumers.is_empty() && !state.is_deleted {
@@ -193,6 +249,20 @@ impl Queue {
     }
 }
 
+/// What becomes of a queue when time has passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AfterExpiry {
+    Keep,
+    Delete,
+}
+
+/// A message whose time is now may still go to a consumer that waits for it: `expiration: 0` asks for that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Margin {
+    Reached,
+    Passed,
+}
+
 /// What becomes of a queue when a consumer has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AfterCancel {
@@ -201,6 +271,19 @@ pub enum AfterCancel {
 }
 
 impl State {
+    /// Empty, for a queue with these settings.
+    pub(super) fn of(settings: &Settings) -> Self {
+        let mut state = Self::default();
+        state.prepare(settings);
+        state
+    }
+
+    pub(super) fn prepare(&mut self, settings: &Settings) {
+        if settings.max_priority > 0 {
+            self.messages.order_by_priority(settings.max_priority);
+        }
+    }
+
     pub(super) fn counts(&self) -> Counts {
         Counts {
             ready: self.messages.ready(),
@@ -220,10 +303,66 @@ impl State {
     }
 
     pub(super) fn add(&mut self, consumer: Arc<Consumer>) {
-        let at = self.consumers.partition_point(|other| other.priority >= consumer.priority);
+        let at = match consumer.queue.settings.active {
+            // Who is active stays so.
+            Active::Single => self.consumers.len(),
+            Active::All => self.consumers.partition_point(|other| other.priority >= consumer.priority),
+        };
         self.consumers.insert(at, consumer);
-        self.had_consumers = true;
         self.is_stalled = false;
+    }
+
+    /// Puts a message that comes now at the end, and hands it on; what has no room then goes.
+    #[inline]
+    pub(super) fn place(&mut self, queue: &Arc<Queue>, batch: &mut Batch<'_>, message: Arc<Message>, deadline: u64) {
+        self.messages.push(message, deadline);
+        self.dispatch(queue, batch);
+        if deadline > 0 {
+            self.expire(queue, batch, Margin::Reached);
+        }
+        if self.is_over(&queue.settings, 0) {
+            let mut removed = Vec::new();
+            while self.is_over(&queue.settings, 0) {
+                let Some(head) = self.messages.head() else { break };
+                if let Some(message) = self.messages.remove(head.id) {
+                    queue.drop_message(batch, head.id, message, Reason::MaxLength, &mut removed);
+                }
+            }
+            self.journal_removed(queue, batch, removed);
+        }
+    }
+
+    /// Whether the queue takes no message of this size: `x-overflow` says that publishers are to be told.
+    #[inline]
+    pub(super) fn refuses(&self, settings: &Settings, body_len: usize) -> bool {
+        settings.overflow != Overflow::DropHead
+            && (settings.max_length.is_some_and(|max| self.messages.ready() >= max) || self.is_over(settings, body_len))
+    }
+
+    #[inline]
+    fn is_over(&self, settings: &Settings, more: usize) -> bool {
+        settings.max_length.is_some_and(|max| self.messages.ready() > max)
+            || settings.max_bytes.is_some_and(|max| self.messages.ready_body_bytes() + more > max)
+    }
+
+    /// Drops the messages at the head whose time has come.
+    #[inline]
+    pub(super) fn expire(&mut self, queue: &Arc<Queue>, batch: &mut Batch<'_>, margin: Margin) {
+        if !self.messages.has_deadlines() {
+            return;
+        }
+        let now = batch.now().0;
+        let is_due = |deadline: u64| match margin {
+            Margin::Reached => deadline > 0 && deadline <= now,
+            Margin::Passed => deadline > 0 && deadline < now,
+        };
+        let mut removed = Vec::new();
+        while let Some(head) = self.messages.head().filter(|head| is_due(head.deadline)) {
+            if let Some(message) = self.messages.remove(head.id) {
+                queue.drop_message(batch, head.id, message, Reason::Expired, &mut removed);
+            }
+        }
+        self.journal_removed(queue, batch, removed);
     }
 
     pub(super) fn changed_at(&mut self, offset: Offset) {
@@ -231,13 +370,14 @@ impl State {
     }
 
     /// Gives ready messages to consumers that can take them.
-    pub(super) fn dispatch(&mut self, queue: &Queue, batch: &mut Batch<'_>) {
+    pub(super) fn dispatch(&mut self, queue: &Arc<Queue>, batch: &mut Batch<'_>) {
+        self.expire(queue, batch, Margin::Passed);
         if self.is_stalled || self.messages.ready() == 0 || self.consumers.is_empty() {
             return;
         }
         let mut removed = Vec::new();
         while self.messages.ready() > 0 {
-            let Some(consumer) = self.next_consumer() else {
+            let Some(consumer) = self.next_consumer(queue.settings.active) else {
                 self.is_stalled = true;
                 break;
             };
@@ -258,7 +398,10 @@ impl State {
 
     /// The next one that can take a message; it goes behind its equals.
     #[inline]
-    fn next_consumer(&mut self) -> Option<Arc<Consumer>> {
+    fn next_consumer(&mut self, active: Active) -> Option<Arc<Consumer>> {
+        if active == Active::Single {
+            return self.consumers.first().filter(|consumer| consumer.reserve()).cloned();
+        }
         let at = self.consumers.iter().position(|consumer| consumer.reserve())?;
         let chosen = &self.consumers[at];
         let priority = chosen.priority;

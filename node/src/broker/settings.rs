@@ -1,0 +1,84 @@
+//! What the arguments of a queue ask for, as values.
+
+use tercet_proto::amqp::{FieldTable, FieldValue, ShortString};
+
+/// The arguments of a queue that change what it does. They have been checked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Settings {
+    /// `x-message-ttl`, milliseconds.
+    pub(super) time_to_live: Option<u64>,
+    /// `x-expires`, milliseconds: the queue goes when nobody has used it for so long.
+    pub(super) expires: Option<u64>,
+    pub(super) dead_letter: Option<DeadLetter>,
+    /// `x-max-length`: ready messages.
+    pub(super) max_length: Option<usize>,
+    /// `x-max-length-bytes`: bytes of their bodies.
+    pub(super) max_bytes: Option<usize>,
+    pub(super) overflow: Overflow,
+    /// `x-max-priority`; 0 is a queue without priorities.
+    pub(super) max_priority: u8,
+    /// `x-single-active-consumer`
+    pub(super) active: Active,
+}
+
+/// Where messages go that nobody took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct DeadLetter {
+    pub(super) exchange: ShortString,
+    /// Instead of their own.
+    pub(super) key: Option<ShortString>,
+}
+
+/// What a full queue does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Overflow {
+    #[default]
+    DropHead,
+    RejectPublish,
+    RejectPublishAndBury,
+}
+
+impl Overflow {
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "drop-head" => Some(Self::DropHead),
+            "reject-publish" => Some(Self::RejectPublish),
+            "reject-publish-dlx" => Some(Self::RejectPublishAndBury),
+            _ => None,
+        }
+    }
+}
+
+/// How many consumers of a queue get messages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Active {
+    #[default]
+    All,
+    Single,
+}
+
+impl Settings {
+    pub(super) fn of(arguments: &FieldTable) -> Self {
+        let number = |name| arguments.get(name).and_then(FieldValue::as_i64).and_then(|n| u64::try_from(n).ok());
+        let size = |name| number(name).and_then(|number| usize::try_from(number).ok());
+        let text = |name| arguments.get(name).and_then(FieldValue::as_str);
+        let short = |name| text(name).and_then(|text| ShortString::try_from(text).ok());
+        let single = arguments.get("x-single-active-consumer").and_then(FieldValue::as_bool) == Some(true);
+        Self {
+            time_to_live: number("x-message-ttl"),
+            expires: number("x-expires"),
+            dead_letter: short("x-dead-letter-exchange")
+                .map(|exchange| DeadLetter { exchange, key: short("x-dead-letter-routing-key") }),
+            max_length: size("x-max-length"),
+            max_bytes: size("x-max-length-bytes"),
+            overflow: text("x-overflow").and_then(Overflow::from_name).unwrap_or_default(),
+            max_priority: number("x-max-priority").map_or(0, |number| number.min(255) as u8),
+            active: if single { Active::Single } else { Active::All },
+        }
+    }
+
+    /// Whether time alone changes the queue.
+    pub(super) fn is_timed(&self) -> bool {
+        self.time_to_live.is_some() || self.expires.is_some()
+    }
+}
