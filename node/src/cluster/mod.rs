@@ -116,7 +116,7 @@ pub fn start(node: Shared, storage: Storage, listener: TcpListener) -> Result<Ha
     if is_clustered {
         let lease = Arc::clone(&cluster.lease);
         threads.push(task::runtime("lease", async move { lease.run().await })?);
-        threads.push(task::thread("apply", move || applier.run(&node))?);
+        threads.push(task::thread("apply", move || applier.run(&node.engine))?);
         info!(
             cluster_id = cluster.storage.cluster_id().unwrap_or_default(),
             promised_epoch = cluster.storage.promised_epoch().0,

@@ -11,7 +11,6 @@
 //! will hold it), and one whose image has come takes what lies behind its cut.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
@@ -23,7 +22,6 @@ use crate::engine::Engine;
 use crate::ids::{Offset, Partition};
 use crate::journal::Block;
 use crate::limits;
-use crate::node::Shared;
 
 /// What this node's copy of the state is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,10 +105,10 @@ impl Applier {
     }
 
     /// What the thread does, until `close`.
-    pub(crate) fn run(self: &Arc<Self>, node: &Shared) {
+    pub(crate) fn run(&self, engine: &Engine) {
         let mut cuts = Cuts::default();
         while let Some((generation, step)) = self.next_step() {
-            let result = cuts.perform(&node.engine, &step);
+            let result = cuts.perform(engine, &step);
             let mut queue = self.queue.lock();
             if queue.generation == generation {
                 match result {
@@ -464,4 +462,181 @@ enum Error {
     Image(#[from] image::Error),
     #[error("a block ends at {last} and claims to reach {to}")]
     Short { last: Offset, to: Offset },
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::effect::{self, KeyChange};
+    use crate::ids::Epoch;
+    use crate::wire;
+
+    struct Fixture {
+        engine: Arc<Engine>,
+        applier: Arc<Applier>,
+        thread: Option<std::thread::JoinHandle<()>>,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let (engine, applier) = (Arc::new(Engine::default()), Arc::new(Applier::new()));
+            let (state, worker) = (Arc::clone(&engine), Arc::clone(&applier));
+            let thread = Some(std::thread::spawn(move || worker.run(&state)));
+            Self { engine, applier, thread }
+        }
+
+        fn shard_of(&self, key: &str) -> Partition {
+            Partition::shard(self.engine.keyspace.shard_of(key.as_bytes()))
+        }
+
+        /// One record an offset, each of which appends one byte to a key: so a record that is lost or applied twice
+        /// shows.
+        fn push(&self, first: u64, appends: &[(&str, &str)]) {
+            let mut records = Vec::new();
+            for (key, text) in appends {
+                let change = KeyChange::Append { bytes: text.as_bytes() };
+                let mut record = Vec::new();
+                effect::encode_key_change(self.shard_of(key), 0, key.as_bytes(), &change, &mut record);
+                wire::put_bytes(&mut records, &record);
+            }
+            let last = Offset(first + appends.len() as u64 - 1);
+            self.applier.push(Block { epoch: Epoch(1), first: Offset(first), last, records: records.into() });
+        }
+
+        /// The image that a master has of the partition of `key` when it holds `text`.
+        fn push_image(&self, key: &str, text: &str, cut: u64) {
+            let master = Engine::default();
+            let mut image = Vec::new();
+            let shard = self.shard_of(key);
+            if !text.is_empty() {
+                let change = KeyChange::Append { bytes: text.as_bytes() };
+                let mut guard = master.keyspace.lock(master.keyspace.shard_of(key.as_bytes()));
+                guard.apply_key(0, key.as_bytes(), &change).unwrap();
+            }
+            image::take(&master, shard, &mut image);
+            self.applier.push_image(shard, Offset(cut), vec![image.into()]);
+        }
+
+        async fn applied(&self, offset: u64) {
+            loop {
+                let progress = self.applier.progress.notified();
+                tokio::pin!(progress);
+                progress.as_mut().enable();
+                let queue_is_at = self.applier.queue.lock().applied;
+                if queue_is_at >= Offset(offset) {
+                    return assert_eq!(queue_is_at, Offset(offset));
+                }
+                tokio::time::timeout(std::time::Duration::from_secs(10), progress).await.expect("it does not get on");
+            }
+        }
+
+        fn get(&self, key: &str) -> String {
+            let shard = self.engine.keyspace.lock(self.engine.keyspace.shard_of(key.as_bytes()));
+            let mut scratch = itoa::Buffer::new();
+            let entry = shard.database(0).find(key.as_bytes());
+            let text = entry.and_then(|entry| entry.value.as_bytes(&mut scratch));
+            String::from_utf8_lossy(text.unwrap_or_default()).into_owned()
+        }
+    }
+
+    impl Drop for Fixture {
+        fn drop(&mut self) {
+            self.applier.close();
+            _ = self.thread.take().map(std::thread::JoinHandle::join);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_committed_is_applied_and_nothing_more() {
+        let fixture = Fixture::new();
+        fixture.applier.resume(Offset(0));
+        fixture.push(1, &[("k", "a"), ("k", "b"), ("k", "c")]);
+        fixture.applier.commit(Offset(2));
+        fixture.applied(2).await;
+        assert_eq!(fixture.get("k"), "ab");
+        fixture.push(4, &[("k", "d")]);
+        fixture.applier.commit(Offset(4));
+        fixture.applied(4).await;
+        assert_eq!(fixture.get("k"), "abcd");
+        assert_eq!(fixture.applier.queue.lock().backlog, 0);
+    }
+
+    #[tokio::test]
+    async fn a_tail_that_is_cut_off_is_never_applied() {
+        let fixture = Fixture::new();
+        fixture.applier.resume(Offset(0));
+        fixture.push(1, &[("k", "a"), ("k", "b"), ("k", "c")]);
+        fixture.push(4, &[("k", "d")]);
+        fixture.applier.commit(Offset(1));
+        fixture.applied(1).await;
+        fixture.applier.resume(Offset(2));
+        fixture.push(3, &[("k", "X"), ("k", "Y")]);
+        fixture.applier.commit(Offset(4));
+        fixture.applied(4).await;
+        assert_eq!(fixture.get("k"), "abXY");
+        assert_eq!(fixture.applier.queue.lock().backlog, 0);
+    }
+
+    #[tokio::test]
+    async fn images_and_blocks_in_any_mixture_make_each_record_count_once() {
+        let fixture = Fixture::new();
+        fixture.applier.begin_sync(Offset(10));
+        assert_eq!(fixture.applier.condition(), Condition::Syncing);
+        // Record 11 is in the image of k, record 12 lies behind the cut of the image of other.
+        fixture.push(11, &[("k", "a"), ("other", "1")]);
+        fixture.push_image("k", "..a", 12);
+        fixture.push(13, &[("k", "b"), ("other", "2")]);
+        fixture.push_image("other", "..12", 14);
+        fixture.applier.end_sync(Offset(15));
+        // A partition without an image was made after the last one was taken.
+        fixture.push(15, &[("late", "L"), ("k", "c"), ("other", "3")]);
+        fixture.applied(15).await;
+        assert!(!fixture.applier.is_readable(), "15 is not committed");
+        assert_eq!((fixture.get("k"), fixture.get("other")), ("..ab".into(), "..12".into()), "16 is not committed");
+        fixture.applier.complete_sync();
+        fixture.applier.commit(Offset(17));
+        fixture.applied(17).await;
+        assert_eq!(fixture.get("k"), "..abc");
+        assert_eq!(fixture.get("other"), "..123");
+        assert_eq!(fixture.get("late"), "L");
+        assert!(fixture.applier.is_readable());
+        assert_eq!(fixture.applier.queue.lock().backlog, 0);
+    }
+
+    #[tokio::test]
+    async fn a_broken_full_sync_leaves_a_copy_that_is_lost() {
+        let fixture = Fixture::new();
+        fixture.applier.begin_sync(Offset(10));
+        fixture.push_image("k", "old", 12);
+        fixture.applier.break_off();
+        assert_eq!(fixture.applier.condition(), Condition::Lost);
+        fixture.applier.forget();
+        fixture.applier.resume(Offset(0));
+        fixture.push(1, &[("k", "a")]);
+        fixture.applier.commit(Offset(1));
+        fixture.applied(1).await;
+        assert_eq!((fixture.get("k"), fixture.applier.condition()), ("a".into(), Condition::Whole));
+    }
+
+    #[tokio::test]
+    async fn a_new_master_applies_what_is_not_committed() {
+        let fixture = Fixture::new();
+        fixture.applier.resume(Offset(0));
+        fixture.push(1, &[("k", "a"), ("k", "b")]);
+        fixture.applier.commit(Offset(1));
+        assert!(fixture.applier.drain().await);
+        assert_eq!(fixture.get("k"), "ab");
+    }
+
+    #[tokio::test]
+    async fn a_record_that_does_not_fit_makes_the_copy_lost() {
+        let fixture = Fixture::new();
+        fixture.applier.resume(Offset(0));
+        let records = vec![3, 255, 255, 255].into();
+        fixture.applier.push(Block { epoch: Epoch(1), first: Offset(1), last: Offset(1), records });
+        assert!(!fixture.applier.drain().await);
+        assert_eq!(fixture.applier.condition(), Condition::Lost);
+    }
 }
