@@ -3,7 +3,11 @@
 . "$(dirname "${BASH_SOURCE[0]}")/local/lib.sh"
 name=${1:-tercet-base:12}
 suite=bookworm
-mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+# Where this machine has its own packages of that suite from.
+own_mirror=$(apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' |
+  awk -v suite="$suite" '$1 == suite { print $2; exit }')
+mirror=${DEBIAN_MIRROR:-$own_mirror}
+[ -n "$mirror" ] || die "apt knows no mirror of $suite: name one, DEBIAN_MIRROR=http://... $0"
 # RocksDB is the one library that the binaries do not carry with them.
 packages=librocksdb7.8,ca-certificates
 
