@@ -180,14 +180,14 @@ fn replication(node: &Node, text: &mut String) {
     line(text, "master_failover_state", "no-failover");
     line(text, "master_replid", &node.identity.incarnation);
     line(text, "master_repl_offset", end);
-    line(text, "epoch", standing.epoch);
-    line(text, "commit_offset", node.gate.commit());
-    line(text, "isr", standing.isr);
-    line(text, "min_isr", standing.min_isr);
+    line(text, "tercet_epoch", standing.epoch);
+    line(text, "tercet_commit_offset", node.gate.commit());
+    line(text, "tercet_isr", standing.isr);
+    line(text, "tercet_min_isr", standing.min_isr);
     if let Some(state) = &*node.cluster.read() {
         let names: Vec<_> = state.isr.iter().map(|member| member.name.as_str()).collect();
-        line(text, "isr_members", names.join(","));
-        line(text, "cluster_id", &state.cluster_id);
+        line(text, "tercet_isr_members", names.join(","));
+        line(text, "tercet_cluster_id", &state.cluster_id);
     }
     line(text, "repl_backlog_active", u8::from(node.engine.journal.is_retaining()));
     line(text, "repl_backlog_size", limits::JOURNAL_MEMORY_BYTES);
