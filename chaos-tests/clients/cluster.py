@@ -193,7 +193,7 @@ class Cluster:
         if not master:
             return None
         view, others = self.info(master), [node for node in self.nodes if node is not master]
-        if (view.get("connected_slaves"), view.get("isr")) != (str(len(others)), str(len(self.nodes))):
+        if (view.get("connected_slaves"), view.get("tercet_isr")) != (str(len(others)), str(len(self.nodes))):
             return None
         return master if all(self.info(node).get("master_link_status") == "up" for node in others) else None
 

@@ -111,7 +111,7 @@ unhealthy() {
     fi
   done
   [ -n "$master" ] || { say "no node is master"; return; }
-  [ "$(info_field "$master" isr)" = 3 ] || { say "the master has fewer than two replicas in sync"; return; }
+  [ "$(info_field "$master" tercet_isr)" = 3 ] || { say "the master has fewer than two replicas in sync"; return; }
   for port in 6379 6380 6381; do
     [ "$port" = "$master" ] || [ "$(info_field "$port" master_link_status)" = up ] || { say "the replica on $port is not in sync"; return; }
   done
