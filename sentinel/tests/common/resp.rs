@@ -8,6 +8,9 @@ use std::{
 
 use tercet_proto::resp::Value;
 
+/// How long a reply may take to begin on a busy machine, and so how long it takes to find that there is none.
+const FIRST_BYTE: Duration = Duration::from_secs(1);
+
 pub(crate) struct Client {
     stream: TcpStream,
     buffer: Vec<u8>,
@@ -51,13 +54,14 @@ impl Client {
         rest
     }
 
-    /// What is there after `pause` of silence.
+    /// What comes until `pause` of silence.
     pub(crate) fn read_raw(&mut self, pause: Duration) -> Vec<u8> {
         let mut all = std::mem::take(&mut self.buffer);
-        self.stream.set_read_timeout(Some(pause)).expect("a timeout can be set");
         let mut chunk = [0; 65536];
+        self.stream.set_read_timeout(Some(FIRST_BYTE)).expect("a timeout can be set");
         while let Ok(count @ 1..) = self.stream.read(&mut chunk) {
             all.extend_from_slice(&chunk[..count]);
+            self.stream.set_read_timeout(Some(pause)).expect("a timeout can be set");
         }
         self.stream.set_read_timeout(Some(super::BOUND)).expect("a timeout can be set");
         all

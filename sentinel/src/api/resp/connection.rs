@@ -31,7 +31,7 @@ enum End {
 }
 
 /// Serves a client until it goes, is killed or breaks the protocol.
-pub(crate) async fn run(mut stream: TcpStream, server: Arc<Server>, client: Arc<Client>) {
+pub(crate) async fn run(stream: &mut TcpStream, server: Arc<Server>, client: Arc<Client>) {
     let login = if server.password.is_some() { Login::Needed } else { Login::Done };
     let mut session = Session::new(Arc::clone(&client), login);
     let mut events: Option<broadcast::Receiver<Event>> = None;
@@ -48,13 +48,13 @@ pub(crate) async fn run(mut stream: TcpStream, server: Arc<Server>, client: Arc<
                 if !matches!(read, Ok(1..)) {
                     return;
                 }
-                let end = execute_all(&server, &mut session, &mut decoder, &mut buffer, &mut out, &mut stream).await;
+                let end = execute_all(&server, &mut session, &mut decoder, &mut buffer, &mut out, stream).await;
                 if events.is_none() && session.is_subscribed() {
                     events = Some(server.backend.events());
                 } else if !session.is_subscribed() {
                     events = None;
                 }
-                if write(&mut stream, &mut out).await == End::Closed || end == End::Closed {
+                if write(stream, &mut out).await == End::Closed || end == End::Closed {
                     // Redis closes in order: what was answered arrives.
                     drop(stream.shutdown().await);
                     return;
@@ -63,7 +63,7 @@ pub(crate) async fn run(mut stream: TcpStream, server: Arc<Server>, client: Arc<
             event = next_event(&mut events) => match event {
                 Ok(event) => {
                     pubsub::deliver(&session, &event, &mut out);
-                    if write(&mut stream, &mut out).await == End::Closed {
+                    if write(stream, &mut out).await == End::Closed {
                         return;
                     }
                 }

@@ -152,8 +152,10 @@ pub async fn serve(
                 let client = server.admit(address.to_string(), local);
                 let server = Arc::clone(&server);
                 connections.spawn(async move {
-                    connection::run(stream, Arc::clone(&server), Arc::clone(&client)).await;
+                    connection::run(&mut stream, Arc::clone(&server), Arc::clone(&client)).await;
+                    // Off the list before it is closed: who sees it closed sees it gone.
                     server.clients.lock().remove(&client.id);
+                    drop(stream);
                 });
             }
             Err(error) => {
