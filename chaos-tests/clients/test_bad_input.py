@@ -273,14 +273,15 @@ def test_a_node_of_another_cluster_is_refused_and_the_rest_goes_on(cluster, fore
         (["--resp-port", "many"], "--resp-port"),
         (["--config", "/no/such/file.toml"], "/no/such/file.toml"),
         (["--requirepass-file", "/no/such/secret"], "/no/such/secret"),
-        (["--data", "/dev/null/data"], "/dev/null/data"),
+        (["--data", "/dev/null/data", "--peer-port", "FREE", "--resp-port", "ALSO_FREE"], "/dev/null/data"),
         (["--peer-port", "FREE", "--resp-port", "TAKEN"], "TAKEN"),
     ],
 )
 def test_a_wrong_flag_or_file_is_one_line_and_exit_2(cluster, tmp_path, program, args, named):
     """A port that somebody has is one too."""
     taken = str(cluster.nodes[0].resp_port)
-    ports = {"TAKEN": taken, "FREE": str(free_block(1))}
+    free = free_block(2)
+    ports = {"TAKEN": taken, "FREE": str(free), "ALSO_FREE": str(free + 1)}
     args, named = [ports.get(arg, arg) for arg in args], ports.get(named, named)
     done = subprocess.run([binary(program), *args], capture_output=True, text=True, timeout=20, check=False, cwd=tmp_path)
     assert done.returncode == 2, done
