@@ -1,5 +1,8 @@
 //! Every bound of the node, with its reason.
 
+/// A node with a whole copy and no master answers reads after so long: longer than any failover takes.
+pub(crate) const MASTERLESS_READS_AFTER_MS: u64 = 2000;
+
 /// Bytes after which the open block of the journal is sealed: large enough to amortise a gRPC message, small enough to
 /// leave at once.
 pub const JOURNAL_BLOCK_BYTES: usize = 64 << 10;

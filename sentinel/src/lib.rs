@@ -11,6 +11,7 @@ pub mod health;
 mod herald;
 mod limits;
 mod nodes;
+pub mod orders;
 pub mod picture;
 pub mod plan;
 pub mod raft;

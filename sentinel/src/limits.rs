@@ -37,6 +37,17 @@ pub(crate) const RESIGNATION_GRACE: Duration = Duration::from_millis(50);
 /// The answer to a new master's Renew waits this long for the old one to step down: less than until the next Renew.
 pub(crate) const RELEASE_PATIENCE: Duration = Duration::from_millis(40);
 
+/// A master that is heard and of no use (cut off from its replicas, its disk failed) is replaced after so long: longer than
+/// a replica takes to reconnect.
+pub(crate) const UNFIT_AFTER: Duration = Duration::from_secs(2);
+
+/// One that never was of use, or whom nobody could replace: so that where all links are broken masters do not alternate.
+pub(crate) const UNFIT_AGAIN: Duration = Duration::from_secs(10);
+
+/// A master whose disk has failed is asked to hand over after so long, and again after as long as it may take.
+pub(crate) const FAILED_DISK_PATIENCE: Duration = Duration::from_millis(200);
+pub(crate) const FAILED_DISK_RETRY: Duration = Duration::from_secs(5);
+
 /// A promise above the current epoch that lasts so long is what a failover that came to nothing left behind.
 pub(crate) const STALE_PROMISE: Duration = Duration::from_secs(1);
 

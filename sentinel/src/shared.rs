@@ -15,7 +15,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use crate::{
     api::resp::Simulated,
     clock::Moment,
-    detect::{Authority, Hearing, Ledger, Refusal, Renewal, Subject, Verdict},
+    detect::{Authority, Fitness, Hearing, Ledger, Refusal, Renewal, Subject, Verdict},
     events::{Bus, MasterName},
     limits,
     nodes::Nodes,
@@ -105,6 +105,8 @@ pub(crate) struct Status {
     pub(crate) failover_state: Option<&'static str>,
     /// Replicas that are subjectively down, since when.
     pub(crate) replicas_down: HashMap<String, Moment>,
+    /// A failover is due and comes to nothing: whom it waits for.
+    pub(crate) stuck: Option<Vec<String>>,
 }
 
 /// Settings that `SENTINEL SET` may change.
@@ -125,6 +127,7 @@ pub(crate) struct Shared {
     pub(crate) siblings: Siblings,
     pub(crate) nodes: Nodes,
     pub(crate) leases: Mutex<Leases>,
+    pub(crate) fitness: Mutex<Fitness>,
     pub(crate) status: Mutex<Status>,
     pub(crate) tunable: Mutex<Tunable>,
     /// We had a state when we started; it may be an old one.
@@ -175,6 +178,7 @@ impl Shared {
             siblings: Siblings::default(),
             nodes: Nodes::new(parts.nodes),
             leases: Mutex::new(Leases::new(ledger, hearing)),
+            fitness: Mutex::default(),
             status: Mutex::default(),
             tunable: Mutex::new(Tunable { down_after: parts.down_after }),
             past: parts.past,
@@ -231,16 +235,23 @@ impl Shared {
         self.released.notify_waiters();
     }
 
-    /// Another sentinel asks us to grant nothing under `epoch`.
-    pub(crate) fn suspend(&self, cluster_id: &str, epoch: u64, now: Moment) -> Result<Duration, Refusal> {
+    /// Another sentinel asks us to grant nothing under `epoch`, because it does not hear the master or finds it unfit.
+    pub(crate) fn suspend(
+        &self,
+        cluster_id: &str,
+        epoch: u64,
+        grounds: Grounds,
+        now: Moment,
+    ) -> Result<Duration, Refusal> {
         let state = self.state();
         crate::detect::check_cluster(cluster_id, &state.cluster_id)?;
         if epoch != state.epoch {
             return Err(Refusal::Superseded(epoch, state.epoch));
         }
+        let is_unfit = grounds == Grounds::Unfit && self.fitness.lock().agrees(epoch, now);
         let mut leases = self.leases.lock();
         let is_followed = leases.hearing.subject().is_some_and(|subject| subject.epoch == epoch);
-        if !is_followed || leases.hearing.hears(now) {
+        if !is_followed || (leases.hearing.hears(now) && !is_unfit) {
             return Err(Refusal::Heard(epoch));
         }
         Ok(leases.ledger.suspend(epoch, now))
@@ -282,6 +293,15 @@ impl Shared {
 pub(crate) enum Past {
     None,
     Known,
+}
+
+/// Why an epoch is to be suspended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Grounds {
+    /// The master is not heard.
+    Unheard,
+    /// It is heard and of no use.
+    Unfit,
 }
 
 /// Whether a Renew gives the lease up.

@@ -36,6 +36,8 @@ pub(super) struct Transitions {
     link: Option<(Target, Task)>,
     /// Counts hand-overs, so that a late release does not end another one.
     holds: u64,
+    /// This process was master once: it may have executed what nobody else has.
+    has_led: bool,
     /// When the last complaint about a foreign cluster was logged.
     complained: Option<tokio::time::Instant>,
 }
@@ -175,6 +177,7 @@ impl Cluster {
         let began = clock::boot_now();
         self.promise(epoch).await?;
         self.stop_link(control).await;
+        control.has_led = true;
         match self.applier.condition() {
             Condition::Fresh | Condition::Whole => {}
             Condition::Syncing | Condition::Lost => return Err(Refusal::NotWhole),
@@ -266,6 +269,7 @@ impl Cluster {
             last_epoch: last_epoch.0,
             end_offset: end.0,
             complete: matches!(self.applier.condition(), Condition::Fresh | Condition::Whole),
+            ..FenceReply::default()
         }
     }
 
@@ -383,6 +387,20 @@ impl Cluster {
                 }
             });
         }
+    }
+
+    /// There has been no master for long, and this node holds a whole copy: it answers reads with what is committed.
+    pub(super) async fn read_without_master(&self) {
+        let control = self.control.lock().await;
+        if control.has_led || !self.applier.is_readable() {
+            return;
+        }
+        self.node.authority.change(|standing| {
+            if matches!(standing.role, Role::Waiting | Role::Replica) && standing.state == State::Loading {
+                standing.state = State::Whole;
+                info!("there is no master: this node answers reads from its own copy");
+            }
+        });
     }
 
     /// The lease has been out for long.

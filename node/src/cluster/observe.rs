@@ -70,5 +70,6 @@ fn status(cluster: &Cluster) -> NodeStatus {
             .collect(),
         uptime_ms: now.millis_since(node.started),
         clients: node.clients.len() as u64,
+        ..NodeStatus::default()
     }
 }

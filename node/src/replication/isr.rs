@@ -12,7 +12,7 @@
 
 use tercet_proto::grpc::cluster::v1::IsrMember;
 
-use super::commit::Term;
+use super::commit::{Copy, Term};
 use crate::clock::BootNanos;
 use crate::ids::{Epoch, Offset};
 use crate::limits;
@@ -23,6 +23,8 @@ pub(crate) struct Proposal {
     pub(crate) epoch: Epoch,
     pub(crate) version: u64,
     pub(crate) isr: Vec<IsrMember>,
+    /// Of those that leave: who holds everything that this master has acknowledged or shown.
+    pub(crate) witnesses: Vec<IsrMember>,
     /// For the log: what is to change, and why.
     pub(crate) changes: Vec<(String, &'static str)>,
 }
@@ -68,7 +70,16 @@ impl Term {
                 self.proposed.push(member.clone());
             }
         }
-        Some(Proposal { epoch: self.epoch, version: self.version, isr, changes })
+        let leaves = |member: &&IsrMember| !isr.contains(member) && self.bears_witness(member);
+        let witnesses = self.isr.iter().filter(leaves).cloned().collect();
+        Some(Proposal { epoch: self.epoch, version: self.version, isr, witnesses, changes })
+    }
+
+    /// A member of the ISR holds everything that was acknowledged, and with the floor everything that may be shown while
+    /// the ISR is too small to commit more. So it may lead if this master cannot.
+    fn bears_witness(&self, member: &IsrMember) -> bool {
+        let is_witness = |copy: &Copy| copy.is(member) && !copy.leaving && copy.acknowledged >= self.floor;
+        self.copies.iter().any(is_witness)
     }
 
     fn note_progress(&mut self, now: BootNanos, end: Offset) {
@@ -257,6 +268,20 @@ mod tests {
         fixture.hear(a, 0, 100);
         fixture.tracker.with_term(&fixture.journal, &fixture.gate, |term| term.forgive(at(5000)));
         assert_eq!(fixture.propose(5010), None);
+    }
+
+    #[test]
+    fn who_leaves_with_everything_that_was_shown_bears_witness() {
+        let fixture = Fixture::new(&["m", "a", "b"], 2);
+        fixture.tracker.with_term(&fixture.journal, &fixture.gate, |term| term.floor = Offset(7));
+        let (a, b) = (fixture.join("a"), fixture.join("b"));
+        fixture.hear(a, 7, 10);
+        fixture.hear(b, 6, 10);
+        let proposal =
+            fixture.tracker.with_term(&fixture.journal, &fixture.gate, |term| term.propose(at(400), Offset(7)));
+        let proposal = proposal.flatten().unwrap();
+        assert_eq!(proposal.isr, [member("m")]);
+        assert_eq!(proposal.witnesses, [member("a")], "b lacks record 7, which m may show alone");
     }
 
     #[test]
