@@ -154,7 +154,7 @@ impl Storage {
     ///
     /// # Errors
     /// What is there cannot be read.
-    pub(crate) fn put_cut(&self, batch: &mut Batch<'_>, end: Offset) -> Result<(), Error> {
+    pub fn put_cut(&self, batch: &mut Batch<'_>, end: Offset) -> Result<(), Error> {
         let mut rows = self.database.raw_iterator_cf(self.family(Family::Journal));
         rows.seek_to_last();
         while let Some((row_key, value)) = rows.item() {
@@ -202,7 +202,7 @@ fn key(first: Offset) -> [u8; 8] {
 }
 
 /// Within `batch`: the blocks follow on what is there. Small ones become one row as far as they are of one epoch.
-pub(crate) fn put_blocks(batch: &mut Batch<'_>, blocks: &[Block]) {
+pub fn put_blocks(batch: &mut Batch<'_>, blocks: &[Block]) {
     let mut scratch = Vec::new();
     let mut from = 0;
     while from < blocks.len() {
@@ -232,12 +232,12 @@ fn put_row(batch: &mut Batch<'_>, blocks: &[Block], scratch: &mut Vec<u8>) {
 }
 
 /// Within `batch`: everything up to here is committed.
-pub(crate) fn put_commit(batch: &mut Batch<'_>, commit: Offset) {
+pub fn put_commit(batch: &mut Batch<'_>, commit: Offset) {
     put_offset(batch, name::JOURNAL_COMMIT, commit);
 }
 
 /// Within `batch`: the epochs of the journal.
-pub(crate) fn put_history(batch: &mut Batch<'_>, history: &[Span]) {
+pub fn put_history(batch: &mut Batch<'_>, history: &[Span]) {
     let mut bytes = Vec::new();
     for span in history {
         wire::put_varint(&mut bytes, span.epoch.0);

@@ -26,7 +26,7 @@ use parking_lot::Mutex;
 use rocksdb::DB;
 
 pub use error::Error;
-pub use journal::Bounds;
+pub use journal::{Bounds, put_blocks, put_commit, put_history};
 pub use rows::{Batch, Rows, Sync};
 
 use meta::Meta;
