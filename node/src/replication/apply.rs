@@ -87,7 +87,14 @@ enum Begin {
     Records,
 }
 
+impl Default for Applier {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Applier {
+    #[must_use]
     pub fn new() -> Self {
         let queue = Queue {
             items: VecDeque::new(),
