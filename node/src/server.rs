@@ -76,6 +76,7 @@ async fn serve(
     let resp = listen(config, config.resp_port, "RESP", "resp-port").await?;
     let amqp = listen(config, config.amqp_port, "AMQP", "amqp-port").await?;
     let gateway = listen(config, config.gateway_port, "the gateway", "gateway-port").await?;
+    let metrics = listen(config, config.metrics_port, "metrics", "metrics-port").await?;
     let peers = cluster::listen(config)?;
 
     let gateway_node = Arc::clone(&node);
@@ -86,6 +87,12 @@ async fn serve(
     });
     // The thread lives as long as the process.
     services.map_err(Error::Thread)?;
+    let metrics_node = Arc::clone(&node);
+    let _metrics = task::spawn("metrics", async move {
+        if let Err(error) = crate::metrics::serve(metrics_node, metrics).await {
+            tracing::error!(%error, "the port of the metrics has failed");
+        }
+    });
     let _expiry = task::spawn("expiry", expiry::run(Arc::clone(&node)));
     let (amqp_node, amqp_threads) = (Arc::clone(&node), threads.clone());
     let _amqp = task::spawn("amqp accept", async move {
