@@ -7,9 +7,11 @@
 pub mod commands;
 mod connection;
 mod error;
+mod listen;
 mod session;
 pub mod table;
 
-pub use connection::{accept, serve};
+pub use connection::serve;
 pub use error::Error;
+pub use listen::accept;
 pub use session::Session;
