@@ -2,8 +2,15 @@
 //!
 //! The replies of a batch leave together, when the commit offset has reached what they depend on. A batch is executed
 //! under one permit of the node's authority, so a role never changes within it.
+//!
+//! ```text
+//! read --> execute --> replies --> read ...        on the master, and on a replica for those who came to a replica
+//!             '-- another node is master --> carry (frame.rs) --> the session comes back --> execute ...
+//! ```
 
 mod batch;
+mod carry;
+mod give_back;
 
 use std::cell::Cell;
 use std::future::Future;
@@ -13,7 +20,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use self::batch::{Batch, Command};
-use super::session::Session;
+use self::give_back::Input;
+use super::frame;
+use super::session::{Home, Place, Session};
 use crate::clients::Registration;
 use crate::clock;
 use crate::limits;
@@ -25,7 +34,10 @@ use crate::role::{Role, Verdict};
 /// # Errors
 /// The socket failed; there is nobody to tell.
 pub async fn serve(node: Shared, stream: TcpStream, registration: Registration) -> std::io::Result<()> {
-    let session = Session::new(node, registration.client.clone());
+    let mut session = Session::new(node, registration.client.clone());
+    if matches!(session.node.authority.standing().role, Role::Master | Role::Deposed) {
+        session.home = Home::Master;
+    }
     let mut connection = Connection {
         stream,
         session,
@@ -47,11 +59,29 @@ struct Connection {
     ahead: Vec<Command>,
 }
 
+/// What a connection does next.
+enum Next {
+    Read,
+    Close,
+    /// Another node is master.
+    Move,
+}
+
+/// What became of a client whose master is another node.
+enum Moved {
+    /// It is here again, perhaps with something to execute.
+    Back,
+    Over,
+}
+
 impl Connection {
     async fn run(&mut self) -> std::io::Result<()> {
         loop {
             if self.read().await? == 0 {
-                return Ok(());
+                return match self.session.home {
+                    Home::Carried(_) => self.give_back(Input::Ended).await,
+                    Home::Anywhere | Home::Master => Ok(()),
+                };
             }
             if self.input.len() > limits::QUERY_BUFFER_BYTES {
                 tracing::warn!(
@@ -60,10 +90,24 @@ impl Connection {
                 );
                 return Ok(());
             }
-            if !self.answer().await? {
-                return Ok(());
+            loop {
+                match self.answer().await? {
+                    Next::Read => break,
+                    Next::Close => return Ok(()),
+                    Next::Move => match Box::pin(self.go()).await? {
+                        Moved::Back => {}
+                        Moved::Over => return Ok(()),
+                    },
+                }
             }
             self.lend();
+        }
+    }
+
+    async fn go(&mut self) -> std::io::Result<Moved> {
+        match self.session.home {
+            Home::Carried(_) => self.give_back(Input::Open).await.map(|()| Moved::Over),
+            Home::Anywhere | Home::Master => self.carry().await,
         }
     }
 
@@ -82,13 +126,14 @@ impl Connection {
         .await
     }
 
-    /// Executes what the input holds and sends the replies. False: the connection is to be closed.
-    async fn answer(&mut self) -> std::io::Result<bool> {
+    /// Executes what the input holds and sends the replies.
+    async fn answer(&mut self) -> std::io::Result<Next> {
         if self.output.capacity() == 0 {
             self.output = OUTPUT.take();
         }
         loop {
             let term = self.session.node.gate.term();
+            let is_carried = matches!(self.session.home, Home::Carried(_));
             let (batch, depends_on) = self.execute();
             if !self.output.is_empty() {
                 self.session.node.publish();
@@ -99,46 +144,44 @@ impl Connection {
                 };
                 if committed.is_err() {
                     // The fate of a write is unknown: no answer, and no more commands.
-                    return Ok(false);
+                    return Ok(Next::Close);
+                }
+                if is_carried {
+                    let header = frame::header(frame::Kind::Replies, self.output.len());
+                    drop(self.output.splice(0..0, header));
                 }
                 self.stream.write_all(&self.output).await?;
                 self.output.clear();
             }
             if self.session.is_closing {
                 self.stream.shutdown().await?;
-                return Ok(false);
+                return Ok(Next::Close);
             }
             match batch {
-                Batch::Drained => return Ok(true),
+                Batch::Drained => return Ok(Next::Read),
                 Batch::Full => {}
                 Batch::Wait => {
                     if !self.wait_for_authority().await {
-                        return Ok(false);
+                        return Ok(Next::Close);
                     }
                 }
+                Batch::Elsewhere => return Ok(Next::Move),
             }
         }
     }
 
-    /// False: the node is no longer the one that this client should talk to, or it took too long.
+    /// Waits until commands may be executed, or another node is known to be master. False: it took too long.
     async fn wait_for_authority(&mut self) -> bool {
-        let node = &self.session.node;
-        let mut changes = node.authority.subscribe();
-        let had_led = matches!(changes.borrow_and_update().role, Role::Master | Role::Deposed);
+        let (home, authority) = (self.session.home, &self.session.node.authority);
+        let mut changes = authority.subscribe();
         let wait = async {
-            loop {
-                if node.authority.enter(clock::boot_now()).verdict != Verdict::Wait {
-                    return;
-                }
+            while home.place(&authority.enter(clock::boot_now())) == Place::Here(Verdict::Wait) {
                 if changes.changed().await.is_err() {
                     return;
                 }
             }
         };
-        let is_over = tokio::time::timeout(limits::AUTHORITY_WAIT, wait).await.is_ok();
-        // A command that was held for a hand-over is not answered with what a replica has to say: the client asks the
-        // sentinels and sends it to the new master.
-        is_over && !(had_led && node.authority.standing().role == Role::Replica)
+        tokio::time::timeout(limits::AUTHORITY_WAIT, wait).await.is_ok()
     }
 
     /// Gives the buffers to the next client of this thread, as far as they are empty: they are in the cache.

@@ -7,6 +7,7 @@
 pub mod commands;
 mod connection;
 mod error;
+mod frame;
 mod listen;
 mod session;
 pub mod table;

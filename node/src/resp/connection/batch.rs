@@ -6,6 +6,7 @@ use super::Connection;
 use crate::clock;
 use crate::ids::Offset;
 use crate::limits;
+use crate::resp::session::Place;
 use crate::resp::table::{Keys, Row, flag};
 use crate::role::Verdict;
 
@@ -29,6 +30,8 @@ pub(super) enum Batch {
     Full,
     /// Nothing may be executed now.
     Wait,
+    /// Another node is master, and this is its client.
+    Elsewhere,
 }
 
 impl Connection {
@@ -36,6 +39,15 @@ impl Connection {
         let node = std::sync::Arc::clone(&self.session.node);
         let now = clock::boot_now();
         let permit = node.authority.enter(now);
+        let verdict = match self.session.home.place(&permit) {
+            Place::Here(verdict) => {
+                self.session.note(verdict);
+                verdict
+            }
+            // What came back may have been nothing.
+            Place::Elsewhere if self.input.is_empty() => return (Batch::Drained, Offset::ZERO),
+            Place::Elsewhere => return (Batch::Elsewhere, Offset::ZERO),
+        };
         self.session.now = clock::unix_now();
         let mut position = 0;
         let batch = loop {
@@ -44,7 +56,7 @@ impl Connection {
                 break Batch::Drained;
             }
             self.fetch(decoded);
-            let (executed, stop) = self.execute_decoded(decoded, permit.verdict);
+            let (executed, stop) = self.execute_decoded(decoded, verdict);
             position = self.ahead[..executed].last().map_or(position, |command| command.end);
             if executed < decoded || stop.is_some() {
                 // What was decoded and not executed is decoded again.
