@@ -26,7 +26,8 @@ struct Rows {
     pages: BTreeMap<usize, Vec<u8>>,
 }
 
-type Contents = BTreeMap<(u8, Vec<u8>), (Option<UnixMillis>, Vec<u8>)>;
+/// By their meaning: the elements of a set that was loaded may lie in another order.
+type Contents = BTreeMap<(u8, Vec<u8>), (Option<UnixMillis>, Value)>;
 
 impl Rows {
     fn write(&mut self, taken: &Taken) {
@@ -47,8 +48,10 @@ impl Rows {
             while !reader.is_empty() {
                 let entry = take_entry(&mut reader).unwrap();
                 assert_eq!(page_of(position(entry.key), SHARD_BITS, self.bits), *page);
-                let before =
-                    contents.insert((entry.database, entry.key.to_vec()), (entry.expire_at, entry.value.to_vec()));
+                let before = contents.insert(
+                    (entry.database, entry.key.to_vec()),
+                    (entry.expire_at, image::decode(entry.value).unwrap()),
+                );
                 assert_eq!(before, None, "a key stands on one page");
             }
         }
@@ -73,9 +76,7 @@ fn contents(shard: &Shard) -> Contents {
     let mut contents = Contents::new();
     for (number, database) in shard.databases() {
         for entry in database.iter() {
-            let mut value = Vec::new();
-            image::encode(&entry.value, &mut value);
-            contents.insert((number, entry.key.to_vec()), (entry.expire_at(), value));
+            contents.insert((number, entry.key.to_vec()), (entry.expire_at(), entry.value.clone()));
         }
     }
     contents
