@@ -86,7 +86,7 @@ settings! {
     amqp_port: u16, "amqp-port", "5672", Open, "Port of AMQP 0-9-1";
     gateway_port: u16, "gateway-port", "50051", Open, "Port of the gRPC stream gateway";
     http_port: u16, "http-port", "15672", Open, "Port of the management page and HTTP API (not served yet)";
-    metrics_port: u16, "metrics-port", "15692", Open, "Port of the metrics (not served yet)";
+    metrics_port: u16, "metrics-port", "15692", Open, "Port of the metrics: GET /metrics, in the text format of Prometheus";
     peer_port: u16, "peer-port", "7379", Open, "Port for other nodes and for sentinels";
     sentinels: Vec<Endpoint>, "sentinels", "", Open, "Peer addresses of all sentinels, host:port,...; none = a node of its own";
     requirepass: String, "requirepass", "", Secret, "Password of RESP clients, and of the AMQP user guest";

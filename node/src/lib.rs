@@ -19,6 +19,7 @@ pub mod journal;
 pub mod keyspace;
 pub mod limits;
 pub mod memory;
+pub mod metrics;
 pub mod node;
 pub mod prefetch;
 pub mod replication;

@@ -55,18 +55,19 @@ impl Error {
 /// It cannot start.
 pub fn run(config: Arc<Config>) -> Result<(), Error> {
     raise_descriptor_limit();
-    let storage = Storage::open(&config.data)?;
+    let storage = Arc::new(Storage::open(&config.data)?);
     let node: Shared = Arc::new(Node::new((*config).clone(), storage.identity(&config.name)));
     let main = Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
     let (threads, _runtimes) = io_threads(&config)?;
     main.block_on(serve(node, storage, threads))
 }
 
-async fn serve(node: Shared, storage: Storage, threads: Vec<Handle>) -> Result<(), Error> {
+async fn serve(node: Shared, storage: Arc<Storage>, threads: Vec<Handle>) -> Result<(), Error> {
     let config = &node.config;
     let resp = listen(config, config.resp_port, "RESP", "resp-port").await?;
     let amqp = listen(config, config.amqp_port, "AMQP", "amqp-port").await?;
     let gateway = listen(config, config.gateway_port, "the gateway", "gateway-port").await?;
+    let metrics = listen(config, config.metrics_port, "metrics", "metrics-port").await?;
     let peers = cluster::listen(config)?;
 
     let gateway_node = Arc::clone(&node);
@@ -77,6 +78,12 @@ async fn serve(node: Shared, storage: Storage, threads: Vec<Handle>) -> Result<(
     });
     // The thread lives as long as the process.
     services.map_err(Error::Thread)?;
+    let metrics_node = Arc::clone(&node);
+    let _metrics = task::spawn("metrics", async move {
+        if let Err(error) = crate::metrics::serve(metrics_node, metrics).await {
+            tracing::error!(%error, "the port of the metrics has failed");
+        }
+    });
     let _expiry = task::spawn("expiry", expiry::run(Arc::clone(&node)));
     let (amqp_node, amqp_threads) = (Arc::clone(&node), threads.clone());
     let _amqp = task::spawn("amqp accept", async move {

@@ -14,14 +14,14 @@ use crate::journal::Span;
 
 /// A journal, as far as the decision goes.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Log<'a> {
-    pub(crate) history: &'a [Span],
-    pub(crate) end: Offset,
+pub struct Log<'a> {
+    pub history: &'a [Span],
+    pub end: Offset,
 }
 
 /// The master's answer to a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Resume {
+pub enum Resume {
     /// It keeps its journal up to here.
     Continue(Offset),
     Full(Why),
@@ -29,7 +29,7 @@ pub(crate) enum Resume {
 
 /// Why a full sync is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Why {
+pub enum Why {
     /// It has applied records that are not in the master's journal.
     Diverged,
     /// The master does not keep the records that it lacks.
@@ -40,7 +40,7 @@ pub(crate) enum Why {
 
 /// Decides. `applied`: what the replica's state cannot be cut back behind. `first_kept`: the oldest record that the
 /// master could send.
-pub(crate) fn decide(master: Log<'_>, replica: Log<'_>, applied: Offset, first_kept: Offset) -> Resume {
+pub fn decide(master: Log<'_>, replica: Log<'_>, applied: Offset, first_kept: Offset) -> Resume {
     let common = common_point(master, replica);
     if applied > common {
         Resume::Full(Why::Diverged)
