@@ -157,3 +157,13 @@ pub const GATEWAY_BACKLOG: usize = 64;
 
 /// A buffer that is kept for the next client may be so large.
 pub const SPARE_BUFFER_BYTES: usize = 8 * READ_BYTES;
+
+/// Ended masterships (and restarts of a copy) of which is known how far they came, for replies that leave late. A
+/// hand-over makes three of them.
+pub const ENDED_TERMS: usize = 8;
+
+/// How long a master may take to give a carried client's session back: it may be holding commands itself.
+pub const TAKE_BACK_WAIT: std::time::Duration = AUTHORITY_WAIT.saturating_add(std::time::Duration::from_secs(1));
+
+/// Pause between two probes of the connection on which a client is carried.
+pub const CARRY_KEEPALIVE: std::time::Duration = std::time::Duration::from_secs(1);
