@@ -5,6 +5,7 @@
 
 pub mod amqp;
 pub mod broker;
+pub mod checkpoint;
 pub mod clients;
 pub mod clock;
 pub mod cluster;

@@ -38,8 +38,11 @@ pub const JOURNAL_ROW_BYTES: usize = 64 << 10;
 /// Bytes of the journal that RocksDB keeps in memory before they become a file: a file a second at full speed.
 pub const JOURNAL_BUFFER_BYTES: usize = 32 << 20;
 
-/// Bytes of rows that RocksDB keeps in memory before they become a file.
-pub const ROWS_BUFFER_BYTES: usize = 16 << 20;
+/// Bytes of rows that RocksDB could keep in memory before they become a file.
+pub const ROWS_BUFFER_BYTES: usize = 64 << 20;
+
+/// Bytes of a file of merged rows.
+pub const ROWS_FILE_BYTES: u64 = 64 << 20;
 
 /// Bytes of rows that are read together: they are read in order.
 pub const ROWS_BLOCK_BYTES: usize = 64 << 10;
@@ -191,3 +194,50 @@ pub const TAKE_BACK_WAIT: std::time::Duration = AUTHORITY_WAIT.saturating_add(st
 
 /// Pause between two probes of the connection on which a client is carried.
 pub const CARRY_KEEPALIVE: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Growth of the journal that is worth a checkpoint, however little data there is: a start replays as much in a second.
+pub const CHECKPOINT_JOURNAL_BYTES: u64 = 128 << 20;
+
+/// What has changed becomes rows after this time, however little it is.
+pub const CHECKPOINT_AGE: std::time::Duration = std::time::Duration::from_secs(300);
+
+/// How often the thread of the checkpoints looks whether one is due.
+pub const CHECKPOINT_TICK: std::time::Duration = std::time::Duration::from_millis(250);
+
+/// Pause between two passes, and before a failed one is tried again.
+pub const CHECKPOINT_RETRY: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// How long a pass works before it rests.
+pub const CHECKPOINT_WORK: std::time::Duration = std::time::Duration::from_millis(2);
+
+/// It rests so many times as long as it has worked: a quarter of a core at most.
+pub const CHECKPOINT_REST: u32 = 3;
+
+/// Bytes of rows in one batch. A shard with more is one batch all the same.
+pub const CHECKPOINT_BATCH_BYTES: usize = 2 << 20;
+
+/// Bytes of rows in memory before they are flushed. Below the size of the database's own buffer, so that it never has a
+/// reason to stop those who write the journal.
+pub const CHECKPOINT_FLUSH_BYTES: usize = 24 << 20;
+
+/// Files of rows that are not merged yet: beyond it a pass waits, so that a start has few to look through.
+pub const UNMERGED_FILES: u64 = 24;
+
+/// Rows of a queue that are deleted one by one; more in a row go as a range, which every later read has to look at.
+pub const ROWS_DELETED_ONE_BY_ONE: u64 = 64;
+
+/// A clean stop spends so long on a last checkpoint, so that the next start is fast.
+pub const CHECKPOINT_AT_STOP: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Bytes of the journal that members of a cluster keep on disk for replicas that were away.
+pub const JOURNAL_KEEP_BYTES: u64 = 256 << 20;
+
+/// How often shards are looked after whose counters of changes run away: they have to be within 2^30 of each other, and
+/// no shard can be changed so often in this time.
+pub const SETTLE_EVERY: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// Keys of a database that room is made for before they are seen: the number on disk is only a claim.
+pub const RESERVED_KEYS: usize = 1 << 22;
+
+/// Threads that load rows: beyond it the memory is the bound.
+pub const LOAD_THREADS: usize = 16;

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 use parking_lot::RwLock;
 use tercet_proto::grpc::cluster::v1::{Address, ClusterState, Member};
 
+use crate::checkpoint;
 use crate::clients::Clients;
 use crate::clock;
 use crate::config::Config;
@@ -78,6 +79,8 @@ pub struct Node {
     pub authority: Authority,
     pub clients: Clients,
     pub stats: Stats,
+    /// Checkpoints: asked for and reported here.
+    pub checkpoint: checkpoint::Control,
     /// How far what lies on disk is loaded.
     pub loading: recovery::Progress,
     /// The newest state that the sentinels sent; `None` for a node of its own.
@@ -109,6 +112,7 @@ impl Node {
             authority,
             clients: Clients::default(),
             stats: Stats::default(),
+            checkpoint: checkpoint::Control::default(),
             loading: recovery::Progress::default(),
             cluster: RwLock::new(None),
             link: RwLock::new(Link::default()),

@@ -28,9 +28,11 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
+use crate::checkpoint::Position;
 use crate::node::Shared;
 use crate::recovery::Recovered;
 use crate::replication::apply::Applier;
+use crate::role::Role;
 use crate::storage::Storage;
 use crate::task;
 
@@ -154,6 +156,28 @@ impl Handle {
     pub(crate) fn take_over(&self) -> impl FnOnce(Recovered) + Send + 'static + use<> {
         let applier = Arc::clone(&self.cluster.applier);
         move |recovered| applier.recover(recovered.applied, recovered.tail)
+    }
+
+    /// Says how far the partitions are; nothing while they are not the state of one moment, or nobody's.
+    pub(crate) fn position(&self) -> impl Fn() -> Option<Position> + Send + 'static + use<> {
+        let cluster = Arc::clone(&self.cluster);
+        move || {
+            let (node, term) = (&cluster.node, cluster.node.gate.term());
+            let role = || node.authority.standing().role;
+            match role() {
+                Role::Master => {
+                    // Of this mastership, if that is still the same behind the look.
+                    let offset = node.engine.journal.end();
+                    let is_still = role() == Role::Master && node.gate.term() == term;
+                    is_still.then_some(Position { offset, state: (term, 0) })
+                }
+                Role::Replica | Role::Waiting => {
+                    let (offset, generation) = cluster.applier.position()?;
+                    Some(Position { offset, state: (term, generation) })
+                }
+                Role::Deposed => None,
+            }
+        }
     }
 
     /// Ends the mastership, if there is one, in order: the sentinels are asked for a hand-over; without one the lease

@@ -71,7 +71,7 @@ impl Shard {
     /// Makes room for keys that are to be loaded, a number for each database.
     pub fn reserve(&mut self, keys: &[usize]) {
         for (database, keys) in (0..limits::DATABASES).zip(keys).filter(|(_, keys)| **keys > 0) {
-            self.database_mut(database).table.reserve(*keys);
+            self.database_mut(database).table.reserve((*keys).min(limits::RESERVED_KEYS));
         }
     }
 

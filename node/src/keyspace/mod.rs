@@ -75,7 +75,13 @@ impl Keyspace {
     #[inline]
     #[must_use]
     pub fn shard_of(&self, key: &[u8]) -> usize {
-        (position(key) >> (64 - self.bits)) as usize
+        self.shard_at(position(key))
+    }
+
+    #[inline]
+    #[must_use]
+    pub fn shard_at(&self, position: u64) -> usize {
+        (position >> (64 - self.bits)) as usize
     }
 
     #[inline]

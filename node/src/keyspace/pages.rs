@@ -186,6 +186,12 @@ impl Shard {
         tracking.is_whole || tracking.has_lost || self.last_offset() > tracking.cut
     }
 
+    /// log2 of the pages that were taken last.
+    #[must_use]
+    pub fn page_bits(&self) -> u32 {
+        self.tracking.bits
+    }
+
     /// Takes the pages that have changed since the last time. They count as written from now on, unless `give_back` says
     /// otherwise.
     pub fn take(&mut self, extent: Extent, taken: &mut Taken) {

@@ -197,11 +197,13 @@ impl Applier {
 
     /// Whether the state is one that a master has acknowledged.
     pub fn is_readable(&self) -> bool {
+        self.queue.lock().is_readable()
+    }
+
+    /// Up to where everything is in the state, and which state it is. Nothing while it is not that of one moment.
+    pub(crate) fn position(&self) -> Option<(Offset, u64)> {
         let queue = self.queue.lock();
-        queue.condition == Condition::Whole
-            && !queue.is_loading
-            && queue.target >= queue.youngest_cut
-            && queue.applied >= queue.youngest_cut
+        queue.is_readable().then_some((queue.applied, queue.generation))
     }
 
     /// Resolves while there is room for more.
@@ -377,6 +379,13 @@ enum Step {
 }
 
 impl Queue {
+    fn is_readable(&self) -> bool {
+        self.condition == Condition::Whole
+            && !self.is_loading
+            && self.target >= self.youngest_cut
+            && self.applied >= self.youngest_cut
+    }
+
     fn restart(&mut self, applied: Offset, condition: Condition) {
         self.items.clear();
         (self.backlog, self.applied, self.target) = (0, applied, Offset::ZERO);

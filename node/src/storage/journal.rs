@@ -145,6 +145,8 @@ impl Storage {
         put_offset(&mut batch, name::JOURNAL_START, start);
         put_offset(&mut batch, name::JOURNAL_COMMIT, Offset::ZERO);
         put_history(&mut batch, history);
+        // Rows of the old state come no more.
+        let _wiping = self.next_generation();
         self.is_whole.store(false, Ordering::Release);
         self.write(batch, Sync::Now)?;
         for family in families {

@@ -4,9 +4,9 @@
 //! <data>/  family    key                                    value
 //!          meta      name                                   ids, promises, the journal's bounds        meta.rs
 //!          journal   first offset (u64 BE)                  epoch, last offset, records                journal.rs
-//!          keys      partition (u32 BE) | page (u16 BE)     entries of a page of a shard
-//!          messages  partition (u32 BE) | id (u64 BE)       a message; id 0: the topology
-//!          cuts      partition (u32 BE)                     the offset up to which its rows are exact
+//!          keys      partition (u32 BE) | page (u16 BE)     entries of a page of a shard                  partitions.rs
+//!          messages  partition (u32 BE) | id (u64 BE)       a message; id 0: the topology                 partitions.rs
+//!          cuts      `floor`                                up to where all rows are exact                partitions.rs
 //! ```
 //!
 //! All families share one write-ahead log, so what was written first is never lost without what was written later:
@@ -17,6 +17,7 @@ mod error;
 mod journal;
 mod meta;
 mod options;
+mod partitions;
 mod rows;
 
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ use rocksdb::DB;
 
 pub use error::Error;
 pub use journal::{Bounds, put_blocks, put_commit, put_history};
+pub use partitions::{Generation, Written, head_key, message_key, page_key, split_key};
 pub use rows::{Batch, Rows, Sync};
 
 use meta::Meta;
@@ -65,6 +67,7 @@ pub struct Storage {
     meta: Mutex<Meta>,
     /// Rows and journal make a whole copy.
     is_whole: AtomicBool,
+    generation: Mutex<Generation>,
 }
 
 /// A handle that every task may have.
@@ -89,6 +92,7 @@ impl Storage {
             database,
             meta: Mutex::new(Meta::default()),
             is_whole: AtomicBool::new(true),
+            generation: Mutex::default(),
         };
         storage.load_meta()?;
         Ok(storage)

@@ -44,8 +44,20 @@ pub(super) fn family(family: Family) -> ColumnFamilyDescriptor {
             table.disable_cache();
         }
         Family::Keys | Family::Messages => {
+            // The checkpointer flushes long before this is full (`CHECKPOINT_FLUSH_BYTES`): a full buffer would stop whoever
+            // writes the journal.
             options.set_write_buffer_size(limits::ROWS_BUFFER_BYTES);
+            options.set_max_write_buffer_number(4);
             options.set_compression_type(DBCompressionType::None);
+            // Two levels. A pass rewrites most pages in the order of their keys, so a new file meets about one old one.
+            options.set_level_zero_file_num_compaction_trigger(4);
+            options.set_max_bytes_for_level_base(u64::MAX / 16);
+            options.set_target_file_size_base(limits::ROWS_FILE_BYTES);
+            // The checkpointer waits for the merge by itself (`UNMERGED_FILES`); the journal must not.
+            options.set_level_zero_slowdown_writes_trigger(i32::MAX / 2);
+            options.set_level_zero_stop_writes_trigger(i32::MAX);
+            options.set_soft_pending_compaction_bytes_limit(0);
+            options.set_hard_pending_compaction_bytes_limit(0);
             // Rows are read in order at the start, and never again.
             table.set_block_size(limits::ROWS_BLOCK_BYTES);
             table.disable_cache();

@@ -38,6 +38,10 @@ impl Batch<'_> {
         self.changes.delete_range_cf(self.storage.family(family), from, to);
     }
 
+    pub(super) fn into_changes(self) -> WriteBatch {
+        self.changes
+    }
+
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.changes.size_in_bytes()
