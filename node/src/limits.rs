@@ -9,10 +9,11 @@ pub const JOURNAL_BLOCK_BYTES: usize = 64 << 10;
 pub const JOURNAL_MEMORY_BYTES: usize = 128 << 20;
 
 /// How often the master looks at its ISR.
-pub const ISR_TICK: std::time::Duration = std::time::Duration::from_millis(50);
+pub const ISR_TICK: std::time::Duration = std::time::Duration::from_millis(25);
 
-/// How long a member of the ISR may be silent, or without progress, before it has to leave: three heartbeats.
-pub const ISR_SILENCE_MS: u64 = 300;
+/// How long a member of the ISR may be silent, or without progress, before it has to leave: four heartbeats. With a
+/// tick and the sentinels' commit on top it is out within 300 ms.
+pub const ISR_SILENCE_MS: u64 = 200;
 
 /// A master whose own tick was late by this much was not running; it blames nobody for silence.
 pub const ISR_TICK_LATE_MS: u64 = 150;
@@ -21,7 +22,7 @@ pub const ISR_TICK_LATE_MS: u64 = 150;
 pub const ISR_CHANGE_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// The master says something to each replica at least this often.
-pub const REPLICATION_HEARTBEAT: std::time::Duration = std::time::Duration::from_millis(100);
+pub const REPLICATION_HEARTBEAT: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// How long a new commit offset waits for a block to carry it.
 pub const COMMIT_LINGER: std::time::Duration = std::time::Duration::from_millis(2);

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::ids::{Offset, UnixMillis};
 use crate::journal::Gate;
-use crate::replication::commit::Tracker;
+use crate::replication::commit::{Counted, Disk, Held, Tracker};
 use crate::role::Authority;
 
 /// Who this process is.
@@ -38,6 +38,8 @@ pub struct Stats {
     pub misses: AtomicU64,
     pub expired: AtomicU64,
     pub full_syncs: AtomicU64,
+    /// Full syncs that went on where the stream had broken.
+    pub resumed_syncs: AtomicU64,
     pub partial_syncs: AtomicU64,
 }
 
@@ -59,7 +61,8 @@ pub struct Link {
 pub struct ReplicaState {
     pub member: Member,
     pub incarnation: String,
-    pub acknowledged: Offset,
+    pub held: Held,
+    pub disk: Disk,
     pub last_heard: clock::BootNanos,
     pub in_sync: bool,
     pub syncing: bool,
@@ -131,6 +134,13 @@ impl Node {
     #[must_use]
     pub fn is_ack_replicated(&self) -> bool {
         self.ack_replicated
+    }
+
+    /// What of a copy counts as soon as this node is master.
+    #[must_use]
+    pub fn counted(&self) -> Counted {
+        // Nothing is on disk yet, so nothing can be waited for.
+        Counted::Received
     }
 
     /// How others know this node.

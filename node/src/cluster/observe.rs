@@ -10,6 +10,7 @@ use super::Cluster;
 use crate::clock;
 use crate::limits;
 use crate::replication::apply::Condition;
+use crate::replication::commit::Disk;
 use crate::role::Role;
 
 /// Priority for promotion, as `replica-priority` of Redis has it.
@@ -63,9 +64,13 @@ fn status(cluster: &Cluster) -> NodeStatus {
             .map(|(copy, in_sync)| ReplicaLag {
                 name: copy.member.name,
                 incarnation: copy.incarnation,
-                acknowledged_offset: copy.acknowledged.0,
+                acknowledged_offset: copy.held.received.0,
+                durable_offset: copy.held.durable.0,
+                applied_offset: copy.held.applied.0,
                 silent_ms: now.millis_since(copy.heard),
                 in_sync,
+                syncing: copy.syncing,
+                diskless: copy.disk == Disk::Absent,
             })
             .collect(),
         uptime_ms: now.millis_since(node.started),

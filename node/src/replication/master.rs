@@ -3,6 +3,7 @@
 //! ```text
 //! hello --> CONTINUE -----------------------------.
 //!       --> FULL --> (blocks | images)* SyncEnd --+--> blocks, commit, heartbeats
+//!       --> SYNC GOES ON --> the same, for the partitions whose images have not come
 //! ```
 //!
 //! **Invariant:** an image is taken after every block that was sent before it, so its cut is not below any of them. So a
@@ -21,9 +22,9 @@ use tokio::time::Instant;
 use tonic::{Status, Streaming};
 use tracing::info;
 
-use super::commit::{Leaving, StreamId};
+use super::commit::{Disk, Held, Leaving, StreamId};
 use super::image;
-use super::resume::{self, Log, Resume, Why};
+use super::resume::{self, Log, Resume, Standing, Why};
 use super::{from_wire, to_wire};
 use crate::clock;
 use crate::engine::Engine;
@@ -50,7 +51,9 @@ pub(crate) async fn serve(
     let over = || Status::failed_precondition(format!("this node is not master of epoch {epoch}"));
     let term = mastership(&node, epoch).await.ok_or_else(over)?;
     let member = member_named(&node, &hello.name);
-    let stream = node.commit.join(epoch, member, hello.incarnation.clone(), clock::boot_now()).ok_or_else(over)?;
+    let disk = if hello.diskless { Disk::Absent } else { Disk::Present };
+    let stream =
+        node.commit.join(epoch, member, hello.incarnation.clone(), disk, clock::boot_now()).ok_or_else(over)?;
     // From here on the guard in it leaves when it is dropped.
     let mut sender = Sender::new(node, epoch, term, stream);
     sender.begin(&hello).await?;
@@ -83,8 +86,12 @@ async fn receive(membership: std::sync::Arc<Membership>, mut acknowledgements: S
     let node = &membership.node;
     while let Ok(Some(FromReplica { message })) = acknowledgements.message().await {
         if let Some(from_replica::Message::Ack(ack)) = message {
-            let received = Offset(ack.received_offset);
-            node.commit.acknowledge(membership.stream, received, clock::boot_now(), &node.engine.journal, &node.gate);
+            let held = Held {
+                received: Offset(ack.received_offset),
+                durable: Offset(ack.durable_offset),
+                applied: Offset(ack.applied_offset),
+            };
+            node.commit.acknowledge(membership.stream, held, clock::boot_now(), &node.engine.journal, &node.gate);
         }
     }
     membership.leave();
@@ -152,10 +159,15 @@ impl Sender {
         let journal = &self.node.engine.journal;
         let history = journal.history();
         let theirs = from_wire(&hello.history);
+        let standing = match &hello.partial {
+            Some(partial) => Standing::Partial { epoch: Epoch(partial.epoch) },
+            None => Standing::Applied(Offset(hello.applied_offset)),
+        };
         let decision = resume::decide(
+            self.epoch,
             Log { history: &history, end: journal.end() },
             Log { history: &theirs, end: Offset(hello.end_offset) },
-            Offset(hello.applied_offset),
+            standing,
             journal.first_kept(),
         );
         let decision = match decision {
@@ -174,6 +186,23 @@ impl Sender {
                 self.node.stats.partial_syncs.fetch_add(1, relaxed);
                 self.after = offset;
                 Message::Continue(wire::Continue { epoch: self.epoch.0, offset: offset.0, history: to_wire(&history) })
+            }
+            Resume::GoOn => {
+                // It left when the sync began; this says that it has nothing that counts yet.
+                self.leave_isr().await?;
+                self.after = Offset(hello.end_offset);
+                let partial = hello.partial.as_ref();
+                let images = Images::resumed(&self.node.engine, partial.unwrap_or(&wire::PartialSync::default()));
+                let partitions = images.expected;
+                info!(replica = hello.name, epoch = self.epoch.0, partitions, "full sync goes on");
+                self.node.stats.resumed_syncs.fetch_add(1, relaxed);
+                self.images = Some(images);
+                Message::SyncGoesOn(wire::SyncGoesOn {
+                    epoch: self.epoch.0,
+                    offset: hello.end_offset,
+                    history: to_wire(&history),
+                    partitions,
+                })
             }
             Resume::Full(why) => {
                 // It must not lose what it holds as long as somebody may count on it.
@@ -324,6 +353,18 @@ impl Images {
         let pending: VecDeque<_> = (0..engine.keyspace.len()).map(Partition::shard).collect();
         let expected = (pending.len() + engine.broker.partitions().len()) as u64;
         Self { pending, made: HashSet::new(), youngest_cut: Offset::ZERO, expected, is_done: false }
+    }
+
+    /// What an earlier stream has not brought.
+    fn resumed(engine: &Engine, partial: &wire::PartialSync) -> Self {
+        let mut images = Self::new(engine);
+        images.made = partial.partitions.iter().copied().map(Partition).collect();
+        images.pending.retain(|partition| !images.made.contains(partition));
+        images.youngest_cut = Offset(partial.youngest_cut);
+        let of_broker = engine.broker.partitions();
+        let of_broker = of_broker.iter().filter(|partition| !images.made.contains(partition)).count();
+        images.expected = (images.pending.len() + of_broker) as u64;
+        images
     }
 
     fn next_batch(&mut self, engine: &Engine) -> Vec<Message> {

@@ -1,7 +1,7 @@
 //! A replica's stream from its master: what comes is appended at once, acknowledged at once, and handed to the applier.
 //!
 //! ```text
-//! hello --> CONTINUE | FULL --> blocks, images, commit     (FromMaster)
+//! hello --> CONTINUE | FULL | SYNC GOES ON --> blocks, images, commit     (FromMaster)
 //!   acknowledgements <-- of the newest block only, however many have come
 //! ```
 //!
@@ -22,6 +22,7 @@ use tracing::{debug, info, warn};
 use super::apply::{Applier, Condition};
 use super::{from_wire, to_wire};
 use crate::clock;
+use crate::config::Switch;
 use crate::ids::{Epoch, Offset, Partition};
 use crate::journal::{self, Block};
 use crate::limits;
@@ -63,7 +64,7 @@ enum Error {
     Lost,
 }
 
-/// Follows a master until it is cancelled. Whoever cancels it calls `Applier::break_off`.
+/// Follows a master until it is cancelled.
 pub(crate) async fn follow(node: Shared, applier: std::sync::Arc<Applier>, target: Target) {
     let mut pause = limits::RECONNECT_PAUSE[0];
     let mut said: Option<Instant> = None;
@@ -74,7 +75,6 @@ pub(crate) async fn follow(node: Shared, applier: std::sync::Arc<Applier>, targe
             Ok(never) => match never {},
             Err(error) => error,
         };
-        applier.break_off();
         link_is_down(&node);
         let lasted = began.elapsed() > limits::REPLICATION_SILENCE;
         if lasted || said.is_none_or(|at| at.elapsed() > limits::LOG_AGAIN) {
@@ -172,6 +172,12 @@ impl Link<'_> {
             history: to_wire(&journal.history()),
             end_offset: journal.end().0,
             applied_offset: self.applier.applied().0,
+            diskless: self.node.config.persistence == Switch::Off,
+            partial: self.applier.partial().map(|partial| wire::PartialSync {
+                epoch: partial.epoch.0,
+                partitions: partial.partitions.iter().map(|partition| partition.0).collect(),
+                youngest_cut: partial.youngest_cut.0,
+            }),
         })
     }
 
@@ -231,6 +237,10 @@ impl Link<'_> {
         match first.message {
             Some(Message::Continue(wire::Continue { epoch, offset, history })) => {
                 self.check_epoch(epoch)?;
+                if self.applier.condition() == Condition::Syncing {
+                    self.applier.lose();
+                    return Err(Error::OutOfPlace("CONTINUE in the middle of a full sync"));
+                }
                 let offset = Offset(offset);
                 if offset < applied {
                     return Err(Error::BehindApplied { offset, applied });
@@ -252,13 +262,25 @@ impl Link<'_> {
                 }
                 self.node.authority.change(|standing| standing.state = State::Loading);
                 journal.restart_from(self.target.epoch, Offset(offset), from_wire(&history))?;
-                self.applier.begin_sync(Offset(offset));
+                self.applier.begin_sync(self.target.epoch, Offset(offset));
                 self.node.gate.depose(Offset::ZERO);
                 self.node.link.write().syncing = true;
                 info!(master = self.target.master.name, epoch, offset, partitions, "following, full sync begins");
                 self.sync = Sync::Images { chunks: Vec::new(), images: 0, began: Instant::now() };
             }
-            _ => return Err(Error::OutOfPlace("a first message that is neither CONTINUE nor FULL")),
+            Some(Message::SyncGoesOn(wire::SyncGoesOn { epoch, offset, history, partitions })) => {
+                self.check_epoch(epoch)?;
+                let is_ours = self.applier.partial().is_some_and(|partial| partial.epoch == self.target.epoch);
+                if !is_ours || Offset(offset) != journal.end() {
+                    self.applier.lose();
+                    return Err(Error::OutOfPlace("a full sync that goes on"));
+                }
+                journal.continue_from(self.target.epoch, Offset(offset), from_wire(&history))?;
+                self.node.link.write().syncing = true;
+                info!(master = self.target.master.name, epoch, offset, partitions, "following, full sync goes on");
+                self.sync = Sync::Images { chunks: Vec::new(), images: 0, began: Instant::now() };
+            }
+            _ => return Err(Error::OutOfPlace("a first message that says nothing of where to begin")),
         }
         Ok(())
     }
@@ -297,7 +319,9 @@ impl Link<'_> {
                 self.applier.end_sync(at);
                 self.sync = Sync::Ending { at };
             }
-            Some(Message::Continue(_) | Message::Full(_)) => return Err(Error::OutOfPlace("a second beginning")),
+            Some(Message::Continue(_) | Message::Full(_) | Message::SyncGoesOn(_)) => {
+                return Err(Error::OutOfPlace("a second beginning"));
+            }
             // A message of a later version.
             None => {}
         }
