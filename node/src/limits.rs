@@ -8,6 +8,27 @@ pub const JOURNAL_BLOCK_BYTES: usize = 64 << 10;
 /// it needs a full sync.
 pub const JOURNAL_MEMORY_BYTES: usize = 128 << 20;
 
+/// Bytes of small blocks that become one row on disk: a row costs about as much as this many bytes.
+pub const JOURNAL_ROW_BYTES: usize = 64 << 10;
+
+/// Bytes of the journal that RocksDB keeps in memory before they become a file: a file a second at full speed.
+pub const JOURNAL_BUFFER_BYTES: usize = 32 << 20;
+
+/// Bytes of rows that RocksDB keeps in memory before they become a file.
+pub const ROWS_BUFFER_BYTES: usize = 16 << 20;
+
+/// Bytes of rows that are read together: they are read in order.
+pub const ROWS_BLOCK_BYTES: usize = 64 << 10;
+
+/// Bytes that are read ahead when rows are read in order.
+pub const READ_AHEAD_BYTES: usize = 2 << 20;
+
+/// Bytes of the write-ahead log: what a start reads again at the most, a fraction of a second.
+pub const WAL_BYTES: u64 = 128 << 20;
+
+/// Bytes after which the kernel is asked to write out, so that a sync has little left to do.
+pub const WRITE_OUT_BYTES: u64 = 1 << 20;
+
 /// How often the master looks at its ISR.
 pub const ISR_TICK: std::time::Duration = std::time::Duration::from_millis(25);
 

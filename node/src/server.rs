@@ -55,14 +55,14 @@ impl Error {
 /// It cannot start.
 pub fn run(config: Arc<Config>) -> Result<(), Error> {
     raise_descriptor_limit();
-    let storage = Storage::open(&config.data)?;
+    let storage = Arc::new(Storage::open(&config.data)?);
     let node: Shared = Arc::new(Node::new((*config).clone(), storage.identity(&config.name)));
     let main = Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
     let (threads, _runtimes) = io_threads(&config)?;
     main.block_on(serve(node, storage, threads))
 }
 
-async fn serve(node: Shared, storage: Storage, threads: Vec<Handle>) -> Result<(), Error> {
+async fn serve(node: Shared, storage: Arc<Storage>, threads: Vec<Handle>) -> Result<(), Error> {
     let config = &node.config;
     let resp = listen(config, config.resp_port, "RESP", "resp-port").await?;
     let amqp = listen(config, config.amqp_port, "AMQP", "amqp-port").await?;

@@ -83,7 +83,7 @@ pub struct Handle {
 ///
 /// # Errors
 /// A thread cannot be started, or an address of a sentinel cannot be used.
-pub fn start(node: Shared, storage: Storage, listener: TcpListener) -> Result<Handle, Error> {
+pub fn start(node: Shared, storage: Arc<Storage>, listener: TcpListener) -> Result<Handle, Error> {
     let is_clustered = node.config.is_clustered();
     if is_clustered {
         // Whatever is appended from now on, somebody may want to read.
@@ -107,7 +107,7 @@ pub fn start(node: Shared, storage: Storage, listener: TcpListener) -> Result<Ha
                 }
             };
             let control = tokio::sync::Mutex::default();
-            let cluster = Arc::new(Cluster { node, storage: Arc::new(storage), applier, lease, sentinels, control });
+            let cluster = Arc::new(Cluster { node, storage, applier, lease, sentinels, control });
             _ = tell.send(Ok((Arc::clone(&cluster), tokio::runtime::Handle::current())));
             serve(cluster, listener, stopped).await;
         })?);

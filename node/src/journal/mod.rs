@@ -371,7 +371,7 @@ impl Block {
     }
 
     /// The part behind `after`, which lies within the block.
-    fn behind(&self, after: Offset) -> Self {
+    pub(crate) fn behind(&self, after: Offset) -> Self {
         let mut records = self.iter();
         while records.next_offset() <= after && records.next().is_some() {}
         let skipped = self.records.len() - records.remaining();
