@@ -12,6 +12,7 @@
 pub mod carry;
 pub(crate) mod channel;
 mod control;
+pub mod grants;
 mod isr;
 mod lapse;
 mod lease;
@@ -19,7 +20,7 @@ mod observe;
 mod sentinels;
 mod server;
 mod shutdown;
-mod state;
+pub mod state;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;

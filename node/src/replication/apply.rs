@@ -25,7 +25,7 @@ use crate::limits;
 
 /// What this node's copy of the state is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Condition {
+pub enum Condition {
     /// The process has begun and holds nothing.
     Fresh,
     /// It is what the journal's position says.
@@ -38,7 +38,7 @@ pub(crate) enum Condition {
 
 /// What has come of a full sync.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Partial {
+pub struct Partial {
     /// Of the master that makes the images.
     pub(crate) epoch: Epoch,
     /// Their images have come whole.
@@ -48,7 +48,7 @@ pub(crate) struct Partial {
 
 /// The queue between the stream and the thread. One a node.
 #[derive(Debug)]
-pub(crate) struct Applier {
+pub struct Applier {
     queue: Mutex<Queue>,
     work: Condvar,
     /// Something was applied.
@@ -99,8 +99,15 @@ enum Begin {
     Records,
 }
 
+impl Default for Applier {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Applier {
-    pub(crate) fn new() -> Self {
+    #[must_use]
+    pub fn new() -> Self {
         let queue = Queue {
             items: VecDeque::new(),
             backlog: 0,
@@ -118,41 +125,48 @@ impl Applier {
     }
 
     /// What the thread does, until `close`.
-    pub(crate) fn run(&self, engine: &Engine) {
+    pub fn run(&self, engine: &Engine) {
         let mut cuts = Cuts::default();
-        while let Some((generation, step)) = self.next_step() {
-            let result = cuts.perform(engine, &step);
+        while self.wait_for_work() {
+            self.turn(&mut cuts, engine);
+        }
+    }
+
+    /// Does the next thing that can be done. False: there is none.
+    pub fn turn(&self, cuts: &mut Cuts, engine: &Engine) -> bool {
+        let (generation, step) = {
             let mut queue = self.queue.lock();
-            if queue.generation == generation {
-                match result {
-                    Ok(()) => queue.finish(&step),
-                    Err(error) => {
-                        error!(%error, "the copy does not fit its journal, a full sync will mend it");
-                        queue.condition = Condition::Lost;
-                        queue.items.clear();
-                        queue.backlog = 0;
-                    }
+            let Some(step) = queue.next_step() else { return false };
+            (queue.generation, step)
+        };
+        let result = cuts.perform(engine, &step);
+        let mut queue = self.queue.lock();
+        if queue.generation == generation {
+            match result {
+                Ok(()) => queue.finish(&step),
+                Err(error) => {
+                    error!(%error, "the copy does not fit its journal, a full sync will mend it");
+                    queue.condition = Condition::Lost;
+                    queue.items.clear();
+                    queue.backlog = 0;
                 }
             }
-            drop(queue);
-            self.progress.notify_waiters();
         }
+        drop(queue);
+        self.progress.notify_waiters();
+        true
     }
 
-    fn next_step(&self) -> Option<(u64, Step)> {
+    /// False: the node stops.
+    fn wait_for_work(&self) -> bool {
         let mut queue = self.queue.lock();
-        loop {
-            if queue.is_closed {
-                return None;
-            }
-            if let Some(step) = queue.next_step() {
-                return Some((queue.generation, step));
-            }
+        while !queue.is_closed && queue.next_step().is_none() {
             self.work.wait(&mut queue);
         }
+        !queue.is_closed
     }
 
-    pub(crate) fn close(&self) {
+    pub fn close(&self) {
         self.queue.lock().is_closed = true;
         self.work.notify_all();
     }
@@ -163,18 +177,18 @@ impl Applier {
         result
     }
 
-    pub(crate) fn condition(&self) -> Condition {
+    pub fn condition(&self) -> Condition {
         self.queue.lock().condition
     }
 
     /// Everything up to here is in the state, and cannot be taken out of it.
-    pub(crate) fn applied(&self) -> Offset {
+    pub fn applied(&self) -> Offset {
         let queue = self.queue.lock();
         queue.applied.max(queue.youngest_cut)
     }
 
     /// Whether the state is one that a master has acknowledged.
-    pub(crate) fn is_readable(&self) -> bool {
+    pub fn is_readable(&self) -> bool {
         let queue = self.queue.lock();
         queue.condition == Condition::Whole
             && !queue.is_loading
@@ -183,7 +197,7 @@ impl Applier {
     }
 
     /// Resolves while there is room for more.
-    pub(crate) async fn room(&self) {
+    pub async fn room(&self) {
         loop {
             let progress = self.progress.notified();
             tokio::pin!(progress);
@@ -196,7 +210,7 @@ impl Applier {
     }
 
     /// A block was appended to the journal.
-    pub(crate) fn push(&self, block: Block) {
+    pub fn push(&self, block: Block) {
         let mut queue = self.queue.lock();
         let is_counted = queue.is_loading || block.last <= queue.target;
         if is_counted {
@@ -211,7 +225,7 @@ impl Applier {
     }
 
     /// Everything up to here is committed.
-    pub(crate) fn commit(&self, offset: Offset) {
+    pub fn commit(&self, offset: Offset) {
         let mut queue = self.queue.lock();
         if offset > queue.target {
             queue.target = offset;
@@ -222,7 +236,7 @@ impl Applier {
     }
 
     /// The master said CONTINUE from `end`: the tail behind it, of which nothing is applied, is cut off.
-    pub(crate) fn resume(&self, end: Offset) {
+    pub fn resume(&self, end: Offset) {
         self.with(|queue| {
             // What is cut off is not committed, so it is not in the backlog either.
             while matches!(queue.items.back(), Some(Item::Block { block, .. }) if block.first > end) {
@@ -239,7 +253,7 @@ impl Applier {
     }
 
     /// A full sync from the master of `epoch` begins behind `offset`.
-    pub(crate) fn begin_sync(&self, epoch: Epoch, offset: Offset) {
+    pub fn begin_sync(&self, epoch: Epoch, offset: Offset) {
         self.with(|queue| {
             queue.restart(offset, Condition::Syncing);
             queue.sync = Some((epoch, HashSet::new()));
@@ -248,7 +262,7 @@ impl Applier {
         });
     }
 
-    pub(crate) fn push_image(&self, partition: Partition, cut: Offset, chunks: Vec<Bytes>) {
+    pub fn push_image(&self, partition: Partition, cut: Offset, chunks: Vec<Bytes>) {
         self.with(|queue| {
             queue.backlog += chunk_bytes(&chunks);
             queue.youngest_cut = queue.youngest_cut.max(cut);
@@ -260,7 +274,7 @@ impl Applier {
     }
 
     /// All images have come.
-    pub(crate) fn end_sync(&self, offset: Offset) {
+    pub fn end_sync(&self, offset: Offset) {
         self.with(|queue| {
             queue.youngest_cut = queue.youngest_cut.max(offset);
             queue.items.push_back(Item::SyncEnd(offset));
@@ -268,24 +282,24 @@ impl Applier {
     }
 
     /// All images and the journal up to the youngest cut have come: the copy is whole, though not all of it is loaded.
-    pub(crate) fn complete_sync(&self) {
+    pub fn complete_sync(&self) {
         self.with(|queue| (queue.condition, queue.sync) = (Condition::Whole, None));
     }
 
     /// What has come of a full sync that is not at its end. All of it is in the state, or in the queue.
-    pub(crate) fn partial(&self) -> Option<Partial> {
+    pub fn partial(&self) -> Option<Partial> {
         let queue = self.queue.lock();
         let (epoch, partitions) = queue.sync.as_ref().filter(|_| queue.condition == Condition::Syncing)?;
         Some(Partial { epoch: *epoch, partitions: partitions.clone(), youngest_cut: queue.youngest_cut })
     }
 
     /// What this node holds does not fit what its master says.
-    pub(crate) fn lose(&self) {
+    pub fn lose(&self) {
         self.with(|queue| queue.condition = Condition::Lost);
     }
 
     /// Forgets a copy that is lost, so that a new one can be begun from nothing.
-    pub(crate) fn forget(&self) {
+    pub fn forget(&self) {
         self.with(|queue| {
             queue.restart(Offset::ZERO, Condition::Lost);
             queue.items.push_back(Item::Reset(Begin::Records));
@@ -293,7 +307,7 @@ impl Applier {
     }
 
     /// This node was master: its state is that of its whole journal.
-    pub(crate) fn was_master(&self, end: Offset, commit: Offset) {
+    pub fn was_master(&self, end: Offset, commit: Offset) {
         self.with(|queue| {
             queue.restart(end, Condition::Whole);
             queue.target = commit;
@@ -301,24 +315,54 @@ impl Applier {
     }
 
     /// Applies everything that was appended, committed or not: this node becomes master. False if it does not fit.
-    pub(crate) async fn drain(&self) -> bool {
-        self.with(|queue| queue.target = Offset(u64::MAX));
+    ///
+    /// Whoever gives up waiting leaves the applier as it was: what is not committed is not applied from then on.
+    pub async fn drain(&self) -> bool {
+        let draining = self.begin_drain();
         loop {
             let progress = self.progress.notified();
             tokio::pin!(progress);
             progress.as_mut().enable();
-            {
-                let mut queue = self.queue.lock();
-                if queue.condition == Condition::Lost {
-                    return false;
+            if let Some(fits) = self.is_drained() {
+                if fits {
+                    std::mem::forget(draining);
                 }
-                if queue.items.is_empty() {
-                    queue.condition = Condition::Whole;
-                    return true;
-                }
+                return fits;
             }
             progress.await;
         }
+    }
+
+    /// Everything that was appended is to be applied, committed or not, until the guard is dropped.
+    pub fn begin_drain(&self) -> Draining<'_> {
+        let target = self.with(|queue| std::mem::replace(&mut queue.target, Offset(u64::MAX)));
+        Draining { applier: self, target }
+    }
+
+    /// Whether all is applied (`None`: not yet), or does not fit.
+    pub fn is_drained(&self) -> Option<bool> {
+        let mut queue = self.queue.lock();
+        if queue.condition == Condition::Lost {
+            return Some(false);
+        }
+        if !queue.items.is_empty() {
+            return None;
+        }
+        queue.condition = Condition::Whole;
+        Some(true)
+    }
+}
+
+/// A drain under way. Dropped before its end, the target is again what was committed.
+#[derive(Debug)]
+pub struct Draining<'a> {
+    applier: &'a Applier,
+    target: Offset,
+}
+
+impl Drop for Draining<'_> {
+    fn drop(&mut self) {
+        self.applier.with(|queue| queue.target = self.target);
     }
 }
 
@@ -413,7 +457,7 @@ fn chunk_bytes(chunks: &[Bytes]) -> usize {
 
 /// What each partition's image holds already. Empty as long as there was no full sync.
 #[derive(Debug, Default)]
-struct Cuts {
+pub struct Cuts {
     by_partition: HashMap<Partition, Offset>,
     /// The youngest of them, once all images have come.
     youngest: Option<Offset>,
@@ -686,6 +730,22 @@ mod tests {
         fixture.push(1, &[("k", "a"), ("k", "b")]);
         fixture.applier.commit(Offset(1));
         assert!(fixture.applier.drain().await);
+        assert_eq!(fixture.get("k"), "ab");
+    }
+
+    #[tokio::test]
+    async fn a_promotion_that_is_given_up_leaves_what_is_not_committed_unapplied() {
+        let fixture = Fixture::new();
+        fixture.applier.resume(Offset(0));
+        fixture.push(1, &[("k", "a")]);
+        fixture.applier.commit(Offset(1));
+        fixture.applied(1).await;
+        // Whoever ordered the promotion has stopped waiting for it.
+        drop(fixture.applier.begin_drain());
+        fixture.push(2, &[("k", "b")]);
+        fixture.push(3, &[("k", "c")]);
+        fixture.applier.commit(Offset(2));
+        fixture.applied(2).await;
         assert_eq!(fixture.get("k"), "ab");
     }
 

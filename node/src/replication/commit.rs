@@ -110,7 +110,7 @@ impl Copy {
 
 /// One mastership of this node.
 #[derive(Debug)]
-pub(crate) struct Term {
+pub struct Term {
     pub(super) epoch: Epoch,
     pub(super) counted: Counted,
     pub(super) began: BootNanos,
@@ -140,7 +140,7 @@ impl Held {
 }
 
 impl Term {
-    pub(crate) fn new(me: IsrMember, state: &ClusterState, counted: Counted, floor: Offset, now: BootNanos) -> Self {
+    pub fn new(me: IsrMember, state: &ClusterState, counted: Counted, floor: Offset, now: BootNanos) -> Self {
         Self {
             epoch: Epoch(state.epoch),
             counted,
@@ -235,20 +235,20 @@ pub struct Tracker {
 }
 
 impl Tracker {
-    pub(crate) fn begin(&self, term: Term, journal: &Journal, gate: &Gate) {
+    pub fn begin(&self, term: Term, journal: &Journal, gate: &Gate) {
         self.with(journal, gate, |current| *current = Some(term));
         self.isr_changed.notify_waiters();
     }
 
     /// Nothing is committed any more.
-    pub(crate) fn end(&self) {
+    pub fn end(&self) {
         *self.term.lock() = None;
         self.solo.store(false, Ordering::SeqCst);
         self.isr_changed.notify_waiters();
     }
 
     /// A newer state of this mastership. False: it says nothing new of the ISR.
-    pub(crate) fn update(&self, state: &ClusterState, journal: &Journal, gate: &Gate) -> bool {
+    pub fn update(&self, state: &ClusterState, journal: &Journal, gate: &Gate) -> bool {
         let is_news = self.with_term(journal, gate, |term| term.update(state)) == Some(true);
         if is_news {
             self.isr_changed.notify_waiters();
@@ -257,7 +257,7 @@ impl Tracker {
     }
 
     /// A replica has opened a stream. `None`: this node is no longer master of `epoch`.
-    pub(crate) fn join(
+    pub fn join(
         &self,
         epoch: Epoch,
         member: Member,
@@ -293,7 +293,7 @@ impl Tracker {
     }
 
     /// The stream is closed; what the copy holds it still holds.
-    pub(crate) fn leave(&self, stream: StreamId, now: BootNanos) {
+    pub fn leave(&self, stream: StreamId, now: BootNanos) {
         if let Some(copy) = self.term.lock().as_mut().and_then(|term| term.of_stream(stream)) {
             (copy.stream, copy.heard, copy.syncing) = (None, now, false);
         }
@@ -301,7 +301,7 @@ impl Tracker {
     }
 
     /// What the copy holds by now.
-    pub(crate) fn acknowledge(&self, stream: StreamId, held: Held, now: BootNanos, journal: &Journal, gate: &Gate) {
+    pub fn acknowledge(&self, stream: StreamId, held: Held, now: BootNanos, journal: &Journal, gate: &Gate) {
         let is_outside = self.with_term(journal, gate, |term| {
             let Some(copy) = term.of_stream(stream) else { return false };
             copy.heard = now;
@@ -318,13 +318,13 @@ impl Tracker {
     }
 
     /// Whether the copy once held more than it goes on from.
-    pub(crate) fn has_gone_back(&self, stream: StreamId, offset: Offset) -> bool {
+    pub fn has_gone_back(&self, stream: StreamId, offset: Offset) -> bool {
         let mut guard = self.term.lock();
         guard.as_mut().and_then(|term| term.of_stream(stream)).is_some_and(|copy| copy.held.received > offset)
     }
 
     /// The copy has to be loaded anew; whatever it held does not count once this returns `Left`.
-    pub(crate) fn leave_isr(&self, stream: StreamId) -> Leaving {
+    pub fn leave_isr(&self, stream: StreamId) -> Leaving {
         let mut guard = self.term.lock();
         let Some(term) = guard.as_mut() else { return Leaving::TermOver };
         let Some(index) = term.index_of(stream) else { return Leaving::TermOver };
@@ -387,7 +387,7 @@ impl Tracker {
     }
 
     /// Whether a member of the ISR of this name holds everything up to `offset`.
-    pub(crate) fn holds(&self, name: &str, offset: Offset) -> bool {
+    pub fn holds(&self, name: &str, offset: Offset) -> bool {
         let guard = self.term.lock();
         guard.as_ref().is_some_and(|term| {
             term.copies
@@ -397,17 +397,12 @@ impl Tracker {
     }
 
     /// Resolves when something has happened that may change the ISR.
-    pub(crate) async fn news(&self) {
+    pub async fn news(&self) {
         self.news.notified().await;
     }
 
     /// Changes the present mastership, if there is one, and lets the commit offset follow.
-    pub(crate) fn with_term<T>(
-        &self,
-        journal: &Journal,
-        gate: &Gate,
-        change: impl FnOnce(&mut Term) -> T,
-    ) -> Option<T> {
+    pub fn with_term<T>(&self, journal: &Journal, gate: &Gate, change: impl FnOnce(&mut Term) -> T) -> Option<T> {
         self.with(journal, gate, |term| term.as_mut().map(change))
     }
 
@@ -430,7 +425,7 @@ impl Tracker {
 
 /// Whether a copy may be thrown away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Leaving {
+pub enum Leaving {
     Left,
     /// The sentinels have not confirmed yet that it is out.
     StillCounted,

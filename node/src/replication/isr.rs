@@ -19,17 +19,17 @@ use crate::limits;
 
 /// An ISR to be committed on top of `version`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Proposal {
-    pub(crate) epoch: Epoch,
-    pub(crate) version: u64,
-    pub(crate) isr: Vec<IsrMember>,
+pub struct Proposal {
+    pub epoch: Epoch,
+    pub version: u64,
+    pub isr: Vec<IsrMember>,
     /// For the log: what is to change, and why.
-    pub(crate) changes: Vec<(String, &'static str)>,
+    pub changes: Vec<(String, &'static str)>,
 }
 
 impl Term {
     /// Begins the times of observation anew: this process itself was not running.
-    pub(crate) fn forgive(&mut self, now: BootNanos) {
+    pub fn forgive(&mut self, now: BootNanos) {
         self.began = self.began.max(now);
         for copy in &mut self.copies {
             copy.heard = now;
@@ -38,7 +38,7 @@ impl Term {
     }
 
     /// Looks at all copies. To be called every `limits::ISR_TICK`, and when something has happened.
-    pub(crate) fn propose(&mut self, now: BootNanos, end: Offset) -> Option<Proposal> {
+    pub fn propose(&mut self, now: BootNanos, end: Offset) -> Option<Proposal> {
         self.note_progress(now, end);
         self.choose_candidates(now);
         let mut changes = Vec::new();

@@ -14,14 +14,14 @@ use crate::journal::Span;
 
 /// A journal, as far as the decision goes.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Log<'a> {
-    pub(crate) history: &'a [Span],
-    pub(crate) end: Offset,
+pub struct Log<'a> {
+    pub history: &'a [Span],
+    pub end: Offset,
 }
 
 /// The master's answer to a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Resume {
+pub enum Resume {
     /// It keeps its journal up to here.
     Continue(Offset),
     /// Its full sync goes on where the stream broke.
@@ -31,7 +31,7 @@ pub(crate) enum Resume {
 
 /// What the replica's state is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub enum Standing {
     /// It is that of the journal up to here, and cannot be cut back behind that.
     Applied(Offset),
     /// A full sync has brought a part of it.
@@ -40,7 +40,7 @@ pub(crate) enum Standing {
 
 /// Why a full sync is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Why {
+pub enum Why {
     /// It has applied records that are not in the master's journal.
     Diverged,
     /// The master does not keep the records that it lacks.
@@ -52,13 +52,7 @@ pub(crate) enum Why {
 }
 
 /// Decides. `epoch`: of the mastership. `first_kept`: the oldest record that the master could send.
-pub(crate) fn decide(
-    epoch: Epoch,
-    master: Log<'_>,
-    replica: Log<'_>,
-    standing: Standing,
-    first_kept: Offset,
-) -> Resume {
+pub fn decide(epoch: Epoch, master: Log<'_>, replica: Log<'_>, standing: Standing, first_kept: Offset) -> Resume {
     let common = common_point(master, replica);
     match standing {
         // Images were made of records that the replica does not have yet: only their own master has them for sure.

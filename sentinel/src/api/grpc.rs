@@ -17,10 +17,10 @@ use tracing::{info, warn};
 use crate::{
     act,
     clock::{Moment, millis},
-    detect::{Refusal, Renewal},
+    detect::{Refusal, Renewal, Resign},
     limits,
     raft::{self, FORMING, Replica},
-    shared::{Resign, Shared},
+    shared::Shared,
     state::{Answer, ClusterState, Command, IsrMember},
 };
 
