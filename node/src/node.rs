@@ -11,7 +11,8 @@ use crate::clock;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::ids::{Offset, UnixMillis};
-use crate::journal::Gate;
+use crate::journal::{Gate, Promise};
+use crate::recovery;
 use crate::replication::commit::{Counted, Disk, Held, Tracker};
 use crate::role::Authority;
 
@@ -30,6 +31,8 @@ pub struct Identity {
 #[derive(Debug, Default)]
 pub struct Stats {
     pub commands: AtomicU64,
+    /// Clients that wait for something, now.
+    pub blocked: AtomicU64,
     pub connections: AtomicU64,
     pub rejected_connections: AtomicU64,
     pub bytes_in: AtomicU64,
@@ -80,6 +83,8 @@ pub struct Node {
     pub authority: Authority,
     pub clients: Clients,
     pub stats: Stats,
+    /// How far what lies on disk is loaded.
+    pub loading: recovery::Progress,
     /// The newest state that the sentinels sent; `None` for a node of its own.
     pub cluster: RwLock<Option<ClusterState>>,
     pub link: RwLock<Link>,
@@ -109,6 +114,7 @@ impl Node {
             authority,
             clients: Clients::default(),
             stats: Stats::default(),
+            loading: recovery::Progress::default(),
             cluster: RwLock::new(None),
             link: RwLock::new(Link::default()),
             replicas: RwLock::new(Vec::new()),
@@ -127,7 +133,16 @@ impl Node {
         if self.ack_replicated {
             self.commit.appended(&self.engine.journal, &self.gate);
         } else {
-            self.gate.advance(self.engine.journal.end());
+            self.gate.advance(self.engine.journal.acknowledgeable());
+        }
+    }
+
+    /// The disk has come further: what waits for it may go out.
+    pub fn disk_advanced(&self) {
+        if self.ack_replicated {
+            self.commit.with_term(&self.engine.journal, &self.gate, |_| ());
+        } else {
+            self.gate.advance(self.engine.journal.acknowledgeable());
         }
     }
 
@@ -139,8 +154,10 @@ impl Node {
     /// What of a copy counts as soon as this node is master.
     #[must_use]
     pub fn counted(&self) -> Counted {
-        // Nothing is on disk yet, so nothing can be waited for.
-        Counted::Received
+        match self.engine.journal.durability().promise() {
+            Some(Promise::Durable) => Counted::Durable,
+            Some(Promise::Appended) | None => Counted::Received,
+        }
     }
 
     /// How others know this node.

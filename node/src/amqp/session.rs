@@ -436,7 +436,7 @@ impl Session {
 
     /// The mastership has ended: what was not committed never leaves, and the client is told to go elsewhere.
     pub(super) fn deposed(&mut self) {
-        self.out.drop_uncommitted();
+        self.out.drop_uncommitted(&self.node.gate);
         if self.phase == Phase::Running {
             let error = Error::NotMaster;
             let (reply_code, reply_text) = (error.reply_code().code(), error.reply_text());

@@ -10,7 +10,6 @@ use super::Cluster;
 use crate::clock;
 use crate::limits;
 use crate::replication::apply::Condition;
-use crate::replication::commit::Disk;
 use crate::role::Role;
 
 /// Priority for promotion, as `replica-priority` of Redis has it.
@@ -58,7 +57,7 @@ fn status(cluster: &Cluster) -> NodeStatus {
         master: link.master.as_ref().map(|master| master.name.clone()).unwrap_or_default(),
         link_up: link.is_up,
         link_down_ms: if link.is_up || link.master.is_none() { 0 } else { now.millis_since(link.down_since) },
-        syncing: matches!(cluster.applier.condition(), Condition::Syncing | Condition::Lost),
+        syncing: matches!(cluster.applier.condition(), Condition::Loading | Condition::Syncing | Condition::Lost),
         priority: PRIORITY,
         replicas: replicas
             .map(|(copy, in_sync)| ReplicaLag {
@@ -70,7 +69,7 @@ fn status(cluster: &Cluster) -> NodeStatus {
                 silent_ms: now.millis_since(copy.heard),
                 in_sync,
                 syncing: copy.syncing,
-                diskless: copy.disk == Disk::Absent,
+                durability: copy.disk.to_wire().into(),
             })
             .collect(),
         uptime_ms: now.millis_since(node.started),

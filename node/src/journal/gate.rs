@@ -1,9 +1,10 @@
 //! The reply gate: replies leave when the commit offset has reached what they depend on.
 //!
 //! The commit offset never falls within an epoch. When the mastership ends, everybody who still waits is told that the
-//! fate of his write is unknown; his connection closes without an answer.
+//! fate of his write is unknown; his connection closes without an answer. What was committed until then stays so: whoever
+//! looks late still gets his answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,6 +13,7 @@ use std::task::{Context, Poll, Waker};
 use parking_lot::Mutex;
 
 use crate::ids::Offset;
+use crate::limits;
 
 /// The mastership under which the write was made has ended before it was acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +33,8 @@ pub struct Gate {
 struct Waiters {
     next_id: u64,
     by_offset: BTreeMap<(Offset, u64), Waker>,
+    /// How far the last terms came that have ended, the oldest first.
+    ended: VecDeque<(u64, Offset)>,
 }
 
 impl Gate {
@@ -56,10 +60,24 @@ impl Gate {
 
     /// The mastership ends: all who wait fail. `commit` is where the next one begins.
     pub fn depose(&self, commit: Offset) {
-        self.term.fetch_add(1, Ordering::AcqRel);
-        self.commit.store(commit.0, Ordering::Release);
-        let all = std::mem::take(&mut self.waiters.lock().by_offset);
+        let all = {
+            let mut waiters = self.waiters.lock();
+            waiters.ended.push_back((self.term(), self.commit()));
+            if waiters.ended.len() > limits::ENDED_TERMS {
+                waiters.ended.pop_front();
+            }
+            self.term.fetch_add(1, Ordering::AcqRel);
+            self.commit.store(commit.0, Ordering::Release);
+            std::mem::take(&mut waiters.by_offset)
+        };
         all.into_values().for_each(Waker::wake);
+    }
+
+    /// How far a term came that has ended; `None` if it is the present one, or one that is forgotten.
+    #[must_use]
+    pub fn ended_at(&self, term: u64) -> Option<Offset> {
+        let waiters = self.waiters.lock();
+        waiters.ended.iter().find(|(ended, _)| *ended == term).map(|(_, commit)| *commit)
     }
 
     /// Which mastership is it? Taken before a batch is executed, and given to `wait`.
@@ -77,7 +95,11 @@ impl Gate {
     pub fn is_committed(&self, offset: Offset, term: u64) -> Option<Result<(), Deposed>> {
         let commit = self.commit();
         if self.term() != term {
-            return Some(Err(Deposed));
+            return Some(if self.ended_at(term).is_some_and(|commit| commit >= offset) {
+                Ok(())
+            } else {
+                Err(Deposed)
+            });
         }
         (commit >= offset).then_some(Ok(()))
     }
@@ -164,6 +186,22 @@ mod tests {
         assert_eq!(futures::poll!(waiting.as_mut()), Poll::Pending);
         gate.depose(Offset(9));
         assert_eq!(waiting.await, Err(Deposed));
+    }
+
+    #[test]
+    fn what_was_committed_before_the_mastership_ended_is_answered_after_it() {
+        let gate = Gate::default();
+        let term = gate.term();
+        gate.advance(Offset(5));
+        gate.depose(Offset(5));
+        gate.depose(Offset::ZERO);
+        gate.advance(Offset(9));
+        assert_eq!(gate.is_committed(Offset(5), term), Some(Ok(())));
+        assert_eq!(gate.is_committed(Offset(6), term), Some(Err(Deposed)), "the next mastership's offset 6");
+        for _ in 0..limits::ENDED_TERMS {
+            gate.depose(Offset::ZERO);
+        }
+        assert_eq!(gate.is_committed(Offset(5), term), Some(Err(Deposed)), "too long ago");
     }
 
     #[tokio::test]

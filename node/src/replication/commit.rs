@@ -4,16 +4,17 @@
 //! of a proposed one whose fate is not known, and the candidates for the next proposal. So whichever ISR the sentinels
 //! have committed, each of its members holds everything that was acknowledged.
 //!
-//! With `--fsync always` a copy holds what is durable on it, the master's own included. A copy without a disk holds what it
-//! has received: that is all that it ever promised.
+//! With `--fsync always` here, a copy that syncs always holds what is durable on it, and so does the master's own. One that
+//! promised less (`everysec`, no disk) holds what it has received: each node promises what its own settings say.
 //!
 //! Records up to `floor` (the end of the journal when the mastership began) need no `min_isr`: who wrote them was
 //! answered, or not, under an earlier master.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use tercet_proto::grpc::cluster::v1::{ClusterState, IsrMember, Member};
+use tercet_proto::grpc::peer::v1::Durability;
 use tokio::sync::Notify;
 
 use crate::clock::BootNanos;
@@ -33,12 +34,43 @@ pub enum Counted {
     Durable,
 }
 
-/// Whether a copy has a disk.
+/// What a copy promises of its disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disk {
-    Present,
     /// `--persistence off`.
     Absent,
+    /// It follows in its own time.
+    Buffered,
+    /// `--fsync always`.
+    Synced,
+}
+
+impl Disk {
+    pub(crate) fn to_wire(self) -> Durability {
+        match self {
+            Self::Absent => Durability::Diskless,
+            Self::Buffered => Durability::Buffered,
+            Self::Synced => Durability::Synced,
+        }
+    }
+
+    pub(crate) fn from_wire(durability: Durability) -> Self {
+        match durability {
+            Durability::Diskless | Durability::Unspecified => Self::Absent,
+            Durability::Buffered => Self::Buffered,
+            Durability::Synced => Self::Synced,
+        }
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Absent => "none",
+            Self::Buffered => "buffered",
+            Self::Synced => "synced",
+        }
+    }
 }
 
 /// What a replica says that it holds: each is a prefix of the journal.
@@ -89,8 +121,8 @@ impl Copy {
     /// Up to where it counts.
     pub(super) fn counts_to(&self, counted: Counted) -> Offset {
         match (counted, self.disk) {
-            (Counted::Durable, Disk::Present) => self.held.durable,
-            (Counted::Received, _) | (_, Disk::Absent) => self.held.received,
+            (Counted::Durable, Disk::Synced) => self.held.durable,
+            (Counted::Received, _) | (_, Disk::Absent | Disk::Buffered) => self.held.received,
         }
     }
 
@@ -224,8 +256,6 @@ pub struct Holders {
 pub struct Tracker {
     term: Mutex<Option<Term>>,
     solo: AtomicBool,
-    /// Up to here the journal of this node is on its disk.
-    durable: AtomicU64,
     /// Something happened that the ISR's task should look at.
     news: Notify,
     /// The committed ISR, or the mastership, has changed.
@@ -354,19 +384,6 @@ impl Tracker {
         self.solo.load(Ordering::SeqCst)
     }
 
-    /// The journal of this node is durable up to `offset`. It goes back where a tail was cut off.
-    pub fn synced(&self, offset: Offset, journal: &Journal, gate: &Gate) {
-        self.durable.store(offset.0, Ordering::SeqCst);
-        self.with_term(journal, gate, |_| ());
-        self.acknowledged.notify_waiters();
-    }
-
-    /// Up to where the journal of this node is durable.
-    #[must_use]
-    pub fn durable(&self) -> Offset {
-        Offset(self.durable.load(Ordering::SeqCst))
-    }
-
     /// How many connected replicas hold everything up to `offset`, and how many of them durably.
     #[must_use]
     pub fn holders(&self, offset: Offset) -> Holders {
@@ -374,7 +391,7 @@ impl Tracker {
         let connected = guard.iter().flat_map(|term| &term.copies).filter(|copy| copy.is_connected() && !copy.syncing);
         connected.fold(Holders::default(), |holders, copy| Holders {
             received: holders.received + usize::from(copy.held.received >= offset),
-            durable: holders.durable + usize::from(copy.disk == Disk::Present && copy.held.durable >= offset),
+            durable: holders.durable + usize::from(copy.disk != Disk::Absent && copy.held.durable >= offset),
         })
     }
 
@@ -411,11 +428,8 @@ impl Tracker {
         let result = change(&mut guard);
         self.solo.store(guard.as_ref().is_some_and(Term::is_solo), Ordering::SeqCst);
         if let Some(term) = guard.as_mut() {
-            let own = match term.counted {
-                Counted::Received => journal.end(),
-                Counted::Durable => journal.end().min(self.durable()),
-            };
-            term.committed = term.committed.max(term.commit(own));
+            // As far as its own disk lets it.
+            term.committed = term.committed.max(term.commit(journal.acknowledgeable()));
             // Within the lock: nothing is committed once the mastership is over.
             gate.advance(term.committed);
         }
@@ -445,6 +459,7 @@ impl Term {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::journal::Promise;
 
     pub(in crate::replication) fn member(name: &str) -> IsrMember {
         IsrMember { name: name.to_owned(), incarnation: format!("{name}-1") }
@@ -474,13 +489,16 @@ pub(super) mod tests {
 
         pub(in crate::replication) fn counting(counted: Counted, isr: &[&str], min_isr: u32) -> Self {
             let fixture = Self { tracker: Tracker::default(), journal: Journal::new(), gate: Gate::default() };
+            if counted == Counted::Durable {
+                fixture.journal.start_disk(Promise::Durable, Offset::ZERO, Offset::ZERO, Vec::new());
+            }
             let term = Term::new(member("m"), &state(1, isr, min_isr), counted, Offset::ZERO, BootNanos(0));
             fixture.tracker.begin(term, &fixture.journal, &fixture.gate);
             fixture
         }
 
         pub(in crate::replication) fn join(&self, name: &str) -> StreamId {
-            self.join_with(name, Disk::Present)
+            self.join_with(name, Disk::Synced)
         }
 
         fn join_with(&self, name: &str, disk: Disk) -> StreamId {
@@ -511,8 +529,12 @@ pub(super) mod tests {
             self.gate.commit().0
         }
 
-        fn sync(&self, durable: u64) -> u64 {
-            self.tracker.synced(Offset(durable), &self.journal, &self.gate);
+        /// Everything that was appended reaches the disk.
+        fn sync(&self) -> u64 {
+            let turn = self.journal.take_turn().unwrap();
+            self.journal.wrote(&turn);
+            self.journal.synced(turn.reached());
+            self.tracker.with_term(&self.journal, &self.gate, |_| ());
             self.gate.commit().0
         }
 
@@ -545,7 +567,7 @@ pub(super) mod tests {
     fn another_incarnation_is_another_copy() {
         let fixture = Fixture::new(&["m", "a"], 2);
         let member = Member { name: "a".to_owned(), ..Member::default() };
-        let stream = fixture.tracker.join(Epoch(1), member, "a-2".to_owned(), Disk::Present, BootNanos(0)).unwrap();
+        let stream = fixture.tracker.join(Epoch(1), member, "a-2".to_owned(), Disk::Synced, BootNanos(0)).unwrap();
         fixture.append(2);
         assert_eq!(fixture.acknowledge(stream, 2), 0);
     }
@@ -607,24 +629,29 @@ pub(super) mod tests {
     fn with_fsync_always_every_copy_counts_with_what_is_durable() {
         let fixture = Fixture::counting(Counted::Durable, &["m", "a", "b"], 2);
         let (a, b) = (fixture.join("a"), fixture.join("b"));
-        fixture.append(9);
-        fixture.hold(a, 9, 7);
-        assert_eq!(fixture.hold(b, 9, 9), 0, "nothing is durable here");
-        assert_eq!(fixture.sync(8), 7);
-        assert_eq!(fixture.hold(a, 9, 9), 8);
-        assert_eq!(fixture.sync(9), 9);
+        fixture.append(8);
+        fixture.hold(a, 8, 7);
+        assert_eq!(fixture.hold(b, 8, 8), 0, "nothing is durable here");
+        assert_eq!(fixture.sync(), 7);
+        fixture.append(1);
+        fixture.hold(b, 9, 9);
+        assert_eq!(fixture.hold(a, 9, 9), 8, "9 is not durable here");
+        assert_eq!(fixture.sync(), 9);
     }
 
     #[test]
-    fn a_copy_without_a_disk_counts_with_what_it_has_received() {
-        let fixture = Fixture::counting(Counted::Durable, &["m", "a", "b"], 2);
-        let (a, b) = (fixture.join("a"), fixture.join_with("b", Disk::Absent));
+    fn a_copy_that_promised_less_counts_with_what_it_has_received() {
+        let fixture = Fixture::counting(Counted::Durable, &["m", "a", "b", "c"], 2);
+        let a = fixture.join("a");
+        let (b, c) = (fixture.join_with("b", Disk::Absent), fixture.join_with("c", Disk::Buffered));
         fixture.append(5);
-        fixture.sync(5);
+        fixture.sync();
         fixture.hold(a, 5, 4);
+        fixture.hold(c, 5, 1);
         assert_eq!(fixture.hold(b, 3, 0), 3);
         assert_eq!(fixture.hold(b, 5, 0), 4);
-        assert_eq!(fixture.tracker.holders(Offset(4)), Holders { received: 2, durable: 1 });
+        assert_eq!(fixture.tracker.holders(Offset(4)), Holders { received: 3, durable: 1 });
+        assert_eq!(fixture.tracker.holders(Offset(1)), Holders { received: 3, durable: 2 });
     }
 
     #[test]
@@ -632,7 +659,7 @@ pub(super) mod tests {
         let fixture = Fixture::counting(Counted::Durable, &["m"], 1);
         fixture.append(3);
         assert_eq!(fixture.gate.commit(), Offset(0));
-        assert_eq!(fixture.sync(2), 2);
+        assert_eq!(fixture.sync(), 3);
     }
 
     #[test]

@@ -20,11 +20,11 @@ use tonic::{Status, Streaming};
 use tracing::{debug, info, warn};
 
 use super::apply::{Applier, Condition};
+use super::commit::Disk;
 use super::{from_wire, to_wire};
 use crate::clock;
-use crate::config::Switch;
 use crate::ids::{Epoch, Offset, Partition};
-use crate::journal::{self, Block};
+use crate::journal::{self, Block, Journal, Promise};
 use crate::limits;
 use crate::node::Shared;
 use crate::role::{Role, State};
@@ -68,6 +68,8 @@ enum Error {
 pub(crate) async fn follow(node: Shared, applier: std::sync::Arc<Applier>, target: Target) {
     let mut pause = limits::RECONNECT_PAUSE[0];
     let mut said: Option<Instant> = None;
+    // Until then nobody knows where to go on.
+    node.loading.done().await;
     loop {
         let began = Instant::now();
         let mut link = Link { node: &node, applier: &applier, target: &target, sync: Sync::No, level: None };
@@ -135,18 +137,10 @@ impl Link<'_> {
         self.begin(first.ok_or(Error::Closed)?)?;
         loop {
             // In the order of a message's way: acknowledge what came, then wait for what comes next.
-            let applied = self.applier.applied();
-            if matches!(self.sync, Sync::No) {
-                acknowledge.send_replace(ReplicaAck {
-                    received_offset: self.node.engine.journal.end().0,
-                    durable_offset: 0,
-                    applied_offset: applied.0,
-                });
-            }
-            let message = self.next(&mut stream).await?;
+            let message = self.next(&mut stream, &acknowledge).await?;
             {
                 let mut link = self.node.link.write();
-                (link.last_heard, link.applied) = (clock::boot_now(), applied);
+                (link.last_heard, link.applied) = (clock::boot_now(), self.applier.applied());
             }
             self.receive(message)?;
             if self.applier.condition() == Condition::Lost {
@@ -172,7 +166,7 @@ impl Link<'_> {
             history: to_wire(&journal.history()),
             end_offset: journal.end().0,
             applied_offset: self.applier.applied().0,
-            diskless: self.node.config.persistence == Switch::Off,
+            durability: disk_of(journal).to_wire().into(),
             partial: self.applier.partial().map(|partial| wire::PartialSync {
                 epoch: partial.epoch.0,
                 partitions: partial.partitions.iter().map(|partition| partition.0).collect(),
@@ -196,19 +190,48 @@ impl Link<'_> {
         Ok(opened.await.map_err(|_| Error::Silent)??.into_inner())
     }
 
-    /// The next message. Meanwhile the state may become readable.
-    async fn next(&self, stream: &mut Streaming<FromMaster>) -> Result<FromMaster, Error> {
+    /// What this node holds by now. In the middle of a full sync that is nothing yet.
+    fn acknowledge(&self, acknowledge: &watch::Sender<ReplicaAck>) {
+        if !matches!(self.sync, Sync::No) {
+            return;
+        }
+        let journal = &self.node.engine.journal;
+        let received = match journal.durability().promise() {
+            // The master counts what is durable, and what has come here is news to WAIT.
+            Some(Promise::Durable) => journal.end(),
+            // A disk that is too far behind holds the master up, as its own would.
+            Some(Promise::Appended) | None => journal.acknowledgeable(),
+        };
+        acknowledge.send_replace(ReplicaAck {
+            received_offset: received.0,
+            durable_offset: journal.durability().durable().0,
+            applied_offset: self.applier.applied().0,
+        });
+    }
+
+    /// The next message. Meanwhile the disk gets on, and the state may become readable.
+    async fn next(
+        &self,
+        stream: &mut Streaming<FromMaster>,
+        acknowledge: &watch::Sender<ReplicaAck>,
+    ) -> Result<FromMaster, Error> {
+        let durability = self.node.engine.journal.durability();
         let silence = tokio::time::sleep(limits::REPLICATION_SILENCE);
         tokio::pin!(silence);
         loop {
             let progress = self.applier.progress.notified();
             tokio::pin!(progress);
             progress.as_mut().enable();
+            let disk = durability.changed();
+            tokio::pin!(disk);
+            disk.as_mut().enable();
+            self.acknowledge(acknowledge);
             let is_readable = self.show_state();
             tokio::select! {
                 message = stream.message() => return message?.ok_or(Error::Closed),
                 () = &mut silence => return Err(Error::Silent),
                 () = &mut progress, if !is_readable => {}
+                () = &mut disk => {}
             }
         }
     }
@@ -355,6 +378,14 @@ impl Link<'_> {
         let offset = offset.min(self.node.engine.journal.end());
         self.node.gate.advance(offset);
         self.applier.commit(offset);
+    }
+}
+
+fn disk_of(journal: &Journal) -> Disk {
+    match journal.durability().promise() {
+        None => Disk::Absent,
+        Some(Promise::Appended) => Disk::Buffered,
+        Some(Promise::Durable) => Disk::Synced,
     }
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 pub mod proxy;
+pub mod resp;
 pub mod sentinel;
 
 use std::future::Future;

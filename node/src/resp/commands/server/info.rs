@@ -10,7 +10,7 @@ use super::{REDIS_VERSION, Session};
 use crate::clock;
 use crate::limits;
 use crate::node::Node;
-use crate::replication::commit::{Disk, Held};
+use crate::replication::commit::Held;
 use crate::resp::table::{Args, Outcome};
 use crate::role::{Role, State};
 
@@ -86,7 +86,7 @@ fn clients(node: &Node, text: &mut String) {
     line(text, "connected_clients", node.clients.len());
     line(text, "cluster_connections", 0);
     line(text, "maxclients", node.config.maxclients);
-    line(text, "blocked_clients", 0);
+    line(text, "blocked_clients", node.stats.blocked.load(Relaxed));
 }
 
 fn memory(node: &Node, text: &mut String) {
@@ -162,9 +162,9 @@ fn replication(node: &Node, text: &mut String) {
             let (name, in_sync) = (&replica.member.name, u8::from(replica.in_sync));
             let behind = end.0.saturating_sub(received.0);
             let silent_ms = now.millis_since(replica.last_heard);
-            let diskless = u8::from(replica.disk == Disk::Absent);
+            let disk = replica.disk.name();
             let value = format!(
-                "name={name},in_sync={in_sync},durable={durable},applied={applied},behind={behind},silent_ms={silent_ms},diskless={diskless}"
+                "name={name},in_sync={in_sync},durable={durable},applied={applied},behind={behind},silent_ms={silent_ms},disk={disk}"
             );
             line(text, &format!("tercet_replica{index}"), value);
         }
