@@ -77,7 +77,7 @@ async fn a_client_that_leaves_waits_no_more() {
     until("the client is blocked", || master.node.node.stats.blocked.load(Ordering::Relaxed) == 1).await;
     drop(client);
     until("it is gone", || master.node.node.stats.blocked.load(Ordering::Relaxed) == 0).await;
-    until("nobody is connected", || master.node.node.clients.len() == 0).await;
+    until("nobody is connected", || master.node.node.clients.is_empty()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
