@@ -62,11 +62,7 @@ impl QueueHead {
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, wire::Error> {
         let mut reader = Reader::new(bytes);
-        Ok(Self {
-            cut: Offset(reader.varint()?),
-            last_id: reader.varint()?,
-            pending: Offset(reader.varint()?),
-        })
+        Ok(Self { cut: Offset(reader.varint()?), last_id: reader.varint()?, pending: Offset(reader.varint()?) })
     }
 }
 

@@ -7,7 +7,7 @@ use tracing::{debug, info, warn};
 
 use super::known::Known;
 use super::pace::{self, Growth};
-use super::pass::{self, Broken, Ground, Rest};
+use super::pass::{self, Bounds, Broken, Ground, Rest};
 use super::{Control, Position, Report};
 use crate::ids::Offset;
 use crate::limits;
@@ -109,7 +109,8 @@ impl Keeper<'_> {
         let (control, storage, position, growth) = (self.control, self.storage, self.position, &mut self.growth);
         let journal = &self.node.engine.journal;
         let is_same = || position().is_some_and(|now| now.state == from.state);
-        let ground = Ground { engine: &self.node.engine, gate: &self.node.gate, storage, is_same: &is_same };
+        let (engine, gate, bounds) = (&self.node.engine, &self.node.gate, Bounds::default());
+        let ground = Ground { engine, gate, storage, bounds, is_same: &is_same };
         let mut rest = |rest: Rest| {
             match rest {
                 Rest::After(worked) => {

@@ -89,11 +89,14 @@ pub(crate) fn load(engine: &Engine, storage: &Storage, progress: &(dyn Fn(u64) +
     let cut = load_topology(engine, storage)?;
     loaded.known.topology = cut;
     loaded.cuts.topology = cut.unwrap_or_default();
+    loaded.cuts.by_partition.extend(cut.map(|cut| (Partition::TOPOLOGY, cut)));
     loaded.cuts.queues = engine.broker.numbers().into_iter().map(Partition::queue).collect();
 
     let mut pieces: Vec<Piece> = queues_with_rows(storage)?.into_iter().map(Piece::Queue).collect();
     let shards = engine.keyspace.len();
-    pieces.extend((0..shards).step_by(SHARDS_A_PIECE).map(|first| Piece::Shards(first, shards.min(first + SHARDS_A_PIECE))));
+    pieces.extend(
+        (0..shards).step_by(SHARDS_A_PIECE).map(|first| Piece::Shards(first, shards.min(first + SHARDS_A_PIECE))),
+    );
     if let Some(beyond) = storage.next_partition(Family::Keys, Partition::shard(shards))? {
         return Err(damaged(beyond, "there is no such shard"));
     }
@@ -175,7 +178,8 @@ impl Load<'_> {
         let mut present: Option<Shard> = None;
         let range = head_key(Partition::shard(first))..head_key(Partition(end as u32));
         self.storage.each_row(Family::Keys, &range.start[..]..&range.end[..], |key, value| {
-            let (partition, rest) = split_key(key).ok_or_else(|| damaged(Partition::shard(first), "a key that is none"))?;
+            let (partition, rest) =
+                split_key(key).ok_or_else(|| damaged(Partition::shard(first), "a key that is none"))?;
             if rest.is_empty() {
                 self.close(present.take())?;
                 present = Some(Shard::open(self.engine, partition, value)?);
@@ -215,6 +219,9 @@ impl Load<'_> {
             if rest.is_empty() {
                 head = Some(QueueHead::decode(value).map_err(|error| damaged(partition, error))?);
                 return Ok(());
+            }
+            if head.is_none() {
+                return Err(damaged(partition, "its head is not there"));
             }
             let id = rest.try_into().map(u64::from_be_bytes).map_err(|_| damaged(partition, "a key that is none"))?;
             bytes += value.len() as u64;
@@ -265,7 +272,9 @@ impl<'a> Shard<'a> {
         while !reader.is_empty() {
             let entry = take_entry(&mut reader).map_err(|error| wrong(error.to_string()))?;
             let position = position(entry.key);
-            if engine.keyspace.shard_at(position) != *index || page_of(position, engine.keyspace.bits(), head.bits) != page {
+            if engine.keyspace.shard_at(position) != *index
+                || page_of(position, engine.keyspace.bits(), head.bits) != page
+            {
                 return Err(wrong(format!("key {:?} does not belong here", String::from_utf8_lossy(entry.key))));
             }
             shard.load(&entry).map_err(|error| wrong(error.to_string()))?;

@@ -61,11 +61,25 @@ pub(super) enum Rest {
     ForFiles,
 }
 
+/// Bytes of rows in one batch, and in memory before they are flushed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) batch: usize,
+    pub(super) flush: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { batch: limits::CHECKPOINT_BATCH_BYTES, flush: limits::CHECKPOINT_FLUSH_BYTES }
+    }
+}
+
 /// What a pass stands on.
 pub(super) struct Ground<'a> {
     pub(super) engine: &'a Engine,
     pub(super) gate: &'a Gate,
     pub(super) storage: &'a Storage,
+    pub(super) bounds: Bounds,
     /// Whether the partitions still are the state that they were when the pass began.
     pub(super) is_same: &'a dyn Fn() -> bool,
 }
@@ -121,7 +135,11 @@ struct Pass<'a> {
 
 /// Taken and not written.
 enum Pending {
-    Shard { index: usize, pages: PageSet, rows: ShardRows },
+    Shard {
+        index: usize,
+        pages: PageSet,
+        rows: ShardRows,
+    },
     /// With its head, if that is in the batch.
     Queue(u32, Option<QueueHead>),
     NoQueue(Partition),
@@ -151,7 +169,8 @@ impl Pass<'_> {
         if !shard.is_changed() || rows.is_none() && shard.last_offset() == Offset::ZERO && shard.is_empty() {
             return Ok(());
         }
-        let is_unsuitable = rows.is_none() || shard.page_bits() != rows.bits() || is_unsuitable(rows.bytes(), rows.bits());
+        let is_unsuitable =
+            rows.is_none() || shard.page_bits() != rows.bits() || is_unsuitable(rows.bytes(), rows.bits());
         let began = Instant::now();
         shard.take(if is_unsuitable { Extent::Whole } else { Extent::Changed }, &mut self.taken);
         drop(shard);
@@ -256,16 +275,18 @@ impl Pass<'_> {
 
     /// Between two rows of a queue, which is pending until its head is written.
     fn write_amid(&mut self, number: u32) -> Result<(), Broken> {
-        if self.batch.bytes() >= limits::CHECKPOINT_BATCH_BYTES {
-            self.write()?;
+        if self.batch.bytes() >= self.ground.bounds.batch {
+            let result = self.write();
+            // Also if the pass ends here: what follows of the queue is not written.
             self.pending.push(Pending::Queue(number, None));
+            return result;
         }
         Ok(())
     }
 
     fn write_if_full(&mut self) -> Result<(), Broken> {
         let worked = self.working_since.elapsed();
-        if self.batch.bytes() >= limits::CHECKPOINT_BATCH_BYTES {
+        if self.batch.bytes() >= self.ground.bounds.batch {
             self.write()?;
         } else if worked >= limits::CHECKPOINT_WORK {
             self.rest(Rest::After(worked))?;
@@ -301,7 +322,7 @@ impl Pass<'_> {
             self.unflushed += bytes;
             self.report.bytes += bytes as u64;
             self.written();
-            if self.unflushed >= limits::CHECKPOINT_FLUSH_BYTES {
+            if self.unflushed >= self.ground.bounds.flush {
                 self.flush()?;
             }
         }

@@ -10,7 +10,6 @@
 //! to the applier as a replica's: its master may say that it never was acknowledged, and a tail that is not applied can
 //! be cut off.
 
-mod cuts;
 mod progress;
 
 use std::sync::Arc;
@@ -21,17 +20,18 @@ use tracing::{info, warn};
 
 pub use progress::{Progress, Report};
 
+use crate::checkpoint::{self, Cuts, Known};
 use crate::cluster;
 use crate::config::Switch;
 use crate::disk;
 use crate::engine;
 use crate::ids::Offset;
 use crate::journal::Block;
+use crate::limits;
 use crate::node::{self, Node};
 use crate::role::State;
 use crate::storage::{self, Bounds, Storage};
 use crate::task;
-use cuts::Cuts;
 
 /// Pause between two log lines about how far the load is.
 const SAY_EVERY: Duration = Duration::from_secs(1);
@@ -94,28 +94,37 @@ pub fn prepare(node: &Node, storage: &Storage) -> Result<Option<Plan>, Error> {
 ///
 /// # Errors
 /// What lies on disk is damaged.
-fn load(node: &node::Shared, storage: &Storage, plan: Plan) -> Result<Recovered, Error> {
+fn load(node: &node::Shared, storage: &Storage, plan: Plan) -> Result<(Recovered, Known), Error> {
     let bounds = plan.bounds;
     if bounds.end == Offset::ZERO {
-        return Ok(Recovered { applied: Offset::ZERO, tail: Vec::new() });
+        let known = Known::none(node.engine.keyspace.len(), storage.generation());
+        return Ok((Recovered { applied: Offset::ZERO, tail: Vec::new() }, known));
     }
     let began = Instant::now();
     info!(bytes = storage.data_bytes(), from = bounds.start.0, to = bounds.end.0, "loading what lies on disk");
-    let cuts = Cuts::load(node, storage)?;
+    let checkpoint::Loaded { cuts, known } = checkpoint::load(&node.engine, storage, &|bytes| node.loading.add(bytes))
+        .map_err(|error| match error {
+            checkpoint::LoadError::Storage(error) => Error::Storage(error),
+            damaged @ checkpoint::LoadError::Damaged { .. } => {
+                Error::Damaged { path: storage.path().display().to_string(), reason: damaged.to_string() }
+            }
+        })?;
+    let rows_ms = began.elapsed().as_millis() as u64;
     let load = Load { node, storage, bounds: &bounds, cuts, said: began };
     let recovered = load.replay()?;
     node.gate.advance(recovered.applied);
-    let keys: usize = (0..crate::limits::DATABASES).map(|database| node.engine.keyspace.count(database)).sum();
+    let keys: usize = (0..limits::DATABASES).map(|database| node.engine.keyspace.count(database)).sum();
     let took = began.elapsed();
     info!(
         keys,
         offset = recovered.applied.0,
         uncommitted = bounds.end.0 - recovered.applied.0,
         took_ms = took.as_millis() as u64,
+        rows_ms,
         keys_per_second = (keys as f64 / took.as_secs_f64().max(0.001)) as u64,
         "loaded"
     );
-    Ok(recovered)
+    Ok((recovered, known))
 }
 
 /// The node serves from now on, or follows.
@@ -137,10 +146,10 @@ struct Load<'a> {
 impl Load<'_> {
     fn replay(mut self) -> Result<Recovered, Error> {
         let Bounds { start, end, commit, .. } = *self.bounds;
-        let from = self.cuts.oldest().max(start);
+        let from = self.cuts.floor();
         let youngest = self.cuts.youngest();
-        if self.cuts.oldest() < start {
-            return Err(self.damaged(format!("the journal begins at {start}, and rows end at {}", self.cuts.oldest())));
+        if from < start {
+            return Err(self.damaged(format!("the journal begins at {start}, and rows end at {from}")));
         }
         if youngest > end {
             return Err(self.damaged(format!("the journal ends at {end}, and rows reach {youngest}")));
@@ -200,14 +209,17 @@ impl Load<'_> {
     }
 }
 
-/// The load and the disk, for as long as this lives. Dropped, everything that was appended is on disk first.
+/// The load, the checkpoints and the disk, for as long as this lives. Dropped, everything that was appended is on disk
+/// first, most of it in rows.
 #[derive(Debug)]
 pub struct Running {
+    node: node::Shared,
+    thread: Option<std::thread::JoinHandle<()>>,
     disk: Option<disk::Disk>,
     loaded: Option<oneshot::Receiver<Result<(), Error>>>,
 }
 
-/// Loads on a thread of its own, and lets the journal flow to disk.
+/// Loads on a thread of its own, which then makes checkpoints, and lets the journal flow to disk.
 ///
 /// # Errors
 /// A thread cannot be started.
@@ -217,19 +229,42 @@ pub fn start(
     plan: Option<Plan>,
     cluster: &cluster::Handle,
 ) -> std::io::Result<Running> {
-    let Some(plan) = plan else { return Ok(Running { disk: None, loaded: None }) };
-    let disk = Some(disk::start(Arc::clone(node), Arc::clone(storage))?);
+    let mut running = Running { node: Arc::clone(node), thread: None, disk: None, loaded: None };
+    let Some(plan) = plan else { return Ok(running) };
+    running.disk = Some(disk::start(Arc::clone(node), Arc::clone(storage))?);
     let (tell, told) = oneshot::channel();
-    let (node, storage, take_over) = (Arc::clone(node), Arc::clone(storage), cluster.take_over());
-    task::thread("load", move || {
-        let result = load(&node, &storage, plan).map(|recovered| {
+    let (node, storage) = (Arc::clone(node), Arc::clone(storage));
+    let (take_over, position) = (cluster.take_over(), cluster.position());
+    running.thread = Some(task::thread("checkpoint", move || {
+        let result = load(&node, &storage, plan).map(|(recovered, known)| {
             take_over(recovered);
             loaded(&node);
+            known
         });
         // A node that stops does not wait for it.
-        _ = tell.send(result);
-    })?;
-    Ok(Running { disk, loaded: Some(told) })
+        match result {
+            Ok(known) => {
+                _ = tell.send(Ok(()));
+                checkpoint::keep(&node, &storage, known, &position);
+            }
+            Err(error) => _ = tell.send(Err(error)),
+        }
+    })?);
+    running.loaded = Some(told);
+    Ok(running)
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.node.checkpoint.close(limits::CHECKPOINT_AT_STOP);
+        // Whoever stops amid a load does not wait for it: nothing on disk changes.
+        if let Some(thread) = self.thread.take()
+            && !self.node.loading.is_loading()
+        {
+            // A panic was logged where it happened.
+            _ = thread.join();
+        }
+    }
 }
 
 impl Running {
