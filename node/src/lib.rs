@@ -9,6 +9,7 @@ pub mod clients;
 pub mod clock;
 pub mod cluster;
 pub mod config;
+pub mod drain;
 pub mod effect;
 pub mod engine;
 pub mod expiry;

@@ -167,3 +167,16 @@ pub const TAKE_BACK_WAIT: std::time::Duration = AUTHORITY_WAIT.saturating_add(st
 
 /// Pause between two probes of the connection on which a client is carried.
 pub const CARRY_KEEPALIVE: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// A Redis client that has said nothing for so long is between two uses of its connection: it is closed first when the
+/// node stops.
+pub const IDLE_BEFORE_LEAVING: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// How often a node that stops looks who has left.
+pub const DRAIN_LOOK: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// After the grace: how long what clients have sent may take to be answered.
+pub const LAST_REPLIES: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// How long a connection that we close waits for the client's end, so that it reads our last words.
+pub const CLOSING: std::time::Duration = std::time::Duration::from_millis(100);

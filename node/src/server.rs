@@ -18,6 +18,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::clock;
 use crate::config::Config;
+use crate::drain::drain;
 use crate::limits;
 use crate::node::{Node, Shared};
 use crate::storage::{self, Storage};
@@ -92,7 +93,7 @@ async fn serve(node: Shared, storage: Arc<Storage>, threads: Vec<Handle>) -> Res
         }
     });
     let resp_node = Arc::clone(&node);
-    let _resp = task::spawn("resp accept", async move {
+    let accepting = task::spawn("resp accept", async move {
         if let Err(error) = resp::accept(resp_node, resp, threads).await {
             tracing::error!(%error, "the RESP port has failed");
         }
@@ -103,8 +104,16 @@ async fn serve(node: Shared, storage: Arc<Storage>, threads: Vec<Handle>) -> Res
     stopped(&node).await?;
     tracing::info!("the node stops");
     cluster.resign().await;
-    // Clients of a node that is going away are better off with a closed connection than with a slow one.
-    node.clients.close_all(crate::clients::Protocol::Resp);
+    accepting.stop().await;
+    let has_heir = config.is_clustered() && node.other_master().is_some();
+    let grace = if has_heir { Duration::from_millis(config.shutdown_grace_ms) } else { Duration::ZERO };
+    tokio::select! {
+        () = drain(&node, grace) => {}
+        again = stopped(&node) => {
+            again?;
+            tracing::info!("told to stop again: clients are not waited for");
+        }
+    }
     Ok(())
 }
 

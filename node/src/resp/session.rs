@@ -429,6 +429,11 @@ impl Session {
         }
     }
 
+    /// Between MULTI or WATCH and EXEC.
+    pub(crate) fn is_in_transaction(&self) -> bool {
+        self.multi.is_some() || !self.watched.is_empty()
+    }
+
     /// RESET: as a new connection.
     pub(crate) fn reset(&mut self) {
         self.multi = None;
