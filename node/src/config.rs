@@ -91,8 +91,8 @@ settings! {
     sentinels: Vec<Endpoint>, "sentinels", "", Open, "Peer addresses of all sentinels, host:port,...; none = a node of its own";
     requirepass: String, "requirepass", "", Secret, "Password of RESP clients, and of the AMQP user guest";
     ack: Ack, "ack", "", Open, "When a write is acknowledged: local or replicated (the default as soon as there are sentinels)";
-    persistence: Switch, "persistence", "on", Open, "Keep the data on disk: on or off (not there yet: data is in memory, and a restarted node is loaded by its master)";
-    fsync: Fsync, "fsync", "everysec", Open, "When the disk is synced: always, everysec or no (not there yet)";
+    persistence: Switch, "persistence", "on", Open, "Keep the data on disk: on or off (a restarted node is then empty, and loaded by its master)";
+    fsync: Fsync, "fsync", "everysec", Open, "When the disk is synced: always (before a write is acknowledged), everysec or no";
     io_threads: usize, "io-threads", "0", Open, "Threads that serve clients; 0 = half of the cores, one at least";
     maxclients: usize, "maxclients", "20000", Open, "Clients at the same time";
     maxmemory: Bytes, "maxmemory", "0", Open, "Memory for data, e.g. 1gb; 0 = no limit (not enforced yet)";

@@ -4,6 +4,30 @@
 /// leave at once.
 pub const JOURNAL_BLOCK_BYTES: usize = 64 << 10;
 
+/// Bytes that a record may run over a block's end without a new allocation: the allocator's next size.
+pub const JOURNAL_BLOCK_SLACK_BYTES: usize = 16 << 10;
+
+/// Bytes of records that stay in memory where nobody but the disk reads them: what fits in a core's cache.
+pub const JOURNAL_MEMORY_ALONE_BYTES: usize = 1 << 20;
+
+/// Bytes of records that are not on disk yet. Beyond it acknowledgements wait: some seconds of a slow disk.
+pub const DISK_BACKLOG_BYTES: usize = 64 << 20;
+
+/// Bytes of records in one batch to the disk.
+pub const DISK_TURN_BYTES: usize = 4 << 20;
+
+/// How long the disk lets records gather before it writes them, unless acknowledgements wait for it.
+pub const DISK_GATHER: std::time::Duration = std::time::Duration::from_millis(5);
+
+/// `--fsync everysec`: how often the disk is synced.
+pub const SYNC_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// A sync that takes longer than this lets acknowledgements wait, as in Redis.
+pub const SYNC_LATE: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Pause before a failed write to the disk is tried again.
+pub const DISK_RETRY: std::time::Duration = std::time::Duration::from_millis(200);
+
 /// Bytes of records kept in memory for replicas that were away: some seconds of writes at full speed. A replica behind
 /// it needs a full sync.
 pub const JOURNAL_MEMORY_BYTES: usize = 128 << 20;

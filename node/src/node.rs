@@ -13,6 +13,7 @@ use crate::drain::Leaving;
 use crate::engine::Engine;
 use crate::ids::{Offset, UnixMillis};
 use crate::journal::Gate;
+use crate::recovery;
 use crate::replication::commit::Tracker;
 use crate::role::Authority;
 
@@ -78,6 +79,8 @@ pub struct Node {
     pub authority: Authority,
     pub clients: Clients,
     pub stats: Stats,
+    /// How far what lies on disk is loaded.
+    pub loading: recovery::Progress,
     /// The newest state that the sentinels sent; `None` for a node of its own.
     pub cluster: RwLock<Option<ClusterState>>,
     pub link: RwLock<Link>,
@@ -109,6 +112,7 @@ impl Node {
             authority,
             clients: Clients::default(),
             stats: Stats::default(),
+            loading: recovery::Progress::default(),
             cluster: RwLock::new(None),
             link: RwLock::new(Link::default()),
             replicas: RwLock::new(Vec::new()),
@@ -128,7 +132,16 @@ impl Node {
         if self.ack_replicated {
             self.commit.appended(&self.engine.journal, &self.gate);
         } else {
-            self.gate.advance(self.engine.journal.end());
+            self.gate.advance(self.engine.journal.acknowledgeable());
+        }
+    }
+
+    /// The disk has come further: what waits for it may go out.
+    pub fn disk_advanced(&self) {
+        if self.ack_replicated {
+            self.commit.with_term(&self.engine.journal, &self.gate, |_| ());
+        } else {
+            self.gate.advance(self.engine.journal.acknowledgeable());
         }
     }
 

@@ -17,12 +17,13 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, Switch};
 use crate::drain::drain;
 use crate::limits;
 use crate::node::{Node, Shared};
+use crate::role::Hold;
 use crate::storage::{self, Storage};
-use crate::{amqp, cluster, expiry, gateway, resp, task};
+use crate::{amqp, cluster, expiry, gateway, recovery, resp, task};
 
 /// Why a node cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +37,8 @@ pub enum Error {
     #[error(transparent)]
     Storage(#[from] storage::Error),
     #[error(transparent)]
+    Recovery(#[from] recovery::Error),
+    #[error(transparent)]
     Cluster(#[from] cluster::Error),
 }
 
@@ -44,7 +47,7 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Listen { .. } | Self::Storage(_) | Self::Cluster(_) => 2,
+            Self::Listen { .. } | Self::Storage(_) | Self::Recovery(_) | Self::Cluster(_) => 2,
             Self::Thread(_) | Self::Signal(_) => 1,
         }
     }
@@ -58,12 +61,18 @@ pub fn run(config: Arc<Config>) -> Result<(), Error> {
     raise_descriptor_limit();
     let storage = Arc::new(Storage::open(&config.data)?);
     let node: Shared = Arc::new(Node::new((*config).clone(), storage.identity(&config.name)));
+    let plan = recovery::prepare(&node, &storage)?;
     let main = Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
     let (threads, _runtimes) = io_threads(&config)?;
-    main.block_on(serve(node, storage, threads))
+    main.block_on(serve(node, storage, plan, threads))
 }
 
-async fn serve(node: Shared, storage: Arc<Storage>, threads: Vec<Handle>) -> Result<(), Error> {
+async fn serve(
+    node: Shared,
+    storage: Arc<Storage>,
+    plan: Option<recovery::Plan>,
+    threads: Vec<Handle>,
+) -> Result<(), Error> {
     let config = &node.config;
     let resp = listen(config, config.resp_port, "RESP", "resp-port").await?;
     let amqp = listen(config, config.amqp_port, "AMQP", "amqp-port").await?;
@@ -98,10 +107,14 @@ async fn serve(node: Shared, storage: Arc<Storage>, threads: Vec<Handle>) -> Res
             tracing::error!(%error, "the RESP port has failed");
         }
     });
-    let cluster = cluster::start(Arc::clone(&node), storage, peers)?;
+    let cluster = cluster::start(Arc::clone(&node), Arc::clone(&storage), peers)?;
+    let mut running = recovery::start(&node, &storage, plan, &cluster).map_err(Error::Thread)?;
 
     banner(&node);
-    stopped(&node).await?;
+    tokio::select! {
+        result = stopped(&node) => result?,
+        error = running.failed() => return Err(error.into()),
+    }
     tracing::info!("the node stops");
     cluster.resign().await;
     accepting.stop().await;
@@ -114,6 +127,8 @@ async fn serve(node: Shared, storage: Arc<Storage>, threads: Vec<Handle>) -> Res
             tracing::info!("told to stop again: clients are not waited for");
         }
     }
+    // Nothing more is executed, so that everything that was is on disk at the end.
+    node.authority.change(|standing| standing.hold = Hold::Held);
     Ok(())
 }
 
@@ -150,6 +165,10 @@ fn banner(node: &Node) {
     let config = &node.config;
     let host = config.announced_host();
     let security = if config.requirepass.is_empty() { "no password" } else { "password set" };
+    let persistence = match config.persistence {
+        Switch::On => format!("fsync {}", config.text("fsync").unwrap_or_default()),
+        Switch::Off => "off: data is in memory only".to_owned(),
+    };
     let took = clock::boot_now().millis_since(node.started);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -162,7 +181,7 @@ fn banner(node: &Node) {
         peers = format!("{host}:{}", config.peer_port),
         sentinels = config.sentinels.len(),
         security,
-        persistence = "none yet: data is in memory only",
+        persistence,
         "ready to accept connections in {took} ms"
     );
 }

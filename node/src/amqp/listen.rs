@@ -116,6 +116,7 @@ async fn serve(
 ) -> std::io::Result<()> {
     // What lies behind is not this client's; before the look at the role, so that nothing is missed after it.
     depositions.mark_unchanged();
+    node.loading.done().await;
     let is_master = node.authority.enter(clock::boot_now()).standing().role == Role::Master;
     let here = if is_master {
         Some(stream)

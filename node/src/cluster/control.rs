@@ -67,6 +67,8 @@ pub(super) enum Refusal {
     Begun(Epoch),
     #[error("this process ({incarnation}) is not the master that the state names")]
     NotNamed { incarnation: String },
+    #[error("this node loads what lies on its disk")]
+    Loading,
     #[error("a full sync is under way or has broken off: this node's data is not whole")]
     NotWhole,
     #[error("a record does not fit: this node's data is not whole")]
@@ -195,6 +197,7 @@ impl Cluster {
         self.stop_link(control).await;
         match self.applier.condition() {
             Condition::Fresh | Condition::Whole => {}
+            Condition::Loading => return Err(Refusal::Loading),
             Condition::Syncing | Condition::Lost => return Err(Refusal::NotWhole),
         }
         if matches!(standing.role, Role::Master | Role::Deposed) {

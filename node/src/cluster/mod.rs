@@ -29,6 +29,7 @@ use tokio::sync::oneshot;
 use tracing::{error, info};
 
 use crate::node::Shared;
+use crate::recovery::Recovered;
 use crate::replication::apply::Applier;
 use crate::storage::Storage;
 use crate::task;
@@ -92,7 +93,7 @@ pub fn start(node: Shared, storage: Arc<Storage>, listener: TcpListener) -> Resu
         node.engine.journal.promise(storage.promised_epoch());
     }
     let lease = Arc::new(lease::Lease::new(node.clone()));
-    let applier = Arc::new(Applier::new());
+    let applier = Arc::new(if node.loading.is_loading() { Applier::loading() } else { Applier::new() });
     let mut threads = Vec::new();
     let (tell, told) = std::sync::mpsc::sync_channel(1);
     let (stop, stopped) = oneshot::channel();
@@ -149,6 +150,12 @@ async fn serve(cluster: Arc<Cluster>, listener: TcpListener, stopped: oneshot::R
 }
 
 impl Handle {
+    /// What the load of this node is handed to, once it is done.
+    pub(crate) fn take_over(&self) -> impl FnOnce(Recovered) + Send + 'static + use<> {
+        let applier = Arc::clone(&self.cluster.applier);
+        move |recovered| applier.recover(recovered.applied, recovered.tail)
+    }
+
     /// Ends the mastership, if there is one, in order: the sentinels are asked for a hand-over; without one the lease
     /// is given up, so that a failover need not wait for it. Takes `limits::HANDOVER_WAIT` at the most.
     pub async fn resign(&self) {

@@ -57,7 +57,7 @@ fn status(cluster: &Cluster) -> NodeStatus {
         master: link.master.as_ref().map(|master| master.name.clone()).unwrap_or_default(),
         link_up: link.is_up,
         link_down_ms: if link.is_up || link.master.is_none() { 0 } else { now.millis_since(link.down_since) },
-        syncing: matches!(cluster.applier.condition(), Condition::Syncing | Condition::Lost),
+        syncing: matches!(cluster.applier.condition(), Condition::Loading | Condition::Syncing | Condition::Lost),
         priority: PRIORITY,
         replicas: replicas
             .map(|(copy, in_sync)| ReplicaLag {

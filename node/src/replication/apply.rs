@@ -28,6 +28,8 @@ use crate::limits;
 pub enum Condition {
     /// The process has begun and holds nothing.
     Fresh,
+    /// What lies on disk is being loaded.
+    Loading,
     /// It is what the journal's position says.
     Whole,
     /// A full sync is under way.
@@ -109,6 +111,25 @@ impl Applier {
             is_closed: false,
         };
         Self { queue: Mutex::new(queue), work: Condvar::new(), progress: Notify::new() }
+    }
+
+    /// What lies on disk is still to be loaded: `recover` ends that.
+    pub(crate) fn loading() -> Self {
+        let applier = Self::new();
+        applier.with(|queue| queue.condition = Condition::Loading);
+        applier
+    }
+
+    /// The disk held a state in which everything up to `applied` is, and the records behind it.
+    pub(crate) fn recover(&self, applied: Offset, tail: Vec<Block>) {
+        self.with(|queue| {
+            let condition =
+                if applied == Offset::ZERO && tail.is_empty() { Condition::Fresh } else { Condition::Whole };
+            queue.restart(applied, condition);
+            queue.target = applied;
+            queue.items.extend(tail.into_iter().map(|block| Item::Block { block, is_counted: false }));
+        });
+        self.progress.notify_waiters();
     }
 
     /// What the thread does, until `close`.

@@ -315,7 +315,7 @@ impl Tracker {
         let result = change(&mut guard);
         self.solo.store(guard.as_ref().is_some_and(Term::is_solo), Ordering::SeqCst);
         if let Some(term) = guard.as_mut() {
-            term.committed = term.committed.max(term.commit(journal.end()));
+            term.committed = term.committed.max(term.commit(journal.acknowledgeable()));
             // Within the lock: nothing is committed once the mastership is over.
             gate.advance(term.committed);
         }

@@ -238,7 +238,7 @@ impl Sender {
                         self.push(message);
                         continue;
                     }
-                    Next::Gone => {
+                    Next::Gone | Next::OnDisk { .. } => {
                         self.is_over = true;
                         return Some(Err(Status::out_of_range("the journal no longer holds what comes next")));
                     }

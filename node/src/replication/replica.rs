@@ -67,6 +67,8 @@ enum Error {
 pub(crate) async fn follow(node: Shared, applier: std::sync::Arc<Applier>, target: Target) {
     let mut pause = limits::RECONNECT_PAUSE[0];
     let mut said: Option<Instant> = None;
+    // Until then nobody knows where to go on.
+    node.loading.done().await;
     loop {
         let began = Instant::now();
         let mut link = Link { node: &node, applier: &applier, target: &target, sync: Sync::No, level: None };

@@ -18,3 +18,14 @@ pub enum Error {
     #[error("this node belongs to cluster {ours}, not to {theirs}")]
     OtherCluster { ours: String, theirs: String },
 }
+
+impl Error {
+    /// What the system said, for clients: without the path.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Directory { reason, .. } | Self::Write { reason, .. } | Self::Read { reason, .. } => reason.clone(),
+            other => other.to_string(),
+        }
+    }
+}

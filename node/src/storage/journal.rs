@@ -8,6 +8,8 @@
 //! The rows are gapless from `start` on. What lies up to `start` does not count, though its rows may still be there: they
 //! go with their files.
 
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 
 use super::meta::name;
@@ -105,25 +107,26 @@ impl Storage {
     /// Bytes of the journal's rows on disk, about.
     #[must_use]
     pub fn journal_bytes(&self) -> u64 {
-        let property = |name: &str| {
-            let value = self.database.property_int_value_cf(self.family(Family::Journal), name);
-            value.ok().flatten().unwrap_or(0)
-        };
-        property("rocksdb.live-sst-files-size") + property("rocksdb.cur-size-all-mem-tables")
+        self.bytes(Family::Journal)
     }
 
     /// Whether rows and journal make a whole copy. Not from the beginning of a full sync until everything has been
     /// written anew.
-    ///
-    /// # Errors
-    /// It cannot be read.
-    pub fn is_whole(&self) -> Result<bool, Error> {
-        Ok(self.row(Family::Meta, name::NOT_WHOLE.as_bytes())?.is_none())
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.is_whole.load(Ordering::Acquire)
     }
 
-    /// Within `batch`: rows and journal make a whole copy again.
-    pub fn put_whole(batch: &mut Batch<'_>) {
+    /// Rows and journal make a whole copy again. On the disk when it returns.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn mark_whole(&self) -> Result<(), Error> {
+        let mut batch = self.batch();
         batch.delete(Family::Meta, name::NOT_WHOLE.as_bytes());
+        self.write(batch, Sync::Now)?;
+        self.is_whole.store(true, Ordering::Release);
+        Ok(())
     }
 
     /// Forgets all rows and the journal, and says that what follows is no whole copy yet. The journal begins anew behind
@@ -142,6 +145,7 @@ impl Storage {
         put_offset(&mut batch, name::JOURNAL_START, start);
         put_offset(&mut batch, name::JOURNAL_COMMIT, Offset::ZERO);
         put_history(&mut batch, history);
+        self.is_whole.store(false, Ordering::Release);
         self.write(batch, Sync::Now)?;
         for family in families {
             let dropped = self.database.delete_file_in_range_cf(self.family(family), [0; 16], LAST);
@@ -355,16 +359,17 @@ mod tests {
         let mut batch = storage.batch();
         batch.put(Family::Keys, &[0; 6], b"page");
         storage.write(batch, Sync::Later).unwrap();
-        assert!(storage.is_whole().unwrap());
+        assert!(storage.is_whole());
         storage.wipe(Offset(2), &[]).unwrap();
-        assert!(!storage.is_whole().unwrap());
+        assert!(!storage.is_whole());
         assert_eq!(storage.rows(Family::Keys, &[]).count() + storage.rows(Family::Journal, &[]).count(), 0);
         assert_eq!(storage.journal_bounds().unwrap().end, Offset(2));
         append(&storage, &[block(4, 3, 2)]);
         assert_eq!(contents(&storage, 2), [3, 4]);
-        let mut batch = storage.batch();
-        Storage::put_whole(&mut batch);
-        storage.write(batch, Sync::Now).unwrap();
-        assert!(storage.is_whole().unwrap());
+        drop(storage);
+        let storage = Storage::open(directory.path()).unwrap();
+        assert!(!storage.is_whole());
+        storage.mark_whole().unwrap();
+        assert!(storage.is_whole());
     }
 }

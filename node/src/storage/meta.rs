@@ -48,6 +48,8 @@ impl Storage {
             Some(bits) if bits == u64::from(limits::SHARD_BITS) => {}
             Some(bits) => return Err(self.damaged(name::SHARD_BITS, bits.to_string())),
         }
+        let is_whole = self.row(Family::Meta, name::NOT_WHOLE.as_bytes())?.is_none();
+        self.is_whole.store(is_whole, std::sync::atomic::Ordering::Release);
         let cluster_id = self.read_text(name::CLUSTER_ID)?;
         *self.meta.lock() = Meta { node_id, cluster_id, promised_epoch: Epoch(promised) };
         Ok(())

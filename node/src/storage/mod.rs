@@ -21,6 +21,7 @@ mod rows;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use parking_lot::Mutex;
 use rocksdb::DB;
@@ -62,6 +63,8 @@ pub struct Storage {
     path: PathBuf,
     database: DB,
     meta: Mutex<Meta>,
+    /// Rows and journal make a whole copy.
+    is_whole: AtomicBool,
 }
 
 /// A handle that every task may have.
@@ -81,7 +84,12 @@ impl Storage {
             // RocksDB has no code of its own for this.
             if reason.contains("lock") { Error::InUse { path: path.to_owned() } } else { refused(reason) }
         })?;
-        let storage = Self { path: path.to_owned(), database, meta: Mutex::new(Meta::default()) };
+        let storage = Self {
+            path: path.to_owned(),
+            database,
+            meta: Mutex::new(Meta::default()),
+            is_whole: AtomicBool::new(true),
+        };
         storage.load_meta()?;
         Ok(storage)
     }

@@ -73,6 +73,30 @@ impl Storage {
         self.database.flush_wal(true).map_err(|error| self.write_error(error))
     }
 
+    /// Everything that is in memory and in the log becomes files, which are synced.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn flush(&self) -> Result<(), Error> {
+        Family::ALL
+            .into_iter()
+            .try_for_each(|family| self.database.flush_cf(self.family(family)).map_err(|error| self.write_error(error)))
+    }
+
+    /// Bytes of rows and journal on disk, about.
+    #[must_use]
+    pub fn data_bytes(&self) -> u64 {
+        [Family::Journal, Family::Keys, Family::Messages].into_iter().map(|family| self.bytes(family)).sum()
+    }
+
+    pub(super) fn bytes(&self, family: Family) -> u64 {
+        let property = |name: &str| {
+            let value = self.database.property_int_value_cf(self.family(family), name);
+            value.ok().flatten().unwrap_or(0)
+        };
+        property("rocksdb.live-sst-files-size") + property("rocksdb.cur-size-all-mem-tables")
+    }
+
     /// One row.
     ///
     /// # Errors
