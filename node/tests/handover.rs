@@ -88,11 +88,36 @@ async fn a_master_with_another_password_takes_nobody_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_is_carried_to_a_former_master_comes_back_and_is_not_carried_on() {
+    let sentinel = FakeSentinel::start(1).await;
+    let (n1, n2) = pair(&sentinel, [&[], &[]]).await;
+    // As n2 would call, had it not learnt yet that n1 is master no longer.
+    let mut carrier = Client::connect(n1.address).await;
+    until("it is accepted", || n1.node.node.clients.len() == 1).await;
+    hand_over(&sentinel, &n1, &n2).await;
+    n1.is_up_to_date().await;
+    carrier.stream.write_all(b"*2\r\n$12\r\nterc").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    carrier.stream.write_all(b"et.carry\r\n$1\r\n1\r\n").await.unwrap();
+    assert_eq!(carrier.text().await, "OK");
+    carrier.send(&["tercet.carry", "1", "\u{1}\u{2}\0\u{1}\0\0\0\0"]).await;
+    assert_eq!(carrier.text().await, "CARRIED");
+    carrier.send(&["INCR", "n"]).await;
+    carrier.stream.shutdown().await.unwrap();
+    let mut frame = Vec::new();
+    bounded(tokio::io::AsyncReadExt::read_to_end(&mut carrier.stream, &mut frame)).await.unwrap();
+    assert_eq!(frame[0], b'S');
+    assert!(frame.ends_with(&Value::command(&["INCR", "n"])), "{}", frame.escape_ascii());
+    assert_eq!((n2.get("n"), n2.node.node.clients.len()), (None, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_becomes_authenticated_by_saying_so() {
     let sentinel = FakeSentinel::start(1).await;
     let (n1, _n2) = pair(&sentinel, [&[], &["--requirepass", "secret"]]).await;
     let mut client = Client::connect(_n2.address).await;
     // Format 1, RESP 2, database 0, authenticated, no names, nothing queued.
+    assert_eq!(client.call(&["tercet.carry", "1"]).await, "OK");
     let reply = client.call(&["tercet.carry", "1", "\u{1}\u{2}\0\u{1}\0\0\0\0"]).await;
     assert!(reply.starts_with("NOAUTH"), "{reply}");
     assert_eq!(client.text().await, "closed");

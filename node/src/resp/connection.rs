@@ -20,7 +20,7 @@ use tercet_proto::resp::Decoder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use self::batch::{Batch, Command};
+use self::batch::{Batch, Command, Depends};
 use self::give_back::Input;
 use super::frame;
 use super::session::{Home, Place, Session};
@@ -93,7 +93,7 @@ impl Connection {
                 Read::End => {
                     return match self.session.home {
                         Home::Carried(_) => self.give_back(Input::Ended).await,
-                        Home::Anywhere | Home::Master => Ok(()),
+                        Home::Anywhere | Home::Master | Home::Announced => Ok(()),
                     };
                 }
                 Read::Leaves => return self.leave().await,
@@ -122,7 +122,7 @@ impl Connection {
     async fn go(&mut self) -> std::io::Result<Moved> {
         match self.session.home {
             Home::Carried(_) => self.give_back(Input::Open).await.map(|()| Moved::Over),
-            Home::Anywhere | Home::Master => self.carry().await,
+            Home::Anywhere | Home::Master | Home::Announced => self.carry().await,
         }
     }
 
@@ -187,15 +187,14 @@ impl Connection {
             self.output = OUTPUT.take();
         }
         loop {
-            let term = self.session.node.gate.term();
             let is_carried = matches!(self.session.home, Home::Carried(_));
-            let (batch, depends_on) = self.execute();
+            let (batch, Depends { on, under }) = self.execute();
             if !self.output.is_empty() {
                 self.session.node.publish();
                 let gate = &self.session.node.gate;
-                let committed = match gate.is_committed(depends_on, term) {
+                let committed = match gate.is_committed(on, under) {
                     Some(committed) => committed,
-                    None => gate.wait(depends_on, term).await,
+                    None => gate.wait(on, under).await,
                 };
                 if committed.is_err() {
                     // The fate of a write is unknown: no answer, and no more commands.

@@ -105,14 +105,15 @@ impl Connection {
     }
 
     fn greeting(&self, epoch: Epoch) -> Greeting {
-        let (mut words, mut answer) = (Vec::new(), Vec::new());
+        let epoch = epoch.0.to_string();
+        let mut words = Value::command(&[frame::COMMAND, &epoch]);
+        let mut answer = b"+OK\r\n".to_vec();
         let password = &self.session.node.config.requirepass;
         if self.session.is_authenticated && !password.is_empty() {
             words.extend(Value::command(&["AUTH", password.as_str()]));
             answer.extend_from_slice(b"+OK\r\n");
         }
-        let (epoch, session) = (epoch.0.to_string(), self.session.pack());
-        words.extend(Value::command(&[frame::COMMAND.as_bytes(), epoch.as_bytes(), &session]));
+        words.extend(Value::command(&[frame::COMMAND.as_bytes(), epoch.as_bytes(), &self.session.pack()]));
         answer.extend_from_slice(frame::ACCEPTED);
         Greeting { words, answer }
     }
