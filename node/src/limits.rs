@@ -54,10 +54,11 @@ pub const WAL_BYTES: u64 = 128 << 20;
 pub const WRITE_OUT_BYTES: u64 = 1 << 20;
 
 /// How often the master looks at its ISR.
-pub const ISR_TICK: std::time::Duration = std::time::Duration::from_millis(50);
+pub const ISR_TICK: std::time::Duration = std::time::Duration::from_millis(25);
 
-/// How long a member of the ISR may be silent, or without progress, before it has to leave: three heartbeats.
-pub const ISR_SILENCE_MS: u64 = 300;
+/// How long a member of the ISR may be silent, or without progress, before it has to leave: four heartbeats. With a
+/// tick and the sentinels' commit on top it is out within 300 ms.
+pub const ISR_SILENCE_MS: u64 = 200;
 
 /// A master whose own tick was late by this much was not running; it blames nobody for silence.
 pub const ISR_TICK_LATE_MS: u64 = 150;
@@ -66,7 +67,7 @@ pub const ISR_TICK_LATE_MS: u64 = 150;
 pub const ISR_CHANGE_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// The master says something to each replica at least this often.
-pub const REPLICATION_HEARTBEAT: std::time::Duration = std::time::Duration::from_millis(100);
+pub const REPLICATION_HEARTBEAT: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// How long a new commit offset waits for a block to carry it.
 pub const COMMIT_LINGER: std::time::Duration = std::time::Duration::from_millis(2);
@@ -89,6 +90,9 @@ pub const PEER_MESSAGE_BYTES: usize = 1 << 30;
 
 /// Bytes of journal that a replica without anything is sent from the beginning on. Beyond it images are shorter.
 pub const REPLAY_FROM_NOTHING_BYTES: usize = 1 << 20;
+
+/// Bytes of the journal that are read from disk at a time for one replica.
+pub const DISK_READ_BYTES: usize = 1 << 20;
 
 /// Bytes of an image in one message.
 pub const IMAGE_CHUNK_BYTES: usize = 256 << 10;

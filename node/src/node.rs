@@ -12,9 +12,9 @@ use crate::config::Config;
 use crate::drain::Leaving;
 use crate::engine::Engine;
 use crate::ids::{Offset, UnixMillis};
-use crate::journal::Gate;
+use crate::journal::{Gate, Promise};
 use crate::recovery;
-use crate::replication::commit::Tracker;
+use crate::replication::commit::{Counted, Disk, Held, Tracker};
 use crate::role::Authority;
 
 /// Who this process is.
@@ -32,6 +32,8 @@ pub struct Identity {
 #[derive(Debug, Default)]
 pub struct Stats {
     pub commands: AtomicU64,
+    /// Clients that wait for something, now.
+    pub blocked: AtomicU64,
     pub connections: AtomicU64,
     pub rejected_connections: AtomicU64,
     pub bytes_in: AtomicU64,
@@ -40,6 +42,8 @@ pub struct Stats {
     pub misses: AtomicU64,
     pub expired: AtomicU64,
     pub full_syncs: AtomicU64,
+    /// Full syncs that went on where the stream had broken.
+    pub resumed_syncs: AtomicU64,
     pub partial_syncs: AtomicU64,
 }
 
@@ -61,7 +65,8 @@ pub struct Link {
 pub struct ReplicaState {
     pub member: Member,
     pub incarnation: String,
-    pub acknowledged: Offset,
+    pub held: Held,
+    pub disk: Disk,
     pub last_heard: clock::BootNanos,
     pub in_sync: bool,
     pub syncing: bool,
@@ -148,6 +153,15 @@ impl Node {
     #[must_use]
     pub fn is_ack_replicated(&self) -> bool {
         self.ack_replicated
+    }
+
+    /// What of a copy counts as soon as this node is master.
+    #[must_use]
+    pub fn counted(&self) -> Counted {
+        match self.engine.journal.durability().promise() {
+            Some(Promise::Durable) => Counted::Durable,
+            Some(Promise::Appended) | None => Counted::Received,
+        }
     }
 
     /// How others know this node.

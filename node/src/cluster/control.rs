@@ -214,7 +214,8 @@ impl Cluster {
             incarnation: node.identity.incarnation.clone(),
         };
         self.lease.begin(&state.cluster_id, epoch);
-        node.commit.begin(Term::new(me, state, floor, clock::boot_now()), &node.engine.journal, &node.gate);
+        let term = Term::new(me, state, node.counted(), floor, clock::boot_now());
+        node.commit.begin(term, &node.engine.journal, &node.gate);
         if !node.is_ack_replicated() {
             node.gate.advance(floor);
         }
@@ -264,7 +265,6 @@ impl Cluster {
     async fn stop_link(&self, control: &mut Transitions) {
         if let Some((_, link)) = control.link.take() {
             link.stop().await;
-            self.applier.break_off();
             replica::link_is_down(&self.node);
         }
     }

@@ -63,9 +63,13 @@ fn status(cluster: &Cluster) -> NodeStatus {
             .map(|(copy, in_sync)| ReplicaLag {
                 name: copy.member.name,
                 incarnation: copy.incarnation,
-                acknowledged_offset: copy.acknowledged.0,
+                acknowledged_offset: copy.held.received.0,
+                durable_offset: copy.held.durable.0,
+                applied_offset: copy.held.applied.0,
                 silent_ms: now.millis_since(copy.heard),
                 in_sync,
+                syncing: copy.syncing,
+                durability: copy.disk.to_wire().into(),
             })
             .collect(),
         uptime_ms: now.millis_since(node.started),

@@ -60,7 +60,7 @@ const METRICS: &[Metric] = &[
         "Records that the replica has not acknowledged; on the master.",
         |node, to| {
             let end = node.engine.journal.end();
-            each_replica(node, to, |replica, _| end.0.saturating_sub(replica.acknowledged.0) as f64);
+            each_replica(node, to, |replica, _| end.0.saturating_sub(replica.held.received.0) as f64);
         },
     ),
     ("tercet_replica_silent_seconds", Kind::Gauge, "Since the replica said something; on the master.", |node, to| {

@@ -10,7 +10,7 @@
 //! before the commit offset has passed the youngest cut. A partition whose image has not come takes nothing (its image
 //! will hold it), and one whose image has come takes what lies behind its cut.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
@@ -19,7 +19,7 @@ use tracing::error;
 
 use super::image;
 use crate::engine::Engine;
-use crate::ids::{Offset, Partition};
+use crate::ids::{Epoch, Offset, Partition};
 use crate::journal::Block;
 use crate::limits;
 
@@ -32,10 +32,20 @@ pub enum Condition {
     Loading,
     /// It is what the journal's position says.
     Whole,
-    /// A full sync is under way.
+    /// A full sync is under way, or has broken off and may go on.
     Syncing,
-    /// A full sync has broken off, or a record did not fit: only a full sync mends it.
+    /// A record did not fit: only a full sync mends it.
     Lost,
+}
+
+/// What has come of a full sync.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partial {
+    /// Of the master that makes the images.
+    pub(crate) epoch: Epoch,
+    /// Their images have come whole.
+    pub(crate) partitions: HashSet<Partition>,
+    pub(crate) youngest_cut: Offset,
 }
 
 /// The queue between the stream and the thread. One a node.
@@ -55,6 +65,8 @@ struct Queue {
     applied: Offset,
     target: Offset,
     condition: Condition,
+    /// The full sync that is under way.
+    sync: Option<(Epoch, HashSet<Partition>)>,
     /// End of the state that the images made: readable once the commit offset has passed it.
     youngest_cut: Offset,
     /// The youngest cut is not reached: records are applied whether they are committed or not.
@@ -104,6 +116,7 @@ impl Applier {
             applied: Offset::ZERO,
             target: Offset::ZERO,
             condition: Condition::Fresh,
+            sync: None,
             youngest_cut: Offset::ZERO,
             is_loading: false,
             is_past_images: false,
@@ -260,10 +273,11 @@ impl Applier {
         });
     }
 
-    /// A full sync begins behind `offset`.
-    pub fn begin_sync(&self, offset: Offset) {
+    /// A full sync from the master of `epoch` begins behind `offset`.
+    pub fn begin_sync(&self, epoch: Epoch, offset: Offset) {
         self.with(|queue| {
             queue.restart(offset, Condition::Syncing);
+            queue.sync = Some((epoch, HashSet::new()));
             queue.is_loading = true;
             queue.items.push_back(Item::Reset(Begin::Images));
         });
@@ -273,6 +287,9 @@ impl Applier {
         self.with(|queue| {
             queue.backlog += chunk_bytes(&chunks);
             queue.youngest_cut = queue.youngest_cut.max(cut);
+            if let Some((_, partitions)) = &mut queue.sync {
+                partitions.insert(partition);
+            }
             queue.items.push_back(Item::Image { partition, cut, chunks });
         });
     }
@@ -287,16 +304,19 @@ impl Applier {
 
     /// All images and the journal up to the youngest cut have come: the copy is whole, though not all of it is loaded.
     pub fn complete_sync(&self) {
-        self.with(|queue| queue.condition = Condition::Whole);
+        self.with(|queue| (queue.condition, queue.sync) = (Condition::Whole, None));
     }
 
-    /// The stream is gone: what a full sync has brought so far is of no use.
-    pub fn break_off(&self) {
-        self.with(|queue| {
-            if queue.condition == Condition::Syncing {
-                queue.condition = Condition::Lost;
-            }
-        });
+    /// What has come of a full sync that is not at its end. All of it is in the state, or in the queue.
+    pub fn partial(&self) -> Option<Partial> {
+        let queue = self.queue.lock();
+        let (epoch, partitions) = queue.sync.as_ref().filter(|_| queue.condition == Condition::Syncing)?;
+        Some(Partial { epoch: *epoch, partitions: partitions.clone(), youngest_cut: queue.youngest_cut })
+    }
+
+    /// What this node holds does not fit what its master says.
+    pub fn lose(&self) {
+        self.with(|queue| queue.condition = Condition::Lost);
     }
 
     /// Forgets a copy that is lost, so that a new one can be begun from nothing.
@@ -380,7 +400,7 @@ impl Queue {
     fn restart(&mut self, applied: Offset, condition: Condition) {
         self.items.clear();
         (self.backlog, self.applied, self.target) = (0, applied, Offset::ZERO);
-        (self.condition, self.youngest_cut) = (condition, Offset::ZERO);
+        (self.condition, self.youngest_cut, self.sync) = (condition, Offset::ZERO, None);
         (self.is_loading, self.is_past_images) = (false, false);
         self.generation += 1;
     }
@@ -647,7 +667,7 @@ mod tests {
     #[tokio::test]
     async fn images_and_blocks_in_any_mixture_make_each_record_count_once() {
         let fixture = Fixture::new();
-        fixture.applier.begin_sync(Offset(10));
+        fixture.applier.begin_sync(Epoch(1), Offset(10));
         assert_eq!(fixture.applier.condition(), Condition::Syncing);
         // Record 11 is in the image of k, record 12 lies behind the cut of the image of other.
         fixture.push(11, &[("k", "a"), ("other", "1")]);
@@ -671,12 +691,51 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_broken_full_sync_leaves_a_copy_that_is_lost() {
+    async fn a_broken_full_sync_remembers_what_has_come() {
         let fixture = Fixture::new();
-        fixture.applier.begin_sync(Offset(10));
+        assert_eq!(fixture.applier.partial(), None);
+        fixture.applier.begin_sync(Epoch(1), Offset(10));
         fixture.push_image("k", "old", 12);
-        fixture.applier.break_off();
-        assert_eq!(fixture.applier.condition(), Condition::Lost);
+        let partitions = HashSet::from([fixture.shard_of("k")]);
+        let partial = Partial { epoch: Epoch(1), partitions, youngest_cut: Offset(12) };
+        assert_eq!(fixture.applier.partial(), Some(partial));
+        fixture.applier.begin_sync(Epoch(2), Offset(20));
+        let nothing = Partial { epoch: Epoch(2), partitions: HashSet::new(), youngest_cut: Offset::ZERO };
+        assert_eq!(fixture.applier.partial(), Some(nothing), "another master's sync begins anew");
+        fixture.applier.end_sync(Offset(20));
+        fixture.applier.complete_sync();
+        assert_eq!(fixture.applier.partial(), None);
+    }
+
+    /// The stream may break behind the end of the images, before the journal has reached it: then the master ends the
+    /// sync once more, with images of what was made meanwhile.
+    #[tokio::test]
+    async fn a_full_sync_may_end_twice() {
+        let fixture = Fixture::new();
+        fixture.applier.begin_sync(Epoch(1), Offset(10));
+        fixture.push_image("k", "a", 12);
+        fixture.applier.end_sync(Offset(12));
+        fixture.push(11, &[("k", "a")]);
+        fixture.applied(11).await;
+        fixture.push_image("other", "12", 13);
+        fixture.applier.end_sync(Offset(13));
+        fixture.push(12, &[("other", "1"), ("other", "2"), ("k", "b"), ("other", "3")]);
+        fixture.applied(13).await;
+        assert_eq!((fixture.get("k"), fixture.get("other")), ("a".into(), "12".into()), "14 is not committed");
+        fixture.applier.complete_sync();
+        fixture.applier.commit(Offset(15));
+        fixture.applied(15).await;
+        assert_eq!((fixture.get("k"), fixture.get("other")), ("ab".into(), "123".into()));
+        assert_eq!(fixture.applier.queue.lock().backlog, 0);
+    }
+
+    #[tokio::test]
+    async fn a_lost_copy_begins_anew_with_nothing() {
+        let fixture = Fixture::new();
+        fixture.applier.begin_sync(Epoch(1), Offset(10));
+        fixture.push_image("k", "old", 12);
+        fixture.applier.lose();
+        assert_eq!((fixture.applier.condition(), fixture.applier.partial()), (Condition::Lost, None));
         fixture.applier.forget();
         fixture.applier.resume(Offset(0));
         fixture.push(1, &[("k", "a")]);

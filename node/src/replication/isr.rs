@@ -51,7 +51,7 @@ impl Term {
         }
         // Candidates count by now, so the commit offset waits for them.
         let holds = self.floor.max(self.committed);
-        for copy in self.copies.iter().filter(|copy| copy.candidate && copy.acknowledged >= holds) {
+        for copy in self.copies.iter().filter(|copy| copy.candidate && copy.counts_to(self.counted) >= holds) {
             if !self.is_member(copy) {
                 changes.push((copy.member.name.clone(), "has caught up"));
                 isr.push(copy.as_member());
@@ -73,14 +73,15 @@ impl Term {
 
     fn note_progress(&mut self, now: BootNanos, end: Offset) {
         for copy in &mut self.copies {
-            if copy.acknowledged >= end {
+            let counts_to = copy.counts_to(self.counted);
+            if counts_to >= end {
                 copy.stuck_since = None;
-            } else if copy.acknowledged > copy.acknowledged_at_tick {
+            } else if counts_to > copy.counted_at_tick {
                 copy.stuck_since = Some(now);
             } else {
                 copy.stuck_since.get_or_insert(now);
             }
-            copy.acknowledged_at_tick = copy.acknowledged;
+            copy.counted_at_tick = counts_to;
         }
     }
 
@@ -92,7 +93,7 @@ impl Term {
                 && !copy.leaving
                 && now.millis_since(copy.heard) < limits::ISR_SILENCE_MS
                 && copy.stuck_since.is_none_or(|since| now.millis_since(since) < limits::ISR_SILENCE_MS);
-            let is_near = copy.candidate || copy.acknowledged >= self.floor.max(self.end_at_tick);
+            let is_near = copy.candidate || copy.counts_to(self.counted) >= self.floor.max(self.end_at_tick);
             let candidate = is_lively && is_near && !self.is_member(copy);
             self.copies[index].candidate = candidate;
         }
@@ -217,7 +218,7 @@ mod tests {
         fixture.hear(a, 0, 10);
         fixture.tracker.leave(a, at(20));
         assert_eq!(fixture.propose(100), None);
-        assert_eq!(fixture.propose(320), names(&["m"]));
+        assert_eq!(fixture.propose(220), names(&["m"]));
     }
 
     #[test]
@@ -229,7 +230,7 @@ mod tests {
             fixture.hear(a, step, step * 50);
             fixture.hear(b, 0, step * 50);
             let proposal = fixture.propose(step * 50);
-            let expected = if step < 7 { None } else { names(&["m", "a"]) };
+            let expected = if step < 5 { None } else { names(&["m", "a"]) };
             assert_eq!(proposal, expected, "at {} ms", step * 50);
         }
     }
@@ -239,15 +240,15 @@ mod tests {
         let fixture = Fixture::new(&["m", "a"], 1);
         let a = fixture.join("a");
         fixture.hear(a, 0, 100);
-        assert_eq!(fixture.propose(350), None);
-        assert_eq!(fixture.propose(400), names(&["m"]));
+        assert_eq!(fixture.propose(299), None);
+        assert_eq!(fixture.propose(300), names(&["m"]));
     }
 
     #[test]
     fn a_member_that_never_came_leaves_after_a_while() {
         let fixture = Fixture::new(&["m", "a"], 1);
-        assert_eq!(fixture.propose(299), None);
-        assert_eq!(fixture.propose(300), names(&["m"]));
+        assert_eq!(fixture.propose(199), None);
+        assert_eq!(fixture.propose(200), names(&["m"]));
     }
 
     #[test]

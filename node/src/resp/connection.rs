@@ -16,7 +16,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::task::{Context, Poll};
 
-use tercet_proto::resp::Decoder;
+use tercet_proto::resp::{Decoder, Encoder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -219,6 +219,11 @@ impl Connection {
                         return Ok(Next::Close);
                     }
                 }
+                Batch::Blocked => {
+                    if self.wait_for_copies().await?.is_none() {
+                        return Ok(Next::Read);
+                    }
+                }
                 Batch::Elsewhere => return Ok(Next::Move),
             }
         }
@@ -236,6 +241,29 @@ impl Connection {
             }
         };
         tokio::time::timeout(limits::AUTHORITY_WAIT, wait).await.is_ok()
+    }
+
+    /// Waits for what WAIT asked for, and answers it. None: the client has gone meanwhile.
+    async fn wait_for_copies(&mut self) -> std::io::Result<Option<()>> {
+        let Some(mut waiting) = self.session.waiting.take() else { return Ok(Some(())) };
+        let node = std::sync::Arc::clone(&self.session.node);
+        node.publish();
+        {
+            let over = waiting.over(&node);
+            tokio::pin!(over);
+            loop {
+                let has_room = self.input.len() < limits::READ_BYTES;
+                tokio::select! {
+                    () = &mut over => break,
+                    // The next commands wait; that nothing more comes is noticed.
+                    count = self.read(), if has_room => if count? == 0 {
+                        return Ok(None);
+                    },
+                }
+            }
+        }
+        waiting.answer(&node, &mut Encoder::new(&mut self.output, self.session.version));
+        Ok(Some(()))
     }
 
     /// Gives the buffers to the next client of this thread, as far as they are empty: they are in the cache.

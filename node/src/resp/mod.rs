@@ -11,6 +11,7 @@ mod frame;
 mod listen;
 mod session;
 pub mod table;
+mod waiting;
 
 pub use connection::serve;
 pub use error::Error;

@@ -10,6 +10,7 @@ use tercet_proto::resp::{Encoder, Version};
 
 use super::error::Error;
 use super::table::{self, Args, Handler, Keys, Row, Transactional, flag};
+use super::waiting::{Waiting, Wanted};
 use crate::clients::Client;
 use crate::clock::BootNanos;
 use crate::engine::{Locked, Transaction, View};
@@ -35,6 +36,12 @@ pub struct Session {
     watched: Vec<Watched>,
     /// The newest record that any reply of the batch depends on.
     depends_on: Offset,
+    /// As of the batches before: no write of this client lies behind it.
+    wrote: Offset,
+    /// The command that was executed last waits for copies.
+    pub(crate) waiting: Option<Waiting>,
+    /// Whether a command may wait at all.
+    may_block: Blocking,
     hits: Cell<u32>,
     misses: Cell<u32>,
     expired: u32,
@@ -79,6 +86,13 @@ impl Home {
             (verdict, _) => Place::Here(verdict),
         }
     }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Blocking {
+    Allowed,
+    /// Within EXEC.
+    Denied,
 }
 
 /// Commands between MULTI and EXEC.
@@ -133,6 +147,9 @@ impl Session {
             multi: None,
             watched: Vec::new(),
             depends_on: Offset::ZERO,
+            wrote: Offset::ZERO,
+            waiting: None,
+            may_block: Blocking::Allowed,
             hits: Cell::new(0),
             misses: Cell::new(0),
             expired: 0,
@@ -182,7 +199,19 @@ impl Session {
         add(&stats.hits, self.hits.take());
         add(&stats.misses, self.misses.take());
         add(&stats.expired, std::mem::take(&mut self.expired));
+        self.wrote = self.wrote.max(self.depends_on);
         std::mem::take(&mut self.depends_on)
+    }
+
+    /// WAIT and WAITAOF: answers at once if it can, or lets the connection wait.
+    pub(crate) fn wait_for(&mut self, wanted: Wanted, timeout_ms: u64, out: &mut Encoder<'_>) {
+        let offset = self.wrote.max(self.depends_on);
+        let mut waiting = Waiting::new(wanted, offset, self.node.gate.term(), timeout_ms);
+        if self.may_block == Blocking::Denied || waiting.is_answered(&self.node) {
+            waiting.answer(&self.node, out);
+        } else {
+            self.waiting = Some(waiting);
+        }
     }
 
     /// The row of a command.
@@ -395,10 +424,12 @@ impl Session {
         };
         if unchanged {
             Encoder::new(out, self.version).array(multi.queued.len());
+            self.may_block = Blocking::Denied;
             for ((row, _), args) in multi.queued.iter().zip(&slices) {
                 transaction.select(self.database);
                 self.run_queued(row, args, &mut transaction, out);
             }
+            self.may_block = Blocking::Allowed;
         } else {
             Encoder::new(out, self.version).null_array();
         }

@@ -79,7 +79,7 @@ fn role(session: &mut Session, _: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
             out.array(3);
             out.bulk(host.as_bytes());
             out.bulk_integer(port);
-            out.bulk_integer(replica.acknowledged.0 as i64);
+            out.bulk_integer(replica.held.received.0 as i64);
         }
         return Ok(());
     }

@@ -38,6 +38,8 @@ pub(super) enum Batch {
     Full,
     /// Nothing may be executed now.
     Wait,
+    /// The last command waits for its answer (`Session::waiting`).
+    Blocked,
     /// Another node is master, and this is its client.
     Elsewhere,
 }
@@ -160,6 +162,9 @@ impl Connection {
             session.execute(command.row, &args, verdict, output);
             if session.is_closing {
                 return (index + 1, Some(Batch::Drained));
+            }
+            if session.waiting.is_some() {
+                return (index + 1, Some(Batch::Blocked));
             }
             if output.len() >= limits::REPLY_BATCH_BYTES {
                 return (index + 1, Some(Batch::Full));
