@@ -11,6 +11,7 @@ pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod disk;
+pub mod drain;
 pub mod effect;
 pub mod engine;
 pub mod expiry;

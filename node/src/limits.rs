@@ -245,3 +245,16 @@ pub const RESERVED_KEYS: usize = 1 << 22;
 
 /// Threads that load rows: beyond it the memory is the bound.
 pub const LOAD_THREADS: usize = 16;
+
+/// A Redis client that has said nothing for so long is between two uses of its connection: it is closed first when the
+/// node stops.
+pub const IDLE_BEFORE_LEAVING: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// How often a node that stops looks who has left.
+pub const DRAIN_LOOK: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// After the grace: how long what clients have sent may take to be answered.
+pub const LAST_REPLIES: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// How long a connection that we close waits for the client's end, so that it reads our last words.
+pub const CLOSING: std::time::Duration = std::time::Duration::from_millis(100);

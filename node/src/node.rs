@@ -10,6 +10,7 @@ use crate::checkpoint;
 use crate::clients::Clients;
 use crate::clock;
 use crate::config::Config;
+use crate::drain::Leaving;
 use crate::engine::Engine;
 use crate::ids::{Offset, UnixMillis};
 use crate::journal::{Gate, Promise};
@@ -92,6 +93,8 @@ pub struct Node {
     pub cluster: RwLock<Option<ClusterState>>,
     pub link: RwLock<Link>,
     pub replicas: RwLock<Vec<ReplicaState>>,
+    /// What clients are asked for when the node stops.
+    pub leaving: Leaving,
     /// Ends the node: SHUTDOWN.
     pub shutdown: tokio::sync::Notify,
     pub started: clock::BootNanos,
@@ -122,6 +125,7 @@ impl Node {
             cluster: RwLock::new(None),
             link: RwLock::new(Link::default()),
             replicas: RwLock::new(Vec::new()),
+            leaving: Leaving::default(),
             shutdown: tokio::sync::Notify::new(),
             started: clock::boot_now(),
             started_unix: clock::unix_now(),

@@ -18,6 +18,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::clock;
 use crate::config::{Config, Switch};
+use crate::drain::drain;
 use crate::limits;
 use crate::node::{Node, Shared};
 use crate::role::Hold;
@@ -101,7 +102,7 @@ async fn serve(
         }
     });
     let resp_node = Arc::clone(&node);
-    let _resp = task::spawn("resp accept", async move {
+    let accepting = task::spawn("resp accept", async move {
         if let Err(error) = resp::accept(resp_node, resp, threads).await {
             tracing::error!(%error, "the RESP port has failed");
         }
@@ -116,10 +117,18 @@ async fn serve(
     }
     tracing::info!("the node stops");
     cluster.resign().await;
+    accepting.stop().await;
+    let has_heir = config.is_clustered() && node.other_master().is_some();
+    let grace = if has_heir { Duration::from_millis(config.shutdown_grace_ms) } else { Duration::ZERO };
+    tokio::select! {
+        () = drain(&node, grace) => {}
+        again = stopped(&node) => {
+            again?;
+            tracing::info!("told to stop again: clients are not waited for");
+        }
+    }
     // Nothing more is executed, so that everything that was is on disk at the end.
     node.authority.change(|standing| standing.hold = Hold::Held);
-    // Clients of a node that is going away are better off with a closed connection than with a slow one.
-    node.clients.close_all(crate::clients::Protocol::Resp);
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use support::resp::{Client, commit, hand_over, pair, prepare};
 use support::sentinel::{self, FakeSentinel};
 use support::{bounded, until};
+use tercet_node::drain::drain;
 use tercet_node::role::Role;
 use tercet_proto::resp::Value;
 use tokio::io::AsyncWriteExt;
@@ -87,11 +88,36 @@ async fn a_master_with_another_password_takes_nobody_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_is_carried_to_a_former_master_comes_back_and_is_not_carried_on() {
+    let sentinel = FakeSentinel::start(1).await;
+    let (n1, n2) = pair(&sentinel, [&[], &[]]).await;
+    // As n2 would call, had it not learnt yet that n1 is master no longer.
+    let mut carrier = Client::connect(n1.address).await;
+    until("it is accepted", || n1.node.node.clients.len() == 1).await;
+    hand_over(&sentinel, &n1, &n2).await;
+    n1.is_up_to_date().await;
+    carrier.stream.write_all(b"*2\r\n$12\r\nterc").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    carrier.stream.write_all(b"et.carry\r\n$1\r\n1\r\n").await.unwrap();
+    assert_eq!(carrier.text().await, "OK");
+    carrier.send(&["tercet.carry", "1", "\u{1}\u{2}\0\u{1}\0\0\0\0"]).await;
+    assert_eq!(carrier.text().await, "CARRIED");
+    carrier.send(&["INCR", "n"]).await;
+    carrier.stream.shutdown().await.unwrap();
+    let mut frame = Vec::new();
+    bounded(tokio::io::AsyncReadExt::read_to_end(&mut carrier.stream, &mut frame)).await.unwrap();
+    assert_eq!(frame[0], b'S');
+    assert!(frame.ends_with(&Value::command(&["INCR", "n"])), "{}", frame.escape_ascii());
+    assert_eq!((n2.get("n"), n2.node.node.clients.len()), (None, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_becomes_authenticated_by_saying_so() {
     let sentinel = FakeSentinel::start(1).await;
     let (n1, _n2) = pair(&sentinel, [&[], &["--requirepass", "secret"]]).await;
     let mut client = Client::connect(_n2.address).await;
     // Format 1, RESP 2, database 0, authenticated, no names, nothing queued.
+    assert_eq!(client.call(&["tercet.carry", "1"]).await, "OK");
     let reply = client.call(&["tercet.carry", "1", "\u{1}\u{2}\0\u{1}\0\0\0\0"]).await;
     assert!(reply.starts_with("NOAUTH"), "{reply}");
     assert_eq!(client.text().await, "closed");
@@ -242,4 +268,48 @@ async fn a_carried_client_can_be_listed_and_killed_where_it_came_to() {
     assert_eq!(operator.call(&["CLIENT", "KILL", &address]).await, "OK");
     assert_eq!(client.text().await, "closed");
     until("the master has forgotten it", || n2.node.node.clients.is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_stops_closes_idle_clients_and_answers_the_others_until_the_end() {
+    let sentinel = FakeSentinel::start(1).await;
+    let (n1, n2) = pair(&sentinel, [&[], &[]]).await;
+    let (mut busy, mut idle) = (Client::connect(n1.address).await, Client::connect(n1.address).await);
+    let mut transaction = Client::connect(n1.address).await;
+    idle.call(&["PING"]).await;
+    transaction.call(&["MULTI"]).await;
+    transaction.call(&["INCR", "m"]).await;
+    hand_over(&sentinel, &n1, &n2).await;
+    let node = n1.node.node.clone();
+    let began = std::time::Instant::now();
+    let drained = tokio::spawn(async move { drain(&node, Duration::from_millis(1200)).await });
+    let count = tokio::spawn(async move {
+        let mut count = 0;
+        loop {
+            match busy.call(&["INCR", "n"]).await.as_str() {
+                "closed" => return (count, began.elapsed()),
+                reply => count = reply.parse::<i64>().unwrap(),
+            }
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+    });
+    assert_eq!(idle.text().await, "closed");
+    assert!(began.elapsed() < Duration::from_millis(1000), "before the grace was over");
+    assert_eq!(transaction.call(&["EXEC"]).await, "[1]", "who is in a transaction is not idle");
+    let (count, lasted) = bounded(count).await.unwrap();
+    bounded(drained).await.unwrap();
+    assert_eq!(n2.get("n"), Some(count.to_string()), "each was answered");
+    assert!(lasted >= Duration::from_millis(1200), "the busy one was served for the whole grace, not {lasted:?}");
+    assert!(n1.node.node.clients.is_empty());
+    until("the master has taken leave of them too", || n2.node.node.clients.is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shutdown_is_for_the_node_that_a_client_came_to() {
+    let sentinel = FakeSentinel::start(1).await;
+    let (n1, n2) = pair(&sentinel, [&[], &[]]).await;
+    let mut client = Client::connect(n1.address).await;
+    hand_over(&sentinel, &n1, &n2).await;
+    let reply = client.call(&["SHUTDOWN"]).await;
+    assert!(reply.starts_with("ERR this connection is carried"), "{reply}");
 }

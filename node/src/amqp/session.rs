@@ -124,8 +124,8 @@ impl Session {
     /// Executes what the input holds, then writes what queues have for this connection.
     pub(super) fn execute(&mut self, input: &mut BytesMut) -> Progress {
         let node = Arc::clone(&self.node);
-        let term = node.gate.term();
         let permit = node.authority.enter(clock::boot_now());
+        let term = node.gate.term();
         if self.phase == Phase::Running && permit.verdict != Verdict::Master {
             return Progress::Held(permit.verdict);
         }

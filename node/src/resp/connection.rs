@@ -14,17 +14,19 @@ mod give_back;
 
 use std::cell::Cell;
 use std::future::Future;
+use std::task::{Context, Poll};
 
 use tercet_proto::resp::{Decoder, Encoder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use self::batch::{Batch, Command};
+use self::batch::{Batch, Command, Depends};
 use self::give_back::Input;
 use super::frame;
 use super::session::{Home, Place, Session};
 use crate::clients::Registration;
 use crate::clock;
+use crate::drain::{Leave, is_idle};
 use crate::limits;
 use crate::node::Shared;
 use crate::role::{Role, Verdict};
@@ -59,6 +61,15 @@ struct Connection {
     ahead: Vec<Command>,
 }
 
+/// What came of waiting for input.
+enum Read {
+    Bytes,
+    /// The client has nothing more to say.
+    End,
+    /// The node stops, and this is a moment to close.
+    Leaves,
+}
+
 /// What a connection does next.
 enum Next {
     Read,
@@ -77,11 +88,15 @@ enum Moved {
 impl Connection {
     async fn run(&mut self) -> std::io::Result<()> {
         loop {
-            if self.read().await? == 0 {
-                return match self.session.home {
-                    Home::Carried(_) => self.give_back(Input::Ended).await,
-                    Home::Anywhere | Home::Master => Ok(()),
-                };
+            match self.read_unless_leaving().await? {
+                Read::Bytes => {}
+                Read::End => {
+                    return match self.session.home {
+                        Home::Carried(_) => self.give_back(Input::Ended).await,
+                        Home::Anywhere | Home::Master | Home::Announced => Ok(()),
+                    };
+                }
+                Read::Leaves => return self.leave().await,
             }
             if self.input.len() > limits::QUERY_BUFFER_BYTES {
                 tracing::warn!(
@@ -107,23 +122,63 @@ impl Connection {
     async fn go(&mut self) -> std::io::Result<Moved> {
         match self.session.home {
             Home::Carried(_) => self.give_back(Input::Open).await.map(|()| Moved::Over),
-            Home::Anywhere | Home::Master => self.carry().await,
+            Home::Anywhere | Home::Master | Home::Announced => self.carry().await,
         }
     }
 
-    /// Reads what the socket has. An idle client holds no buffer: it gets one when something is there to be read.
-    async fn read(&mut self) -> std::io::Result<usize> {
-        let Self { stream, decoder, input, .. } = self;
+    /// Reads what the socket has, as long as the client is to stay.
+    async fn read_unless_leaving(&mut self) -> std::io::Result<Read> {
         std::future::poll_fn(|context| {
-            std::task::ready!(stream.poll_read_ready(context))?;
-            if input.capacity() == 0 {
-                *input = INPUT.take();
+            match self.poll_read(context)? {
+                Poll::Ready(0) => return Poll::Ready(Ok(Read::End)),
+                Poll::Ready(_) => return Poll::Ready(Ok(Read::Bytes)),
+                Poll::Pending => {}
             }
-            input.reserve(decoder.wanted().saturating_sub(input.len()).max(limits::READ_BYTES));
-            let reading = std::pin::pin!(stream.read_buf(input));
-            reading.poll(context)
+            // Before the look at what is asked, so that whoever asks later wakes this.
+            self.session.client.reader.register(context.waker());
+            if self.may_leave() { Poll::Ready(Ok(Read::Leaves)) } else { Poll::Pending }
         })
         .await
+    }
+
+    async fn read(&mut self) -> std::io::Result<usize> {
+        std::future::poll_fn(|context| self.poll_read(context)).await
+    }
+
+    /// Reads what the socket has. An idle client holds no buffer: it gets one when something is there to be read.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
+        let Self { stream, decoder, input, .. } = self;
+        std::task::ready!(stream.poll_read_ready(context))?;
+        if input.capacity() == 0 {
+            *input = INPUT.take();
+        }
+        input.reserve(decoder.wanted().saturating_sub(input.len()).max(limits::READ_BYTES));
+        let reading = std::pin::pin!(stream.read_buf(input));
+        reading.poll(context)
+    }
+
+    /// Whether this is a moment to close the connection, as the node stops. Everything whole is answered.
+    fn may_leave(&self) -> bool {
+        let leave = self.session.node.leaving.now();
+        if leave == Leave::Stay || !self.input.is_empty() {
+            return false;
+        }
+        // Who is carried here is taken back by who carries.
+        let is_between = !self.session.is_in_transaction() && !matches!(self.session.home, Home::Carried(_));
+        let last_active = self.session.client.about.lock().last_active;
+        leave == Leave::AtOnce || is_between && is_idle(last_active, clock::boot_now())
+    }
+
+    /// Closes our side and waits a moment for the client's end, so that it reads our last words.
+    async fn leave(&mut self) -> std::io::Result<()> {
+        self.stream.shutdown().await?;
+        let end = async {
+            while self.read().await? > 0 {
+                self.input.clear();
+            }
+            Ok(())
+        };
+        tokio::time::timeout(limits::CLOSING, end).await.unwrap_or(Ok(()))
     }
 
     /// Executes what the input holds and sends the replies.
@@ -132,15 +187,14 @@ impl Connection {
             self.output = OUTPUT.take();
         }
         loop {
-            let term = self.session.node.gate.term();
             let is_carried = matches!(self.session.home, Home::Carried(_));
-            let (batch, depends_on) = self.execute();
+            let (batch, Depends { on, under }) = self.execute();
             if !self.output.is_empty() {
                 self.session.node.publish();
                 let gate = &self.session.node.gate;
-                let committed = match gate.is_committed(depends_on, term) {
+                let committed = match gate.is_committed(on, under) {
                     Some(committed) => committed,
-                    None => gate.wait(depends_on, term).await,
+                    None => gate.wait(on, under).await,
                 };
                 if committed.is_err() {
                     // The fate of a write is unknown: no answer, and no more commands.

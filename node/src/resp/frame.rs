@@ -2,11 +2,14 @@
 //! back in frames.
 //!
 //! ```text
-//! -->  AUTH password (if the session is authenticated)   tercet.carry epoch session   the client's bytes ...  FIN
-//! <--  +OK                                               +CARRIED                     R replies ...           S session
+//! -->  tercet.carry epoch  [AUTH password]  tercet.carry epoch session   the client's bytes ...  FIN
+//! <--  +OK                 [+OK]            +CARRIED                     R replies ...           S session
 //!
 //! frame: kind u8 | length u32 big endian | bytes
 //! ```
+//!
+//! AUTH is said if the session is authenticated. The announcement comes first, for the node that is called may have ceased
+//! to be master at this moment: a connection of which it knew nothing would be one more client to be carried.
 //!
 //! The carrying node ends its side when another epoch begins: it wants the session back, with the bytes that nobody has
 //! executed, and serves the client itself or carries it on to who is master now. So a client is carried once at most,
@@ -17,8 +20,17 @@ use std::ops::Range;
 /// The name of the command that begins it.
 pub(super) const COMMAND: &str = "tercet.carry";
 
-/// Its reply.
+/// How an announcement begins: the command with one argument.
+const ANNOUNCEMENT: &[u8] = b"*2\r\n$12\r\ntercet.carry\r\n";
+
+/// The reply of the master that has taken the session up.
 pub(super) const ACCEPTED: &[u8] = b"+CARRIED\r\n";
+
+/// Whether the first bytes of a connection are, or may still become, an announcement.
+pub(super) fn is_announced(input: &[u8]) -> bool {
+    let length = input.len().min(ANNOUNCEMENT.len());
+    input[..length] == ANNOUNCEMENT[..length]
+}
 
 /// What a frame holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,6 +153,14 @@ mod tests {
             assert_eq!((replies.as_slice(), ended), (&b"+OK\r\n"[..], 2), "in parts of {size}");
             assert_eq!(split_session(&packed), Some((&b"packed"[..], &b"rest"[..])));
         }
+    }
+
+    #[test]
+    fn an_announcement_is_known_before_it_is_whole() {
+        let command = tercet_proto::resp::Value::command(&[COMMAND, "7"]);
+        assert!((0..=command.len()).all(|end| is_announced(&command[..end])));
+        assert!(!is_announced(b"*2\r\n$3\r\nGET"));
+        assert!(!is_announced(b"PING\r\n"));
     }
 
     #[test]

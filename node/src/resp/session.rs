@@ -59,6 +59,8 @@ pub(crate) enum Home {
     Anywhere,
     /// On the master: this node was master when it served the client, and carries it when another one is.
     Master,
+    /// Another node is about to hand a client's session over: until then nothing else is executed.
+    Announced,
     /// On this node as master of this epoch, or of a later one: another node carries the client here.
     Carried(Epoch),
 }
@@ -80,6 +82,7 @@ impl Home {
                 // The order to lead comes soon: who sent the client has seen that this is the master.
                 if permit.standing().epoch < epoch { Place::Here(Verdict::Wait) } else { Place::Elsewhere }
             }
+            (_, Self::Announced) => Place::Here(Verdict::Wait),
             (verdict, _) => Place::Here(verdict),
         }
     }
@@ -458,6 +461,11 @@ impl Session {
             out.truncate(before);
             Encoder::new(out, self.version).error(&error.to_string());
         }
+    }
+
+    /// Between MULTI or WATCH and EXEC.
+    pub(crate) fn is_in_transaction(&self) -> bool {
+        self.multi.is_some() || !self.watched.is_empty()
     }
 
     /// RESET: as a new connection.

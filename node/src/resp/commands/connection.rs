@@ -27,7 +27,7 @@ pub(super) const ROWS: &[Row] = &[
     session("client", -2, LOADING, G, "A container for client connection commands.", client),
     session(
         frame::COMMAND,
-        3,
+        -2,
         FAST | LOADING | NO_AUTH | NOT_IN_MULTI,
         G,
         "Continues the session of a client that another node carries here.",
@@ -174,19 +174,28 @@ fn reset(session: &mut Session, _: &Args<'_>, out: &mut Encoder<'_>) -> Outcome 
     Ok(())
 }
 
-/// `tercet.carry epoch session`, from another node.
+/// `tercet.carry epoch [session]`, from another node: an announcement, and then the session.
 fn carry(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     // Nothing that follows is executed by a session that is not the client's.
     session.is_closing = true;
     let epoch = u64::try_from(number::integer(args[1])?).map_err(|_| Error::Syntax)?;
-    let was_authenticated = session.unpack(args[2]).map_err(|error| Error::text(format!("ERR {error}")))?;
-    if was_authenticated && !session.is_authenticated {
-        return Err(Error::NotAuthenticated);
+    match args {
+        [_, _] => {
+            session.home = Home::Announced;
+            out.ok();
+        }
+        [_, _, packed] => {
+            let was_authenticated = session.unpack(packed).map_err(|error| Error::text(format!("ERR {error}")))?;
+            if was_authenticated && !session.is_authenticated {
+                return Err(Error::NotAuthenticated);
+            }
+            session.is_authenticated = was_authenticated;
+            session.home = Home::Carried(Epoch(epoch));
+            out.raw(frame::ACCEPTED);
+        }
+        _ => return Err(Error::Syntax),
     }
-    session.is_authenticated = was_authenticated;
-    session.home = Home::Carried(Epoch(epoch));
     session.is_closing = false;
-    out.raw(frame::ACCEPTED);
     Ok(())
 }
 

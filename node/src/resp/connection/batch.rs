@@ -6,6 +6,7 @@ use super::Connection;
 use crate::clock;
 use crate::ids::Offset;
 use crate::limits;
+use crate::resp::frame;
 use crate::resp::session::Place;
 use crate::resp::table::{Keys, Row, flag};
 use crate::role::Verdict;
@@ -20,6 +21,13 @@ pub(super) struct Command {
     end: usize,
     /// Shard and hash of its key, if that was asked for.
     fetched: Option<(usize, u64)>,
+}
+
+/// What the replies of a batch depend on: a record, and the mastership under which it was executed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Depends {
+    pub(super) on: Offset,
+    pub(super) under: u64,
 }
 
 /// What is left to do after a batch.
@@ -37,18 +45,23 @@ pub(super) enum Batch {
 }
 
 impl Connection {
-    pub(super) fn execute(&mut self) -> (Batch, Offset) {
+    pub(super) fn execute(&mut self) -> (Batch, Depends) {
         let node = std::sync::Arc::clone(&self.session.node);
         let now = clock::boot_now();
         let permit = node.authority.enter(now);
+        // Behind the door, so that a batch never waits under a mastership that was over before it began.
+        let under = node.gate.term();
+        let nothing = Depends { on: Offset::ZERO, under };
         let verdict = match self.session.home.place(&permit) {
             Place::Here(verdict) => {
                 self.session.note(verdict);
                 verdict
             }
             // What came back may have been nothing.
-            Place::Elsewhere if self.input.is_empty() => return (Batch::Drained, Offset::ZERO),
-            Place::Elsewhere => return (Batch::Elsewhere, Offset::ZERO),
+            Place::Elsewhere if self.input.is_empty() => return (Batch::Drained, nothing),
+            // Not a client's: another node calls, and does not know yet that this is not the master any more.
+            Place::Elsewhere if frame::is_announced(&self.input) => Verdict::Wait,
+            Place::Elsewhere => return (Batch::Elsewhere, nothing),
         };
         self.session.now = clock::unix_now();
         let mut position = 0;
@@ -75,7 +88,8 @@ impl Connection {
         };
         drop(permit);
         self.input.drain(..position);
-        (batch, self.session.end_batch(now, position, self.output.len()))
+        let on = self.session.end_batch(now, position, self.output.len());
+        (batch, Depends { on, under })
     }
 
     /// Decodes the next commands behind `position` into `ahead`; says how many, and what is wrong behind them.

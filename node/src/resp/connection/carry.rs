@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout};
 use super::{Connection, Moved};
 use crate::clients::Client;
 use crate::clock;
+use crate::drain::{Leave, is_idle};
 use crate::ids::Epoch;
 use crate::limits;
 use crate::resp::frame::{self, Frames, Kind};
@@ -49,7 +50,10 @@ impl Connection {
             let another_epoch = async {
                 _ = standings.wait_for(|standing| standing.epoch != epoch || standing.role != Role::Replica).await;
             };
-            let there = forward(client_reads, upstream_writes, &mut held, another_epoch, &self.session.client);
+            let client = &self.session.client;
+            client.about.lock().last_active = clock::boot_now();
+            let leaves = leaves(self.session.node.leaving.subscribe(), client);
+            let there = forward(client_reads, upstream_writes, &mut held, another_epoch, leaves, client);
             let back = backward(upstream_reads, client_writes);
             tokio::pin!(there, back);
             tokio::select! {
@@ -101,14 +105,15 @@ impl Connection {
     }
 
     fn greeting(&self, epoch: Epoch) -> Greeting {
-        let (mut words, mut answer) = (Vec::new(), Vec::new());
+        let epoch = epoch.0.to_string();
+        let mut words = Value::command(&[frame::COMMAND, &epoch]);
+        let mut answer = b"+OK\r\n".to_vec();
         let password = &self.session.node.config.requirepass;
         if self.session.is_authenticated && !password.is_empty() {
             words.extend(Value::command(&["AUTH", password.as_str()]));
             answer.extend_from_slice(b"+OK\r\n");
         }
-        let (epoch, session) = (epoch.0.to_string(), self.session.pack());
-        words.extend(Value::command(&[frame::COMMAND.as_bytes(), epoch.as_bytes(), &session]));
+        words.extend(Value::command(&[frame::COMMAND.as_bytes(), epoch.as_bytes(), &self.session.pack()]));
         answer.extend_from_slice(frame::ACCEPTED);
         Greeting { words, answer }
     }
@@ -150,16 +155,26 @@ thread_local! {
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// Sends `held` and whatever else the client says, until it leaves or `stop` resolves. What could not be sent is in
-/// `held` then.
+/// Resolves when this node stops and the client may be closed, as far as can be seen here.
+async fn leaves(mut asked: watch::Receiver<Leave>, client: &Client) {
+    // An error says that the node is gone.
+    _ = asked.wait_for(|leave| *leave != Leave::Stay).await;
+    while *asked.borrow() == Leave::WhenIdle && !is_idle(client.about.lock().last_active, clock::boot_now()) {
+        _ = timeout(limits::DRAIN_LOOK, asked.changed()).await;
+    }
+}
+
+/// Sends `held` and whatever else the client says, until it leaves or `stop` resolves, or `leaves` does after all was
+/// sent. What could not be sent is in `held` then.
 async fn forward(
     client: ReadHalf<'_>,
     mut upstream: WriteHalf<'_>,
     held: &mut Vec<u8>,
     stop: impl Future<Output = ()>,
+    leaves: impl Future<Output = ()>,
     about: &Client,
 ) -> std::io::Result<()> {
-    tokio::pin!(stop);
+    tokio::pin!(stop, leaves);
     loop {
         let mut sent = 0;
         while sent < held.len() {
@@ -176,6 +191,7 @@ async fn forward(
         tokio::select! {
             biased;
             () = &mut stop => return upstream.shutdown().await,
+            () = &mut leaves => return upstream.shutdown().await,
             ready = client.readable() => ready?,
         }
         *held = BUFFER.take();
