@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::drain::Leaving;
 use crate::engine::Engine;
 use crate::ids::{Offset, UnixMillis};
-use crate::journal::{Gate, Promise};
+use crate::journal::{Gate, Promise, relay};
 use crate::recovery;
 use crate::replication::commit::{Counted, Disk, Held, Tracker};
 use crate::role::Authority;
@@ -137,7 +137,9 @@ impl Node {
     /// records are committed.
     #[inline]
     pub fn publish(&self) {
-        self.engine.journal.publish();
+        if !relay::publish_later() {
+            self.engine.journal.publish();
+        }
         if self.ack_replicated {
             self.commit.appended(&self.engine.journal, &self.gate);
         } else {

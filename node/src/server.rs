@@ -19,6 +19,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use crate::clock;
 use crate::config::{Config, Switch};
 use crate::drain::drain;
+use crate::journal::relay;
 use crate::limits;
 use crate::node::{Node, Shared};
 use crate::role::Hold;
@@ -63,7 +64,7 @@ pub fn run(config: Arc<Config>) -> Result<(), Error> {
     let node: Shared = Arc::new(Node::new((*config).clone(), storage.identity(&config.name)));
     let plan = recovery::prepare(&node, &storage)?;
     let main = Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
-    let (threads, _runtimes) = io_threads(&config)?;
+    let (threads, _runtimes) = io_threads(&node)?;
     main.block_on(serve(node, storage, plan, threads))
 }
 
@@ -144,13 +145,16 @@ async fn listen(config: &Config, port: u16, what: &'static str, flag: &'static s
 }
 
 /// One single-threaded runtime a thread. The runtimes live as long as the returned guards.
-fn io_threads(config: &Config) -> Result<(Vec<Handle>, Vec<Arc<Runtime>>), Error> {
+fn io_threads(node: &Shared) -> Result<(Vec<Handle>, Vec<Arc<Runtime>>), Error> {
+    let config = &node.config;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let count = if config.io_threads == 0 { (cores / 2).max(1) } else { config.io_threads };
     let (mut handles, mut runtimes) = (Vec::new(), Vec::new());
     for index in 0..count {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
         let runtime = Arc::new(runtime);
+        let relayed = Arc::clone(node);
+        runtime.spawn(async move { relay::serve(&relayed.engine.journal).await });
         handles.push(runtime.handle().clone());
         runtimes.push(Arc::clone(&runtime));
         std::thread::Builder::new()

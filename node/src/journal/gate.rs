@@ -7,11 +7,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 
+use super::relay::Relay;
 use crate::ids::Offset;
 use crate::limits;
 
@@ -32,9 +35,32 @@ pub struct Gate {
 #[derive(Debug, Default)]
 struct Waiters {
     next_id: u64,
-    by_offset: BTreeMap<(Offset, u64), Waker>,
+    by_offset: BTreeMap<(Offset, u64), Waiter>,
     /// How far the last terms came that have ended, the oldest first.
     ended: VecDeque<(u64, Offset)>,
+}
+
+/// Somebody who waits, and who wakes him: the relay of his thread, if that has one.
+#[derive(Debug)]
+struct Waiter {
+    waker: Waker,
+    relay: Option<Arc<Relay>>,
+}
+
+/// Wakes each, with one call a thread.
+fn wake(waiters: BTreeMap<(Offset, u64), Waiter>) {
+    let mut relays: SmallVec<[Arc<Relay>; 8]> = SmallVec::new();
+    for Waiter { waker, relay } in waiters.into_values() {
+        match relay {
+            None => waker.wake(),
+            Some(relay) => {
+                if relay.hand(waker) {
+                    relays.push(relay);
+                }
+            }
+        }
+    }
+    relays.iter().for_each(|relay| relay.wake());
 }
 
 impl Gate {
@@ -55,7 +81,7 @@ impl Gate {
             let later = waiters.by_offset.split_off(&(to.next(), 0));
             std::mem::replace(&mut waiters.by_offset, later)
         };
-        ready.into_values().for_each(Waker::wake);
+        wake(ready);
     }
 
     /// The mastership ends: all who wait fail. `commit` is where the next one begins.
@@ -70,7 +96,7 @@ impl Gate {
             self.commit.store(commit.0, Ordering::Release);
             std::mem::take(&mut waiters.by_offset)
         };
-        all.into_values().for_each(Waker::wake);
+        wake(all);
     }
 
     /// How far a term came that has ended; `None` if it is the present one, or one that is forgotten.
@@ -142,7 +168,8 @@ impl Future for Wait<'_> {
                     waiters.next_id
                 }
             };
-            waiters.by_offset.insert((self.offset, id), context.waker().clone());
+            let waiter = Waiter { waker: context.waker().clone(), relay: Relay::of_thread() };
+            waiters.by_offset.insert((self.offset, id), waiter);
             self.registered = Some(id);
         }
         // The offset may have been committed between the first look and the registration.

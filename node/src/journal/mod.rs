@@ -17,6 +17,7 @@
 mod durability;
 mod gate;
 mod record;
+pub mod relay;
 mod turn;
 
 use std::collections::VecDeque;
@@ -91,6 +92,8 @@ pub struct Journal {
     inner: Mutex<Inner>,
     end: AtomicU64,
     retaining: AtomicBool,
+    /// Up to here the others have been woken.
+    published: AtomicU64,
     reader_waits: AtomicBool,
     appended: Notify,
     disk_waits: AtomicBool,
@@ -131,6 +134,7 @@ impl Journal {
             inner: Mutex::new(Inner { open_first: 1, ..Inner::default() }),
             end: AtomicU64::new(0),
             retaining: AtomicBool::new(false),
+            published: AtomicU64::new(0),
             reader_waits: AtomicBool::new(false),
             appended: Notify::new(),
             disk_waits: AtomicBool::new(false),
@@ -179,9 +183,24 @@ impl Journal {
         Offset(end)
     }
 
-    /// Wakes the readers and the disk: to be called once behind a batch of appends, outside of all locks.
+    /// Wakes the readers and the disk: to be called once behind a batch of commands, outside of all locks. A batch that
+    /// has appended nothing wakes nobody.
     #[inline]
     pub fn publish(&self) {
+        let end = self.end.load(Ordering::Acquire);
+        // Whoever has put it there has woken the others, or is about to.
+        if self.published.swap(end, Ordering::AcqRel) != end {
+            self.wake();
+        }
+    }
+
+    /// The journal has changed in a way that is no batch of commands.
+    fn changed(&self) {
+        self.published.store(self.end.load(Ordering::Acquire), Ordering::Release);
+        self.wake();
+    }
+
+    fn wake(&self) {
         // Pairs with the one in `readable` and in `wait_for_turn`: either the other sees the new end, or its flag is seen
         // here.
         fence(Ordering::SeqCst);
@@ -262,7 +281,7 @@ impl Journal {
         inner.history.push(Span { epoch, start });
         inner.history_changed();
         drop(inner);
-        self.publish();
+        self.changed();
     }
 
     /// Appends what the master of epoch `under` sent. (The block's own epoch is that of its records: a replica that was
@@ -294,7 +313,7 @@ impl Journal {
         self.check_backlog(&inner);
         self.end.store(inner.end, Ordering::Release);
         drop(inner);
-        self.publish();
+        self.changed();
         Ok(())
     }
 
@@ -322,7 +341,7 @@ impl Journal {
         inner.cut_disk(&self.durability, end);
         self.end.store(end.0, Ordering::Release);
         drop(inner);
-        self.publish();
+        self.changed();
         Ok(())
     }
 
@@ -339,7 +358,7 @@ impl Journal {
         self.retaining.store(true, Ordering::Release);
         self.end.store(end.0, Ordering::Release);
         drop(inner);
-        self.publish();
+        self.changed();
         Ok(())
     }
 
