@@ -134,7 +134,14 @@ impl Authority {
         let standing = self.standing.read();
         let verdict = match (standing.role, standing.hold) {
             (Role::Master, Hold::Released) if now.0 < self.lease_until.load(Ordering::Acquire) => {
-                if standing.isr >= standing.min_isr { Verdict::Master } else { Verdict::TooFewReplicas }
+                // Only a node of its own is master before it is loaded.
+                if standing.state == State::Loading {
+                    Verdict::Loading
+                } else if standing.isr >= standing.min_isr {
+                    Verdict::Master
+                } else {
+                    Verdict::TooFewReplicas
+                }
             }
             (Role::Replica | Role::Waiting, _) if standing.state == State::Whole => Verdict::Replica,
             (Role::Replica, _) => Verdict::Loading,
@@ -189,6 +196,7 @@ mod tests {
         assert_eq!(authority.enter(BootNanos(5)).verdict, Verdict::Wait);
         authority.change(|standing| {
             standing.role = Role::Master;
+            standing.state = State::Whole;
             standing.isr = 2;
             standing.min_isr = 2;
         });

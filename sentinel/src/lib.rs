@@ -9,7 +9,7 @@ pub mod detect;
 pub mod events;
 pub mod health;
 mod herald;
-mod limits;
+pub mod limits;
 mod nodes;
 pub mod orders;
 pub mod picture;

@@ -19,12 +19,12 @@ use tracing::{info, warn};
 use crate::{
     act::{self, Outcome, Voice},
     clock::{Moment, millis},
-    detect::{Poll, Probe, Reason, Report, Subject, Verdict},
+    detect::{Grounds, Poll, Probe, Reason, Report, Subject, Verdict},
     herald::{Doubt, Herald},
     limits,
     plan::{self, Waiting},
     raft::Leadership,
-    shared::{Grounds, Shared},
+    shared::Shared,
     state::{ClusterState, Command, Member},
 };
 

@@ -17,11 +17,11 @@ use tracing::{info, warn};
 use crate::{
     act,
     clock::{Moment, millis},
-    detect::{Refusal, Renewal},
+    detect::{Grounds, Refusal, Renewal, Resign},
     limits, nodes,
     orders::{self, Forward},
     raft::{self, FORMING, Replica},
-    shared::{Grounds, Resign, Shared},
+    shared::Shared,
     state::{Answer, ClusterState, Command, IsrMember},
 };
 

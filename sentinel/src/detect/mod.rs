@@ -3,11 +3,13 @@
 
 mod fitness;
 mod hearing;
+mod leases;
 mod ledger;
 mod poll;
 
 pub use fitness::{Fitness, Unfit, unfit};
 pub use hearing::{Hearing, Probe, Reason, Subject, Verdict};
+pub use leases::{Grounds, Leases, Resign};
 pub(crate) use ledger::check_cluster;
 pub use ledger::{Authority, Ledger, Refusal, Renewal};
 pub use poll::{Poll, Report};

@@ -185,6 +185,7 @@ impl Cluster {
                     ("--data", data.display().to_string()),
                     ("--resp-port", resp_port.to_string()),
                     ("--peer-port", peer_port.to_string()),
+                    ("--metrics-port", "0".to_owned()),
                     ("--sentinels", list(&peer_ports)),
                     ("--nodes", list(&node_ports)),
                 ];
