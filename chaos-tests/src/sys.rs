@@ -1,8 +1,11 @@
 //! The system calls that the standard library does not wrap: the only module with `unsafe`.
 
+use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A moment of `CLOCK_BOOTTIME`, which counts suspend too: one scale for every process of this machine.
@@ -96,6 +99,94 @@ pub fn die_with_parent(command: &mut Command) {
     }
 }
 
+/// What a thread can have of its own instead of sharing it with the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Namespace {
+    /// Devices, addresses, ports and packet filters; a new one holds nothing but a loopback that is down.
+    Network,
+    /// Mounts; a new one begins as a copy.
+    Mounts,
+}
+
+/// Gives the calling thread a new namespace, and with it every thread and process that it starts from now on. The kernel
+/// takes the namespace away with the last process in it, however that ends.
+///
+/// # Errors
+/// We may not: that takes root.
+pub fn unshare(namespace: Namespace) -> io::Result<()> {
+    let flag = match namespace {
+        Namespace::Network => libc::CLONE_NEWNET,
+        Namespace::Mounts => libc::CLONE_NEWNS,
+    };
+    // SAFETY: `unshare` takes no pointers.
+    let result = unsafe { libc::unshare(flag) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// A handle on the network namespace of the calling thread, which keeps it alive.
+///
+/// # Errors
+/// There is no `/proc`.
+pub fn own_network() -> io::Result<File> {
+    File::open("/proc/thread-self/ns/net")
+}
+
+/// Lets the child begin in a network namespace.
+pub fn enter_network(command: &mut Command, network: Arc<File>) {
+    // SAFETY: between fork and exec only `setns` is called, which is async-signal-safe and allocates nothing; the file
+    // that the number stands for is held by the closure.
+    unsafe {
+        command.pre_exec(move || {
+            if libc::setns(network.as_raw_fd(), libc::CLONE_NEWNET) == 0 {
+                Ok(())
+            } else {
+                Err(io::Error::last_os_error())
+            }
+        });
+    }
+}
+
+/// Makes a network device whose frames this process reads and writes, one a call; it is gone when the file is closed.
+///
+/// # Errors
+/// There is no `/dev/net/tun`, or we may not.
+pub fn tap(name: &str) -> io::Result<File> {
+    let file = File::options().read(true).write(true).open("/dev/net/tun")?;
+    // SAFETY: an `ifreq` is plain old data, for which zeroes are a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    assert!(name.len() < request.ifr_name.len(), "{name} is too long for a device");
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags = libc::c_short::try_from(libc::IFF_TAP | libc::IFF_NO_PI).expect("they are flags of 16 bits");
+    // SAFETY: the file is open, and `request` is a valid, writable ifreq for the length of the call.
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
+    if result == 0 { Ok(file) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Lets the child begin in a time namespace whose `CLOCK_BOOTTIME` and `CLOCK_MONOTONIC` are ahead of ours, as if its
+/// machine had been started that much earlier.
+pub fn shift_boot_clock(command: &mut Command, ahead: Duration) {
+    let offsets = format!("boottime {0} 0\nmonotonic {0} 0\n", ahead.as_secs()).into_bytes();
+    // SAFETY: between fork and exec only `unshare`, `open`, `write` and `close` are called, which are async-signal-safe
+    // and allocate nothing; the path ends in a zero, and the buffer is held by the closure.
+    unsafe {
+        command.pre_exec(move || {
+            if libc::unshare(libc::CLONE_NEWTIME) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            let file = libc::open(c"/proc/self/timens_offsets".as_ptr(), libc::O_WRONLY);
+            if file < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            let written = libc::write(file, offsets.as_ptr().cast(), offsets.len());
+            let error = io::Error::last_os_error();
+            libc::close(file);
+            if usize::try_from(written) == Ok(offsets.len()) { Ok(()) } else { Err(error) }
+        });
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,5 +209,23 @@ mod tests {
         assert!(second >= first);
         assert_eq!(Moment::at_ms(5).since(Moment::at_ms(2)), Duration::from_millis(3));
         assert_eq!(Moment::at_ms(2).since(Moment::at_ms(5)), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_child_in_a_time_namespace_has_another_boot_clock() {
+        let uptime = |ahead: Option<Duration>| {
+            let mut command = Command::new("cat");
+            command.arg("/proc/uptime");
+            if let Some(ahead) = ahead {
+                shift_boot_clock(&mut command, ahead);
+            }
+            let text = String::from_utf8(command.output()?.stdout).unwrap();
+            Ok::<f64, io::Error>(text.split(' ').next().unwrap().parse().unwrap())
+        };
+        let ours = uptime(None).unwrap();
+        match uptime(Some(Duration::from_secs(5000))) {
+            Ok(shifted) => assert!(shifted - ours >= 5000.0 && shifted - ours < 5060.0, "{shifted} beside {ours}"),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{error}"),
+        }
     }
 }

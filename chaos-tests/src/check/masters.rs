@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     fn tenure(name: &str, epoch: Option<u64>) -> Tenure {
-        Tenure { port: 1, run_id: name.to_owned(), epoch }
+        Tenure { address: "127.0.0.1:1".parse().unwrap(), run_id: name.to_owned(), epoch }
     }
 
     /// Writes as `(run id, epoch, sent, replied)` in milliseconds.

@@ -38,7 +38,7 @@ pub struct Master {
 /// One mastership of one process. A process that is master twice has two of them if it tells its epoch.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tenure {
-    pub port: u16,
+    pub address: SocketAddr,
     pub run_id: String,
     pub epoch: Option<u64>,
 }
@@ -114,7 +114,7 @@ impl Sentinels {
         let server = connection.info("server").await?;
         let replication = connection.info("replication").await?;
         let tenure = Tenure {
-            port: address.port(),
+            address,
             run_id: server.field("run_id").unwrap_or_default().to_owned(),
             epoch: replication.number("tercet_epoch"),
         };

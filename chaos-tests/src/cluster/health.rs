@@ -1,5 +1,6 @@
 //! What a cluster says of itself, and when it is whole: one master, two replicas in sync with it, sentinels that agree.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tercet_proto::grpc::cluster::v1::ClusterState;
@@ -28,13 +29,13 @@ pub struct NodeView {
 pub struct Status {
     /// `None`: it does not answer.
     pub nodes: Vec<Option<NodeView>>,
-    /// The port of the master in each sentinel's view.
-    pub sentinels: Vec<Option<u16>>,
+    /// The master's address in each sentinel's view.
+    pub sentinels: Vec<Option<SocketAddr>>,
     /// Incarnations of the in-sync replicas, the master's included, as Raft holds them; `None` for a family without.
     pub in_sync: Option<Vec<String>>,
     pub epoch: u64,
-    /// RESP ports of the nodes, so that the views can be compared.
-    pub ports: Vec<u16>,
+    /// RESP addresses of the nodes, so that the views can be compared.
+    pub addresses: Vec<SocketAddr>,
 }
 
 impl Status {
@@ -64,9 +65,9 @@ impl Status {
         if replicas as usize != NODES - 1 {
             return Err(format!("{} has {replicas} replicas", Member::Node(master)));
         }
-        for (index, port) in self.sentinels.iter().enumerate() {
-            if *port != Some(self.ports[master]) {
-                return Err(format!("{} names {port:?} as master", Member::Sentinel(index)));
+        for (index, named) in self.sentinels.iter().enumerate() {
+            if *named != Some(self.addresses[master]) {
+                return Err(format!("{} names {named:?} as master", Member::Sentinel(index)));
             }
         }
         if let Some(in_sync) = &self.in_sync
@@ -106,7 +107,7 @@ impl Cluster {
         let discovery = self.discovery();
         let asked = (0..SENTINELS).map(|index| {
             let (discovery, address) = (discovery.clone(), self.sentinel_address(index));
-            async move { discovery.ask(address).await.ok().flatten().map(|master| master.port()) }
+            async move { discovery.ask(address).await.ok().flatten() }
         });
         let (nodes, sentinels, state) = tokio::join!(nodes, futures::future::join_all(asked), self.raft_state());
         let state = state.unwrap_or_default();
@@ -118,7 +119,7 @@ impl Cluster {
                 Family::Redis => None,
             },
             epoch: state.epoch,
-            ports: (0..NODES).map(|index| self.resp_address(index).port()).collect(),
+            addresses: (0..NODES).map(|index| self.resp_address(index)).collect(),
         }
     }
 
@@ -192,6 +193,10 @@ async fn watch_once(address: String) -> Option<ClusterState> {
 pub(crate) mod tests {
     use super::*;
 
+    fn at(index: usize) -> SocketAddr {
+        format!("127.0.0.1:{}", 100 + index).parse().unwrap()
+    }
+
     /// A whole cluster with the master at 0.
     pub(crate) fn whole() -> Status {
         let view = |index: usize| {
@@ -206,10 +211,10 @@ pub(crate) mod tests {
         };
         Status {
             nodes: (0..NODES).map(view).collect(),
-            sentinels: vec![Some(100); SENTINELS],
+            sentinels: vec![Some(at(0)); SENTINELS],
             in_sync: Some((0..NODES).map(|index| format!("run{index}")).collect()),
             epoch: 1,
-            ports: vec![100, 101, 102],
+            addresses: (0..NODES).map(at).collect(),
         }
     }
 
@@ -235,7 +240,10 @@ pub(crate) mod tests {
             missing(&|status| status.in_sync.as_mut().unwrap()[1] = "an older life".to_owned()),
             "n2 is not in sync"
         );
-        assert_eq!(missing(&|status| status.sentinels[2] = Some(101)), "s3 names Some(101) as master");
+        assert_eq!(
+            missing(&|status| status.sentinels[2] = Some(at(1))),
+            "s3 names Some(127.0.0.1:101) as master"
+        );
         assert_eq!(missing(&|status| status.nodes[0].as_mut().unwrap().connected_replicas = 1), "n1 has 1 replicas");
     }
 }

@@ -47,7 +47,7 @@ impl Cluster {
 
     fn tercet_node(&self, index: usize, data: &Path) -> Command {
         let mut command = Command::new(&self.programs.node);
-        command.args(["--name", &Member::Node(index).to_string(), "--bind", "127.0.0.1", "--data"]).arg(data);
+        command.args(["--name", &Member::Node(index).to_string(), "--bind", &self.bind(Member::Node(index)), "--data"]).arg(data);
         for (which, flag) in (0..).zip(["resp", "amqp", "gateway", "http", "metrics", "peer"]) {
             command.arg(format!("--{flag}-port")).arg(self.node_address(index, which).port().to_string());
         }
@@ -61,14 +61,18 @@ impl Cluster {
 
     fn tercet_sentinel(&self, index: usize, data: &Path) -> Command {
         let mut command = Command::new(&self.programs.sentinel);
-        command.args(["--name", &Member::Sentinel(index).to_string(), "--bind", "127.0.0.1", "--service", SERVICE]);
+        command.args(["--name", &Member::Sentinel(index).to_string(), "--bind", &self.bind(Member::Sentinel(index)), "--service", SERVICE]);
         command.arg("--data").arg(data);
         for (which, flag) in (0..).zip(["resp", "peer", "metrics"]) {
-            command.arg(format!("--{flag}-port")).arg(self.sentinel_port(index, which).to_string());
+            command.arg(format!("--{flag}-port")).arg(self.sentinel_place(index, which).port().to_string());
         }
         let nodes: Vec<_> = (0..NODES).map(|index| self.node_address(index, 5).to_string()).collect();
         command.args(["--sentinels", &self.sentinel_peers(), "--nodes", &nodes.join(",")]);
         command
+    }
+
+    fn bind(&self, member: Member) -> String {
+        self.address(member).to_string()
     }
 
     fn sentinel_peers(&self) -> String {
@@ -80,10 +84,10 @@ impl Cluster {
     fn redis_node(&self, index: usize, data: &Path, is_first_start: bool) -> Command {
         let port = |index| self.resp_address(index).port().to_string();
         let mut command = Command::new(&self.programs.node);
-        command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--port", &port(index), "--dir"]);
-        command.arg(data);
+        command.args(["--bind", &self.bind(Member::Node(index)), "--protected-mode", "no", "--save", "", "--appendonly"]);
+        command.args(["yes", "--port", &port(index), "--dir"]).arg(data);
         if index > 0 && is_first_start {
-            command.args(["--replicaof", "127.0.0.1", &port(0)]);
+            command.args(["--replicaof", &self.bind(Member::Node(0)), &port(0)]);
         }
         command
     }
@@ -92,11 +96,12 @@ impl Cluster {
     fn redis_sentinel(&self, index: usize, data: &Path, is_first_start: bool) -> io::Result<Command> {
         let file = data.join("sentinel.conf");
         if is_first_start {
-            let (own, master) = (self.sentinel_port(index, 0), self.resp_address(0).port());
-            let monitor = format!("sentinel monitor {SERVICE} 127.0.0.1 {master} 2");
+            let (own, master) = (self.sentinel_address(index), self.resp_address(0));
+            let monitor = format!("sentinel monitor {SERVICE} {} {} 2", master.ip(), master.port());
             let timing =
                 format!("sentinel down-after-milliseconds {SERVICE} 1000\nsentinel failover-timeout {SERVICE} 6000");
-            fs::write(&file, format!("port {own}\nbind 127.0.0.1\ndir {}\n{monitor}\n{timing}\n", data.display()))?;
+            let place = format!("port {}\nbind {}\nprotected-mode no\ndir {}", own.port(), own.ip(), data.display());
+            fs::write(&file, format!("{place}\n{monitor}\n{timing}\n"))?;
         }
         let mut command = Command::new(&self.programs.sentinel);
         command.arg(file).arg("--sentinel");

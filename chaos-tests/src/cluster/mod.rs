@@ -1,4 +1,5 @@
-//! A cluster of real processes: three nodes and three sentinels on free loopback ports, in a folder of its own.
+//! A cluster of real processes: three nodes and three sentinels in a folder of its own, on free loopback ports or in a
+//! network of their own.
 //!
 //! ```text
 //! folder/ n1.log n1/ ... s3.log s3/        data and log of each process
@@ -6,20 +7,25 @@
 //!             sentinel i  18 + 3i + resp peer metrics
 //! ```
 
+pub mod disk;
 pub mod health;
 mod launch;
+pub mod network;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
+use self::disk::Disk;
+use self::network::Network;
 use crate::binaries::NotBuilt;
 use crate::client::discovery::Sentinels;
 use crate::ports::{self, Block};
 use crate::process::Process;
-use crate::sys::Signal;
+use crate::sys::{self, Signal};
 
 pub const NODES: usize = 3;
 pub const SENTINELS: usize = 3;
@@ -60,6 +66,28 @@ pub struct Options {
     pub password: Option<String>,
     /// More arguments for every node.
     pub node_args: Vec<String>,
+    /// Where the members live; on loopback if there is none.
+    pub network: Option<Arc<Network>>,
+    pub disks: Disks,
+    pub clocks: Clocks,
+}
+
+/// Where the nodes keep their data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Disks {
+    #[default]
+    Shared,
+    /// Each node has a file system of its own, which can be full or slow.
+    Own,
+}
+
+/// What the boot clocks of the processes show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Clocks {
+    #[default]
+    Same,
+    /// Each process, at each start, has a boot clock that is ahead by another amount.
+    Different,
 }
 
 #[derive(Debug)]
@@ -68,9 +96,22 @@ pub struct Cluster {
     programs: launch::Programs,
     nodes: [Option<Process>; NODES],
     sentinels: [Option<Process>; SENTINELS],
-    ports: Block,
+    disks: Vec<Disk>,
+    ports: Ports,
+    launches: u64,
     folder: TempDir,
 }
+
+/// Where a cluster's ports begin.
+#[derive(Debug)]
+enum Ports {
+    /// In a network of one's own every port is free.
+    OwnNetwork,
+    Shared(Block),
+}
+
+/// Below the kernel's ephemeral ports.
+const FIRST_OWN_PORT: u16 = 17_000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -82,6 +123,14 @@ pub enum Error {
     Process { member: Member, error: std::io::Error },
     #[error("no folder for the cluster: {0}")]
     Folder(std::io::Error),
+    #[error("the members have no network of their own")]
+    NoNetwork,
+    #[error("the nodes have no disks of their own")]
+    NoDisk,
+    #[error("{0}")]
+    Network(#[from] network::Error),
+    #[error("{0}")]
+    Disk(#[from] disk::Error),
     #[error("{member} is not running")]
     NotRunning { member: Member },
     #[error("{member} ended with {status}; its log ends:\n{log}")]
@@ -96,13 +145,23 @@ impl Cluster {
     /// # Errors
     /// A program is not built or does not start.
     pub fn start(options: Options) -> Result<Self, Error> {
+        let folder = tempfile::Builder::new().prefix("tercet-cluster-").tempdir().map_err(Error::Folder)?;
+        let disks = match options.disks {
+            Disks::Shared => Vec::new(),
+            Disks::Own => {
+                let mount = |node| Disk::mount(folder.path(), &Member::Node(node).to_string());
+                (0..NODES).map(mount).collect::<Result<_, _>>()?
+            }
+        };
         let mut cluster = Self {
             programs: launch::Programs::find(options.family)?,
-            options,
             nodes: Default::default(),
             sentinels: Default::default(),
-            ports: Block::take()?,
-            folder: tempfile::Builder::new().prefix("tercet-cluster-").tempdir().map_err(Error::Folder)?,
+            disks,
+            ports: if options.network.is_some() { Ports::OwnNetwork } else { Ports::Shared(Block::take()?) },
+            launches: 0,
+            folder,
+            options,
         };
         for member in cluster.members_in_order() {
             cluster.launch(member)?;
@@ -119,12 +178,28 @@ impl Cluster {
         if self.slot(member).is_some() {
             return Err(to_error(std::io::Error::other("it runs already")));
         }
-        let data = self.folder.path().join(member.to_string());
-        let command = self.command(member, &data).map_err(to_error)?;
+        let data = self.data(member);
+        let mut command = self.command(member, &data).map_err(to_error)?;
+        self.launches += 1;
+        if let Some(network) = &self.options.network {
+            network.place(&mut command, member);
+        }
+        if self.options.clocks == Clocks::Different {
+            sys::shift_boot_clock(&mut command, BOOT_CLOCK_STEP * u32::try_from(self.launches).unwrap_or(1));
+        }
         let log = self.folder.path().join(format!("{member}.log"));
         let process = Process::start(command, &log).map_err(to_error)?;
         *self.slot(member) = Some(process);
         Ok(())
+    }
+
+    /// Where a member keeps its data.
+    #[must_use]
+    pub fn data(&self, member: Member) -> PathBuf {
+        match (member, self.options.disks) {
+            (Member::Node(node), Disks::Own) => self.disks[node].data(),
+            _ => self.folder.path().join(member.to_string()),
+        }
     }
 
     /// `kill -9`, and waits until the process is gone.
@@ -166,6 +241,35 @@ impl Cluster {
         Ok(())
     }
 
+    /// The process of a member that runs.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn pid(&self, member: Member) -> Result<u32, Error> {
+        self.process(member).map(Process::pid).ok_or(Error::NotRunning { member })
+    }
+
+    /// The network that the members live in.
+    ///
+    /// # Errors
+    /// They live on loopback, which cannot be cut.
+    pub fn network(&self) -> Result<&Network, Error> {
+        self.options.network.as_deref().ok_or(Error::NoNetwork)
+    }
+
+    /// The file system of a node.
+    ///
+    /// # Errors
+    /// The nodes share one.
+    pub fn disk(&self, node: usize) -> Result<&Disk, Error> {
+        self.disks.get(node).ok_or(Error::NoDisk)
+    }
+
+    #[must_use]
+    pub fn address(&self, member: Member) -> IpAddr {
+        if self.options.network.is_some() { network::address(member) } else { IpAddr::V4(Ipv4Addr::LOCALHOST) }
+    }
+
     #[must_use]
     pub fn resp_address(&self, node: usize) -> SocketAddr {
         self.node_address(node, 0)
@@ -178,18 +282,12 @@ impl Cluster {
 
     #[must_use]
     pub fn sentinel_address(&self, sentinel: usize) -> SocketAddr {
-        loopback(self.sentinel_port(sentinel, 0))
+        self.sentinel_place(sentinel, 0)
     }
 
     #[must_use]
     pub fn sentinel_peer_address(&self, sentinel: usize) -> SocketAddr {
-        loopback(self.sentinel_port(sentinel, 1))
-    }
-
-    /// The node that serves RESP on a port.
-    #[must_use]
-    pub fn node_of_port(&self, port: u16) -> Option<usize> {
-        (0..NODES).find(|node| self.resp_address(*node).port() == port)
+        self.sentinel_place(sentinel, 1)
     }
 
     #[must_use]
@@ -227,23 +325,36 @@ impl Cluster {
         }
     }
 
-    fn sentinel_port(&self, sentinel: usize, which: u16) -> u16 {
-        self.ports.port(SENTINEL_PORTS + 3 * as_port(sentinel) + which)
+    fn process(&self, member: Member) -> Option<&Process> {
+        match member {
+            Member::Node(index) => self.nodes[index].as_ref(),
+            Member::Sentinel(index) => self.sentinels[index].as_ref(),
+        }
+    }
+
+    fn sentinel_place(&self, sentinel: usize, which: u16) -> SocketAddr {
+        self.place(Member::Sentinel(sentinel), SENTINEL_PORTS + 3 * as_port(sentinel) + which)
     }
 
     fn node_address(&self, node: usize, which: u16) -> SocketAddr {
-        loopback(self.ports.port(NODE_PORTS * as_port(node) + which))
+        self.place(Member::Node(node), NODE_PORTS * as_port(node) + which)
+    }
+
+    fn place(&self, member: Member, index: u16) -> SocketAddr {
+        let port = match &self.ports {
+            Ports::OwnNetwork => FIRST_OWN_PORT + index,
+            Ports::Shared(block) => block.port(index),
+        };
+        SocketAddr::new(self.address(member), port)
     }
 }
 
 /// Ports of one node, and where the sentinels' begin in the block.
 const NODE_PORTS: u16 = 6;
 const SENTINEL_PORTS: u16 = NODE_PORTS * NODES as u16;
+/// How far the boot clocks of two processes are apart that are started one after the other: longer than any of them runs.
+const BOOT_CLOCK_STEP: Duration = Duration::from_secs(100_000);
 
 fn as_port(index: usize) -> u16 {
     u16::try_from(index).expect("a cluster has six members")
-}
-
-fn loopback(port: u16) -> SocketAddr {
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
 }
