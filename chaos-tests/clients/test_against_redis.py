@@ -10,6 +10,7 @@ answers in another way is listed in `DIFFERENT_IN_7_0`. Both servers lose all th
 
 import argparse
 import contextlib
+import itertools
 import os
 import pathlib
 import random
@@ -539,12 +540,6 @@ class Comparison:
         return ours
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 @contextlib.contextmanager
 def running(command, port, directory):
     """A server of our own, for as long as it is needed."""
@@ -571,15 +566,17 @@ def servers(ours, reference):
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory())
         if not ours:
-            from cluster import NODE_PORTS, binary
+            from cluster import NODE_PORTS, binary, free_block
 
-            ports = {name: free_port() for name in NODE_PORTS}
+            ports = dict(zip(NODE_PORTS, itertools.count(free_block(len(NODE_PORTS)))))
             flags = [part for name, port in ports.items() for part in (f"--{name}-port", str(port))]
             ours = stack.enter_context(running([binary("tercet-node"), "--data", f"{directory}/data", *flags], ports["resp"], directory))
         if not reference:
             server = shutil.which("redis-server")
             assert server, "redis-server is not installed: make setup, or set TERCET_REFERENCE=host:port"
-            port = free_port()
+            from cluster import free_block
+
+            port = free_block(1)
             flags = ["--port", str(port), "--save", "", "--appendonly", "no"]
             reference = stack.enter_context(running([server, *flags], port, directory))
         yield ours, reference

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! bin/drill   drill/: rounds of load (workload/), fault (nemesis/), failover, restart, judgement (check/)
+//! bin/handover handover/: planned hand-overs under load, errors and pauses of clients
 //! bin/bench   bench/: our node beside redis-server, in turn, in one run
 //! both stand on: cluster, client, process, ports, binaries, sys
 //! ```
@@ -12,6 +13,7 @@ pub mod check;
 pub mod client;
 pub mod cluster;
 pub mod drill;
+pub mod handover;
 pub mod nemesis;
 pub mod ports;
 pub mod process;

@@ -8,7 +8,7 @@ packages_of() {
     build) say librocksdb-dev libclang-dev clang g++ make pkg-config ;;
     try) say redis-tools ;;
     bench) say redis-server redis-tools ;;
-    test) say redis-server redis-tools python3 python3-venv ;;
+    test) say redis-server redis-tools python3 python3-venv iproute2 util-linux ;;
     image) say debootstrap docker.io docker-compose ;;
     *) die "no group of packages is called '$1'" ;;
   esac

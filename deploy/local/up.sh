@@ -12,7 +12,7 @@ main() {
   choose_password
   if [ -z "$(running_names)" ]; then
     check_ports
-    forget_last_run
+    forget_logs
   fi
   start_missing
   wait_until_healthy
@@ -51,13 +51,10 @@ check_ports() {
   [ -z "$taken" ] || die "stop what holds the ports above, then run make up again"
 }
 
-# State of another run would only wait for nodes that no longer exist; the journal is in memory.
-forget_last_run() {
+# The data stays: the cluster goes on where it was stopped.
+forget_logs() {
   local name
-  for name in n1 n2 n3 s1 s2 s3; do
-    rm -rf "${run_folder:?}/$name"
-    rm -f "$run_folder/$name.log" "$run_folder/$name.pid"
-  done
+  for name in n1 n2 n3 s1 s2 s3; do rm -f "$run_folder/$name.log" "$run_folder/$name.pid"; done
 }
 
 start_missing() {
@@ -153,7 +150,7 @@ Try:    $cli set hello world
 Break:  redis-cli -p 26379 subscribe +switch-master     (in another terminal, to watch)
         kill -9 \$(cat $run_folder/$name.pid)            (the master dies; another takes over in under a second)
         make up                                         (brings it back, as a replica)
-Stop:   make down
+Stop:   make down                                       (the data stays for the next make up; rm -r the folder to begin anew)
 EOF
 }
 

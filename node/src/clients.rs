@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use futures::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 
@@ -30,6 +31,8 @@ pub struct Client {
     /// What CLIENT SETNAME, SETINFO and SELECT said, and the last command.
     pub about: Mutex<About>,
     task: Mutex<Option<AbortHandle>>,
+    /// Its connection waits for input.
+    pub(crate) reader: AtomicWaker,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -48,6 +51,11 @@ impl Client {
     /// The task that serves it: aborting it closes the connection.
     pub fn served_by(&self, task: AbortHandle) {
         *self.task.lock() = Some(task);
+    }
+
+    /// Lets its connection look at what clients are asked for, if it waits for input.
+    pub fn wake(&self) {
+        self.reader.wake();
     }
 
     /// Closes the connection without a word.
@@ -80,8 +88,8 @@ impl Registration {
         let id = clients.next_id.fetch_add(1, Ordering::Relaxed) + 1;
         let since = crate::clock::boot_now();
         let about = About { resp: 2, user: "default".into(), last_active: since, ..About::default() };
-        let client =
-            Arc::new(Client { id, protocol, address, local, since, about: Mutex::new(about), task: Mutex::new(None) });
+        let (about, task, reader) = (Mutex::new(about), Mutex::new(None), AtomicWaker::new());
+        let client = Arc::new(Client { id, protocol, address, local, since, about, task, reader });
         clients.all.lock().insert(id, Arc::clone(&client));
         clients.count.fetch_add(1, Ordering::Relaxed);
         Self { clients: node, client }

@@ -86,18 +86,19 @@ settings! {
     amqp_port: u16, "amqp-port", "5672", Open, "Port of AMQP 0-9-1";
     gateway_port: u16, "gateway-port", "50051", Open, "Port of the gRPC stream gateway";
     http_port: u16, "http-port", "15672", Open, "Port of the management page and HTTP API (not served yet)";
-    metrics_port: u16, "metrics-port", "15692", Open, "Port of the metrics (not served yet)";
+    metrics_port: u16, "metrics-port", "15692", Open, "Port of the metrics: GET /metrics, in the text format of Prometheus";
     peer_port: u16, "peer-port", "7379", Open, "Port for other nodes and for sentinels";
     sentinels: Vec<Endpoint>, "sentinels", "", Open, "Peer addresses of all sentinels, host:port,...; none = a node of its own";
     requirepass: String, "requirepass", "", Secret, "Password of RESP clients, and of the AMQP user guest";
     ack: Ack, "ack", "", Open, "When a write is acknowledged: local or replicated (the default as soon as there are sentinels)";
-    persistence: Switch, "persistence", "on", Open, "Keep the data on disk: on or off (not there yet: data is in memory, and a restarted node is loaded by its master)";
-    fsync: Fsync, "fsync", "everysec", Open, "When the disk is synced: always, everysec or no (not there yet)";
+    persistence: Switch, "persistence", "on", Open, "Keep the data on disk: on or off (a restarted node is then empty, and loaded by its master)";
+    fsync: Fsync, "fsync", "everysec", Open, "When the disk is synced: always (before a write is acknowledged), everysec or no";
     io_threads: usize, "io-threads", "0", Open, "Threads that serve clients; 0 = half of the cores, one at least";
     maxclients: usize, "maxclients", "20000", Open, "Clients at the same time";
     maxmemory: Bytes, "maxmemory", "0", Open, "Memory for data, e.g. 1gb; 0 = no limit (not enforced yet)";
     maxmemory_policy: String, "maxmemory-policy", "noeviction", Open, "What to evict when maxmemory is reached (not enforced yet)";
     lease_ms: u64, "lease-ms", "400", Open, "Length of the master's lease in milliseconds; the same at all nodes and sentinels";
+    shutdown_grace_ms: u64, "shutdown-grace-ms", "5000", Open, "How long a node that stops goes on carrying Redis clients to the master, in milliseconds; idle ones are closed at once, the others at its end between two requests";
     log_format: LogFormat, "log-format", "auto", Open, "Format of the log: auto, text or json";
 }
 

@@ -5,10 +5,13 @@
 
 pub mod amqp;
 pub mod broker;
+pub mod checkpoint;
 pub mod clients;
 pub mod clock;
 pub mod cluster;
 pub mod config;
+pub mod disk;
+pub mod drain;
 pub mod effect;
 pub mod engine;
 pub mod expiry;
@@ -19,8 +22,10 @@ pub mod journal;
 pub mod keyspace;
 pub mod limits;
 pub mod memory;
+pub mod metrics;
 pub mod node;
 pub mod prefetch;
+pub mod recovery;
 pub mod replication;
 pub mod resp;
 pub mod role;

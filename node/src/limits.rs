@@ -1,18 +1,70 @@
 //! Every bound of the node, with its reason.
 
+/// A node with a whole copy and no master answers reads after so long: longer than any failover takes.
+pub(crate) const MASTERLESS_READS_AFTER_MS: u64 = 2000;
+
 /// Bytes after which the open block of the journal is sealed: large enough to amortise a gRPC message, small enough to
 /// leave at once.
 pub const JOURNAL_BLOCK_BYTES: usize = 64 << 10;
+
+/// Bytes that a record may run over a block's end without a new allocation: the allocator's next size.
+pub const JOURNAL_BLOCK_SLACK_BYTES: usize = 16 << 10;
+
+/// Bytes of records that stay in memory where nobody but the disk reads them: what fits in a core's cache.
+pub const JOURNAL_MEMORY_ALONE_BYTES: usize = 1 << 20;
+
+/// Bytes of records that are not on disk yet. Beyond it acknowledgements wait: some seconds of a slow disk.
+pub const DISK_BACKLOG_BYTES: usize = 64 << 20;
+
+/// Bytes of records in one batch to the disk.
+pub const DISK_TURN_BYTES: usize = 4 << 20;
+
+/// How long the disk lets records gather before it writes them, unless acknowledgements wait for it.
+pub const DISK_GATHER: std::time::Duration = std::time::Duration::from_millis(5);
+
+/// `--fsync everysec`: how often the disk is synced.
+pub const SYNC_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// A sync that takes longer than this lets acknowledgements wait, as in Redis.
+pub const SYNC_LATE: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Pause before a failed write to the disk is tried again.
+pub const DISK_RETRY: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// Bytes of records kept in memory for replicas that were away: some seconds of writes at full speed. A replica behind
 /// it needs a full sync.
 pub const JOURNAL_MEMORY_BYTES: usize = 128 << 20;
 
-/// How often the master looks at its ISR.
-pub const ISR_TICK: std::time::Duration = std::time::Duration::from_millis(50);
+/// Bytes of small blocks that become one row on disk: a row costs about as much as this many bytes.
+pub const JOURNAL_ROW_BYTES: usize = 64 << 10;
 
-/// How long a member of the ISR may be silent, or without progress, before it has to leave: three heartbeats.
-pub const ISR_SILENCE_MS: u64 = 300;
+/// Bytes of the journal that RocksDB keeps in memory before they become a file: a file a second at full speed.
+pub const JOURNAL_BUFFER_BYTES: usize = 32 << 20;
+
+/// Bytes of rows that RocksDB could keep in memory before they become a file.
+pub const ROWS_BUFFER_BYTES: usize = 64 << 20;
+
+/// Bytes of a file of merged rows.
+pub const ROWS_FILE_BYTES: u64 = 64 << 20;
+
+/// Bytes of rows that are read together: they are read in order.
+pub const ROWS_BLOCK_BYTES: usize = 64 << 10;
+
+/// Bytes that are read ahead when rows are read in order.
+pub const READ_AHEAD_BYTES: usize = 2 << 20;
+
+/// Bytes of the write-ahead log: what a start reads again at the most, a fraction of a second.
+pub const WAL_BYTES: u64 = 128 << 20;
+
+/// Bytes after which the kernel is asked to write out, so that a sync has little left to do.
+pub const WRITE_OUT_BYTES: u64 = 1 << 20;
+
+/// How often the master looks at its ISR.
+pub const ISR_TICK: std::time::Duration = std::time::Duration::from_millis(25);
+
+/// How long a member of the ISR may be silent, or without progress, before it has to leave: four heartbeats. With a
+/// tick and the sentinels' commit on top it is out within 300 ms.
+pub const ISR_SILENCE_MS: u64 = 200;
 
 /// A master whose own tick was late by this much was not running; it blames nobody for silence.
 pub const ISR_TICK_LATE_MS: u64 = 150;
@@ -21,7 +73,7 @@ pub const ISR_TICK_LATE_MS: u64 = 150;
 pub const ISR_CHANGE_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// The master says something to each replica at least this often.
-pub const REPLICATION_HEARTBEAT: std::time::Duration = std::time::Duration::from_millis(100);
+pub const REPLICATION_HEARTBEAT: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// How long a new commit offset waits for a block to carry it.
 pub const COMMIT_LINGER: std::time::Duration = std::time::Duration::from_millis(2);
@@ -44,6 +96,9 @@ pub const PEER_MESSAGE_BYTES: usize = 1 << 30;
 
 /// Bytes of journal that a replica without anything is sent from the beginning on. Beyond it images are shorter.
 pub const REPLAY_FROM_NOTHING_BYTES: usize = 1 << 20;
+
+/// Bytes of the journal that are read from disk at a time for one replica.
+pub const DISK_READ_BYTES: usize = 1 << 20;
 
 /// Bytes of an image in one message.
 pub const IMAGE_CHUNK_BYTES: usize = 256 << 10;
@@ -136,3 +191,73 @@ pub const GATEWAY_BACKLOG: usize = 64;
 
 /// A buffer that is kept for the next client may be so large.
 pub const SPARE_BUFFER_BYTES: usize = 8 * READ_BYTES;
+
+/// Ended masterships (and restarts of a copy) of which is known how far they came, for replies that leave late. A
+/// hand-over makes three of them.
+pub const ENDED_TERMS: usize = 8;
+
+/// How long a master may take to give a carried client's session back: it may be holding commands itself.
+pub const TAKE_BACK_WAIT: std::time::Duration = AUTHORITY_WAIT.saturating_add(std::time::Duration::from_secs(1));
+
+/// Pause between two probes of the connection on which a client is carried.
+pub const CARRY_KEEPALIVE: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Growth of the journal that is worth a checkpoint, however little data there is: a start replays as much in a second.
+pub const CHECKPOINT_JOURNAL_BYTES: u64 = 128 << 20;
+
+/// What has changed becomes rows after this time, however little it is.
+pub const CHECKPOINT_AGE: std::time::Duration = std::time::Duration::from_secs(300);
+
+/// How often the thread of the checkpoints looks whether one is due.
+pub const CHECKPOINT_TICK: std::time::Duration = std::time::Duration::from_millis(250);
+
+/// Pause between two passes, and before a failed one is tried again.
+pub const CHECKPOINT_RETRY: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// How long a pass works before it rests.
+pub const CHECKPOINT_WORK: std::time::Duration = std::time::Duration::from_millis(2);
+
+/// It rests so many times as long as it has worked: a quarter of a core at most.
+pub const CHECKPOINT_REST: u32 = 3;
+
+/// Bytes of rows in one batch. A shard with more is one batch all the same.
+pub const CHECKPOINT_BATCH_BYTES: usize = 2 << 20;
+
+/// Bytes of rows in memory before they are flushed. Below the size of the database's own buffer, so that it never has a
+/// reason to stop those who write the journal.
+pub const CHECKPOINT_FLUSH_BYTES: usize = 24 << 20;
+
+/// Files of rows that are not merged yet: beyond it a pass waits, so that a start has few to look through.
+pub const UNMERGED_FILES: u64 = 24;
+
+/// Rows of a queue that are deleted one by one; more in a row go as a range, which every later read has to look at.
+pub const ROWS_DELETED_ONE_BY_ONE: u64 = 64;
+
+/// A clean stop spends so long on a last checkpoint, so that the next start is fast.
+pub const CHECKPOINT_AT_STOP: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Bytes of the journal that members of a cluster keep on disk for replicas that were away.
+pub const JOURNAL_KEEP_BYTES: u64 = 256 << 20;
+
+/// How often shards are looked after whose counters of changes run away: they have to be within 2^30 of each other, and
+/// no shard can be changed so often in this time.
+pub const SETTLE_EVERY: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// Keys of a database that room is made for before they are seen: the number on disk is only a claim.
+pub const RESERVED_KEYS: usize = 1 << 22;
+
+/// Threads that load rows: beyond it the memory is the bound.
+pub const LOAD_THREADS: usize = 16;
+
+/// A Redis client that has said nothing for so long is between two uses of its connection: it is closed first when the
+/// node stops.
+pub const IDLE_BEFORE_LEAVING: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// How often a node that stops looks who has left.
+pub const DRAIN_LOOK: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// After the grace: how long what clients have sent may take to be answered.
+pub const LAST_REPLIES: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// How long a connection that we close waits for the client's end, so that it reads our last words.
+pub const CLOSING: std::time::Duration = std::time::Duration::from_millis(100);

@@ -6,13 +6,16 @@ use std::sync::atomic::AtomicU64;
 use parking_lot::RwLock;
 use tercet_proto::grpc::cluster::v1::{Address, ClusterState, Member};
 
+use crate::checkpoint;
 use crate::clients::Clients;
 use crate::clock;
 use crate::config::Config;
+use crate::drain::Leaving;
 use crate::engine::Engine;
 use crate::ids::{Offset, UnixMillis};
-use crate::journal::Gate;
-use crate::replication::commit::Tracker;
+use crate::journal::{Gate, Promise, relay};
+use crate::recovery;
+use crate::replication::commit::{Counted, Disk, Held, Tracker};
 use crate::role::Authority;
 
 /// Who this process is.
@@ -30,6 +33,8 @@ pub struct Identity {
 #[derive(Debug, Default)]
 pub struct Stats {
     pub commands: AtomicU64,
+    /// Clients that wait for something, now.
+    pub blocked: AtomicU64,
     pub connections: AtomicU64,
     pub rejected_connections: AtomicU64,
     pub bytes_in: AtomicU64,
@@ -38,6 +43,8 @@ pub struct Stats {
     pub misses: AtomicU64,
     pub expired: AtomicU64,
     pub full_syncs: AtomicU64,
+    /// Full syncs that went on where the stream had broken.
+    pub resumed_syncs: AtomicU64,
     pub partial_syncs: AtomicU64,
 }
 
@@ -59,7 +66,8 @@ pub struct Link {
 pub struct ReplicaState {
     pub member: Member,
     pub incarnation: String,
-    pub acknowledged: Offset,
+    pub held: Held,
+    pub disk: Disk,
     pub last_heard: clock::BootNanos,
     pub in_sync: bool,
     pub syncing: bool,
@@ -77,10 +85,16 @@ pub struct Node {
     pub authority: Authority,
     pub clients: Clients,
     pub stats: Stats,
+    /// Checkpoints: asked for and reported here.
+    pub checkpoint: checkpoint::Control,
+    /// How far what lies on disk is loaded.
+    pub loading: recovery::Progress,
     /// The newest state that the sentinels sent; `None` for a node of its own.
     pub cluster: RwLock<Option<ClusterState>>,
     pub link: RwLock<Link>,
     pub replicas: RwLock<Vec<ReplicaState>>,
+    /// What clients are asked for when the node stops.
+    pub leaving: Leaving,
     /// Ends the node: SHUTDOWN.
     pub shutdown: tokio::sync::Notify,
     pub started: clock::BootNanos,
@@ -106,9 +120,12 @@ impl Node {
             authority,
             clients: Clients::default(),
             stats: Stats::default(),
+            checkpoint: checkpoint::Control::default(),
+            loading: recovery::Progress::default(),
             cluster: RwLock::new(None),
             link: RwLock::new(Link::default()),
             replicas: RwLock::new(Vec::new()),
+            leaving: Leaving::default(),
             shutdown: tokio::sync::Notify::new(),
             started: clock::boot_now(),
             started_unix: clock::unix_now(),
@@ -120,17 +137,37 @@ impl Node {
     /// records are committed.
     #[inline]
     pub fn publish(&self) {
-        self.engine.journal.publish();
+        if !relay::publish_later() {
+            self.engine.journal.publish();
+        }
         if self.ack_replicated {
             self.commit.appended(&self.engine.journal, &self.gate);
         } else {
-            self.gate.advance(self.engine.journal.end());
+            self.gate.advance(self.engine.journal.acknowledgeable());
+        }
+    }
+
+    /// The disk has come further: what waits for it may go out.
+    pub fn disk_advanced(&self) {
+        if self.ack_replicated {
+            self.commit.with_term(&self.engine.journal, &self.gate, |_| ());
+        } else {
+            self.gate.advance(self.engine.journal.acknowledgeable());
         }
     }
 
     #[must_use]
     pub fn is_ack_replicated(&self) -> bool {
         self.ack_replicated
+    }
+
+    /// What of a copy counts as soon as this node is master.
+    #[must_use]
+    pub fn counted(&self) -> Counted {
+        match self.engine.journal.durability().promise() {
+            Some(Promise::Durable) => Counted::Durable,
+            Some(Promise::Appended) | None => Counted::Received,
+        }
     }
 
     /// How others know this node.

@@ -18,7 +18,7 @@ use crate::ids::Epoch;
 /// What a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Belongs to a cluster and knows no master yet; serves nobody.
+    /// Belongs to a cluster and knows no master yet; serves nobody, or reads if its copy is whole and nobody leads.
     Waiting,
     Replica,
     Master,
@@ -134,9 +134,16 @@ impl Authority {
         let standing = self.standing.read();
         let verdict = match (standing.role, standing.hold) {
             (Role::Master, Hold::Released) if now.0 < self.lease_until.load(Ordering::Acquire) => {
-                if standing.isr >= standing.min_isr { Verdict::Master } else { Verdict::TooFewReplicas }
+                // Only a node of its own is master before it is loaded.
+                if standing.state == State::Loading {
+                    Verdict::Loading
+                } else if standing.isr >= standing.min_isr {
+                    Verdict::Master
+                } else {
+                    Verdict::TooFewReplicas
+                }
             }
-            (Role::Replica, _) if standing.state == State::Whole => Verdict::Replica,
+            (Role::Replica | Role::Waiting, _) if standing.state == State::Whole => Verdict::Replica,
             (Role::Replica, _) => Verdict::Loading,
             (Role::Waiting | Role::Deposed | Role::Master, _) => Verdict::Wait,
         };
@@ -189,6 +196,7 @@ mod tests {
         assert_eq!(authority.enter(BootNanos(5)).verdict, Verdict::Wait);
         authority.change(|standing| {
             standing.role = Role::Master;
+            standing.state = State::Whole;
             standing.isr = 2;
             standing.min_isr = 2;
         });
@@ -198,6 +206,13 @@ mod tests {
         assert_eq!(authority.enter(BootNanos(10)).verdict, Verdict::Wait, "the lease has run out");
         authority.change(|standing| standing.isr = 1);
         assert_eq!(authority.enter(BootNanos(9)).verdict, Verdict::TooFewReplicas);
+    }
+
+    #[test]
+    fn a_node_that_waits_for_a_master_reads_what_is_whole() {
+        let authority = Authority::clustered();
+        authority.change(|standing| standing.state = State::Whole);
+        assert_eq!(authority.enter(BootNanos(5)).verdict, Verdict::Replica);
     }
 
     #[test]

@@ -17,11 +17,14 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, Switch};
+use crate::drain::drain;
+use crate::journal::relay;
 use crate::limits;
 use crate::node::{Node, Shared};
+use crate::role::Hold;
 use crate::storage::{self, Storage};
-use crate::{amqp, cluster, expiry, gateway, resp, task};
+use crate::{amqp, cluster, expiry, gateway, recovery, resp, task};
 
 /// Why a node cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +38,8 @@ pub enum Error {
     #[error(transparent)]
     Storage(#[from] storage::Error),
     #[error(transparent)]
+    Recovery(#[from] recovery::Error),
+    #[error(transparent)]
     Cluster(#[from] cluster::Error),
 }
 
@@ -43,7 +48,7 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Listen { .. } | Self::Storage(_) | Self::Cluster(_) => 2,
+            Self::Listen { .. } | Self::Storage(_) | Self::Recovery(_) | Self::Cluster(_) => 2,
             Self::Thread(_) | Self::Signal(_) => 1,
         }
     }
@@ -55,18 +60,25 @@ impl Error {
 /// It cannot start.
 pub fn run(config: Arc<Config>) -> Result<(), Error> {
     raise_descriptor_limit();
-    let storage = Storage::open(&config.data)?;
+    let storage = Arc::new(Storage::open(&config.data)?);
     let node: Shared = Arc::new(Node::new((*config).clone(), storage.identity(&config.name)));
+    let plan = recovery::prepare(&node, &storage)?;
     let main = Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
-    let (threads, _runtimes) = io_threads(&config)?;
-    main.block_on(serve(node, storage, threads))
+    let (threads, _runtimes) = io_threads(&node)?;
+    main.block_on(serve(node, storage, plan, threads))
 }
 
-async fn serve(node: Shared, storage: Storage, threads: Vec<Handle>) -> Result<(), Error> {
+async fn serve(
+    node: Shared,
+    storage: Arc<Storage>,
+    plan: Option<recovery::Plan>,
+    threads: Vec<Handle>,
+) -> Result<(), Error> {
     let config = &node.config;
     let resp = listen(config, config.resp_port, "RESP", "resp-port").await?;
     let amqp = listen(config, config.amqp_port, "AMQP", "amqp-port").await?;
     let gateway = listen(config, config.gateway_port, "the gateway", "gateway-port").await?;
+    let metrics = listen(config, config.metrics_port, "metrics", "metrics-port").await?;
     let peers = cluster::listen(config)?;
 
     let gateway_node = Arc::clone(&node);
@@ -77,6 +89,12 @@ async fn serve(node: Shared, storage: Storage, threads: Vec<Handle>) -> Result<(
     });
     // The thread lives as long as the process.
     services.map_err(Error::Thread)?;
+    let metrics_node = Arc::clone(&node);
+    let _metrics = task::spawn("metrics", async move {
+        if let Err(error) = crate::metrics::serve(metrics_node, metrics).await {
+            tracing::error!(%error, "the port of the metrics has failed");
+        }
+    });
     let _expiry = task::spawn("expiry", expiry::run(Arc::clone(&node)));
     let (amqp_node, amqp_threads) = (Arc::clone(&node), threads.clone());
     let _amqp = task::spawn("amqp accept", async move {
@@ -85,19 +103,33 @@ async fn serve(node: Shared, storage: Storage, threads: Vec<Handle>) -> Result<(
         }
     });
     let resp_node = Arc::clone(&node);
-    let _resp = task::spawn("resp accept", async move {
+    let accepting = task::spawn("resp accept", async move {
         if let Err(error) = resp::accept(resp_node, resp, threads).await {
             tracing::error!(%error, "the RESP port has failed");
         }
     });
-    let cluster = cluster::start(Arc::clone(&node), storage, peers)?;
+    let cluster = cluster::start(Arc::clone(&node), Arc::clone(&storage), peers)?;
+    let mut running = recovery::start(&node, &storage, plan, &cluster).map_err(Error::Thread)?;
 
     banner(&node);
-    stopped(&node).await?;
+    tokio::select! {
+        result = stopped(&node) => result?,
+        error = running.failed() => return Err(error.into()),
+    }
     tracing::info!("the node stops");
     cluster.resign().await;
-    // Clients of a node that is going away are better off with a closed connection than with a slow one.
-    node.clients.close_all(crate::clients::Protocol::Resp);
+    accepting.stop().await;
+    let has_heir = config.is_clustered() && node.other_master().is_some();
+    let grace = if has_heir { Duration::from_millis(config.shutdown_grace_ms) } else { Duration::ZERO };
+    tokio::select! {
+        () = drain(&node, grace) => {}
+        again = stopped(&node) => {
+            again?;
+            tracing::info!("told to stop again: clients are not waited for");
+        }
+    }
+    // Nothing more is executed, so that everything that was is on disk at the end.
+    node.authority.change(|standing| standing.hold = Hold::Held);
     Ok(())
 }
 
@@ -113,13 +145,16 @@ async fn listen(config: &Config, port: u16, what: &'static str, flag: &'static s
 }
 
 /// One single-threaded runtime a thread. The runtimes live as long as the returned guards.
-fn io_threads(config: &Config) -> Result<(Vec<Handle>, Vec<Arc<Runtime>>), Error> {
+fn io_threads(node: &Shared) -> Result<(Vec<Handle>, Vec<Arc<Runtime>>), Error> {
+    let config = &node.config;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let count = if config.io_threads == 0 { (cores / 2).max(1) } else { config.io_threads };
     let (mut handles, mut runtimes) = (Vec::new(), Vec::new());
     for index in 0..count {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
         let runtime = Arc::new(runtime);
+        let relayed = Arc::clone(node);
+        runtime.spawn(async move { relay::serve(&relayed.engine.journal).await });
         handles.push(runtime.handle().clone());
         runtimes.push(Arc::clone(&runtime));
         std::thread::Builder::new()
@@ -134,6 +169,10 @@ fn banner(node: &Node) {
     let config = &node.config;
     let host = config.announced_host();
     let security = if config.requirepass.is_empty() { "no password" } else { "password set" };
+    let persistence = match config.persistence {
+        Switch::On => format!("fsync {}", config.text("fsync").unwrap_or_default()),
+        Switch::Off => "off: data is in memory only".to_owned(),
+    };
     let took = clock::boot_now().millis_since(node.started);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -146,7 +185,7 @@ fn banner(node: &Node) {
         peers = format!("{host}:{}", config.peer_port),
         sentinels = config.sentinels.len(),
         security,
-        persistence = "none yet: data is in memory only",
+        persistence,
         "ready to accept connections in {took} ms"
     );
 }

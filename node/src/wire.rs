@@ -22,6 +22,13 @@ pub fn put_varint(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
+/// Bytes that `put_varint` writes.
+#[inline]
+#[must_use]
+pub fn varint_len(number: u64) -> usize {
+    (64 - (number | 1).leading_zeros() as usize).div_ceil(7)
+}
+
 /// Signed numbers, small when their absolute value is.
 #[inline]
 pub fn put_zigzag(out: &mut Vec<u8>, number: i64) {
@@ -132,6 +139,7 @@ mod tests {
         for number in [0u64, 1, 127, 128, 300, u64::from(u32::MAX), u64::MAX] {
             let mut out = Vec::new();
             put_varint(&mut out, number);
+            assert_eq!(varint_len(number), out.len());
             assert_eq!(Reader::new(&out).varint(), Ok(number));
         }
         for number in [0i64, -1, 1, i64::MIN, i64::MAX] {

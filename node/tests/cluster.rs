@@ -87,6 +87,7 @@ async fn a_promise_survives_a_restart() {
         members: vec![node.member()],
         min_isr: 1,
         log_index: 9,
+        ..ClusterState::default()
     };
     let reply = bounded(sentinel::promote(&node, state)).await;
     assert!(!reply.accepted && reply.refusal.contains("7 was promised"), "{}", reply.refusal);

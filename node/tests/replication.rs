@@ -117,6 +117,79 @@ async fn a_full_sync_under_writes_ends_with_the_same_keys() {
     assert!(count > 0, "nothing was written meanwhile");
 }
 
+/// A master with more than its journal keeps, and a replica whose first full sync has just been broken off in the middle.
+async fn broken_full_sync() -> Pair {
+    let sentinel = FakeSentinel::start(1).await;
+    let master = TestNode::start("n1", &[sentinel.port]);
+    let proxy = Proxy::to(master.peer_port).await;
+    bounded(sentinel.lead(&master, &[&master], vec![master.member_at(proxy.port)])).await;
+    master.is_serving().await;
+    let value = "x".repeat(1 << 20);
+    for number in 0..140 {
+        master.set(&format!("large:{number}"), &value).unwrap();
+    }
+    assert!(master.node.engine.journal.first_kept() > Offset(1));
+    let replica = TestNode::start("n2", &[sentinel.port]);
+    sentinel.change(|state| state.members.push(replica.member()));
+    until("a part of the images is loaded", || replica.node.engine.keyspace.count(0) >= 20).await;
+    proxy.break_connections();
+    until("the stream is down", || !replica.node.link.read().is_up).await;
+    assert!(replica.node.engine.keyspace.count(0) < 140, "the sync was over already");
+    Pair { sentinel, master, replica, proxy }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_full_sync_goes_on_where_it_was() {
+    let Pair { sentinel, master, replica, proxy } = broken_full_sync().await;
+    // Changes of what has come already, and of what has not.
+    for number in 0..140 {
+        match number % 3 {
+            0 => drop(master.set(&format!("large:{number}"), "another value")),
+            1 => drop(master.execute(format!("large:{number}").as_bytes(), &KeyChange::Delete)),
+            _ => drop(master.set(&format!("new:{number}"), "value")),
+        }
+    }
+    proxy.open();
+    replica.is_up_to_date().await;
+    until("it is in the ISR", || sentinel.isr_names() == ["n1", "n2"]).await;
+    is_level(&master, &replica).await;
+    assert_same_keys(&master, &replica);
+    assert_eq!(master.node.stats.full_syncs.load(Ordering::Relaxed), 1, "it began once");
+    assert!(master.node.stats.resumed_syncs.load(Ordering::Relaxed) >= 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_full_sync_begins_anew_once_the_journal_has_moved_on() {
+    let Pair { master, replica, proxy, .. } = broken_full_sync().await;
+    let value = "y".repeat(1 << 20);
+    for number in 0..140 {
+        master.set(&format!("large:{}", number % 7), &value).unwrap();
+    }
+    master.execute(b"large:100", &KeyChange::Delete).unwrap();
+    proxy.open();
+    replica.is_up_to_date().await;
+    is_level(&master, &replica).await;
+    assert_same_keys(&master, &replica);
+    assert_eq!(master.node.stats.full_syncs.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_full_sync_begins_anew_under_the_next_epoch() {
+    let Pair { sentinel, master, replica, proxy } = broken_full_sync().await;
+    let reply = bounded(sentinel::fence(&replica, 2)).await;
+    assert!(reply.accepted && !reply.complete, "half a copy is not fit to be promoted: {reply:?}");
+    // The same node leads again, but its journal need not be the one that the images were made of.
+    assert!(bounded(sentinel::fence(&master, 2)).await.accepted);
+    let members = vec![master.member_at(proxy.port), replica.member()];
+    bounded(sentinel.lead(&master, &[&master], members)).await;
+    proxy.open();
+    replica.is_up_to_date().await;
+    is_level(&master, &replica).await;
+    assert_same_keys(&master, &replica);
+    assert_eq!(master.node.stats.full_syncs.load(Ordering::Relaxed), 2);
+    assert_eq!(master.node.stats.resumed_syncs.load(Ordering::Relaxed), 0);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_short_break_needs_no_full_sync() {
     let Pair { sentinel, master, replica, proxy } = bounded(pair(1)).await;

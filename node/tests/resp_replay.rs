@@ -34,7 +34,7 @@ fn catch_up(master: &Engine, replica: &Engine, mut from: Offset) -> Offset {
     loop {
         match master.journal.read(from) {
             Next::AtEnd => return from,
-            Next::Gone => panic!("the journal no longer has what lies behind {from}"),
+            Next::OnDisk { .. } | Next::Gone => panic!("the journal no longer has what lies behind {from}"),
             Next::Block(block) => {
                 for (offset, record) in block.iter() {
                     replica.apply_record(offset, record, |_| true).unwrap();

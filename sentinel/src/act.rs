@@ -41,24 +41,67 @@ pub(crate) enum Voice {
 
 /// Gives the cluster a master in place of the one of `state`, whose leases have all ended.
 pub(crate) async fn replace_master(shared: Arc<Shared>, state: Arc<ClusterState>, voice: Voice) -> Outcome {
-    let began = Instant::now();
-    let (epoch, targets, rule) = match plan::plan(&state, &shared.nodes.observations(), Moment::now()) {
+    match plan::plan(&state, &shared.nodes.observations(), Moment::now()) {
         Plan::Wait(waiting) => {
             if matches!(waiting, Waiting::ForMembers(_)) && voice == Voice::Loud {
                 announce_attempt(&shared, state.epoch + 1);
                 shared.events.about("-failover-abort-no-good-slave", Instance::Master, &shared.master_name());
             }
-            return Outcome::Waiting(waiting);
+            Outcome::Waiting(waiting)
         }
-        Plan::Fence { epoch, targets, rule } => (epoch, targets, rule),
+        Plan::Fence { epoch, targets, rule } => fence_and_promote(&shared, &state, (epoch, targets, rule), voice).await,
+    }
+}
+
+/// Rule 9 with an operator who goes on without the nodes that have not reported. Only at the Raft leader.
+///
+/// # Errors
+/// The text of the RESP error.
+pub(crate) async fn recover(shared: &Arc<Shared>, node: Option<&str>) -> Result<(), String> {
+    let began = Instant::now();
+    // The watchdog tries again and again; between two tries it is our turn.
+    let _guard = loop {
+        match shared.begin_failover() {
+            Some(guard) => break guard,
+            None if began.elapsed() > limits::ACTIVATION_TIMEOUT => {
+                return Err("INPROG Failover already in progress".into());
+            }
+            None => tokio::time::sleep(limits::TICK).await,
+        }
     };
+    if shared.status.lock().stuck.is_none() {
+        return Err("ERR there is a master, or one is found without losing anything".into());
+    }
+    let state = shared.state();
+    let seen = shared.nodes.observations();
+    let missing = plan::unreported(&state, &seen);
+    match plan::forced(&state, &seen, node).map_err(|why| format!("ERR {why}"))? {
+        Plan::Wait(_) => Err("ERR no node has reported".into()),
+        Plan::Fence { epoch, targets, rule } => {
+            warn!(epoch, missing = missing.join(", "), "as ordered: what only the missing nodes hold is given up");
+            match fence_and_promote(shared, &state, (epoch, targets, rule), Voice::Loud).await {
+                Outcome::Promoted => Ok(()),
+                Outcome::Waiting(_) | Outcome::NoCandidate => Err("NOGOODSLAVE No suitable replica to promote".into()),
+                Outcome::LookAgain => Err("ERR the recovery was not agreed on; try again".into()),
+            }
+        }
+    }
+}
+
+async fn fence_and_promote(
+    shared: &Arc<Shared>,
+    state: &Arc<ClusterState>,
+    (epoch, targets, rule): (u64, Vec<String>, Rule),
+    voice: Voice,
+) -> Outcome {
+    let began = Instant::now();
     if rule != Rule::First && voice == Voice::Loud {
-        announce_attempt(&shared, epoch);
+        announce_attempt(shared, epoch);
     }
     shared.crash_if(Simulated::CrashAfterElection).await;
     shared.set_failover_state(Some("select_slave"));
-    let fenced = fence_all(&shared, &state, epoch, targets, voice).await;
-    let Some(choice) = plan::choose(&state, rule, &fenced) else {
+    let fenced = fence_all(shared, state, epoch, targets, voice).await;
+    let Some(choice) = plan::choose(state, rule, &fenced) else {
         if voice == Voice::Loud && rule != Rule::First {
             shared.events.about("-failover-abort-no-good-slave", Instance::Master, &shared.master_name());
         }
@@ -66,7 +109,7 @@ pub(crate) async fn replace_master(shared: Arc<Shared>, state: Arc<ClusterState>
     };
     let candidate = state.member(&choice.master).map(|member| member.resp.clone()).unwrap_or_default();
     if rule != Rule::First {
-        announce_candidate(&shared, &candidate);
+        announce_candidate(shared, &candidate);
     }
     let master = choice.master.clone();
     let command = Command::Promote {
@@ -76,16 +119,16 @@ pub(crate) async fn replace_master(shared: Arc<Shared>, state: Arc<ClusterState>
         master: choice.master,
         isr: choice.isr,
     };
-    if let Err(outcome) = propose(&shared, command).await {
+    if let Err(outcome) = propose(shared, command).await {
         return outcome;
     }
     shared.crash_if(Simulated::CrashAfterPromotion).await;
     let committed = began.elapsed();
-    if activate(&shared, &master, epoch).await {
+    if activate(shared, &master, epoch).await {
         let (committed_ms, activated_ms) = (millis(committed), millis(began.elapsed()));
         info!(epoch, master, committed_ms, activated_ms, ?rule, "the new master answers");
         if rule != Rule::First {
-            announce_end(&shared, &candidate);
+            announce_end(shared, &candidate);
         }
     }
     Outcome::Promoted
@@ -193,6 +236,9 @@ async fn fence(shared: &Shared, state: &ClusterState, epoch: u64, name: String) 
     let reply = reply.map_err(|_| "no answer in time")?.map_err(|status| status.message().to_owned())?.into_inner();
     if !reply.accepted {
         return Err(format!("refused ({}), it has promised {}", reply.refusal, reply.promised_epoch));
+    }
+    if reply.loading {
+        return Err("it reads its disk".into());
     }
     let (incarnation, complete) = (reply.incarnation, reply.complete);
     Ok(Fenced { name, incarnation, last_epoch: reply.last_epoch, end_offset: reply.end_offset, complete })

@@ -19,6 +19,12 @@ impl Moment {
         Self(millis * 1000)
     }
 
+    /// As `from_millis`, in the clock's own grain.
+    #[must_use]
+    pub const fn from_micros(micros: u64) -> Self {
+        Self(micros)
+    }
+
     /// How long after `earlier` this is; zero if it is not.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {

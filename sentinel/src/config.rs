@@ -26,7 +26,12 @@ const SETTINGS: &[Setting] = &[
     Setting { name: "data", value: "DIR", default: "./data-sentinel", help: "Directory of votes, log and state" },
     Setting { name: "bind", value: "IP", default: "127.0.0.1", help: "Address to listen on" },
     Setting { name: "resp-port", value: "PORT", default: "26379", help: "Port of the Redis Sentinel protocol" },
-    Setting { name: "metrics-port", value: "PORT", default: "28379", help: "Port of the metrics (not served yet)" },
+    Setting {
+        name: "metrics-port",
+        value: "PORT",
+        default: "28379",
+        help: "Port of the metrics: GET /metrics, in the text format of Prometheus",
+    },
     Setting { name: "peer-port", value: "PORT", default: "27379", help: "Port for nodes and other sentinels (gRPC)" },
     Setting {
         name: "sentinels",

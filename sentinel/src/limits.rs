@@ -3,19 +3,19 @@
 use std::time::Duration;
 
 /// How often the detector looks. Short, for it adds to every failover.
-pub(crate) const TICK: Duration = Duration::from_millis(10);
+pub const TICK: Duration = Duration::from_millis(10);
 
 /// A tick this late means that we were not running: what we did not hear then proves nothing.
-pub(crate) const TICK_SLIP: Duration = Duration::from_millis(50);
+pub const TICK_SLIP: Duration = Duration::from_millis(50);
 
 /// A sentinel that agreed to suspend an epoch grants nothing under it for so long.
-pub(crate) const SUSPENSION: Duration = Duration::from_secs(2);
+pub const SUSPENSION: Duration = Duration::from_secs(2);
 
 /// A report of a suspension counts for so long: half of the promise, so that a commit ends well inside it.
-pub(crate) const REPORT_LIFE: Duration = Duration::from_secs(1);
+pub const REPORT_LIFE: Duration = Duration::from_secs(1);
 
 /// A restarted sentinel does not know what it granted; after so long no lease that it granted can live.
-pub(crate) const QUARANTINE: Duration = Duration::from_secs(2);
+pub const QUARANTINE: Duration = Duration::from_secs(2);
 
 /// How much faster than ours another host's clock may run (kernel slew is at most 500 ppm a side).
 const DRIFT_PER_MILLE: u32 = 1;
@@ -24,124 +24,136 @@ const DRIFT_PER_MILLE: u32 = 1;
 const LEASE_MARGIN: Duration = Duration::from_millis(25);
 
 /// A grant older than this can be part of no lease: L (1 + drift) + margin.
-pub(crate) fn lease_bound(lease: Duration) -> Duration {
+#[must_use]
+pub fn lease_bound(lease: Duration) -> Duration {
     lease + lease * DRIFT_PER_MILLE / 1000 + LEASE_MARGIN
 }
 
 /// A master that was just promoted has to sync its promise before its first Renew.
-pub(crate) const PROMOTION_GRACE: Duration = Duration::from_millis(1000);
+pub const PROMOTION_GRACE: Duration = Duration::from_millis(1000);
 
 /// A master that gave its lease up in a hand-over is followed by a newer state within moments.
-pub(crate) const RESIGNATION_GRACE: Duration = Duration::from_millis(50);
+pub const RESIGNATION_GRACE: Duration = Duration::from_millis(50);
 
 /// The answer to a new master's Renew waits this long for the old one to step down: less than until the next Renew.
-pub(crate) const RELEASE_PATIENCE: Duration = Duration::from_millis(40);
+pub const RELEASE_PATIENCE: Duration = Duration::from_millis(40);
+
+/// A master that is heard and of no use (cut off from its replicas, its disk failed) is replaced after so long: longer than
+/// a replica takes to reconnect.
+pub(crate) const UNFIT_AFTER: Duration = Duration::from_secs(2);
+
+/// One that never was of use, or whom nobody could replace: so that where all links are broken masters do not alternate.
+pub(crate) const UNFIT_AGAIN: Duration = Duration::from_secs(10);
+
+/// A master whose disk has failed is asked to hand over after so long, and again after as long as it may take.
+pub(crate) const FAILED_DISK_PATIENCE: Duration = Duration::from_millis(200);
+pub(crate) const FAILED_DISK_RETRY: Duration = Duration::from_secs(5);
 
 /// A promise above the current epoch that lasts so long is what a failover that came to nothing left behind.
-pub(crate) const STALE_PROMISE: Duration = Duration::from_secs(1);
+pub const STALE_PROMISE: Duration = Duration::from_secs(1);
 
 /// After a restart the master of our own, maybe old, state is told of only when nothing newer has come for so long.
-pub(crate) const RESTART_PATIENCE: Duration = Duration::from_secs(1);
+pub const RESTART_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Between two Suspend requests to the same sentinel.
-pub(crate) const SUSPEND_RETRY: Duration = Duration::from_millis(15);
+pub const SUSPEND_RETRY: Duration = Duration::from_millis(15);
 
 /// One Suspend request.
-pub(crate) const SUSPEND_TIMEOUT: Duration = Duration::from_millis(100);
+pub const SUSPEND_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// One TCP probe of a master whose stream broke: longer means unreachable.
-pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_millis(100);
+pub const PROBE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Between two probes: a dying process closes its listener a little after its streams.
-pub(crate) const PROBE_PAUSE: Duration = Duration::from_millis(10);
+pub const PROBE_PAUSE: Duration = Duration::from_millis(10);
 
 /// One Fence request; a replica syncs its promise to disk within it.
-pub(crate) const FENCE_TIMEOUT: Duration = Duration::from_millis(150);
+pub const FENCE_TIMEOUT: Duration = Duration::from_millis(150);
 
 /// One Promote request.
-pub(crate) const PROMOTE_TIMEOUT: Duration = Duration::from_millis(500);
+pub const PROMOTE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// From Promote until the new master says so; then the detector judges it like any other.
-pub(crate) const ACTIVATION_TIMEOUT: Duration = Duration::from_secs(2);
+pub const ACTIVATION_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One proposal to Raft. After it the outcome is unknown and the state tells.
-pub(crate) const PROPOSE_TIMEOUT: Duration = Duration::from_secs(1);
+pub const PROPOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a master holds its writes for a hand-over.
-pub(crate) const HANDOVER_HOLD: Duration = Duration::from_millis(1000);
+pub const HANDOVER_HOLD: Duration = Duration::from_millis(1000);
 
 /// A request that one sentinel forwards to the Raft leader.
-pub(crate) const FORWARD_TIMEOUT: Duration = Duration::from_secs(4);
+pub const FORWARD_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Between two tries to fail over when no candidate was found.
-pub(crate) const FAILOVER_RETRY: Duration = Duration::from_millis(100);
+pub const FAILOVER_RETRY: Duration = Duration::from_millis(100);
 
 /// After the first node answered, the first master is chosen even if others are silent.
-pub(crate) const FIRST_MASTER_PATIENCE: Duration = Duration::from_secs(2);
+pub const FIRST_MASTER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// TCP and HTTP/2 connect to a node or sentinel.
-pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_millis(100);
+pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Between two tries to observe a node.
-pub(crate) const OBSERVE_RETRY: Duration = Duration::from_millis(50);
+pub const OBSERVE_RETRY: Duration = Duration::from_millis(50);
 
 /// A node says something every 100 ms; a stream this silent is dead and is opened anew.
-pub(crate) const OBSERVE_SILENCE: Duration = Duration::from_secs(1);
+pub const OBSERVE_SILENCE: Duration = Duration::from_secs(1);
 
 /// Between two Hellos to another sentinel.
-pub(crate) const HELLO_INTERVAL: Duration = Duration::from_secs(1);
+pub const HELLO_INTERVAL: Duration = Duration::from_secs(1);
 
 /// One Hello.
-pub(crate) const HELLO_TIMEOUT: Duration = Duration::from_millis(500);
+pub const HELLO_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A sentinel that has not answered a Hello for so long is subjectively down.
-pub(crate) const SENTINEL_DOWN_AFTER: Duration = Duration::from_secs(3);
+pub const SENTINEL_DOWN_AFTER: Duration = Duration::from_secs(3);
 
 /// A condition that lasts is logged once in so long.
-pub(crate) const LOG_AGAIN: Duration = Duration::from_secs(5);
+pub const LOG_AGAIN: Duration = Duration::from_secs(5);
 
 /// HTTP/2 pings on the channels between sentinels: a peer that vanished without a FIN is noticed in half a second.
-pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_millis(200);
-pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_millis(400);
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_millis(200);
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_millis(400);
 
 /// Epochs whose last grant is remembered; older ones ended long ago.
-pub(crate) const REMEMBERED_EPOCHS: usize = 16;
+pub const REMEMBERED_EPOCHS: usize = 16;
 
 /// Most sentinels of a cluster: a majority must stay a few round trips.
-pub(crate) const MOST_SENTINELS: usize = 9;
+pub const MOST_SENTINELS: usize = 9;
 
 /// Most data nodes that a sentinel observes.
-pub(crate) const MOST_NODES: usize = 64;
+pub const MOST_NODES: usize = 64;
 
 /// Events that a slow subscriber may lag behind before its connection is closed.
-pub(crate) const EVENT_BACKLOG: usize = 1024;
+pub const EVENT_BACKLOG: usize = 1024;
 
 /// Connections on the RESP port; Redis' `maxclients`.
-pub(crate) const MOST_CLIENTS: usize = 10_000;
+pub const MOST_CLIENTS: usize = 10_000;
 
 /// One argument on the RESP port: nothing that a sentinel is told is long.
-pub(crate) const BULK_LENGTH: usize = 1 << 20;
+pub const BULK_LENGTH: usize = 1 << 20;
 
 /// Arguments of one command on the RESP port.
-pub(crate) const ARRAY_LENGTH: usize = 1 << 16;
+pub const ARRAY_LENGTH: usize = 1 << 16;
 
 /// Bytes of one command that has not come whole.
-pub(crate) const QUERY_BUFFER: usize = 4 << 20;
+pub const QUERY_BUFFER: usize = 4 << 20;
 
 /// One read from a RESP client.
-pub(crate) const READ_CHUNK: usize = 16 << 10;
+pub const READ_CHUNK: usize = 16 << 10;
 
 /// Bytes of replies that a client may leave unread before the connection waits for it.
-pub(crate) const REPLY_CHUNK: usize = 64 << 10;
+pub const REPLY_CHUNK: usize = 64 << 10;
 
 /// A client that takes no replies for so long is disconnected.
-pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Channels and patterns of one subscriber.
-pub(crate) const MOST_SUBSCRIPTIONS: usize = 1024;
+pub const MOST_SUBSCRIPTIONS: usize = 1024;
 
 /// HTTP/2 pings to whoever connected to the peer port: streams of a host that vanished are freed.
-pub(crate) const SERVER_KEEPALIVE: Duration = Duration::from_secs(2);
+pub const SERVER_KEEPALIVE: Duration = Duration::from_secs(2);
 
 /// How long an orderly end waits for the data directory to be closed.
-pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -50,6 +50,8 @@ struct Table {
     listed: Vec<Option<String>>,
     first_answer: Option<Moment>,
     channels: HashMap<Address, Channel>,
+    /// Nodes that follow the state at this sentinel, by how many streams: nobody may have told us of them.
+    introduced: BTreeMap<Address, usize>,
 }
 
 /// Two data directories under one name, both alive.
@@ -66,12 +68,45 @@ pub(crate) struct Nodes {
     table: Mutex<Table>,
     /// Something new was said.
     pub(crate) changed: Notify,
+    /// Somebody has introduced itself, or has left.
+    introductions: Notify,
+}
+
+/// A node says where it can be observed. It is, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Introduction {
+    shared: Arc<Shared>,
+    address: Address,
+}
+
+impl Introduction {
+    pub(crate) fn new(shared: &Arc<Shared>, address: Address) -> Self {
+        let nodes = &shared.nodes;
+        *nodes.table.lock().introduced.entry(address.clone()).or_default() += 1;
+        nodes.introductions.notify_one();
+        Self { shared: Arc::clone(shared), address }
+    }
+}
+
+impl Drop for Introduction {
+    fn drop(&mut self) {
+        let nodes = &self.shared.nodes;
+        let mut table = nodes.table.lock();
+        if let Some(streams) = table.introduced.get_mut(&self.address) {
+            *streams -= 1;
+            if *streams == 0 {
+                table.introduced.remove(&self.address);
+            }
+        }
+        drop(table);
+        nodes.introductions.notify_one();
+    }
 }
 
 impl Nodes {
     pub(crate) fn new(listed: Vec<Address>) -> Self {
         let table = Table { listed: vec![None; listed.len()], ..Table::default() };
-        Self { listed, table: Mutex::new(table), changed: Notify::new() }
+        Self { listed, table: Mutex::new(table), changed: Notify::new(), introductions: Notify::new() }
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<Node> {
@@ -91,6 +126,9 @@ impl Nodes {
             last_epoch: node.status.last_epoch,
             end_offset: node.status.end_offset,
             syncing: node.status.syncing,
+            loading: node.status.loading,
+            disk_failed: node.status.disk_failed,
+            link_up: node.status.link_up,
         };
         Observations {
             nodes: table.by_name.iter().map(|(name, node)| (name.clone(), seen(node))).collect(),
@@ -170,8 +208,15 @@ pub(crate) async fn observe_all(shared: Arc<Shared>) {
         let mut wanted: BTreeSet<Address> = shared.nodes.listed.iter().cloned().collect();
         {
             let state = state.borrow_and_update();
-            wanted.extend(state.members.iter().map(|member| member.peer.clone()).filter(|peer| peer.port != 0));
+            wanted.extend(state.members.iter().map(|member| member.peer.clone()));
         }
+        let is_introduced = |address: &Address| !wanted.contains(address);
+        let introduced: Vec<Address> =
+            shared.nodes.table.lock().introduced.keys().filter(|address| is_introduced(address)).cloned().collect();
+        // Those that are known come first, where there are too many.
+        let room = limits::MOST_NODES.saturating_sub(wanted.len());
+        wanted.extend(introduced.into_iter().take(room));
+        wanted.retain(|address| address.port != 0 && !address.host.is_empty());
         observed.retain(|address, task| {
             let keep = wanted.contains(address);
             if !keep {
@@ -185,8 +230,9 @@ pub(crate) async fn observe_all(shared: Arc<Shared>) {
                 .entry(address)
                 .or_insert_with_key(|address| tasks.spawn(observe(Arc::clone(&shared), address.clone())));
         }
-        if state.changed().await.is_err() {
-            return;
+        tokio::select! {
+            changed = state.changed() => if changed.is_err() { return },
+            () = shared.nodes.introductions.notified() => {}
         }
     }
 }

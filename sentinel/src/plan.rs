@@ -4,7 +4,9 @@
 //!   epoch 0                      first master: the listed node with the most data
 //!   an ISR process may live      failover: fence them, the furthest one leads
 //!   no ISR process lives         recovery: every node of the ISR must have reported; the furthest one leads
+//!   an operator insists          forced: the named, or the furthest node that has reported leads
 //! ```
+//! A witness (see `state`) counts as a process of the ISR here.
 
 use std::collections::BTreeMap;
 
@@ -24,6 +26,18 @@ pub struct Seen {
     pub last_epoch: u64,
     pub end_offset: u64,
     pub syncing: bool,
+    /// It still reads its disk: what it says of its journal is not final.
+    pub loading: bool,
+    pub disk_failed: bool,
+    /// A replica's stream to its master is up.
+    pub link_up: bool,
+}
+
+impl Seen {
+    /// It has reported what it holds, and that is whole.
+    fn is_whole(&self) -> bool {
+        self.connected && !self.loading && !self.syncing
+    }
 }
 
 /// Everything that was observed, by name; and, for the first master, who answered of those in `--nodes`.
@@ -52,6 +66,8 @@ pub enum Rule {
     First,
     Failover,
     Recovery,
+    /// As an operator says: what only the missing hold is lost.
+    Forced,
 }
 
 /// Nothing can be done yet.
@@ -89,12 +105,15 @@ pub fn plan(state: &ClusterState, seen: &Observations, now: Moment) -> Plan {
 fn first_master(seen: &Observations, now: Moment) -> Plan {
     let answered: Vec<&String> = seen.listed.iter().flatten().collect();
     let patient = seen.first_answer.is_none_or(|at| now.since(at) < limits::FIRST_MASTER_PATIENCE);
-    if answered.is_empty() || (answered.len() < seen.listed.len() && patient) {
+    // One that reads its disk may turn out to be the furthest.
+    let is_loading =
+        answered.iter().filter_map(|name| seen.nodes.get(*name)).any(|node| node.connected && node.loading);
+    if answered.is_empty() || is_loading || (answered.len() < seen.listed.len() && patient) {
         return Plan::Wait(Waiting::ForNodes);
     }
     let mut best: Option<(&String, &Seen)> = None;
     for name in answered {
-        let Some(node) = seen.nodes.get(name).filter(|node| node.connected && !node.syncing) else { continue };
+        let Some(node) = seen.nodes.get(name).filter(|node| node.is_whole()) else { continue };
         let further =
             best.is_none_or(|(_, other)| (node.last_epoch, node.end_offset) > (other.last_epoch, other.end_offset));
         if further {
@@ -112,26 +131,50 @@ fn next_master(state: &ClusterState, seen: &Observations) -> Plan {
     // A process that another one has taken the place of is gone for good.
     let is_gone =
         |member: &IsrMember| seen.nodes.get(&member.name).is_some_and(|node| node.incarnation != member.incarnation);
-    let alive: Vec<String> = state
-        .isr
-        .iter()
-        .filter(|member| member.name != state.master && !is_gone(member))
-        .map(|member| member.name.clone())
-        .collect();
+    let mut alive: Vec<String> = Vec::new();
+    for member in state.eligible().filter(|member| member.name != state.master && !is_gone(member)) {
+        if !alive.contains(&member.name) {
+            alive.push(member.name.clone());
+        }
+    }
     if !alive.is_empty() {
         return Plan::Fence { epoch, targets: alive, rule: Rule::Failover };
     }
-    let silent: Vec<String> = state
-        .isr
-        .iter()
-        .filter(|member| !is_gone(member) || !seen.nodes.get(&member.name).is_some_and(|node| node.connected))
-        .map(|member| member.name.clone())
-        .collect();
-    if !silent.is_empty() {
-        return Plan::Wait(Waiting::ForMembers(silent));
+    let missing = unreported(state, seen);
+    if !missing.is_empty() {
+        return Plan::Wait(Waiting::ForMembers(missing));
     }
     let targets = state.isr.iter().map(|member| member.name.clone()).collect();
     Plan::Fence { epoch, targets, rule: Rule::Recovery }
+}
+
+/// Nodes of the ISR that have not come back as another process and said what their disk holds.
+#[must_use]
+pub fn unreported(state: &ClusterState, seen: &Observations) -> Vec<String> {
+    let has_reported = |member: &IsrMember| {
+        let node = seen.nodes.get(&member.name);
+        node.is_some_and(|node| node.incarnation != member.incarnation && node.connected && !node.loading)
+    };
+    state.isr.iter().filter(|member| !has_reported(member)).map(|member| member.name.clone()).collect()
+}
+
+/// The plan of an operator who goes on without the missing: `node` leads, or the furthest that has reported.
+///
+/// # Errors
+/// Nobody who could lead has reported, or `node` has not.
+pub fn forced(state: &ClusterState, seen: &Observations, node: Option<&str>) -> Result<Plan, String> {
+    let epoch = next_epoch(state.epoch, seen);
+    let has_reported = |name: &str| seen.nodes.get(name).is_some_and(Seen::is_whole);
+    let targets: Vec<String> = match node {
+        Some(name) if state.member(name).is_none() => return Err(format!("{name} is no member of the cluster")),
+        Some(name) if !has_reported(name) => return Err(format!("{name} has not reported whole data")),
+        Some(name) => vec![name.to_owned()],
+        None => state.members.iter().map(|member| member.name.clone()).filter(|name| has_reported(name)).collect(),
+    };
+    if targets.is_empty() {
+        return Err("no node has reported whole data".into());
+    }
+    Ok(Plan::Fence { epoch, targets, rule: Rule::Forced })
 }
 
 /// Above the current epoch, above every epoch that a journal holds, and not below what somebody promised already (a
@@ -154,11 +197,9 @@ pub fn stale_promise(state: &ClusterState, seen: &Observations) -> Option<u64> {
 /// The mastership that follows from the answers of the fenced; `None` if nobody is fit.
 #[must_use]
 pub fn choose(state: &ClusterState, rule: Rule, fenced: &[Fenced]) -> Option<Choice> {
-    let in_isr = |node: &Fenced| {
-        state.isr.iter().any(|member| member.name == node.name && member.incarnation == node.incarnation)
-    };
-    let fit: Vec<&Fenced> =
-        fenced.iter().filter(|node| node.complete && (rule != Rule::Failover || in_isr(node))).collect();
+    let is_fit =
+        |node: &&Fenced| node.complete && (rule != Rule::Failover || state.is_eligible(&node.name, &node.incarnation));
+    let fit: Vec<&Fenced> = fenced.iter().filter(is_fit).collect();
     if rule == Rule::Recovery && !state.isr.iter().all(|member| fenced.iter().any(|node| node.name == member.name)) {
         return None;
     }
@@ -175,7 +216,7 @@ pub fn choose(state: &ClusterState, rule: Rule, fenced: &[Fenced]) -> Option<Cho
     let isr = match rule {
         Rule::Failover => fit.into_iter().map(process).collect(),
         // The others' journals have not been compared with the chosen one's: they come in by catching up.
-        Rule::First | Rule::Recovery => vec![process(best)],
+        Rule::First | Rule::Recovery | Rule::Forced => vec![process(best)],
     };
     Some(Choice { master: best.name.clone(), isr })
 }
@@ -189,7 +230,7 @@ pub fn handover_target(state: &ClusterState, seen: &Observations) -> Option<Stri
         .iter()
         .filter(|member| member.name != state.master)
         .filter_map(|member| Some((member, seen.nodes.get(&member.name)?)))
-        .filter(|(member, node)| node.connected && !node.syncing && node.incarnation == member.incarnation)
+        .filter(|(member, node)| node.is_whole() && !node.disk_failed && node.incarnation == member.incarnation)
         .max_by(|(a, a_node), (b, b_node)| {
             a_node.end_offset.cmp(&b_node.end_offset).then_with(|| order(&b.name).cmp(&order(&a.name)))
         })

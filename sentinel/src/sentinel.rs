@@ -43,13 +43,14 @@ pub struct Sentinel {
 }
 
 impl Sentinel {
-    /// Starts everything; returns when both ports are open.
+    /// Starts everything; returns when all ports are open.
     ///
     /// # Errors
     /// A port is taken, or the data directory cannot be used.
     pub async fn start(config: Config) -> Result<Self, Error> {
         let peer_listener = listen(SocketAddr::new(config.bind, config.peer_port)).await?;
         let resp_listener = listen(SocketAddr::new(config.bind, config.resp_port)).await?;
+        let metrics_listener = listen(SocketAddr::new(config.bind, config.metrics_port)).await?;
         let address_of = |listener: &TcpListener| listener.local_addr().expect("a bound listener has an address");
         let (peer_address, resp_address) = (address_of(&peer_listener), address_of(&resp_listener));
         let raft_id = config.own_index as u64 + 1;
@@ -90,6 +91,7 @@ impl Sentinel {
         });
         let backend = Arc::new(api::backend::Live { shared: Arc::clone(&shared), stop: stop.clone() });
         tasks.spawn(api::resp::serve(resp_listener, backend, config.password.clone(), stop.subscribe()));
+        tasks.spawn(api::metrics::serve(metrics_listener, Arc::clone(&shared)));
         info!(sentinel = shared.identity.name, id = replica.sentinel_id(), resp = %resp_address, peers = %peer_address, "ready");
         Ok(Self { tasks, replica, expelled, stop, resp_address, peer_address })
     }

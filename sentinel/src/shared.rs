@@ -15,7 +15,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use crate::{
     api::resp::Simulated,
     clock::Moment,
-    detect::{Authority, Hearing, Ledger, Refusal, Renewal, Subject, Verdict},
+    detect::{Fitness, Grounds, Hearing, Leases, Ledger, Refusal, Renewal, Resign},
     events::{Bus, MasterName},
     limits,
     nodes::Nodes,
@@ -42,50 +42,6 @@ impl Identity {
     }
 }
 
-/// The lease path: touched at every Renew, under one short lock.
-#[derive(Debug)]
-pub(crate) struct Leases {
-    pub(crate) ledger: Ledger,
-    pub(crate) hearing: Hearing,
-    streams: HashMap<(String, String), usize>,
-}
-
-impl Leases {
-    pub(crate) fn new(ledger: Ledger, hearing: Hearing) -> Self {
-        Self { ledger, hearing, streams: HashMap::new() }
-    }
-
-    pub(crate) fn opened(&mut self, name: &str, incarnation: &str) {
-        *self.streams.entry((name.to_owned(), incarnation.to_owned())).or_default() += 1;
-        self.hearing.stream_opened(name, incarnation);
-    }
-
-    pub(crate) fn closed(&mut self, name: &str, incarnation: &str) {
-        let key = (name.to_owned(), incarnation.to_owned());
-        if let Some(count) = self.streams.get_mut(&key) {
-            *count -= 1;
-            if *count == 0 {
-                self.streams.remove(&key);
-            }
-        }
-        self.hearing.stream_closed(name, incarnation);
-    }
-
-    /// Listens for the master of `state`.
-    pub(crate) fn follow(&mut self, state: &ClusterState, now: Moment) {
-        let subject = state.master_process().map(|master| Subject {
-            epoch: state.epoch,
-            name: master.name.clone(),
-            incarnation: master.incarnation.clone(),
-        });
-        if self.hearing.subject() != subject.as_ref() {
-            let key = subject.as_ref().map(|subject| (subject.name.clone(), subject.incarnation.clone()));
-            let streams = key.and_then(|key| self.streams.get(&key)).copied().unwrap_or(0);
-            self.hearing.listen_for(subject, streams, now);
-        }
-    }
-}
-
 /// The master that clients are told of: it changes when the new one answers as master, not before.
 #[derive(Debug, Clone)]
 pub(crate) struct Announced {
@@ -105,6 +61,8 @@ pub(crate) struct Status {
     pub(crate) failover_state: Option<&'static str>,
     /// Replicas that are subjectively down, since when.
     pub(crate) replicas_down: HashMap<String, Moment>,
+    /// A failover is due and comes to nothing: whom it waits for.
+    pub(crate) stuck: Option<Vec<String>>,
 }
 
 /// Settings that `SENTINEL SET` may change.
@@ -125,6 +83,7 @@ pub(crate) struct Shared {
     pub(crate) siblings: Siblings,
     pub(crate) nodes: Nodes,
     pub(crate) leases: Mutex<Leases>,
+    pub(crate) fitness: Mutex<Fitness>,
     pub(crate) status: Mutex<Status>,
     pub(crate) tunable: Mutex<Tunable>,
     /// We had a state when we started; it may be an old one.
@@ -175,6 +134,7 @@ impl Shared {
             siblings: Siblings::default(),
             nodes: Nodes::new(parts.nodes),
             leases: Mutex::new(Leases::new(ledger, hearing)),
+            fitness: Mutex::default(),
             status: Mutex::default(),
             tunable: Mutex::new(Tunable { down_after: parts.down_after }),
             past: parts.past,
@@ -209,20 +169,11 @@ impl Shared {
     pub(crate) fn renew(&self, renewal: Renewal<'_>, resign: Resign, now: Moment) -> Result<(), Refusal> {
         let fence_epoch = self.consensus.fence_epoch();
         let state = self.state();
-        let (name, incarnation) =
-            state.master_process().map_or(("", ""), |master| (master.name.as_str(), master.incarnation.as_str()));
-        let authority = Authority { cluster_id: &state.cluster_id, epoch: state.epoch, name, incarnation, fence_epoch };
-        let mut leases = self.leases.lock();
-        if resign == Resign::Yes {
-            if renewal.cluster_id == authority.cluster_id {
-                leases.ledger.resign(renewal.epoch);
-                leases.hearing.resigned(renewal.name, renewal.incarnation, renewal.epoch, now);
-                self.released.notify_waiters();
-            }
-            return Err(Refusal::Resigned(renewal.epoch));
+        let answer = self.leases.lock().renew(renewal, resign, &state, fence_epoch, now);
+        if matches!(answer, Err(Refusal::Resigned(_))) && resign == Resign::Yes {
+            self.released.notify_waiters();
         }
-        leases.hearing.renewed(renewal.name, renewal.incarnation, renewal.epoch, now);
-        leases.ledger.renew(renewal, authority, now)
+        answer
     }
 
     /// A node says of itself that it follows another master: what we granted it before is void.
@@ -231,26 +182,23 @@ impl Shared {
         self.released.notify_waiters();
     }
 
-    /// Another sentinel asks us to grant nothing under `epoch`.
-    pub(crate) fn suspend(&self, cluster_id: &str, epoch: u64, now: Moment) -> Result<Duration, Refusal> {
+    /// Another sentinel asks us to grant nothing under `epoch`, because it does not hear the master or finds it unfit.
+    pub(crate) fn suspend(
+        &self,
+        cluster_id: &str,
+        epoch: u64,
+        grounds: Grounds,
+        now: Moment,
+    ) -> Result<Duration, Refusal> {
         let state = self.state();
-        crate::detect::check_cluster(cluster_id, &state.cluster_id)?;
-        if epoch != state.epoch {
-            return Err(Refusal::Superseded(epoch, state.epoch));
-        }
-        let mut leases = self.leases.lock();
-        let is_followed = leases.hearing.subject().is_some_and(|subject| subject.epoch == epoch);
-        if !is_followed || leases.hearing.hears(now) {
-            return Err(Refusal::Heard(epoch));
-        }
-        Ok(leases.ledger.suspend(epoch, now))
+        let is_unfit = grounds == Grounds::Unfit && self.fitness.lock().agrees(epoch, now);
+        let grounds = if is_unfit { Grounds::Unfit } else { Grounds::Unheard };
+        self.leases.lock().suspend(cluster_id, epoch, grounds, &state, now)
     }
 
     /// This sentinel's own suspicion of the master of `epoch`.
     pub(crate) fn suspects(&self, epoch: u64, now: Moment) -> bool {
-        let leases = self.leases.lock();
-        leases.hearing.subject().is_some_and(|subject| subject.epoch == epoch)
-            && matches!(leases.hearing.verdict(now), Verdict::Suspected(_))
+        self.leases.lock().suspects(epoch, now)
     }
 
     /// Takes the right to change the mastership; one holder at a time in this process.
@@ -282,13 +230,6 @@ impl Shared {
 pub(crate) enum Past {
     None,
     Known,
-}
-
-/// Whether a Renew gives the lease up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Resign {
-    Yes,
-    No,
 }
 
 /// Held while a failover or hand-over is under way here.

@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use crate::{
     act::{self, Outcome, Voice},
     clock::{Moment, millis},
-    detect::{Poll, Probe, Report, Subject, Verdict},
+    detect::{Grounds, Poll, Probe, Reason, Report, Subject, Verdict},
     herald::{Doubt, Herald},
     limits,
     plan::{self, Waiting},
@@ -32,6 +32,7 @@ use crate::{
 #[derive(Debug)]
 struct Episode {
     subject: Subject,
+    grounds: Grounds,
     poll: Poll,
     asking: JoinSet<()>,
     /// Sentinels with a question under way.
@@ -52,6 +53,8 @@ struct Watchdog {
     last_warning: Option<Instant>,
     seen_epoch: Option<u64>,
     herald: Herald,
+    /// When a master with a failed disk was asked last to hand over.
+    asked_to_hand_over: Option<Instant>,
     /// Since when somebody has promised more than the current epoch.
     stale_since: Option<Moment>,
     leadership: Leadership,
@@ -77,6 +80,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         last_warning: None,
         seen_epoch: None,
         herald: Herald::new(Arc::clone(&shared)),
+        asked_to_hand_over: None,
         stale_since: None,
         leadership: Leadership::default(),
     };
@@ -112,7 +116,7 @@ async fn finished(acting: &mut Option<JoinHandle<Outcome>>) -> Outcome {
 impl Watchdog {
     fn look(&mut self, state: &Arc<ClusterState>, now: Moment) {
         self.follow(state, now);
-        let verdict = self.listen(now);
+        let verdict = self.listen(state, now);
         self.suspect(state, verdict, now);
         self.ask(state, now);
         if self.leadership.is_us && !state.cluster_id.is_empty() {
@@ -135,6 +139,7 @@ impl Watchdog {
             return;
         }
         self.episode = None;
+        self.shared.status.lock().stuck = None;
         self.probing = None;
         self.not_before = now;
         if before.is_some() && state.epoch > 1 {
@@ -146,8 +151,9 @@ impl Watchdog {
         }
     }
 
-    /// The detector's look, and a probe if the master's stream is gone.
-    fn listen(&mut self, now: Moment) -> Verdict {
+    /// The detector's look, and a probe if the master's stream is gone. One that is heard may be of no use.
+    fn listen(&mut self, state: &ClusterState, now: Moment) -> Verdict {
+        let unfit = self.shared.fitness.lock().look(state, &self.shared.nodes.observations(), now);
         let nodes = self.shared.nodes.all();
         let mut leases = self.shared.leases.lock();
         if let Some(subject) = leases.hearing.subject().cloned() {
@@ -159,7 +165,10 @@ impl Watchdog {
                 self.probing = Some(tokio::spawn(probe(Arc::clone(&self.shared), subject)));
             }
         }
-        leases.hearing.tick(now)
+        match (leases.hearing.tick(now), unfit) {
+            (Verdict::Heard, Some(unfit)) => Verdict::Suspected(Reason::Unfit(unfit)),
+            (verdict, _) => verdict,
+        }
     }
 
     fn suspect(&mut self, state: &ClusterState, verdict: Verdict, now: Moment) {
@@ -168,15 +177,22 @@ impl Watchdog {
                 let Some(subject) = self.shared.leases.lock().hearing.subject().cloned() else { return };
                 warn!(epoch = subject.epoch, master = subject.name, ?reason, "the master is suspected");
                 let poll = Poll::new(self.shared.identity.sentinels, self.shared.lease);
-                self.episode = Some(Episode { subject, poll, asking: JoinSet::new(), asked: Vec::new() });
+                let grounds = grounds(reason);
+                self.episode = Some(Episode { subject, grounds, poll, asking: JoinSet::new(), asked: Vec::new() });
                 self.herald.suspected(state, reason, now);
             }
             Verdict::Heard if self.episode.is_some() && self.acting.is_none() => {
                 self.episode = None;
+                self.shared.status.lock().stuck = None;
                 info!(epoch = state.epoch, master = state.master, "the master is heard again");
                 self.herald.well_again(state);
             }
-            Verdict::Suspected(_) | Verdict::Heard => {}
+            Verdict::Suspected(reason) => {
+                if let Some(episode) = &mut self.episode {
+                    episode.grounds = grounds(reason);
+                }
+            }
+            Verdict::Heard => {}
         }
     }
 
@@ -185,7 +201,9 @@ impl Watchdog {
         let Some(episode) = &mut self.episode else { return };
         let epoch = episode.subject.epoch;
         let own = self.shared.identity.raft_id;
-        if episode.poll.should_ask(own, now) {
+        // A master that is heard keeps our grants until the others agree that it is of no use.
+        let is_our_turn = episode.grounds == Grounds::Unheard || episode.poll.lacks_one(now);
+        if episode.poll.should_ask(own, now) && is_our_turn {
             let grant_age = self.shared.leases.lock().ledger.suspend(epoch, now);
             episode.poll.record(own, Report { asked: now, answered: now, grant_age });
         }
@@ -196,6 +214,7 @@ impl Watchdog {
                     cluster_id: state.cluster_id.clone(),
                     epoch,
                     sentinel: self.shared.identity.name.clone(),
+                    unfit: episode.grounds == Grounds::Unfit,
                 };
                 let (mut client, raft_id, answers) = (peer.control(), peer.raft_id, self.answer_sender.clone());
                 episode.asking.spawn(async move {
@@ -242,6 +261,7 @@ impl Watchdog {
             None => state.epoch == 0,
         };
         if !is_due {
+            self.relieve_failed_disk(now);
             return self.mend_promises(state, now);
         }
         self.stale_since = None;
@@ -256,6 +276,28 @@ impl Watchdog {
             let outcome = act::replace_master(shared, state, voice).await;
             drop(guard);
             outcome
+        }));
+    }
+
+    /// A master whose disk has failed hands over while it still can; a failover comes if that does not help.
+    fn relieve_failed_disk(&mut self, now: Moment) {
+        let since = self.shared.fitness.lock().disk_failed_since();
+        let is_lasting = since.is_some_and(|since| now.since(since) >= limits::FAILED_DISK_PATIENCE);
+        let is_asked = self.asked_to_hand_over.is_some_and(|at| at.elapsed() < limits::FAILED_DISK_RETRY);
+        if !is_lasting || is_asked || self.episode.is_some() || self.shared.is_failing_over() {
+            return;
+        }
+        self.asked_to_hand_over = Some(Instant::now());
+        warn!("the disk of the master has failed: it is asked to hand over");
+        let shared = Arc::clone(&self.shared);
+        self.acting = Some(tokio::spawn(async move {
+            match act::hand_over(&shared).await {
+                Ok(()) => Outcome::Promoted,
+                Err(error) => {
+                    warn!(error, "the master with the failed disk does not hand over");
+                    Outcome::LookAgain
+                }
+            }
         }));
     }
 
@@ -282,6 +324,15 @@ impl Watchdog {
     }
 
     fn acted(&mut self, state: &ClusterState, outcome: Outcome) {
+        self.shared.status.lock().stuck = match &outcome {
+            Outcome::Waiting(Waiting::ForMembers(missing)) => Some(missing.clone()),
+            Outcome::NoCandidate if state.epoch > 0 => Some(plan::unreported(state, &self.shared.nodes.observations())),
+            Outcome::NoCandidate | Outcome::Promoted | Outcome::LookAgain | Outcome::Waiting(Waiting::ForNodes) => None,
+        };
+        let is_unfit = self.episode.as_ref().is_some_and(|episode| episode.grounds == Grounds::Unfit);
+        if is_unfit && matches!(outcome, Outcome::NoCandidate | Outcome::Waiting(_)) {
+            self.shared.fitness.lock().put_off(Moment::now());
+        }
         match outcome {
             Outcome::Promoted => {}
             Outcome::LookAgain => self.not_before = Moment::now().after(limits::TICK),
@@ -326,6 +377,15 @@ impl Watchdog {
                 tokio::time::sleep(limits::FAILOVER_RETRY).await;
             }
         }));
+    }
+}
+
+fn grounds(reason: Reason) -> Grounds {
+    match reason {
+        Reason::Unfit(_) => Grounds::Unfit,
+        Reason::Silent | Reason::Refused | Reason::Unreachable | Reason::Restarted | Reason::Resigned => {
+            Grounds::Unheard
+        }
     }
 }
 

@@ -283,7 +283,7 @@ fn a_sentinel_that_was_away_for_long_catches_up_from_a_snapshot() {
             // The fake master puts n2 in as often as we take it out.
             let isr = if state.isr.len() == 2 { both[..1].to_vec() } else { both.clone() };
             let (cluster_id, isr_version) = (cluster.world.cluster_id(), state.isr_version);
-            let request = ChangeIsrRequest { cluster_id, epoch: 1, isr_version, isr, forwarded: false };
+            let request = ChangeIsrRequest { cluster_id, epoch: 1, isr_version, isr, ..ChangeIsrRequest::default() };
             state = client.change_isr(request).await.unwrap().into_inner().state.unwrap();
         }
     });
@@ -357,7 +357,8 @@ fn a_node_of_another_cluster_is_refused_by_name() {
         let uri = format!("http://127.0.0.1:{port}");
         let mut client = tercet_proto::grpc::sentinel::v1::sentinel_client::SentinelClient::connect(uri).await.unwrap();
         let theirs = "f".repeat(40);
-        let request = tercet_proto::grpc::sentinel::v1::WatchRequest { cluster_id: theirs, name: "stray".into() };
+        let request =
+            tercet_proto::grpc::sentinel::v1::WatchRequest { cluster_id: theirs, name: "stray".into(), peer: None };
         client.watch(request).await.unwrap_err()
     });
     assert_eq!(status.code(), tonic::Code::FailedPrecondition);

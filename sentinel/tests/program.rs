@@ -67,8 +67,18 @@ fn a_sentinel_is_healthy_from_its_start_until_it_is_told_to_stop() {
     let (resp_port, peer_port) = (free_port(), free_port());
     let (resp, peer) = (resp_port.to_string(), peer_port.to_string());
     let data = directory.path().join("data");
-    let args =
-        ["--data", data.to_str().unwrap(), "--resp-port", &resp, "--peer-port", &peer, "--requirepass", "secret"];
+    let args = [
+        "--data",
+        data.to_str().unwrap(),
+        "--resp-port",
+        &resp,
+        "--peer-port",
+        &peer,
+        "--metrics-port",
+        "0",
+        "--requirepass",
+        "secret",
+    ];
     let health = ["healthcheck", "--resp-port", &resp, "--requirepass", "secret"];
     assert_eq!(run(&health).status.code(), Some(1));
     let mut running = Running(program(&args).spawn().unwrap());
@@ -92,13 +102,16 @@ fn a_data_directory_is_not_lent_to_another_sentinel() {
     let (resp, peer, other) = (free_port(), free_port(), free_port());
     let (resp, peer) = (resp.to_string(), peer.to_string());
     let first = format!("127.0.0.1:{peer},127.0.0.1:{other}");
-    let args = ["--data", data, "--resp-port", &resp, "--peer-port", &peer, "--sentinels", &first];
+    let args =
+        ["--data", data, "--resp-port", &resp, "--peer-port", &peer, "--metrics-port", "0", "--sentinels", &first];
     let mut running = Running(program(&args).spawn().unwrap());
     eventually("it serves", || run(&["healthcheck", "--resp-port", &resp]).status.success().then_some(()));
     running.0.kill().unwrap();
     running.0.wait().unwrap();
     let turned = format!("127.0.0.1:{other},127.0.0.1:{peer}");
-    let output = run(&["--data", data, "--resp-port", &resp, "--peer-port", &peer, "--sentinels", &turned]);
+    let args =
+        ["--data", data, "--resp-port", &resp, "--peer-port", &peer, "--metrics-port", "0", "--sentinels", &turned];
+    let output = run(&args);
     assert_eq!(output.status.code(), Some(2));
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(text.contains("belongs to sentinel number 1 of --sentinels, and this is number 2"), "{text}");

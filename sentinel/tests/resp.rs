@@ -25,6 +25,7 @@ use parking_lot::Mutex;
 use tercet_sentinel::{
     api::resp::{Backend, Simulated, serve},
     events::{Bus, Event},
+    orders::Order,
     picture::{Instance, Link, MasterPicture, Picture, ReplicaPicture, Reported, SentinelPicture},
     state::Address,
 };
@@ -97,6 +98,10 @@ impl Backend for Fixed {
     fn fail_over(&self, _: String) -> BoxFuture<'_, Result<(), String>> {
         let result = self.failover_error.lock().take().map_or(Ok(()), Err);
         Box::pin(async move { result })
+    }
+
+    fn order(&self, order: Order) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async move { Err(format!("ERR {order:?}")) })
     }
 
     fn set_down_after(&self, millis: u64) -> Result<(), String> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::plan::{CONNECTIONS, KEYS, Plan, Test};
+use super::plan::{CONNECTIONS, KEYS, Plan, Setup, Test};
 use super::server::{self, Server};
 
 /// Requests of the run that finds out how many a measurement takes, before weight and pipeline.
@@ -23,6 +23,7 @@ pub struct Figure {
 /// One test at one pipeline depth: the medians of both servers, and every measurement that they are of.
 #[derive(Debug, Clone, Serialize)]
 pub struct Point {
+    pub setup: &'static str,
     pub test: &'static str,
     pub pipeline: usize,
     pub requests: usize,
@@ -47,6 +48,7 @@ pub enum Error {
 /// Both servers.
 #[derive(Debug)]
 pub struct Pair {
+    setup: Setup,
     pub ours: Server,
     pub reference: Server,
 }
@@ -54,8 +56,9 @@ pub struct Pair {
 impl Pair {
     /// # Errors
     /// One of them does not come up.
-    pub fn start(plan: &Plan, folder: &Path) -> Result<Self, Error> {
-        Ok(Self { reference: Server::start(&plan.reference, folder)?, ours: Server::start(&plan.ours, folder)? })
+    pub fn start(plan: &Plan, setup: Setup, folder: &Path) -> Result<Self, Error> {
+        let start = |program| Server::start(program, &plan.sentinel, setup, folder);
+        Ok(Self { setup, reference: start(&plan.reference)?, ours: start(&plan.ours)? })
     }
 
     /// Measures one test at one depth: both servers filled alike, then in turn, the first of them changing.
@@ -88,6 +91,7 @@ impl Pair {
         }
         let (ours, reference) = (median_figure(&all_ours), median_figure(&all_reference));
         Ok(Point {
+            setup: self.setup.name(),
             test: test.name(),
             pipeline,
             requests,

@@ -53,6 +53,8 @@ impl Test {
         Self::Lrange,
     ];
     pub const QUICK: [Self; 2] = [Self::Set, Self::Get];
+    /// Those that are also measured with a disk and with a replica.
+    pub const WITH_SETUPS: [Self; 4] = [Self::Set, Self::Get, Self::Lpush, Self::Hset];
 
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -119,16 +121,68 @@ impl Test {
     }
 }
 
+/// What the server does besides answering, the same on both sides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setup {
+    /// One process, nothing on disk.
+    Memory,
+    /// One process, a log on disk that is synced every second: `--fsync everysec`, `--appendonly yes`.
+    Disk,
+    /// Nothing on disk, one replica attached. Ours acknowledges what the replica has (`ack=replicated`), Redis what it has
+    /// itself: it knows nothing else.
+    Replica,
+}
+
+impl Setup {
+    pub const ALL: [Self; 3] = [Self::Memory, Self::Disk, Self::Replica];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Disk => "disk",
+            Self::Replica => "replica",
+        }
+    }
+
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Memory => "memory only",
+            Self::Disk => "on disk, synced every second",
+            Self::Replica => "one replica",
+        }
+    }
+
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|setup| setup.name() == name)
+    }
+}
+
 /// One run of the bench.
 #[derive(Debug, Clone)]
 pub struct Plan {
+    pub setups: Vec<Setup>,
     pub tests: Vec<Test>,
     pub pipelines: Vec<usize>,
     pub repetitions: usize,
     /// How long one measurement is to take on the reference server.
     pub seconds: f64,
     pub ours: PathBuf,
+    /// For a replica: nodes follow one another as sentinels say.
+    pub sentinel: PathBuf,
     pub reference: PathBuf,
+}
+
+impl Plan {
+    /// The tests of a setup. What a setup adds is a matter of writes; the other setups are measured with some of each
+    /// kind.
+    #[must_use]
+    pub fn tests_of(&self, setup: Setup) -> Vec<Test> {
+        let is_wanted = |test: &Test| setup == Setup::Memory || Test::WITH_SETUPS.contains(test);
+        self.tests.iter().copied().filter(is_wanted).collect()
+    }
 }
 
 #[cfg(test)]
@@ -142,5 +196,8 @@ mod tests {
         }
         assert_eq!(Test::named("lrange"), Some(Test::Lrange));
         assert_eq!(Test::named("nothing"), None);
+        for setup in Setup::ALL {
+            assert_eq!(Setup::named(setup.name()), Some(setup));
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
 use tercet_chaos::bench::measure::{Pair, Point};
-use tercet_chaos::bench::plan::{Plan, Test};
+use tercet_chaos::bench::plan::{Before, Plan, Setup, Test};
 use tercet_chaos::bench::table;
 use tercet_chaos::binaries::{self, Program};
 
@@ -19,6 +19,9 @@ struct Options {
     /// Only these tests, e.g. `SET,GET,LRANGE`.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// Only these: memory, disk, replica.
+    #[arg(long, value_delimiter = ',')]
+    setups: Vec<String>,
     #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64])]
     pipelines: Vec<usize>,
     /// Measurements of each server a point.
@@ -50,19 +53,39 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     let plan = plan(options)?;
-    let folder = tempfile::tempdir()?;
-    let pair = Pair::start(&plan, folder.path())?;
-    println!("{}", table::HEADER);
     let mut points = Vec::new();
-    for test in &plan.tests {
-        for &pipeline in &plan.pipelines {
-            let point = pair.point(&plan, *test, pipeline)?;
-            println!("{}", table::row(&point));
-            points.push(point);
+    for &setup in &plan.setups {
+        let tests = plan.tests_of(setup);
+        if tests.is_empty() {
+            continue;
         }
+        let folder = tempfile::tempdir()?;
+        let pair = Pair::start(&plan, setup, folder.path())?;
+        println!("{}\n{}", setup.title(), table::HEADER);
+        for test in tests {
+            for &pipeline in &plan.pipelines {
+                let point = pair.point(&plan, test, pipeline)?;
+                println!("{}", table::row(&point));
+                points.push(point);
+            }
+        }
+        if setup == Setup::Memory {
+            print_memory(&pair)?;
+        }
+        println!();
     }
-    pair.reference.prepare(tercet_chaos::bench::plan::Before::Keys, 0)?;
-    pair.ours.prepare(tercet_chaos::bench::plan::Before::Keys, 0)?;
+    for line in table::verdict(&points) {
+        println!("{line}");
+    }
+    let path = options.json.clone().unwrap_or_else(|| binaries::target_directory().join("bench.json"));
+    std::fs::write(&path, serde_json::to_vec_pretty(&document(&plan, &points))?)?;
+    println!("figures: {}", path.display());
+    Ok(())
+}
+
+fn print_memory(pair: &Pair) -> Result<(), Box<dyn std::error::Error>> {
+    pair.reference.prepare(Before::Keys, 0)?;
+    pair.ours.prepare(Before::Keys, 0)?;
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let (ours, reference) = (pair.ours.resident_bytes(), pair.reference.resident_bytes());
     println!(
@@ -70,12 +93,6 @@ fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
         mib(reference),
         mib(ours)
     );
-    for line in table::verdict(&points) {
-        println!("{line}");
-    }
-    let path = options.json.clone().unwrap_or_else(|| binaries::target_directory().join("bench.json"));
-    std::fs::write(&path, serde_json::to_vec_pretty(&document(&plan, &points))?)?;
-    println!("figures: {}", path.display());
     Ok(())
 }
 
@@ -93,12 +110,20 @@ fn plan(options: &Options) -> Result<Plan, Box<dyn std::error::Error>> {
         Some(path) => path.clone(),
         None => binaries::find(Program::Node)?,
     };
+    let mut setups = Setup::ALL.to_vec();
+    if !options.setups.is_empty() {
+        let named =
+            options.setups.iter().map(|name| Setup::named(name).ok_or_else(|| format!("no setup is called {name:?}")));
+        setups = named.collect::<Result<_, _>>()?;
+    }
     Ok(Plan {
+        setups,
         tests,
         pipelines: options.pipelines.clone(),
         repetitions: options.repetitions.unwrap_or(3).max(1),
         seconds: options.seconds.unwrap_or(if options.quick { 1.0 } else { 1.5 }),
         ours,
+        sentinel: binaries::find(Program::Sentinel)?,
         reference: options.redis.clone(),
     })
 }

@@ -181,7 +181,7 @@ impl Cluster {
 async fn watch_once(address: String) -> Option<ClusterState> {
     timeout(QUESTION_LIMIT, async {
         let mut client = SentinelClient::connect(format!("http://{address}")).await.ok()?;
-        let request = WatchRequest { cluster_id: String::new(), name: String::new() };
+        let request = WatchRequest::default();
         client.watch(request).await.ok()?.into_inner().message().await.ok().flatten()
     })
     .await

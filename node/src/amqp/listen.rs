@@ -11,6 +11,7 @@ use super::{connection, sweep};
 use crate::clients::{Protocol, Registration};
 use crate::clock;
 use crate::cluster::carry::{Port, carry};
+use crate::drain::Leave;
 use crate::limits;
 use crate::node::Shared;
 use crate::role::Role;
@@ -49,7 +50,7 @@ pub async fn accept(node: Shared, listener: TcpListener, threads: Vec<Handle>) -
 }
 
 async fn watch_role(node: Shared, told: watch::Sender<u64>) {
-    let mut changes = node.authority.subscribe();
+    let (mut changes, mut leaving) = (node.authority.subscribe(), node.leaving.subscribe());
     let mut was_master = false;
     loop {
         let is_master = changes.borrow_and_update().role == Role::Master;
@@ -57,8 +58,17 @@ async fn watch_role(node: Shared, told: watch::Sender<u64>) {
             told.send_modify(|count| *count += 1);
         }
         was_master = is_master;
-        if changes.changed().await.is_err() {
-            return;
+        tokio::select! {
+            changed = changes.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+            // A node that stops is master no longer, as far as its clients are concerned.
+            _ = leaving.wait_for(|leave| *leave == Leave::AtOnce) => {
+                told.send_modify(|count| *count += 1);
+                return;
+            }
         }
     }
 }
@@ -106,6 +116,7 @@ async fn serve(
 ) -> std::io::Result<()> {
     // What lies behind is not this client's; before the look at the role, so that nothing is missed after it.
     depositions.mark_unchanged();
+    node.loading.done().await;
     let is_master = node.authority.enter(clock::boot_now()).standing().role == Role::Master;
     let here = if is_master {
         Some(stream)

@@ -87,15 +87,23 @@ impl Output {
         if !self.marks.is_empty() {
             // In this order: a commit offset of the next mastership cannot be seen without its term.
             let commit = gate.commit();
-            if gate.term() != self.term {
-                return Err(Deposed);
-            }
-            while let Some(mark) = self.marks.front().filter(|mark| mark.offset <= commit) {
-                self.free = mark.end;
-                self.marks.pop_front();
+            if gate.term() == self.term {
+                self.free_up_to(commit);
+            } else {
+                self.free_up_to(gate.ended_at(self.term).unwrap_or(Offset::ZERO));
+                if !self.marks.is_empty() {
+                    return Err(Deposed);
+                }
             }
         }
         Ok(&self.bytes[self.sent..self.free])
+    }
+
+    fn free_up_to(&mut self, commit: Offset) {
+        while let Some(mark) = self.marks.front().filter(|mark| mark.offset <= commit) {
+            self.free = mark.end;
+            self.marks.pop_front();
+        }
     }
 
     /// The record and the mastership that the next frames wait for.
@@ -131,8 +139,10 @@ impl Output {
         self.marks.iter_mut().for_each(|mark| mark.end += frame.len());
     }
 
-    /// Drops what may not leave any more.
-    pub(super) fn drop_uncommitted(&mut self) {
+    /// Drops what may not leave any more: the mastership has ended.
+    pub(super) fn drop_uncommitted(&mut self, gate: &Gate) {
+        // What was committed in time is freed by this; an error says that there is more.
+        _ = self.sendable(gate);
         self.bytes.truncate(self.free);
         self.marks.clear();
     }
@@ -179,7 +189,21 @@ mod tests {
         output.mark(Offset(5), gate.term(), gate.commit());
         gate.depose(Offset(100));
         assert_eq!(output.sendable(&gate), Err(Deposed));
-        output.drop_uncommitted();
+        output.drop_uncommitted(&gate);
         assert_eq!(output.sendable(&gate), Ok(&b"ok"[..]));
+    }
+
+    #[test]
+    fn what_a_deposed_master_has_committed_leaves() {
+        let gate = Gate::default();
+        let mut output = Output::default();
+        for (text, offset) in [(b"one,", 5), (b"two,", 6)] {
+            output.raw(text);
+            output.mark(Offset(offset), gate.term(), gate.commit());
+        }
+        gate.advance(Offset(5));
+        gate.depose(Offset(5));
+        output.drop_uncommitted(&gate);
+        assert_eq!(output.sendable(&gate), Ok(&b"one,"[..]));
     }
 }

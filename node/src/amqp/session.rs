@@ -124,8 +124,8 @@ impl Session {
     /// Executes what the input holds, then writes what queues have for this connection.
     pub(super) fn execute(&mut self, input: &mut BytesMut) -> Progress {
         let node = Arc::clone(&self.node);
-        let term = node.gate.term();
         let permit = node.authority.enter(clock::boot_now());
+        let term = node.gate.term();
         if self.phase == Phase::Running && permit.verdict != Verdict::Master {
             return Progress::Held(permit.verdict);
         }
@@ -436,7 +436,7 @@ impl Session {
 
     /// The mastership has ended: what was not committed never leaves, and the client is told to go elsewhere.
     pub(super) fn deposed(&mut self) {
-        self.out.drop_uncommitted();
+        self.out.drop_uncommitted(&self.node.gate);
         if self.phase == Phase::Running {
             let error = Error::NotMaster;
             let (reply_code, reply_text) = (error.reply_code().code(), error.reply_text());

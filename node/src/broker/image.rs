@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use super::effect::BrokerEffect;
 use super::message::{Content, Draft};
 use super::queue::State;
+use super::topology::Topology;
 use super::{Broker, Error};
 use crate::ids::{Offset, Partition, PartitionKind};
 use crate::wire::{self, Reader};
@@ -31,8 +32,7 @@ impl Broker {
             PartitionKind::Shard(_) => {}
             PartitionKind::Topology => {
                 let topology = self.topology.read();
-                wire::put_varint(out, u64::from(topology.last_number()));
-                topology.each_effect(&mut |effect| put_effect(effect, out));
+                topology.put_image(out);
                 return end();
             }
             PartitionKind::Queue(number) => {
@@ -91,6 +91,13 @@ impl Broker {
                 Ok(())
             }
         }
+    }
+}
+
+impl Topology {
+    pub(super) fn put_image(&self, out: &mut Vec<u8>) {
+        wire::put_varint(out, u64::from(self.last_number()));
+        self.each_effect(&mut |effect| put_effect(effect, out));
     }
 }
 
@@ -164,12 +171,12 @@ pub(super) fn enqueue(id: u64, deadline: u64, content: Content<'_>) -> BrokerEff
     }
 }
 
-fn put_effect(effect: &BrokerEffect<'_>, out: &mut Vec<u8>) {
+pub(super) fn put_effect(effect: &BrokerEffect<'_>, out: &mut Vec<u8>) {
     out.push(effect.tag());
     effect.encode_body(out);
 }
 
-fn take_effect<'a>(reader: &mut Reader<'a>) -> Result<BrokerEffect<'a>, wire::Error> {
+pub(super) fn take_effect<'a>(reader: &mut Reader<'a>) -> Result<BrokerEffect<'a>, wire::Error> {
     let tag = reader.byte()?;
     BrokerEffect::decode_body(tag, reader)
 }

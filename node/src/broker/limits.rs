@@ -18,3 +18,6 @@ pub(crate) const EXCHANGE_HOPS: usize = 64;
 
 /// Numbers of queues that are never replicated begin here; the journal never names them.
 pub(crate) const FIRST_TRANSIENT_QUEUE: u32 = 1 << 31;
+
+/// Ranges of consumed messages whose rows are to go, in one queue: a megabyte or two. Beyond it the queue is written anew.
+pub(crate) const GONE_RANGES: usize = 32 << 10;

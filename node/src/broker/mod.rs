@@ -24,6 +24,7 @@ mod message;
 mod publish;
 mod queue;
 mod refusal;
+pub mod rows;
 mod settings;
 mod sweep;
 mod topology;
@@ -66,6 +67,8 @@ pub enum Error {
     Name,
     #[error("an effect on a partition of another kind")]
     Misplaced,
+    #[error("the row of message {expected} holds message {found}")]
+    OtherMessage { expected: u64, found: u64 },
     #[error("image cannot be read: {0}")]
     Image(#[from] crate::wire::Error),
 }

@@ -7,6 +7,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use crate::clients::{Protocol, Registration};
+use crate::drain::Leave;
 use crate::limits;
 use crate::node::Shared;
 use crate::role::Role;
@@ -31,7 +32,7 @@ impl Port {
 /// becomes it before anybody else does): it is to be served here.
 pub async fn carry(node: Shared, mut client: TcpStream, port: Port) -> Option<TcpStream> {
     let (Ok(address), Ok(local)) = (client.peer_addr(), client.local_addr()) else { return None };
-    let mut standings = node.authority.subscribe();
+    let (mut standings, mut leaving) = (node.authority.subscribe(), node.leaving.subscribe());
     let place = timeout(limits::CARRY_WAIT, find_master(&node, &mut standings, port)).await;
     let master = match place {
         Ok(Some(Place::Here)) => return Some(client),
@@ -57,6 +58,7 @@ pub async fn carry(node: Shared, mut client: TcpStream, port: Port) -> Option<Tc
         // How the connection ends is the business of its two ends.
         _ = copy_bidirectional_with_sizes(&mut client, &mut upstream, size, size) => {}
         _ = standings.wait_for(|standing| standing.epoch != epoch) => {}
+        _ = leaving.wait_for(|leave| *leave == Leave::AtOnce) => {}
     }
     None
 }

@@ -36,8 +36,26 @@ pub(super) struct Transitions {
     link: Option<(Target, Task)>,
     /// Counts hand-overs, so that a late release does not end another one.
     holds: u64,
+    /// This process was master once: it may have executed what nobody else has.
+    has_led: bool,
+    /// The hand-over under way has drained: the journal ends here, and all of it is committed.
+    drained: Option<Offset>,
+    /// How the last mastership of this node ended.
+    end: End,
     /// When the last complaint about a foreign cluster was logged.
     complained: Option<tokio::time::Instant>,
+}
+
+/// How a mastership ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum End {
+    /// There is none, or it has not ended.
+    #[default]
+    No,
+    /// Commands may be under way whose fate is unknown: clients are closed.
+    Abrupt,
+    /// Whatever was executed is committed, and what came later waits, unexecuted: clients are carried to the next master.
+    HandedOver,
 }
 
 /// Why an order of a sentinel is refused.
@@ -51,6 +69,8 @@ pub(super) enum Refusal {
     Begun(Epoch),
     #[error("this process ({incarnation}) is not the master that the state names")]
     NotNamed { incarnation: String },
+    #[error("this node loads what lies on its disk")]
+    Loading,
     #[error("a full sync is under way or has broken off: this node's data is not whole")]
     NotWhole,
     #[error("a record does not fit: this node's data is not whole")]
@@ -94,7 +114,7 @@ impl Cluster {
         let standing = self.node.authority.standing();
         let epoch = Epoch(state.epoch);
         if standing.role == Role::Master && standing.epoch < epoch {
-            self.give_up(epoch, &state.cluster_id, standing.epoch);
+            self.give_up(control, epoch, &state.cluster_id, standing.epoch);
         }
         match state::part(state, &self.node.identity) {
             Part::Nobody => Ok(()),
@@ -140,9 +160,11 @@ impl Cluster {
         let before = self.node.authority.standing();
         let had_led = matches!(before.role, Role::Master | Role::Deposed);
         if had_led {
-            self.end_mastership(target.epoch);
-            // Before the role changes: a command that was held is not answered with what a replica has to say.
-            self.node.clients.close_all(Protocol::Resp);
+            self.end_mastership(control, target.epoch);
+            if control.end != End::HandedOver {
+                // Before the role changes: who waits for an answer under the old mastership gets none.
+                self.node.clients.close_all(Protocol::Resp);
+            }
         }
         *self.node.link.write() =
             Link { master: Some(target.master.clone()), down_since: clock::boot_now(), ..Link::default() };
@@ -175,15 +197,18 @@ impl Cluster {
         let began = clock::boot_now();
         self.promise(epoch).await?;
         self.stop_link(control).await;
+        control.has_led = true;
         match self.applier.condition() {
             Condition::Fresh | Condition::Whole => {}
+            Condition::Loading => return Err(Refusal::Loading),
             Condition::Syncing | Condition::Lost => return Err(Refusal::NotWhole),
         }
         if matches!(standing.role, Role::Master | Role::Deposed) {
-            self.end_mastership(epoch);
+            self.end_mastership(control, epoch);
         } else if !self.applier.drain().await {
             return Err(Refusal::DoesNotFit);
         }
+        control.end = End::No;
         let node = &self.node;
         node.engine.journal.begin_epoch(epoch);
         let floor = node.engine.journal.end();
@@ -192,7 +217,8 @@ impl Cluster {
             incarnation: node.identity.incarnation.clone(),
         };
         self.lease.begin(&state.cluster_id, epoch);
-        node.commit.begin(Term::new(me, state, floor, clock::boot_now()), &node.engine.journal, &node.gate);
+        let term = Term::new(me, state, node.counted(), floor, clock::boot_now());
+        node.commit.begin(term, &node.engine.journal, &node.gate);
         if !node.is_ack_replicated() {
             node.gate.advance(floor);
         }
@@ -212,16 +238,24 @@ impl Cluster {
     }
 
     /// This node is master no more, and the sentinels need not wait for its lease to run out.
-    fn give_up(&self, promised: Epoch, cluster_id: &str, epoch: Epoch) {
-        self.end_mastership(promised);
+    fn give_up(&self, control: &mut Transitions, promised: Epoch, cluster_id: &str, epoch: Epoch) {
+        self.end_mastership(control, promised);
         self.lease.resign(cluster_id, epoch);
     }
 
     /// Nothing more is executed or acknowledged under the present epoch. Who waits for an acknowledgement learns that
     /// its fate is unknown.
-    fn end_mastership(&self, promised: Epoch) {
+    fn end_mastership(&self, control: &mut Transitions, promised: Epoch) {
         let node = &self.node;
-        node.authority.change(|standing| standing.role = Role::Deposed);
+        let hold = node.authority.change(|standing| {
+            standing.role = Role::Deposed;
+            standing.hold
+        });
+        if control.end == End::No {
+            // Nothing was executed since the hold, and the commit offset does not fall.
+            let is_handed_over = hold == Hold::Held && control.drained == Some(node.engine.journal.end());
+            control.end = if is_handed_over { End::HandedOver } else { End::Abrupt };
+        }
         self.lease.end();
         node.commit.end();
         node.engine.journal.promise(promised);
@@ -234,7 +268,6 @@ impl Cluster {
     async fn stop_link(&self, control: &mut Transitions) {
         if let Some((_, link)) = control.link.take() {
             link.stop().await;
-            self.applier.break_off();
             replica::link_is_down(&self.node);
         }
     }
@@ -266,6 +299,7 @@ impl Cluster {
             last_epoch: last_epoch.0,
             end_offset: end.0,
             complete: matches!(self.applier.condition(), Condition::Fresh | Condition::Whole),
+            loading: self.applier.condition() == Condition::Loading,
         }
     }
 
@@ -280,7 +314,7 @@ impl Cluster {
         }
         self.promise(epoch).await?;
         if standing.role == Role::Master {
-            self.give_up(epoch, &request.cluster_id, standing.epoch);
+            self.give_up(control, epoch, &request.cluster_id, standing.epoch);
         }
         self.stop_link(control).await;
         info!(epoch = epoch.0, offset = self.node.engine.journal.end().0, "fenced");
@@ -342,6 +376,7 @@ impl Cluster {
                 return Err(Refusal::NotMaster(epoch));
             }
             control.holds += 1;
+            control.drained = None;
             control.holds
         };
         // Nothing is appended any more.
@@ -350,6 +385,12 @@ impl Cluster {
         info!(epoch = epoch.0, target = request.target, offset = end.0, "hand-over: commands are held");
         // The other half is for the sentinels to agree.
         let caught_up = tokio::time::timeout(hold / 2, self.drained_to(&request.target, end)).await.is_ok();
+        if caught_up {
+            let mut control = self.control.lock().await;
+            if control.holds == id {
+                control.drained = Some(end);
+            }
+        }
         let cluster = Arc::clone(self);
         let release = async move {
             if caught_up {
@@ -374,8 +415,9 @@ impl Cluster {
     }
 
     async fn release(&self, epoch: Epoch, id: u64) {
-        let control = self.control.lock().await;
+        let mut control = self.control.lock().await;
         if control.holds == id {
+            control.drained = None;
             self.node.authority.change(|standing| {
                 if standing.role == Role::Master && standing.epoch == epoch && standing.hold == Hold::Held {
                     standing.hold = Hold::Released;
@@ -383,6 +425,20 @@ impl Cluster {
                 }
             });
         }
+    }
+
+    /// There has been no master for long, and this node holds a whole copy: it answers reads with what is committed.
+    pub(super) async fn read_without_master(&self) {
+        let control = self.control.lock().await;
+        if control.has_led || !self.applier.is_readable() {
+            return;
+        }
+        self.node.authority.change(|standing| {
+            if matches!(standing.role, Role::Waiting | Role::Replica) && standing.state == State::Loading {
+                standing.state = State::Whole;
+                info!("there is no master: this node answers reads from its own copy");
+            }
+        });
     }
 
     /// The lease has been out for long.
@@ -411,10 +467,10 @@ impl Cluster {
 
     /// This node stops: it executes nothing more, and says so.
     pub(super) async fn step_down(&self) {
-        let _control = self.control.lock().await;
+        let mut control = self.control.lock().await;
         let standing = self.node.authority.standing();
         if matches!(standing.role, Role::Master | Role::Deposed) {
-            self.give_up(standing.epoch, &self.storage.cluster_id().unwrap_or_default(), standing.epoch);
+            self.give_up(&mut control, standing.epoch, &self.storage.cluster_id().unwrap_or_default(), standing.epoch);
         }
     }
 }

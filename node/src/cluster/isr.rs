@@ -66,7 +66,8 @@ fn publish(cluster: &Cluster) {
     replicas.extend(copies.into_iter().filter(|(copy, _)| copy.is_connected()).map(|(copy, in_sync)| ReplicaState {
         member: member(copy.member),
         incarnation: copy.incarnation,
-        acknowledged: copy.acknowledged,
+        held: copy.held,
+        disk: copy.disk,
         last_heard: copy.heard,
         in_sync,
         syncing: copy.syncing,

@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
 use super::channel;
+use super::grants::Grants;
 use crate::clock::{self, BootNanos};
 use crate::ids::Epoch;
 use crate::limits;
@@ -46,12 +47,9 @@ pub(super) struct Lease {
     resigned: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Granted {
-    epoch: Option<Epoch>,
-    /// Newest granted send time of each sentinel.
-    sent_at: Vec<u64>,
-    until: BootNanos,
+    grants: Grants,
     /// Renewals of this epoch that were sent since then are resignations.
     resigned: Option<(Epoch, u64)>,
     last_refusal: String,
@@ -59,7 +57,8 @@ struct Granted {
 
 impl Lease {
     pub(super) fn new(node: Shared) -> Self {
-        let granted = Granted { sent_at: vec![0; node.config.sentinels.len()], ..Granted::default() };
+        let grants = Grants::new(node.config.sentinels.len());
+        let granted = Granted { grants, resigned: None, last_refusal: String::new() };
         Self { node, order: watch::Sender::new(Order::Idle), granted: Mutex::new(granted), resigned: Notify::new() }
     }
 
@@ -100,9 +99,7 @@ impl Lease {
 
     fn forget(&self, epoch: Option<Epoch>) {
         let mut granted = self.granted.lock();
-        granted.epoch = epoch;
-        granted.sent_at.fill(0);
-        granted.until = BootNanos(0);
+        granted.grants.begin(epoch);
         self.node.authority.set_lease(clock::boot_now(), BootNanos(0));
     }
 
@@ -215,7 +212,7 @@ impl Lease {
         if granted.resigned.is_some_and(|(resigned, since)| resigned == epoch && grant.sequence >= since) {
             self.resigned.notify_one();
         }
-        if granted.epoch != Some(epoch) || grant.sequence > now.0 {
+        if !granted.grants.count(epoch, grant.sequence, now) {
             return;
         }
         if !grant.granted {
@@ -226,10 +223,7 @@ impl Lease {
             return;
         }
         granted.last_refusal.clear();
-        granted.sent_at[index] = granted.sent_at[index].max(grant.sequence);
-        let until = lease_until(&granted.sent_at, self.node.config.lease_ms);
-        if until > granted.until {
-            granted.until = until;
+        if let Some(until) = granted.grants.take(index, grant.sequence, self.node.config.lease_ms) {
             // Within the lock: no lease of an earlier epoch is set behind `begin` or `end`.
             self.node.authority.set_lease(now, until);
         }
@@ -253,33 +247,4 @@ enum Error {
     Silent,
     #[error("the sentinel closed the stream")]
     Closed,
-}
-
-/// The end of the lease that these grants make: a majority has granted what was sent at the majority-th newest time, or
-/// later.
-fn lease_until(sent_at: &[u64], lease_ms: u64) -> BootNanos {
-    let mut newest = sent_at.to_vec();
-    newest.sort_unstable_by(|a, b| b.cmp(a));
-    match newest[newest.len() / 2] {
-        0 => BootNanos(0),
-        sent_at => BootNanos(sent_at).plus_millis(lease_ms),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lease_counts_from_what_a_majority_has_granted() {
-        let ms = 1_000_000;
-        let until = |sent_at: &[u64]| lease_until(&sent_at.iter().map(|at| at * ms).collect::<Vec<_>>(), 400).0 / ms;
-        assert_eq!(until(&[0, 0, 0]), 0);
-        assert_eq!(until(&[100, 0, 0]), 0, "one of three is no majority");
-        assert_eq!(until(&[100, 0, 150]), 500, "the older of the two newest");
-        assert_eq!(until(&[100, 200, 150]), 550);
-        assert_eq!(until(&[100]), 500);
-        assert_eq!(until(&[100, 200, 0, 0, 300]), 500);
-        assert_eq!(until(&[100, 200, 0, 0]), 0, "two of four are no majority");
-    }
 }

@@ -12,6 +12,7 @@
 pub mod carry;
 pub(crate) mod channel;
 mod control;
+pub mod grants;
 mod isr;
 mod lapse;
 mod lease;
@@ -19,7 +20,7 @@ mod observe;
 mod sentinels;
 mod server;
 mod shutdown;
-mod state;
+pub mod state;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -27,8 +28,11 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
+use crate::checkpoint::Position;
 use crate::node::Shared;
+use crate::recovery::Recovered;
 use crate::replication::apply::Applier;
+use crate::role::Role;
 use crate::storage::Storage;
 use crate::task;
 
@@ -83,7 +87,7 @@ pub struct Handle {
 ///
 /// # Errors
 /// A thread cannot be started, or an address of a sentinel cannot be used.
-pub fn start(node: Shared, storage: Storage, listener: TcpListener) -> Result<Handle, Error> {
+pub fn start(node: Shared, storage: Arc<Storage>, listener: TcpListener) -> Result<Handle, Error> {
     let is_clustered = node.config.is_clustered();
     if is_clustered {
         // Whatever is appended from now on, somebody may want to read.
@@ -91,7 +95,7 @@ pub fn start(node: Shared, storage: Storage, listener: TcpListener) -> Result<Ha
         node.engine.journal.promise(storage.promised_epoch());
     }
     let lease = Arc::new(lease::Lease::new(node.clone()));
-    let applier = Arc::new(Applier::new());
+    let applier = Arc::new(if node.loading.is_loading() { Applier::loading() } else { Applier::new() });
     let mut threads = Vec::new();
     let (tell, told) = std::sync::mpsc::sync_channel(1);
     let (stop, stopped) = oneshot::channel();
@@ -107,7 +111,7 @@ pub fn start(node: Shared, storage: Storage, listener: TcpListener) -> Result<Ha
                 }
             };
             let control = tokio::sync::Mutex::default();
-            let cluster = Arc::new(Cluster { node, storage: Arc::new(storage), applier, lease, sentinels, control });
+            let cluster = Arc::new(Cluster { node, storage, applier, lease, sentinels, control });
             _ = tell.send(Ok((Arc::clone(&cluster), tokio::runtime::Handle::current())));
             serve(cluster, listener, stopped).await;
         })?);
@@ -148,6 +152,34 @@ async fn serve(cluster: Arc<Cluster>, listener: TcpListener, stopped: oneshot::R
 }
 
 impl Handle {
+    /// What the load of this node is handed to, once it is done.
+    pub(crate) fn take_over(&self) -> impl FnOnce(Recovered) + Send + 'static + use<> {
+        let applier = Arc::clone(&self.cluster.applier);
+        move |recovered| applier.recover(recovered.applied, recovered.tail)
+    }
+
+    /// Says how far the partitions are; nothing while they are not the state of one moment, or nobody's.
+    pub(crate) fn position(&self) -> impl Fn() -> Option<Position> + Send + 'static + use<> {
+        let cluster = Arc::clone(&self.cluster);
+        move || {
+            let (node, term) = (&cluster.node, cluster.node.gate.term());
+            let role = || node.authority.standing().role;
+            match role() {
+                Role::Master => {
+                    // Of this mastership, if that is still the same behind the look.
+                    let offset = node.engine.journal.end();
+                    let is_still = role() == Role::Master && node.gate.term() == term;
+                    is_still.then_some(Position { offset, state: (term, 0) })
+                }
+                Role::Replica | Role::Waiting => {
+                    let (offset, generation) = cluster.applier.position()?;
+                    Some(Position { offset, state: (term, generation) })
+                }
+                Role::Deposed => None,
+            }
+        }
+    }
+
     /// Ends the mastership, if there is one, in order: the sentinels are asked for a hand-over; without one the lease
     /// is given up, so that a failover need not wait for it. Takes `limits::HANDOVER_WAIT` at the most.
     pub async fn resign(&self) {

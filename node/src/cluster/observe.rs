@@ -57,18 +57,24 @@ fn status(cluster: &Cluster) -> NodeStatus {
         master: link.master.as_ref().map(|master| master.name.clone()).unwrap_or_default(),
         link_up: link.is_up,
         link_down_ms: if link.is_up || link.master.is_none() { 0 } else { now.millis_since(link.down_since) },
-        syncing: matches!(cluster.applier.condition(), Condition::Syncing | Condition::Lost),
+        syncing: matches!(cluster.applier.condition(), Condition::Loading | Condition::Syncing | Condition::Lost),
         priority: PRIORITY,
         replicas: replicas
             .map(|(copy, in_sync)| ReplicaLag {
                 name: copy.member.name,
                 incarnation: copy.incarnation,
-                acknowledged_offset: copy.acknowledged.0,
+                acknowledged_offset: copy.held.received.0,
+                durable_offset: copy.held.durable.0,
+                applied_offset: copy.held.applied.0,
                 silent_ms: now.millis_since(copy.heard),
                 in_sync,
+                syncing: copy.syncing,
+                durability: copy.disk.to_wire().into(),
             })
             .collect(),
         uptime_ms: now.millis_since(node.started),
         clients: node.clients.len() as u64,
+        loading: cluster.applier.condition() == Condition::Loading,
+        disk_failed: node.engine.journal.durability().refusal().is_some(),
     }
 }

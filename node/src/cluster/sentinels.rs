@@ -51,6 +51,7 @@ pub(super) async fn watch(cluster: Arc<Cluster>, index: usize) {
         let request = WatchRequest {
             cluster_id: cluster.storage.cluster_id().unwrap_or_default(),
             name: cluster.node.identity.name.clone(),
+            peer: cluster.node.member().peer,
         };
         let error = match sentinel.client().watch(request).await {
             Err(error) => error,
@@ -91,6 +92,7 @@ pub(super) async fn change_isr(cluster: &Cluster, proposal: &Proposal) -> Option
             isr_version: proposal.version,
             isr: proposal.isr.clone(),
             forwarded: false,
+            witnesses: proposal.witnesses.clone(),
         };
         match timeout(limits::ISR_CHANGE_TIMEOUT, sentinel.client().change_isr(request)).await {
             Ok(Ok(reply)) => {

@@ -123,7 +123,8 @@ impl Peer for Service {
             return Err(Status::invalid_argument("a replica says hello first"));
         };
         self.check(&hello.cluster_id)?;
-        let stream = master::serve(self.cluster.node.clone(), hello, messages).await?;
+        let stream =
+            master::serve(self.cluster.node.clone(), Arc::clone(&self.cluster.storage), hello, messages).await?;
         Ok(Response::new(Box::pin(stream)))
     }
 }

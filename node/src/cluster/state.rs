@@ -5,21 +5,21 @@ use tercet_proto::grpc::cluster::v1::{ClusterState, Member};
 use crate::node::Identity;
 
 /// A state is newer by its epoch, then by the version of its ISR, then by its place in the sentinels' log.
-pub(super) fn is_newer(state: &ClusterState, than: &ClusterState) -> bool {
+pub fn is_newer(state: &ClusterState, than: &ClusterState) -> bool {
     let order = |state: &ClusterState| (state.epoch, state.isr_version, state.log_index);
     order(state) > order(than)
 }
 
 /// What a state says that this process is.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Part {
+pub enum Part {
     /// There is no master yet, or it is a former process of this node.
     Nobody,
     Master,
     Follower(Box<Member>),
 }
 
-pub(super) fn part(state: &ClusterState, identity: &Identity) -> Part {
+pub fn part(state: &ClusterState, identity: &Identity) -> Part {
     if state.epoch == 0 || state.master.is_empty() {
         return Part::Nobody;
     }

@@ -1,17 +1,22 @@
 //! The reply gate: replies leave when the commit offset has reached what they depend on.
 //!
 //! The commit offset never falls within an epoch. When the mastership ends, everybody who still waits is told that the
-//! fate of his write is unknown; his connection closes without an answer.
+//! fate of his write is unknown; his connection closes without an answer. What was committed until then stays so: whoever
+//! looks late still gets his answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 
+use super::relay::Relay;
 use crate::ids::Offset;
+use crate::limits;
 
 /// The mastership under which the write was made has ended before it was acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -30,7 +35,32 @@ pub struct Gate {
 #[derive(Debug, Default)]
 struct Waiters {
     next_id: u64,
-    by_offset: BTreeMap<(Offset, u64), Waker>,
+    by_offset: BTreeMap<(Offset, u64), Waiter>,
+    /// How far the last terms came that have ended, the oldest first.
+    ended: VecDeque<(u64, Offset)>,
+}
+
+/// Somebody who waits, and who wakes him: the relay of his thread, if that has one.
+#[derive(Debug)]
+struct Waiter {
+    waker: Waker,
+    relay: Option<Arc<Relay>>,
+}
+
+/// Wakes each, with one call a thread.
+fn wake(waiters: BTreeMap<(Offset, u64), Waiter>) {
+    let mut relays: SmallVec<[Arc<Relay>; 8]> = SmallVec::new();
+    for Waiter { waker, relay } in waiters.into_values() {
+        match relay {
+            None => waker.wake(),
+            Some(relay) => {
+                if relay.hand(waker) {
+                    relays.push(relay);
+                }
+            }
+        }
+    }
+    relays.iter().for_each(|relay| relay.wake());
 }
 
 impl Gate {
@@ -51,15 +81,29 @@ impl Gate {
             let later = waiters.by_offset.split_off(&(to.next(), 0));
             std::mem::replace(&mut waiters.by_offset, later)
         };
-        ready.into_values().for_each(Waker::wake);
+        wake(ready);
     }
 
     /// The mastership ends: all who wait fail. `commit` is where the next one begins.
     pub fn depose(&self, commit: Offset) {
-        self.term.fetch_add(1, Ordering::AcqRel);
-        self.commit.store(commit.0, Ordering::Release);
-        let all = std::mem::take(&mut self.waiters.lock().by_offset);
-        all.into_values().for_each(Waker::wake);
+        let all = {
+            let mut waiters = self.waiters.lock();
+            waiters.ended.push_back((self.term(), self.commit()));
+            if waiters.ended.len() > limits::ENDED_TERMS {
+                waiters.ended.pop_front();
+            }
+            self.term.fetch_add(1, Ordering::AcqRel);
+            self.commit.store(commit.0, Ordering::Release);
+            std::mem::take(&mut waiters.by_offset)
+        };
+        wake(all);
+    }
+
+    /// How far a term came that has ended; `None` if it is the present one, or one that is forgotten.
+    #[must_use]
+    pub fn ended_at(&self, term: u64) -> Option<Offset> {
+        let waiters = self.waiters.lock();
+        waiters.ended.iter().find(|(ended, _)| *ended == term).map(|(_, commit)| *commit)
     }
 
     /// Which mastership is it? Taken before a batch is executed, and given to `wait`.
@@ -77,7 +121,11 @@ impl Gate {
     pub fn is_committed(&self, offset: Offset, term: u64) -> Option<Result<(), Deposed>> {
         let commit = self.commit();
         if self.term() != term {
-            return Some(Err(Deposed));
+            return Some(if self.ended_at(term).is_some_and(|commit| commit >= offset) {
+                Ok(())
+            } else {
+                Err(Deposed)
+            });
         }
         (commit >= offset).then_some(Ok(()))
     }
@@ -120,7 +168,8 @@ impl Future for Wait<'_> {
                     waiters.next_id
                 }
             };
-            waiters.by_offset.insert((self.offset, id), context.waker().clone());
+            let waiter = Waiter { waker: context.waker().clone(), relay: Relay::of_thread() };
+            waiters.by_offset.insert((self.offset, id), waiter);
             self.registered = Some(id);
         }
         // The offset may have been committed between the first look and the registration.
@@ -164,6 +213,22 @@ mod tests {
         assert_eq!(futures::poll!(waiting.as_mut()), Poll::Pending);
         gate.depose(Offset(9));
         assert_eq!(waiting.await, Err(Deposed));
+    }
+
+    #[test]
+    fn what_was_committed_before_the_mastership_ended_is_answered_after_it() {
+        let gate = Gate::default();
+        let term = gate.term();
+        gate.advance(Offset(5));
+        gate.depose(Offset(5));
+        gate.depose(Offset::ZERO);
+        gate.advance(Offset(9));
+        assert_eq!(gate.is_committed(Offset(5), term), Some(Ok(())));
+        assert_eq!(gate.is_committed(Offset(6), term), Some(Err(Deposed)), "the next mastership's offset 6");
+        for _ in 0..limits::ENDED_TERMS {
+            gate.depose(Offset::ZERO);
+        }
+        assert_eq!(gate.is_committed(Offset(5), term), Some(Err(Deposed)), "too long ago");
     }
 
     #[tokio::test]

@@ -7,11 +7,18 @@
 //!
 //! A record is appended under the locks of the partitions that it changes, so the order of the journal is the order of
 //! every partition. Readers (a stream to a replica) take whole blocks; a block is sealed when it is full or when a
-//! reader has caught up with it. The memory is bounded: the oldest blocks go, and a reader behind them needs a full
-//! sync. As long as nobody could ever read a record (standalone, no replica yet), only its offset is counted.
+//! reader has caught up with it. The memory is bounded: the oldest blocks go, once they are on disk, and a reader behind
+//! them goes on from there, or needs a full sync. As long as nobody could ever read a record (no disk, no replica yet),
+//! only its offset is counted.
+//!
+//! **Invariant:** a record leaves the memory only when it is on disk, if there is one; and the disk's end never moves
+//! back but by `continue_from` and `restart_from`, which it sees in their place between the records (`turn.rs`).
 
+mod durability;
 mod gate;
 mod record;
+pub mod relay;
+mod turn;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
@@ -20,8 +27,10 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+pub use durability::{Durability, Promise};
 pub use gate::{Deposed, Gate};
 pub use record::Records;
+pub(crate) use turn::{Reached, Turn};
 
 use crate::ids::{Epoch, Offset};
 use crate::limits;
@@ -66,6 +75,11 @@ pub struct Span {
 #[derive(Debug)]
 pub enum Next {
     Block(Block),
+    /// What follows is no longer in memory: `Storage::journal_behind` has it. What the row there holds behind `up_to`
+    /// does not count.
+    OnDisk {
+        up_to: Offset,
+    },
     /// It has everything.
     AtEnd,
     /// The records are no longer kept: a full sync is needed.
@@ -78,8 +92,14 @@ pub struct Journal {
     inner: Mutex<Inner>,
     end: AtomicU64,
     retaining: AtomicBool,
+    /// Up to here the others have been woken.
+    published: AtomicU64,
     reader_waits: AtomicBool,
     appended: Notify,
+    disk_waits: AtomicBool,
+    /// Wakes the disk thread.
+    disk_work: parking_lot::Condvar,
+    durability: Durability,
 }
 
 #[derive(Debug, Default)]
@@ -92,8 +112,11 @@ struct Inner {
     end: u64,
     /// Memory of all sealed blocks.
     bytes: usize,
-    /// Everything up to here is no longer kept.
+    /// Everything up to here is no longer kept in memory.
     trimmed: u64,
+    /// Replicas may read, so blocks stay in memory though they are on disk.
+    is_shared: bool,
+    disk: turn::Disk,
     /// What a master of a lower epoch sends is refused.
     promised: Epoch,
 }
@@ -111,8 +134,12 @@ impl Journal {
             inner: Mutex::new(Inner { open_first: 1, ..Inner::default() }),
             end: AtomicU64::new(0),
             retaining: AtomicBool::new(false),
+            published: AtomicU64::new(0),
             reader_waits: AtomicBool::new(false),
             appended: Notify::new(),
+            disk_waits: AtomicBool::new(false),
+            disk_work: parking_lot::Condvar::new(),
+            durability: Durability::default(),
         }
     }
 
@@ -129,8 +156,9 @@ impl Journal {
     /// **Invariant:** an image of a partition is taken under its lock, after this call. So a record that was still
     /// appended empty lies before the cut of every image of its partitions.
     pub fn retain(&self) {
+        let mut inner = self.inner.lock();
+        inner.is_shared = true;
         if !self.retaining.load(Ordering::Acquire) {
-            let mut inner = self.inner.lock();
             inner.trimmed = inner.end;
             inner.open_first = inner.end + 1;
             self.retaining.store(true, Ordering::Release);
@@ -148,19 +176,39 @@ impl Journal {
             inner.open.extend_from_slice(record);
             if inner.open.len() >= limits::JOURNAL_BLOCK_BYTES {
                 inner.seal();
+                self.check_backlog(&inner);
             }
         }
         self.end.store(end, Ordering::Release);
         Offset(end)
     }
 
-    /// Wakes the readers: to be called once behind a batch of appends, outside of all locks.
+    /// Wakes the readers and the disk: to be called once behind a batch of commands, outside of all locks. A batch that
+    /// has appended nothing wakes nobody.
     #[inline]
     pub fn publish(&self) {
-        // Pairs with the one in `readable`: either the reader sees the new end, or its flag is seen here.
+        let end = self.end.load(Ordering::Acquire);
+        // Whoever has put it there has woken the others, or is about to.
+        if self.published.swap(end, Ordering::AcqRel) != end {
+            self.wake();
+        }
+    }
+
+    /// The journal has changed in a way that is no batch of commands.
+    fn changed(&self) {
+        self.published.store(self.end.load(Ordering::Acquire), Ordering::Release);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        // Pairs with the one in `readable` and in `wait_for_turn`: either the other sees the new end, or its flag is seen
+        // here.
         fence(Ordering::SeqCst);
         if self.reader_waits.load(Ordering::Acquire) && self.reader_waits.swap(false, Ordering::AcqRel) {
             self.appended.notify_waiters();
+        }
+        if self.disk_waits.load(Ordering::Acquire) && self.disk_waits.swap(false, Ordering::AcqRel) {
+            self.disk_work.notify_one();
         }
     }
 
@@ -197,8 +245,11 @@ impl Journal {
         if after.0 >= inner.end {
             return Next::AtEnd;
         }
-        if after.0 < inner.trimmed || !self.retaining.load(Ordering::Relaxed) {
+        if after.0 < inner.start() || !self.retaining.load(Ordering::Relaxed) {
             return Next::Gone;
+        }
+        if after.0 < inner.trimmed {
+            return Next::OnDisk { up_to: Offset(inner.trimmed) };
         }
         if after.0 + 1 >= inner.open_first {
             inner.seal();
@@ -228,6 +279,9 @@ impl Journal {
         let start = Offset(inner.end);
         inner.history.retain(|span| span.start < start || span.start == Offset::ZERO && start == Offset::ZERO);
         inner.history.push(Span { epoch, start });
+        inner.history_changed();
+        drop(inner);
+        self.changed();
     }
 
     /// Appends what the master of epoch `under` sent. (The block's own epoch is that of its records: a replica that was
@@ -249,15 +303,17 @@ impl Journal {
             _ => {
                 let start = Offset(inner.end);
                 inner.history.push(Span { epoch: block.epoch, start });
+                inner.history_changed();
             }
         }
         inner.seal();
         inner.end = block.last.0;
         inner.open_first = inner.end + 1;
         inner.push(block);
+        self.check_backlog(&inner);
         self.end.store(inner.end, Ordering::Release);
         drop(inner);
-        self.publish();
+        self.changed();
         Ok(())
     }
 
@@ -279,9 +335,13 @@ impl Journal {
         }
         inner.end = end.0;
         inner.open_first = end.0 + 1;
+        inner.trimmed = inner.trimmed.min(end.0);
         inner.history = history;
         inner.drop_spans_behind_end();
+        inner.cut_disk(&self.durability, end);
         self.end.store(end.0, Ordering::Release);
+        drop(inner);
+        self.changed();
         Ok(())
     }
 
@@ -292,11 +352,13 @@ impl Journal {
     pub fn restart_from(&self, under: Epoch, end: Offset, history: Vec<Span>) -> Result<(), Error> {
         let mut inner = self.inner.lock();
         inner.check_not_fenced(under)?;
-        let promised = inner.promised;
-        *inner = Inner { history, open_first: end.0 + 1, end: end.0, trimmed: end.0, promised, ..Inner::default() };
+        inner.restart(end, history);
         inner.drop_spans_behind_end();
+        inner.wipe_disk(&self.durability, end);
         self.retaining.store(true, Ordering::Release);
         self.end.store(end.0, Ordering::Release);
+        drop(inner);
+        self.changed();
         Ok(())
     }
 
@@ -310,7 +372,7 @@ impl Journal {
     /// Where a reader may start: the first offset that is still kept.
     #[must_use]
     pub fn first_kept(&self) -> Offset {
-        Offset(self.inner.lock().trimmed + 1)
+        Offset(self.inner.lock().start() + 1)
     }
 }
 
@@ -327,6 +389,13 @@ impl Inner {
         Ok(())
     }
 
+    /// Forgets all records; the next one is behind `end`.
+    fn restart(&mut self, end: Offset, history: Vec<Span>) {
+        (self.history, self.blocks, self.bytes) = (history, VecDeque::new(), 0);
+        (self.end, self.trimmed, self.open_first) = (end.0, end.0, end.0 + 1);
+        self.open.clear();
+    }
+
     /// Spans that begin behind the end come with their blocks.
     fn drop_spans_behind_end(&mut self) {
         let end = Offset(self.end);
@@ -335,11 +404,17 @@ impl Inner {
 
     fn seal(&mut self) {
         if !self.open.is_empty() {
-            let capacity = self.open.len().min(limits::JOURNAL_BLOCK_BYTES);
-            let records = std::mem::replace(&mut self.open, Vec::with_capacity(capacity));
             let epoch = self.history.last().map_or(Epoch(0), |span| span.epoch);
-            let block =
-                Block { epoch, first: Offset(self.open_first), last: Offset(self.end), records: records.into() };
+            let records = if self.open.len() >= limits::JOURNAL_BLOCK_BYTES {
+                // A full block keeps its buffer: nothing is copied.
+                let next = Vec::with_capacity(limits::JOURNAL_BLOCK_BYTES + limits::JOURNAL_BLOCK_SLACK_BYTES);
+                Bytes::from(std::mem::replace(&mut self.open, next))
+            } else {
+                let records = Bytes::copy_from_slice(&self.open);
+                self.open.clear();
+                records
+            };
+            let block = Block { epoch, first: Offset(self.open_first), last: Offset(self.end), records };
             self.push(block);
         }
         self.open_first = self.end + 1;
@@ -347,12 +422,27 @@ impl Inner {
 
     fn push(&mut self, block: Block) {
         self.bytes += block.bytes();
+        if self.disk.is_on {
+            self.disk.unwritten += block.bytes();
+        }
         self.blocks.push_back(block);
-        while self.bytes > limits::JOURNAL_MEMORY_BYTES && self.blocks.len() > 1 {
-            if let Some(oldest) = self.blocks.pop_front() {
-                self.bytes -= oldest.bytes();
-                self.trimmed = oldest.last.0;
-            }
+        self.trim();
+    }
+
+    /// Keeps the memory within its bound, as far as the disk has what goes.
+    fn trim(&mut self) {
+        let budget = if self.disk.is_on && !self.is_shared {
+            limits::JOURNAL_MEMORY_ALONE_BYTES
+        } else {
+            limits::JOURNAL_MEMORY_BYTES
+        };
+        while self.bytes > budget && self.blocks.len() > 1 {
+            let disk = &self.disk;
+            let Some(oldest) = self.blocks.pop_front_if(|block| !disk.is_on || block.last.0 <= disk.written) else {
+                break;
+            };
+            self.bytes -= oldest.bytes();
+            self.trimmed = oldest.last.0;
         }
     }
 
@@ -371,7 +461,7 @@ impl Block {
     }
 
     /// The part behind `after`, which lies within the block.
-    fn behind(&self, after: Offset) -> Self {
+    pub(crate) fn behind(&self, after: Offset) -> Self {
         let mut records = self.iter();
         while records.next_offset() <= after && records.next().is_some() {}
         let skipped = self.records.len() - records.remaining();
@@ -407,7 +497,7 @@ mod tests {
                     after = block.last;
                 }
                 Next::AtEnd => return found,
-                Next::Gone => panic!("records behind {after} are gone"),
+                Next::OnDisk { .. } | Next::Gone => panic!("records behind {after} are gone"),
             }
         }
     }

@@ -61,7 +61,14 @@ impl Shard {
             KeyChange::SetInteger { value, expiry } => {
                 Ok(table.replace(key, place, *expiry, version, Value::Integer(*value)))
             }
-            other => table.apply_other(key, place, other, version),
+            other => {
+                let before = table.len();
+                let applied = table.apply_other(key, place, other, version);
+                if table.len() < before {
+                    self.tracking.lost(key);
+                }
+                applied
+            }
         }
     }
 

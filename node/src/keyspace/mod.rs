@@ -8,7 +8,9 @@
 //! The table's hash is seeded by the process, so that collisions cannot be prepared.
 
 mod apply;
+pub mod entry_image;
 mod expiry;
+pub mod pages;
 mod scan;
 mod shard;
 mod table;
@@ -51,7 +53,7 @@ impl Keyspace {
     pub fn new(bits: u32) -> Self {
         assert!((1..=16).contains(&bits), "a shard's number fits in 16 bits");
         let seed = foldhash::fast::RandomState::default();
-        let shards = (0..1usize << bits).map(|_| Mutex::new(Shard::new(seed.clone()))).collect();
+        let shards = (0..1usize << bits).map(|_| Mutex::new(Shard::new(bits, seed.clone()))).collect();
         Self { shards, bits }
     }
 
@@ -73,7 +75,13 @@ impl Keyspace {
     #[inline]
     #[must_use]
     pub fn shard_of(&self, key: &[u8]) -> usize {
-        (position(key) >> (64 - self.bits)) as usize
+        self.shard_at(position(key))
+    }
+
+    #[inline]
+    #[must_use]
+    pub fn shard_at(&self, position: u64) -> usize {
+        (position >> (64 - self.bits)) as usize
     }
 
     #[inline]

@@ -3,6 +3,7 @@
 use std::hash::BuildHasher;
 
 use super::expiry::Deadlines;
+use super::pages::Tracking;
 use super::table::Table;
 use super::value::{ShortBytes, Value};
 use crate::ids::{Offset, UnixMillis};
@@ -57,12 +58,22 @@ pub struct Shard {
     last_offset: Offset,
     /// Counts changes; gives entries their versions.
     pub(super) changes: u32,
+    /// What the last checkpoint has taken.
+    pub(super) tracking: Tracking,
     seed: foldhash::fast::RandomState,
 }
 
 impl Shard {
-    pub(super) fn new(seed: foldhash::fast::RandomState) -> Self {
-        Self { first: Database::new(seed.clone()), others: Vec::new(), last_offset: Offset::ZERO, changes: 0, seed }
+    /// One of 2^`bits`.
+    pub(super) fn new(bits: u32, seed: foldhash::fast::RandomState) -> Self {
+        Self {
+            first: Database::new(seed.clone()),
+            others: Vec::new(),
+            last_offset: Offset::ZERO,
+            changes: 0,
+            tracking: Tracking::new(bits),
+            seed,
+        }
     }
 
     #[inline]
@@ -126,6 +137,9 @@ impl Shard {
             }
         }
         self.changes = self.changes.wrapping_add(1);
+        if emptied > 0 {
+            self.tracking.lost_any();
+        }
         emptied
     }
 
@@ -146,7 +160,7 @@ impl Shard {
 
     /// Forgets everything: an image of this partition follows.
     pub fn reset(&mut self) {
-        *self = Self::new(self.seed.clone());
+        *self = Self::new(self.tracking.shard_bits(), self.seed.clone());
     }
 }
 

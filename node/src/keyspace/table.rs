@@ -60,6 +60,15 @@ impl Table {
         self.entries.get_mut(slot)
     }
 
+    /// Makes room for so many entries in all.
+    pub(super) fn reserve(&mut self, entries: usize) {
+        let cells = (entries * 10).div_ceil(7).next_power_of_two().max(MIN_CELLS);
+        if cells > self.index.len() {
+            self.resize(cells);
+        }
+        self.entries.reserve_exact(entries.saturating_sub(self.entries.len()));
+    }
+
     /// Adds an entry whose key is not there; says in which slot.
     pub(super) fn insert(&mut self, hash: u64, entry: Entry) -> usize {
         if (self.entries.len() + 1) * 10 > self.index.len() * 7 {

@@ -10,7 +10,7 @@
 //! before the commit offset has passed the youngest cut. A partition whose image has not come takes nothing (its image
 //! will hold it), and one whose image has come takes what lies behind its cut.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
@@ -19,26 +19,38 @@ use tracing::error;
 
 use super::image;
 use crate::engine::Engine;
-use crate::ids::{Offset, Partition};
+use crate::ids::{Epoch, Offset, Partition};
 use crate::journal::Block;
 use crate::limits;
 
 /// What this node's copy of the state is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Condition {
+pub enum Condition {
     /// The process has begun and holds nothing.
     Fresh,
+    /// What lies on disk is being loaded.
+    Loading,
     /// It is what the journal's position says.
     Whole,
-    /// A full sync is under way.
+    /// A full sync is under way, or has broken off and may go on.
     Syncing,
-    /// A full sync has broken off, or a record did not fit: only a full sync mends it.
+    /// A record did not fit: only a full sync mends it.
     Lost,
+}
+
+/// What has come of a full sync.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partial {
+    /// Of the master that makes the images.
+    pub(crate) epoch: Epoch,
+    /// Their images have come whole.
+    pub(crate) partitions: HashSet<Partition>,
+    pub(crate) youngest_cut: Offset,
 }
 
 /// The queue between the stream and the thread. One a node.
 #[derive(Debug)]
-pub(crate) struct Applier {
+pub struct Applier {
     queue: Mutex<Queue>,
     work: Condvar,
     /// Something was applied.
@@ -53,6 +65,8 @@ struct Queue {
     applied: Offset,
     target: Offset,
     condition: Condition,
+    /// The full sync that is under way.
+    sync: Option<(Epoch, HashSet<Partition>)>,
     /// End of the state that the images made: readable once the commit offset has passed it.
     youngest_cut: Offset,
     /// The youngest cut is not reached: records are applied whether they are committed or not.
@@ -87,14 +101,22 @@ enum Begin {
     Records,
 }
 
+impl Default for Applier {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Applier {
-    pub(crate) fn new() -> Self {
+    #[must_use]
+    pub fn new() -> Self {
         let queue = Queue {
             items: VecDeque::new(),
             backlog: 0,
             applied: Offset::ZERO,
             target: Offset::ZERO,
             condition: Condition::Fresh,
+            sync: None,
             youngest_cut: Offset::ZERO,
             is_loading: false,
             is_past_images: false,
@@ -104,42 +126,68 @@ impl Applier {
         Self { queue: Mutex::new(queue), work: Condvar::new(), progress: Notify::new() }
     }
 
+    /// What lies on disk is still to be loaded: `recover` ends that.
+    pub(crate) fn loading() -> Self {
+        let applier = Self::new();
+        applier.with(|queue| queue.condition = Condition::Loading);
+        applier
+    }
+
+    /// The disk held a state in which everything up to `applied` is, and the records behind it.
+    pub(crate) fn recover(&self, applied: Offset, tail: Vec<Block>) {
+        self.with(|queue| {
+            let condition =
+                if applied == Offset::ZERO && tail.is_empty() { Condition::Fresh } else { Condition::Whole };
+            queue.restart(applied, condition);
+            queue.target = applied;
+            queue.items.extend(tail.into_iter().map(|block| Item::Block { block, is_counted: false }));
+        });
+        self.progress.notify_waiters();
+    }
+
     /// What the thread does, until `close`.
-    pub(crate) fn run(&self, engine: &Engine) {
+    pub fn run(&self, engine: &Engine) {
         let mut cuts = Cuts::default();
-        while let Some((generation, step)) = self.next_step() {
-            let result = cuts.perform(engine, &step);
+        while self.wait_for_work() {
+            self.turn(&mut cuts, engine);
+        }
+    }
+
+    /// Does the next thing that can be done. False: there is none.
+    pub fn turn(&self, cuts: &mut Cuts, engine: &Engine) -> bool {
+        let (generation, step) = {
             let mut queue = self.queue.lock();
-            if queue.generation == generation {
-                match result {
-                    Ok(()) => queue.finish(&step),
-                    Err(error) => {
-                        error!(%error, "the copy does not fit its journal, a full sync will mend it");
-                        queue.condition = Condition::Lost;
-                        queue.items.clear();
-                        queue.backlog = 0;
-                    }
+            let Some(step) = queue.next_step() else { return false };
+            (queue.generation, step)
+        };
+        let result = cuts.perform(engine, &step);
+        let mut queue = self.queue.lock();
+        if queue.generation == generation {
+            match result {
+                Ok(()) => queue.finish(&step),
+                Err(error) => {
+                    error!(%error, "the copy does not fit its journal, a full sync will mend it");
+                    queue.condition = Condition::Lost;
+                    queue.items.clear();
+                    queue.backlog = 0;
                 }
             }
-            drop(queue);
-            self.progress.notify_waiters();
         }
+        drop(queue);
+        self.progress.notify_waiters();
+        true
     }
 
-    fn next_step(&self) -> Option<(u64, Step)> {
+    /// False: the node stops.
+    fn wait_for_work(&self) -> bool {
         let mut queue = self.queue.lock();
-        loop {
-            if queue.is_closed {
-                return None;
-            }
-            if let Some(step) = queue.next_step() {
-                return Some((queue.generation, step));
-            }
+        while !queue.is_closed && queue.next_step().is_none() {
             self.work.wait(&mut queue);
         }
+        !queue.is_closed
     }
 
-    pub(crate) fn close(&self) {
+    pub fn close(&self) {
         self.queue.lock().is_closed = true;
         self.work.notify_all();
     }
@@ -150,27 +198,29 @@ impl Applier {
         result
     }
 
-    pub(crate) fn condition(&self) -> Condition {
+    pub fn condition(&self) -> Condition {
         self.queue.lock().condition
     }
 
     /// Everything up to here is in the state, and cannot be taken out of it.
-    pub(crate) fn applied(&self) -> Offset {
+    pub fn applied(&self) -> Offset {
         let queue = self.queue.lock();
         queue.applied.max(queue.youngest_cut)
     }
 
     /// Whether the state is one that a master has acknowledged.
-    pub(crate) fn is_readable(&self) -> bool {
+    pub fn is_readable(&self) -> bool {
+        self.queue.lock().is_readable()
+    }
+
+    /// Up to where everything is in the state, and which state it is. Nothing while it is not that of one moment.
+    pub(crate) fn position(&self) -> Option<(Offset, u64)> {
         let queue = self.queue.lock();
-        queue.condition == Condition::Whole
-            && !queue.is_loading
-            && queue.target >= queue.youngest_cut
-            && queue.applied >= queue.youngest_cut
+        queue.is_readable().then_some((queue.applied, queue.generation))
     }
 
     /// Resolves while there is room for more.
-    pub(crate) async fn room(&self) {
+    pub async fn room(&self) {
         loop {
             let progress = self.progress.notified();
             tokio::pin!(progress);
@@ -183,7 +233,7 @@ impl Applier {
     }
 
     /// A block was appended to the journal.
-    pub(crate) fn push(&self, block: Block) {
+    pub fn push(&self, block: Block) {
         let mut queue = self.queue.lock();
         let is_counted = queue.is_loading || block.last <= queue.target;
         if is_counted {
@@ -198,7 +248,7 @@ impl Applier {
     }
 
     /// Everything up to here is committed.
-    pub(crate) fn commit(&self, offset: Offset) {
+    pub fn commit(&self, offset: Offset) {
         let mut queue = self.queue.lock();
         if offset > queue.target {
             queue.target = offset;
@@ -209,7 +259,7 @@ impl Applier {
     }
 
     /// The master said CONTINUE from `end`: the tail behind it, of which nothing is applied, is cut off.
-    pub(crate) fn resume(&self, end: Offset) {
+    pub fn resume(&self, end: Offset) {
         self.with(|queue| {
             // What is cut off is not committed, so it is not in the backlog either.
             while matches!(queue.items.back(), Some(Item::Block { block, .. }) if block.first > end) {
@@ -225,25 +275,29 @@ impl Applier {
         });
     }
 
-    /// A full sync begins behind `offset`.
-    pub(crate) fn begin_sync(&self, offset: Offset) {
+    /// A full sync from the master of `epoch` begins behind `offset`.
+    pub fn begin_sync(&self, epoch: Epoch, offset: Offset) {
         self.with(|queue| {
             queue.restart(offset, Condition::Syncing);
+            queue.sync = Some((epoch, HashSet::new()));
             queue.is_loading = true;
             queue.items.push_back(Item::Reset(Begin::Images));
         });
     }
 
-    pub(crate) fn push_image(&self, partition: Partition, cut: Offset, chunks: Vec<Bytes>) {
+    pub fn push_image(&self, partition: Partition, cut: Offset, chunks: Vec<Bytes>) {
         self.with(|queue| {
             queue.backlog += chunk_bytes(&chunks);
             queue.youngest_cut = queue.youngest_cut.max(cut);
+            if let Some((_, partitions)) = &mut queue.sync {
+                partitions.insert(partition);
+            }
             queue.items.push_back(Item::Image { partition, cut, chunks });
         });
     }
 
     /// All images have come.
-    pub(crate) fn end_sync(&self, offset: Offset) {
+    pub fn end_sync(&self, offset: Offset) {
         self.with(|queue| {
             queue.youngest_cut = queue.youngest_cut.max(offset);
             queue.items.push_back(Item::SyncEnd(offset));
@@ -251,21 +305,24 @@ impl Applier {
     }
 
     /// All images and the journal up to the youngest cut have come: the copy is whole, though not all of it is loaded.
-    pub(crate) fn complete_sync(&self) {
-        self.with(|queue| queue.condition = Condition::Whole);
+    pub fn complete_sync(&self) {
+        self.with(|queue| (queue.condition, queue.sync) = (Condition::Whole, None));
     }
 
-    /// The stream is gone: what a full sync has brought so far is of no use.
-    pub(crate) fn break_off(&self) {
-        self.with(|queue| {
-            if queue.condition == Condition::Syncing {
-                queue.condition = Condition::Lost;
-            }
-        });
+    /// What has come of a full sync that is not at its end. All of it is in the state, or in the queue.
+    pub fn partial(&self) -> Option<Partial> {
+        let queue = self.queue.lock();
+        let (epoch, partitions) = queue.sync.as_ref().filter(|_| queue.condition == Condition::Syncing)?;
+        Some(Partial { epoch: *epoch, partitions: partitions.clone(), youngest_cut: queue.youngest_cut })
+    }
+
+    /// What this node holds does not fit what its master says.
+    pub fn lose(&self) {
+        self.with(|queue| queue.condition = Condition::Lost);
     }
 
     /// Forgets a copy that is lost, so that a new one can be begun from nothing.
-    pub(crate) fn forget(&self) {
+    pub fn forget(&self) {
         self.with(|queue| {
             queue.restart(Offset::ZERO, Condition::Lost);
             queue.items.push_back(Item::Reset(Begin::Records));
@@ -273,7 +330,7 @@ impl Applier {
     }
 
     /// This node was master: its state is that of its whole journal.
-    pub(crate) fn was_master(&self, end: Offset, commit: Offset) {
+    pub fn was_master(&self, end: Offset, commit: Offset) {
         self.with(|queue| {
             queue.restart(end, Condition::Whole);
             queue.target = commit;
@@ -281,24 +338,54 @@ impl Applier {
     }
 
     /// Applies everything that was appended, committed or not: this node becomes master. False if it does not fit.
-    pub(crate) async fn drain(&self) -> bool {
-        self.with(|queue| queue.target = Offset(u64::MAX));
+    ///
+    /// Whoever gives up waiting leaves the applier as it was: what is not committed is not applied from then on.
+    pub async fn drain(&self) -> bool {
+        let draining = self.begin_drain();
         loop {
             let progress = self.progress.notified();
             tokio::pin!(progress);
             progress.as_mut().enable();
-            {
-                let mut queue = self.queue.lock();
-                if queue.condition == Condition::Lost {
-                    return false;
+            if let Some(fits) = self.is_drained() {
+                if fits {
+                    std::mem::forget(draining);
                 }
-                if queue.items.is_empty() {
-                    queue.condition = Condition::Whole;
-                    return true;
-                }
+                return fits;
             }
             progress.await;
         }
+    }
+
+    /// Everything that was appended is to be applied, committed or not, until the guard is dropped.
+    pub fn begin_drain(&self) -> Draining<'_> {
+        let target = self.with(|queue| std::mem::replace(&mut queue.target, Offset(u64::MAX)));
+        Draining { applier: self, target }
+    }
+
+    /// Whether all is applied (`None`: not yet), or does not fit.
+    pub fn is_drained(&self) -> Option<bool> {
+        let mut queue = self.queue.lock();
+        if queue.condition == Condition::Lost {
+            return Some(false);
+        }
+        if !queue.items.is_empty() {
+            return None;
+        }
+        queue.condition = Condition::Whole;
+        Some(true)
+    }
+}
+
+/// A drain under way. Dropped before its end, the target is again what was committed.
+#[derive(Debug)]
+pub struct Draining<'a> {
+    applier: &'a Applier,
+    target: Offset,
+}
+
+impl Drop for Draining<'_> {
+    fn drop(&mut self) {
+        self.applier.with(|queue| queue.target = self.target);
     }
 }
 
@@ -312,10 +399,17 @@ enum Step {
 }
 
 impl Queue {
+    fn is_readable(&self) -> bool {
+        self.condition == Condition::Whole
+            && !self.is_loading
+            && self.target >= self.youngest_cut
+            && self.applied >= self.youngest_cut
+    }
+
     fn restart(&mut self, applied: Offset, condition: Condition) {
         self.items.clear();
         (self.backlog, self.applied, self.target) = (0, applied, Offset::ZERO);
-        (self.condition, self.youngest_cut) = (condition, Offset::ZERO);
+        (self.condition, self.youngest_cut, self.sync) = (condition, Offset::ZERO, None);
         (self.is_loading, self.is_past_images) = (false, false);
         self.generation += 1;
     }
@@ -393,7 +487,7 @@ fn chunk_bytes(chunks: &[Bytes]) -> usize {
 
 /// What each partition's image holds already. Empty as long as there was no full sync.
 #[derive(Debug, Default)]
-struct Cuts {
+pub struct Cuts {
     by_partition: HashMap<Partition, Offset>,
     /// The youngest of them, once all images have come.
     youngest: Option<Offset>,
@@ -582,7 +676,7 @@ mod tests {
     #[tokio::test]
     async fn images_and_blocks_in_any_mixture_make_each_record_count_once() {
         let fixture = Fixture::new();
-        fixture.applier.begin_sync(Offset(10));
+        fixture.applier.begin_sync(Epoch(1), Offset(10));
         assert_eq!(fixture.applier.condition(), Condition::Syncing);
         // Record 11 is in the image of k, record 12 lies behind the cut of the image of other.
         fixture.push(11, &[("k", "a"), ("other", "1")]);
@@ -606,12 +700,51 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_broken_full_sync_leaves_a_copy_that_is_lost() {
+    async fn a_broken_full_sync_remembers_what_has_come() {
         let fixture = Fixture::new();
-        fixture.applier.begin_sync(Offset(10));
+        assert_eq!(fixture.applier.partial(), None);
+        fixture.applier.begin_sync(Epoch(1), Offset(10));
         fixture.push_image("k", "old", 12);
-        fixture.applier.break_off();
-        assert_eq!(fixture.applier.condition(), Condition::Lost);
+        let partitions = HashSet::from([fixture.shard_of("k")]);
+        let partial = Partial { epoch: Epoch(1), partitions, youngest_cut: Offset(12) };
+        assert_eq!(fixture.applier.partial(), Some(partial));
+        fixture.applier.begin_sync(Epoch(2), Offset(20));
+        let nothing = Partial { epoch: Epoch(2), partitions: HashSet::new(), youngest_cut: Offset::ZERO };
+        assert_eq!(fixture.applier.partial(), Some(nothing), "another master's sync begins anew");
+        fixture.applier.end_sync(Offset(20));
+        fixture.applier.complete_sync();
+        assert_eq!(fixture.applier.partial(), None);
+    }
+
+    /// The stream may break behind the end of the images, before the journal has reached it: then the master ends the
+    /// sync once more, with images of what was made meanwhile.
+    #[tokio::test]
+    async fn a_full_sync_may_end_twice() {
+        let fixture = Fixture::new();
+        fixture.applier.begin_sync(Epoch(1), Offset(10));
+        fixture.push_image("k", "a", 12);
+        fixture.applier.end_sync(Offset(12));
+        fixture.push(11, &[("k", "a")]);
+        fixture.applied(11).await;
+        fixture.push_image("other", "12", 13);
+        fixture.applier.end_sync(Offset(13));
+        fixture.push(12, &[("other", "1"), ("other", "2"), ("k", "b"), ("other", "3")]);
+        fixture.applied(13).await;
+        assert_eq!((fixture.get("k"), fixture.get("other")), ("a".into(), "12".into()), "14 is not committed");
+        fixture.applier.complete_sync();
+        fixture.applier.commit(Offset(15));
+        fixture.applied(15).await;
+        assert_eq!((fixture.get("k"), fixture.get("other")), ("ab".into(), "123".into()));
+        assert_eq!(fixture.applier.queue.lock().backlog, 0);
+    }
+
+    #[tokio::test]
+    async fn a_lost_copy_begins_anew_with_nothing() {
+        let fixture = Fixture::new();
+        fixture.applier.begin_sync(Epoch(1), Offset(10));
+        fixture.push_image("k", "old", 12);
+        fixture.applier.lose();
+        assert_eq!((fixture.applier.condition(), fixture.applier.partial()), (Condition::Lost, None));
         fixture.applier.forget();
         fixture.applier.resume(Offset(0));
         fixture.push(1, &[("k", "a")]);
@@ -627,6 +760,22 @@ mod tests {
         fixture.push(1, &[("k", "a"), ("k", "b")]);
         fixture.applier.commit(Offset(1));
         assert!(fixture.applier.drain().await);
+        assert_eq!(fixture.get("k"), "ab");
+    }
+
+    #[tokio::test]
+    async fn a_promotion_that_is_given_up_leaves_what_is_not_committed_unapplied() {
+        let fixture = Fixture::new();
+        fixture.applier.resume(Offset(0));
+        fixture.push(1, &[("k", "a")]);
+        fixture.applier.commit(Offset(1));
+        fixture.applied(1).await;
+        // Whoever ordered the promotion has stopped waiting for it.
+        drop(fixture.applier.begin_drain());
+        fixture.push(2, &[("k", "b")]);
+        fixture.push(3, &[("k", "c")]);
+        fixture.applier.commit(Offset(2));
+        fixture.applied(2).await;
         assert_eq!(fixture.get("k"), "ab");
     }
 

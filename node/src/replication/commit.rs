@@ -4,6 +4,9 @@
 //! of a proposed one whose fate is not known, and the candidates for the next proposal. So whichever ISR the sentinels
 //! have committed, each of its members holds everything that was acknowledged.
 //!
+//! With `--fsync always` here, a copy that syncs always holds what is durable on it, and so does the master's own. One that
+//! promised less (`everysec`, no disk) holds what it has received: each node promises what its own settings say.
+//!
 //! Records up to `floor` (the end of the journal when the mastership began) need no `min_isr`: who wrote them was
 //! answered, or not, under an earlier master.
 
@@ -11,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use tercet_proto::grpc::cluster::v1::{ClusterState, IsrMember, Member};
+use tercet_proto::grpc::peer::v1::Durability;
 use tokio::sync::Notify;
 
 use crate::clock::BootNanos;
@@ -21,13 +25,70 @@ use crate::journal::{Gate, Journal};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamId(u64);
 
+/// What of a copy counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Counted {
+    #[default]
+    Received,
+    /// `--fsync always`.
+    Durable,
+}
+
+/// What a copy promises of its disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disk {
+    /// `--persistence off`.
+    Absent,
+    /// It follows in its own time.
+    Buffered,
+    /// `--fsync always`.
+    Synced,
+}
+
+impl Disk {
+    pub(crate) fn to_wire(self) -> Durability {
+        match self {
+            Self::Absent => Durability::Diskless,
+            Self::Buffered => Durability::Buffered,
+            Self::Synced => Durability::Synced,
+        }
+    }
+
+    pub(crate) fn from_wire(durability: Durability) -> Self {
+        match durability {
+            Durability::Diskless | Durability::Unspecified => Self::Absent,
+            Durability::Buffered => Self::Buffered,
+            Durability::Synced => Self::Synced,
+        }
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Absent => "none",
+            Self::Buffered => "buffered",
+            Self::Synced => "synced",
+        }
+    }
+}
+
+/// What a replica says that it holds: each is a prefix of the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Held {
+    pub received: Offset,
+    pub durable: Offset,
+    pub applied: Offset,
+}
+
 /// A replica, as its master sees it.
 #[derive(Debug, Clone)]
 pub struct Copy {
     pub member: Member,
     pub incarnation: String,
     pub(super) stream: Option<StreamId>,
-    pub acknowledged: Offset,
+    pub disk: Disk,
+    pub held: Held,
     /// A full sync is under way: it holds nothing that counts.
     pub syncing: bool,
     /// When anything came from it last (or when its stream closed).
@@ -37,10 +98,34 @@ pub struct Copy {
     pub(super) candidate: bool,
     /// Since when it has had something to acknowledge and has not moved.
     pub(super) stuck_since: Option<BootNanos>,
-    pub(super) acknowledged_at_tick: Offset,
+    pub(super) counted_at_tick: Offset,
 }
 
 impl Copy {
+    fn new(member: Member, incarnation: String, disk: Disk, stream: StreamId, now: BootNanos) -> Self {
+        Self {
+            member,
+            incarnation,
+            stream: Some(stream),
+            disk,
+            held: Held::default(),
+            syncing: false,
+            heard: now,
+            leaving: false,
+            candidate: false,
+            stuck_since: None,
+            counted_at_tick: Offset::ZERO,
+        }
+    }
+
+    /// Up to where it counts.
+    pub(super) fn counts_to(&self, counted: Counted) -> Offset {
+        match (counted, self.disk) {
+            (Counted::Durable, Disk::Synced) => self.held.durable,
+            (Counted::Received, _) | (_, Disk::Absent | Disk::Buffered) => self.held.received,
+        }
+    }
+
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.stream.is_some()
@@ -57,8 +142,9 @@ impl Copy {
 
 /// One mastership of this node.
 #[derive(Debug)]
-pub(crate) struct Term {
+pub struct Term {
     pub(super) epoch: Epoch,
+    pub(super) counted: Counted,
     pub(super) began: BootNanos,
     /// End of the journal when it began.
     pub(super) floor: Offset,
@@ -77,10 +163,19 @@ pub(crate) struct Term {
     next_stream: u64,
 }
 
+impl Held {
+    fn raise(&mut self, to: Self) {
+        self.received = self.received.max(to.received);
+        self.durable = self.durable.max(to.durable.min(to.received));
+        self.applied = self.applied.max(to.applied);
+    }
+}
+
 impl Term {
-    pub(crate) fn new(me: IsrMember, state: &ClusterState, floor: Offset, now: BootNanos) -> Self {
+    pub fn new(me: IsrMember, state: &ClusterState, counted: Counted, floor: Offset, now: BootNanos) -> Self {
         Self {
             epoch: Epoch(state.epoch),
+            counted,
             began: now,
             floor,
             me,
@@ -96,7 +191,7 @@ impl Term {
         }
     }
 
-    /// What every counted copy holds, if the journal here ends at `end`.
+    /// What every counted copy holds, if this one counts up to `end`.
     pub(super) fn commit(&self, end: Offset) -> Offset {
         if !self.isr.contains(&self.me) {
             return Offset::ZERO;
@@ -104,9 +199,9 @@ impl Term {
         let own = if self.isr.len() >= self.min_isr { end } else { end.min(self.floor) };
         let members = self.isr.iter().chain(&self.proposed).filter(|member| **member != self.me);
         let of_members = members.map(|member| {
-            self.copies.iter().find(|copy| copy.is(member)).map_or(Offset::ZERO, |copy| copy.acknowledged)
+            self.copies.iter().find(|copy| copy.is(member)).map_or(Offset::ZERO, |copy| copy.counts_to(self.counted))
         });
-        let candidates = self.copies.iter().filter(|copy| copy.candidate).map(|copy| copy.acknowledged);
+        let candidates = self.copies.iter().filter(|copy| copy.candidate).map(|copy| copy.counts_to(self.counted));
         of_members.chain(candidates).fold(own, Offset::min)
     }
 
@@ -120,7 +215,8 @@ impl Term {
 
     /// Whether no other copy counts, so that an append is a commit.
     fn is_solo(&self) -> bool {
-        self.isr.len() >= self.min_isr
+        self.counted == Counted::Received
+            && self.isr.len() >= self.min_isr
             && self.isr == [self.me.clone()]
             && self.proposed.iter().all(|member| *member == self.me)
             && !self.copies.iter().any(|copy| copy.candidate)
@@ -148,6 +244,13 @@ impl Term {
     }
 }
 
+/// For WAIT and WAITAOF.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Holders {
+    pub received: usize,
+    pub durable: usize,
+}
+
 /// The present mastership, if any, and the gate's way forward. One a node.
 #[derive(Debug, Default)]
 pub struct Tracker {
@@ -157,23 +260,25 @@ pub struct Tracker {
     news: Notify,
     /// The committed ISR, or the mastership, has changed.
     pub(super) isr_changed: Notify,
+    /// A copy has acknowledged something.
+    pub(crate) acknowledged: Notify,
 }
 
 impl Tracker {
-    pub(crate) fn begin(&self, term: Term, journal: &Journal, gate: &Gate) {
+    pub fn begin(&self, term: Term, journal: &Journal, gate: &Gate) {
         self.with(journal, gate, |current| *current = Some(term));
         self.isr_changed.notify_waiters();
     }
 
     /// Nothing is committed any more.
-    pub(crate) fn end(&self) {
+    pub fn end(&self) {
         *self.term.lock() = None;
         self.solo.store(false, Ordering::SeqCst);
         self.isr_changed.notify_waiters();
     }
 
     /// A newer state of this mastership. False: it says nothing new of the ISR.
-    pub(crate) fn update(&self, state: &ClusterState, journal: &Journal, gate: &Gate) -> bool {
+    pub fn update(&self, state: &ClusterState, journal: &Journal, gate: &Gate) -> bool {
         let is_news = self.with_term(journal, gate, |term| term.update(state)) == Some(true);
         if is_news {
             self.isr_changed.notify_waiters();
@@ -182,7 +287,14 @@ impl Tracker {
     }
 
     /// A replica has opened a stream. `None`: this node is no longer master of `epoch`.
-    pub(crate) fn join(&self, epoch: Epoch, member: Member, incarnation: String, now: BootNanos) -> Option<StreamId> {
+    pub fn join(
+        &self,
+        epoch: Epoch,
+        member: Member,
+        incarnation: String,
+        disk: Disk,
+        now: BootNanos,
+    ) -> Option<StreamId> {
         let mut guard = self.term.lock();
         let term = guard.as_mut().filter(|term| term.epoch == epoch)?;
         term.next_stream += 1;
@@ -198,18 +310,7 @@ impl Tracker {
                 let copy = &mut term.copies[index];
                 (copy.member, copy.stream, copy.heard, copy.leaving) = (member, Some(stream), now, false);
             }
-            None => term.copies.push(Copy {
-                member,
-                incarnation,
-                stream: Some(stream),
-                acknowledged: Offset::ZERO,
-                syncing: false,
-                heard: now,
-                leaving: false,
-                candidate: false,
-                stuck_since: None,
-                acknowledged_at_tick: Offset::ZERO,
-            }),
+            None => term.copies.push(Copy::new(member, incarnation, disk, stream, now)),
         }
         for index in (0..term.copies.len()).rev() {
             if !term.copies[index].is_connected() && !term.is_counted(&term.copies[index]) {
@@ -222,19 +323,19 @@ impl Tracker {
     }
 
     /// The stream is closed; what the copy holds it still holds.
-    pub(crate) fn leave(&self, stream: StreamId, now: BootNanos) {
+    pub fn leave(&self, stream: StreamId, now: BootNanos) {
         if let Some(copy) = self.term.lock().as_mut().and_then(|term| term.of_stream(stream)) {
             (copy.stream, copy.heard, copy.syncing) = (None, now, false);
         }
         self.news.notify_one();
     }
 
-    /// The copy holds everything up to `offset`.
-    pub(crate) fn acknowledge(&self, stream: StreamId, offset: Offset, now: BootNanos, journal: &Journal, gate: &Gate) {
+    /// What the copy holds by now.
+    pub fn acknowledge(&self, stream: StreamId, held: Held, now: BootNanos, journal: &Journal, gate: &Gate) {
         let is_outside = self.with_term(journal, gate, |term| {
             let Some(copy) = term.of_stream(stream) else { return false };
             copy.heard = now;
-            copy.acknowledged = copy.acknowledged.max(offset);
+            copy.held.raise(held);
             // A copy that is being loaded says nothing.
             copy.syncing = false;
             let index = term.index_of(stream);
@@ -243,16 +344,17 @@ impl Tracker {
         if is_outside == Some(true) {
             self.news.notify_one();
         }
+        self.acknowledged.notify_waiters();
     }
 
     /// Whether the copy once held more than it goes on from.
-    pub(crate) fn has_gone_back(&self, stream: StreamId, offset: Offset) -> bool {
+    pub fn has_gone_back(&self, stream: StreamId, offset: Offset) -> bool {
         let mut guard = self.term.lock();
-        guard.as_mut().and_then(|term| term.of_stream(stream)).is_some_and(|copy| copy.acknowledged > offset)
+        guard.as_mut().and_then(|term| term.of_stream(stream)).is_some_and(|copy| copy.held.received > offset)
     }
 
     /// The copy has to be loaded anew; whatever it held does not count once this returns `Left`.
-    pub(crate) fn leave_isr(&self, stream: StreamId) -> Leaving {
+    pub fn leave_isr(&self, stream: StreamId) -> Leaving {
         let mut guard = self.term.lock();
         let Some(term) = guard.as_mut() else { return Leaving::TermOver };
         let Some(index) = term.index_of(stream) else { return Leaving::TermOver };
@@ -264,8 +366,8 @@ impl Tracker {
             return Leaving::StillCounted;
         }
         let copy = &mut term.copies[index];
-        (copy.leaving, copy.syncing, copy.acknowledged) = (false, true, Offset::ZERO);
-        copy.acknowledged_at_tick = Offset::ZERO;
+        (copy.leaving, copy.syncing, copy.held) = (false, true, Held::default());
+        copy.counted_at_tick = Offset::ZERO;
         Leaving::Left
     }
 
@@ -282,6 +384,17 @@ impl Tracker {
         self.solo.load(Ordering::SeqCst)
     }
 
+    /// How many connected replicas hold everything up to `offset`, and how many of them durably.
+    #[must_use]
+    pub fn holders(&self, offset: Offset) -> Holders {
+        let guard = self.term.lock();
+        let connected = guard.iter().flat_map(|term| &term.copies).filter(|copy| copy.is_connected() && !copy.syncing);
+        connected.fold(Holders::default(), |holders, copy| Holders {
+            received: holders.received + usize::from(copy.held.received >= offset),
+            durable: holders.durable + usize::from(copy.disk != Disk::Absent && copy.held.durable >= offset),
+        })
+    }
+
     /// What the replicas of this mastership hold: for INFO and ROLE.
     #[must_use]
     pub fn copies(&self) -> Vec<(Copy, bool)> {
@@ -291,27 +404,22 @@ impl Tracker {
     }
 
     /// Whether a member of the ISR of this name holds everything up to `offset`.
-    pub(crate) fn holds(&self, name: &str, offset: Offset) -> bool {
+    pub fn holds(&self, name: &str, offset: Offset) -> bool {
         let guard = self.term.lock();
         guard.as_ref().is_some_and(|term| {
             term.copies
                 .iter()
-                .any(|copy| copy.member.name == name && term.is_member(copy) && copy.acknowledged >= offset)
+                .any(|copy| copy.member.name == name && term.is_member(copy) && copy.held.received >= offset)
         })
     }
 
     /// Resolves when something has happened that may change the ISR.
-    pub(crate) async fn news(&self) {
+    pub async fn news(&self) {
         self.news.notified().await;
     }
 
     /// Changes the present mastership, if there is one, and lets the commit offset follow.
-    pub(crate) fn with_term<T>(
-        &self,
-        journal: &Journal,
-        gate: &Gate,
-        change: impl FnOnce(&mut Term) -> T,
-    ) -> Option<T> {
+    pub fn with_term<T>(&self, journal: &Journal, gate: &Gate, change: impl FnOnce(&mut Term) -> T) -> Option<T> {
         self.with(journal, gate, |term| term.as_mut().map(change))
     }
 
@@ -320,7 +428,8 @@ impl Tracker {
         let result = change(&mut guard);
         self.solo.store(guard.as_ref().is_some_and(Term::is_solo), Ordering::SeqCst);
         if let Some(term) = guard.as_mut() {
-            term.committed = term.committed.max(term.commit(journal.end()));
+            // As far as its own disk lets it.
+            term.committed = term.committed.max(term.commit(journal.acknowledgeable()));
             // Within the lock: nothing is committed once the mastership is over.
             gate.advance(term.committed);
         }
@@ -330,7 +439,7 @@ impl Tracker {
 
 /// Whether a copy may be thrown away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Leaving {
+pub enum Leaving {
     Left,
     /// The sentinels have not confirmed yet that it is out.
     StillCounted,
@@ -350,6 +459,7 @@ impl Term {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::journal::Promise;
 
     pub(in crate::replication) fn member(name: &str) -> IsrMember {
         IsrMember { name: name.to_owned(), incarnation: format!("{name}-1") }
@@ -374,15 +484,26 @@ pub(super) mod tests {
 
     impl Fixture {
         pub(in crate::replication) fn new(isr: &[&str], min_isr: u32) -> Self {
+            Self::counting(Counted::Received, isr, min_isr)
+        }
+
+        pub(in crate::replication) fn counting(counted: Counted, isr: &[&str], min_isr: u32) -> Self {
             let fixture = Self { tracker: Tracker::default(), journal: Journal::new(), gate: Gate::default() };
-            let term = Term::new(member("m"), &state(1, isr, min_isr), Offset::ZERO, BootNanos(0));
+            if counted == Counted::Durable {
+                fixture.journal.start_disk(Promise::Durable, Offset::ZERO, Offset::ZERO, Vec::new());
+            }
+            let term = Term::new(member("m"), &state(1, isr, min_isr), counted, Offset::ZERO, BootNanos(0));
             fixture.tracker.begin(term, &fixture.journal, &fixture.gate);
             fixture
         }
 
         pub(in crate::replication) fn join(&self, name: &str) -> StreamId {
+            self.join_with(name, Disk::Synced)
+        }
+
+        fn join_with(&self, name: &str, disk: Disk) -> StreamId {
             let member = Member { name: name.to_owned(), ..Member::default() };
-            self.tracker.join(Epoch(1), member, format!("{name}-1"), BootNanos(0)).unwrap()
+            self.tracker.join(Epoch(1), member, format!("{name}-1"), disk, BootNanos(0)).unwrap()
         }
 
         pub(in crate::replication) fn append(&self, count: usize) {
@@ -397,7 +518,23 @@ pub(super) mod tests {
         }
 
         pub(in crate::replication) fn acknowledge_at(&self, stream: StreamId, offset: u64, now: BootNanos) -> u64 {
-            self.tracker.acknowledge(stream, Offset(offset), now, &self.journal, &self.gate);
+            let held = Held { received: Offset(offset), ..Held::default() };
+            self.tracker.acknowledge(stream, held, now, &self.journal, &self.gate);
+            self.gate.commit().0
+        }
+
+        fn hold(&self, stream: StreamId, received: u64, durable: u64) -> u64 {
+            let held = Held { received: Offset(received), durable: Offset(durable), ..Held::default() };
+            self.tracker.acknowledge(stream, held, BootNanos(0), &self.journal, &self.gate);
+            self.gate.commit().0
+        }
+
+        /// Everything that was appended reaches the disk.
+        fn sync(&self) -> u64 {
+            let turn = self.journal.take_turn().unwrap();
+            self.journal.wrote(&turn);
+            self.journal.synced(turn.reached());
+            self.tracker.with_term(&self.journal, &self.gate, |_| ());
             self.gate.commit().0
         }
 
@@ -430,7 +567,7 @@ pub(super) mod tests {
     fn another_incarnation_is_another_copy() {
         let fixture = Fixture::new(&["m", "a"], 2);
         let member = Member { name: "a".to_owned(), ..Member::default() };
-        let stream = fixture.tracker.join(Epoch(1), member, "a-2".to_owned(), BootNanos(0)).unwrap();
+        let stream = fixture.tracker.join(Epoch(1), member, "a-2".to_owned(), Disk::Synced, BootNanos(0)).unwrap();
         fixture.append(2);
         assert_eq!(fixture.acknowledge(stream, 2), 0);
     }
@@ -450,7 +587,11 @@ pub(super) mod tests {
     fn what_was_there_when_the_mastership_began_needs_no_min_isr() {
         let (tracker, journal, gate) = (Tracker::default(), Journal::new(), Gate::default());
         journal.append(b"x");
-        tracker.begin(Term::new(member("m"), &state(1, &["m"], 2), Offset(1), BootNanos(0)), &journal, &gate);
+        tracker.begin(
+            Term::new(member("m"), &state(1, &["m"], 2), Counted::Received, Offset(1), BootNanos(0)),
+            &journal,
+            &gate,
+        );
         assert_eq!(gate.commit(), Offset(1));
         journal.append(b"y");
         tracker.appended(&journal, &gate);
@@ -482,5 +623,55 @@ pub(super) mod tests {
         assert_eq!(fixture.tracker.leave_isr(a), Leaving::Left);
         fixture.append(1);
         assert_eq!(fixture.gate.commit(), Offset(1));
+    }
+
+    #[test]
+    fn with_fsync_always_every_copy_counts_with_what_is_durable() {
+        let fixture = Fixture::counting(Counted::Durable, &["m", "a", "b"], 2);
+        let (a, b) = (fixture.join("a"), fixture.join("b"));
+        fixture.append(8);
+        fixture.hold(a, 8, 7);
+        assert_eq!(fixture.hold(b, 8, 8), 0, "nothing is durable here");
+        assert_eq!(fixture.sync(), 7);
+        fixture.append(1);
+        fixture.hold(b, 9, 9);
+        assert_eq!(fixture.hold(a, 9, 9), 8, "9 is not durable here");
+        assert_eq!(fixture.sync(), 9);
+    }
+
+    #[test]
+    fn a_copy_that_promised_less_counts_with_what_it_has_received() {
+        let fixture = Fixture::counting(Counted::Durable, &["m", "a", "b", "c"], 2);
+        let a = fixture.join("a");
+        let (b, c) = (fixture.join_with("b", Disk::Absent), fixture.join_with("c", Disk::Buffered));
+        fixture.append(5);
+        fixture.sync();
+        fixture.hold(a, 5, 4);
+        fixture.hold(c, 5, 1);
+        assert_eq!(fixture.hold(b, 3, 0), 3);
+        assert_eq!(fixture.hold(b, 5, 0), 4);
+        assert_eq!(fixture.tracker.holders(Offset(4)), Holders { received: 3, durable: 1 });
+        assert_eq!(fixture.tracker.holders(Offset(1)), Holders { received: 3, durable: 2 });
+    }
+
+    #[test]
+    fn alone_with_fsync_always_an_append_is_no_commit() {
+        let fixture = Fixture::counting(Counted::Durable, &["m"], 1);
+        fixture.append(3);
+        assert_eq!(fixture.gate.commit(), Offset(0));
+        assert_eq!(fixture.sync(), 3);
+    }
+
+    #[test]
+    fn a_copy_that_syncs_anew_is_no_holder() {
+        let fixture = Fixture::new(&["m"], 1);
+        let (a, b) = (fixture.join("a"), fixture.join("b"));
+        fixture.append(2);
+        fixture.hold(a, 2, 2);
+        fixture.hold(b, 2, 1);
+        assert_eq!(fixture.tracker.holders(Offset(2)), Holders { received: 2, durable: 1 });
+        fixture.tracker.leave_isr(a);
+        fixture.tracker.leave(b, BootNanos(1));
+        assert_eq!(fixture.tracker.holders(Offset(0)), Holders::default());
     }
 }

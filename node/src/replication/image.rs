@@ -1,24 +1,22 @@
 //! A partition as bytes, for a full sync.
 //!
 //! ```text
-//! image of a shard = entry ...
-//! entry            = database (1 byte) | key (length | bytes) | expiry in ms, 0 = never (varint) | value (length | image)
+//! image of a shard = entry ...      see `keyspace::entry_image`
 //! ```
 //!
 //! An image is taken under its partition's lock only, with the end of the journal as its cut: every record that changed
 //! the partition was appended under the same lock, so the image holds exactly the effects of the records up to the cut.
 
-use crate::effect::{Expiry, KeyChange};
 use crate::engine::Engine;
-use crate::ids::{Offset, Partition, PartitionKind, UnixMillis};
-use crate::keyspace::value;
-use crate::wire::{self, Reader};
+use crate::ids::{Offset, Partition, PartitionKind};
+use crate::keyspace::entry_image::{self, put_entry, take_entry};
+use crate::wire::Reader;
 
 /// An image that cannot be loaded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     #[error("the image of partition {partition} cannot be read: {error}")]
-    Image { partition: u32, error: wire::Error },
+    Image { partition: u32, error: entry_image::Error },
     #[error("the image of partition {partition} does not fit: {what}")]
     State { partition: u32, what: String },
 }
@@ -29,16 +27,9 @@ pub fn take(engine: &Engine, partition: Partition, out: &mut Vec<u8>) -> Offset 
         return engine.broker.image(partition, || engine.journal.end(), out);
     };
     let shard = engine.keyspace.lock(index);
-    let mut encoded = Vec::new();
+    let mut scratch = Vec::new();
     for (database, table) in shard.databases() {
-        for entry in table.iter() {
-            out.push(database);
-            wire::put_bytes(out, &entry.key);
-            wire::put_varint(out, entry.expire_at().map_or(0, |at| at.0));
-            encoded.clear();
-            value::image::encode(&entry.value, &mut encoded);
-            wire::put_bytes(out, &encoded);
-        }
+        table.iter().for_each(|entry| put_entry(database, entry, &mut scratch, out));
     }
     engine.journal.end()
 }
@@ -60,18 +51,8 @@ pub fn load(engine: &Engine, partition: Partition, cut: Offset, image: &[u8]) ->
     shard.reset();
     let mut reader = Reader::new(image);
     while !reader.is_empty() {
-        let database = reader.byte().map_err(broken)?;
-        let key = reader.bytes().map_err(broken)?;
-        let expiry = match reader.varint().map_err(broken)? {
-            0 => Expiry::Never,
-            at => Expiry::At(UnixMillis(at)),
-        };
-        let image = reader.bytes().map_err(broken)?;
-        let applied = shard.apply_key(database, key, &KeyChange::Restore { image, expiry });
-        if !applied.is_ok_and(|applied| applied.changed) {
-            let what = format!("key {:?}", String::from_utf8_lossy(key));
-            return Err(Error::State { partition: partition.0, what });
-        }
+        let entry = take_entry(&mut reader).map_err(broken)?;
+        shard.load(&entry).map_err(broken)?;
     }
     shard.changed_at(cut);
     Ok(())
@@ -88,7 +69,9 @@ pub fn reset(engine: &Engine) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::effect::{Expiry, KeyChange};
     use crate::engine::{Locked, Transaction};
+    use crate::ids::UnixMillis;
 
     #[test]
     fn a_shard_reads_back_as_it_was() {

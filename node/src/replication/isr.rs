@@ -12,24 +12,26 @@
 
 use tercet_proto::grpc::cluster::v1::IsrMember;
 
-use super::commit::Term;
+use super::commit::{Copy, Term};
 use crate::clock::BootNanos;
 use crate::ids::{Epoch, Offset};
 use crate::limits;
 
 /// An ISR to be committed on top of `version`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Proposal {
-    pub(crate) epoch: Epoch,
-    pub(crate) version: u64,
-    pub(crate) isr: Vec<IsrMember>,
+pub struct Proposal {
+    pub epoch: Epoch,
+    pub version: u64,
+    pub isr: Vec<IsrMember>,
+    /// Of those that leave: who holds everything that this master has acknowledged or shown.
+    pub witnesses: Vec<IsrMember>,
     /// For the log: what is to change, and why.
-    pub(crate) changes: Vec<(String, &'static str)>,
+    pub changes: Vec<(String, &'static str)>,
 }
 
 impl Term {
     /// Begins the times of observation anew: this process itself was not running.
-    pub(crate) fn forgive(&mut self, now: BootNanos) {
+    pub fn forgive(&mut self, now: BootNanos) {
         self.began = self.began.max(now);
         for copy in &mut self.copies {
             copy.heard = now;
@@ -38,7 +40,7 @@ impl Term {
     }
 
     /// Looks at all copies. To be called every `limits::ISR_TICK`, and when something has happened.
-    pub(crate) fn propose(&mut self, now: BootNanos, end: Offset) -> Option<Proposal> {
+    pub fn propose(&mut self, now: BootNanos, end: Offset) -> Option<Proposal> {
         self.note_progress(now, end);
         self.choose_candidates(now);
         let mut changes = Vec::new();
@@ -51,7 +53,7 @@ impl Term {
         }
         // Candidates count by now, so the commit offset waits for them.
         let holds = self.floor.max(self.committed);
-        for copy in self.copies.iter().filter(|copy| copy.candidate && copy.acknowledged >= holds) {
+        for copy in self.copies.iter().filter(|copy| copy.candidate && copy.counts_to(self.counted) >= holds) {
             if !self.is_member(copy) {
                 changes.push((copy.member.name.clone(), "has caught up"));
                 isr.push(copy.as_member());
@@ -68,19 +70,29 @@ impl Term {
                 self.proposed.push(member.clone());
             }
         }
-        Some(Proposal { epoch: self.epoch, version: self.version, isr, changes })
+        let leaves = |member: &&IsrMember| !isr.contains(member) && self.bears_witness(member);
+        let witnesses = self.isr.iter().filter(leaves).cloned().collect();
+        Some(Proposal { epoch: self.epoch, version: self.version, isr, witnesses, changes })
+    }
+
+    /// A member of the ISR holds everything that was acknowledged, and with the floor everything that may be shown while
+    /// the ISR is too small to commit more. So it may lead if this master cannot.
+    fn bears_witness(&self, member: &IsrMember) -> bool {
+        let is_witness = |copy: &Copy| copy.is(member) && !copy.leaving && copy.counts_to(self.counted) >= self.floor;
+        self.copies.iter().any(is_witness)
     }
 
     fn note_progress(&mut self, now: BootNanos, end: Offset) {
         for copy in &mut self.copies {
-            if copy.acknowledged >= end {
+            let counts_to = copy.counts_to(self.counted);
+            if counts_to >= end {
                 copy.stuck_since = None;
-            } else if copy.acknowledged > copy.acknowledged_at_tick {
+            } else if counts_to > copy.counted_at_tick {
                 copy.stuck_since = Some(now);
             } else {
                 copy.stuck_since.get_or_insert(now);
             }
-            copy.acknowledged_at_tick = copy.acknowledged;
+            copy.counted_at_tick = counts_to;
         }
     }
 
@@ -92,7 +104,7 @@ impl Term {
                 && !copy.leaving
                 && now.millis_since(copy.heard) < limits::ISR_SILENCE_MS
                 && copy.stuck_since.is_none_or(|since| now.millis_since(since) < limits::ISR_SILENCE_MS);
-            let is_near = copy.candidate || copy.acknowledged >= self.floor.max(self.end_at_tick);
+            let is_near = copy.candidate || copy.counts_to(self.counted) >= self.floor.max(self.end_at_tick);
             let candidate = is_lively && is_near && !self.is_member(copy);
             self.copies[index].candidate = candidate;
         }
@@ -217,7 +229,7 @@ mod tests {
         fixture.hear(a, 0, 10);
         fixture.tracker.leave(a, at(20));
         assert_eq!(fixture.propose(100), None);
-        assert_eq!(fixture.propose(320), names(&["m"]));
+        assert_eq!(fixture.propose(220), names(&["m"]));
     }
 
     #[test]
@@ -229,7 +241,7 @@ mod tests {
             fixture.hear(a, step, step * 50);
             fixture.hear(b, 0, step * 50);
             let proposal = fixture.propose(step * 50);
-            let expected = if step < 7 { None } else { names(&["m", "a"]) };
+            let expected = if step < 5 { None } else { names(&["m", "a"]) };
             assert_eq!(proposal, expected, "at {} ms", step * 50);
         }
     }
@@ -239,15 +251,15 @@ mod tests {
         let fixture = Fixture::new(&["m", "a"], 1);
         let a = fixture.join("a");
         fixture.hear(a, 0, 100);
-        assert_eq!(fixture.propose(350), None);
-        assert_eq!(fixture.propose(400), names(&["m"]));
+        assert_eq!(fixture.propose(299), None);
+        assert_eq!(fixture.propose(300), names(&["m"]));
     }
 
     #[test]
     fn a_member_that_never_came_leaves_after_a_while() {
         let fixture = Fixture::new(&["m", "a"], 1);
-        assert_eq!(fixture.propose(299), None);
-        assert_eq!(fixture.propose(300), names(&["m"]));
+        assert_eq!(fixture.propose(199), None);
+        assert_eq!(fixture.propose(200), names(&["m"]));
     }
 
     #[test]
@@ -257,6 +269,20 @@ mod tests {
         fixture.hear(a, 0, 100);
         fixture.tracker.with_term(&fixture.journal, &fixture.gate, |term| term.forgive(at(5000)));
         assert_eq!(fixture.propose(5010), None);
+    }
+
+    #[test]
+    fn who_leaves_with_everything_that_was_shown_bears_witness() {
+        let fixture = Fixture::new(&["m", "a", "b"], 2);
+        fixture.tracker.with_term(&fixture.journal, &fixture.gate, |term| term.floor = Offset(7));
+        let (a, b) = (fixture.join("a"), fixture.join("b"));
+        fixture.hear(a, 7, 10);
+        fixture.hear(b, 6, 10);
+        let proposal =
+            fixture.tracker.with_term(&fixture.journal, &fixture.gate, |term| term.propose(at(400), Offset(7)));
+        let proposal = proposal.flatten().unwrap();
+        assert_eq!(proposal.isr, [member("m")]);
+        assert_eq!(proposal.witnesses, [member("a")], "b lacks record 7, which m may show alone");
     }
 
     #[test]

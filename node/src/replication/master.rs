@@ -3,12 +3,14 @@
 //! ```text
 //! hello --> CONTINUE -----------------------------.
 //!       --> FULL --> (blocks | images)* SyncEnd --+--> blocks, commit, heartbeats
+//!       --> SYNC GOES ON --> the same, for the partitions whose images have not come
 //! ```
 //!
 //! **Invariant:** an image is taken after every block that was sent before it, so its cut is not below any of them. So a
 //! replica may skip a block's effect on a partition whose image has not come.
 
 use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,11 +21,11 @@ use tercet_proto::grpc::peer::v1::{
 };
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
-use tracing::info;
+use tracing::{info, warn};
 
-use super::commit::{Leaving, StreamId};
+use super::commit::{Counted, Disk, Held, Leaving, StreamId};
 use super::image;
-use super::resume::{self, Log, Resume, Why};
+use super::resume::{self, Log, Resume, Standing, Why};
 use super::{from_wire, to_wire};
 use crate::clock;
 use crate::engine::Engine;
@@ -32,7 +34,10 @@ use crate::journal::{Block, Next};
 use crate::limits;
 use crate::node::Shared;
 use crate::role::Role;
+use crate::storage;
 use crate::task::{self, Task};
+
+const GONE: &str = "the journal no longer holds what comes next";
 
 /// How long a replica that comes with the next epoch waits for this node to be told that it is master.
 const PROMOTION_WAIT: Duration = Duration::from_millis(500);
@@ -43,6 +48,7 @@ const PROMOTION_WAIT: Duration = Duration::from_millis(500);
 /// FAILED_PRECONDITION: this node is not master of that epoch.
 pub(crate) async fn serve(
     node: Shared,
+    storage: storage::Shared,
     hello: ReplicaHello,
     acknowledgements: Streaming<FromReplica>,
 ) -> Result<impl Stream<Item = Result<FromMaster, Status>> + Send + 'static, Status> {
@@ -50,9 +56,18 @@ pub(crate) async fn serve(
     let over = || Status::failed_precondition(format!("this node is not master of epoch {epoch}"));
     let term = mastership(&node, epoch).await.ok_or_else(over)?;
     let member = member_named(&node, &hello.name);
-    let stream = node.commit.join(epoch, member, hello.incarnation.clone(), clock::boot_now()).ok_or_else(over)?;
+    let disk = Disk::from_wire(hello.durability());
+    if node.counted() == Counted::Durable && disk != Disk::Synced {
+        warn!(
+            replica = hello.name,
+            disk = disk.name(),
+            "a replica does not sync always: it counts with what it received"
+        );
+    }
+    let stream =
+        node.commit.join(epoch, member, hello.incarnation.clone(), disk, clock::boot_now()).ok_or_else(over)?;
     // From here on the guard in it leaves when it is dropped.
-    let mut sender = Sender::new(node, epoch, term, stream);
+    let mut sender = Sender::new(node, storage, epoch, term, stream);
     sender.begin(&hello).await?;
     sender.acknowledgements =
         Some(task::spawn("acknowledgements", receive(sender.membership.clone(), acknowledgements)));
@@ -79,12 +94,16 @@ fn member_named(node: &Shared, name: &str) -> Member {
 }
 
 /// Counts what the replica acknowledges until its stream closes.
-async fn receive(membership: std::sync::Arc<Membership>, mut acknowledgements: Streaming<FromReplica>) {
+async fn receive(membership: Arc<Membership>, mut acknowledgements: Streaming<FromReplica>) {
     let node = &membership.node;
     while let Ok(Some(FromReplica { message })) = acknowledgements.message().await {
         if let Some(from_replica::Message::Ack(ack)) = message {
-            let received = Offset(ack.received_offset);
-            node.commit.acknowledge(membership.stream, received, clock::boot_now(), &node.engine.journal, &node.gate);
+            let held = Held {
+                received: Offset(ack.received_offset),
+                durable: Offset(ack.durable_offset),
+                applied: Offset(ack.applied_offset),
+            };
+            node.commit.acknowledge(membership.stream, held, clock::boot_now(), &node.engine.journal, &node.gate);
         }
     }
     membership.leave();
@@ -106,9 +125,10 @@ impl Membership {
 #[derive(Debug)]
 struct Sender {
     node: Shared,
+    storage: storage::Shared,
     epoch: Epoch,
     term: u64,
-    membership: std::sync::Arc<Membership>,
+    membership: Arc<Membership>,
     acknowledgements: Option<Task>,
     /// Everything up to here was sent.
     after: Offset,
@@ -129,10 +149,11 @@ impl Drop for Sender {
 }
 
 impl Sender {
-    fn new(node: Shared, epoch: Epoch, term: u64, stream: StreamId) -> Self {
+    fn new(node: Shared, storage: storage::Shared, epoch: Epoch, term: u64, stream: StreamId) -> Self {
         Self {
-            membership: std::sync::Arc::new(Membership { node: node.clone(), stream }),
+            membership: Arc::new(Membership { node: node.clone(), stream }),
             node,
+            storage,
             epoch,
             term,
             acknowledgements: None,
@@ -152,14 +173,22 @@ impl Sender {
         let journal = &self.node.engine.journal;
         let history = journal.history();
         let theirs = from_wire(&hello.history);
+        let standing = match &hello.partial {
+            Some(partial) => Standing::Partial { epoch: Epoch(partial.epoch) },
+            None => Standing::Applied(Offset(hello.applied_offset)),
+        };
         let decision = resume::decide(
+            self.epoch,
             Log { history: &history, end: journal.end() },
             Log { history: &theirs, end: Offset(hello.end_offset) },
-            Offset(hello.applied_offset),
+            standing,
             journal.first_kept(),
         );
         let decision = match decision {
-            Resume::Continue(Offset::ZERO) if journal.retained_bytes() > limits::REPLAY_FROM_NOTHING_BYTES => {
+            Resume::Continue(Offset::ZERO)
+                if journal.retained_bytes() > limits::REPLAY_FROM_NOTHING_BYTES
+                    || matches!(journal.read(Offset::ZERO), Next::OnDisk { .. }) =>
+            {
                 Resume::Full(Why::Shorter)
             }
             other => other,
@@ -174,6 +203,23 @@ impl Sender {
                 self.node.stats.partial_syncs.fetch_add(1, relaxed);
                 self.after = offset;
                 Message::Continue(wire::Continue { epoch: self.epoch.0, offset: offset.0, history: to_wire(&history) })
+            }
+            Resume::GoOn => {
+                // It left when the sync began; this says that it has nothing that counts yet.
+                self.leave_isr().await?;
+                self.after = Offset(hello.end_offset);
+                let partial = hello.partial.as_ref();
+                let images = Images::resumed(&self.node.engine, partial.unwrap_or(&wire::PartialSync::default()));
+                let partitions = images.expected;
+                info!(replica = hello.name, epoch = self.epoch.0, partitions, "full sync goes on");
+                self.node.stats.resumed_syncs.fetch_add(1, relaxed);
+                self.images = Some(images);
+                Message::SyncGoesOn(wire::SyncGoesOn {
+                    epoch: self.epoch.0,
+                    offset: hello.end_offset,
+                    history: to_wire(&history),
+                    partitions,
+                })
             }
             Resume::Full(why) => {
                 // It must not lose what it holds as long as somebody may count on it.
@@ -238,10 +284,19 @@ impl Sender {
                         self.push(message);
                         continue;
                     }
-                    Next::Gone => {
-                        self.is_over = true;
-                        return Some(Err(Status::out_of_range("the journal no longer holds what comes next")));
-                    }
+                    Next::OnDisk { up_to } => match self.read_from_disk(up_to).await {
+                        Ok(blocks) if !blocks.is_empty() => {
+                            for block in blocks {
+                                let message = self.block(block);
+                                self.push(message);
+                            }
+                            continue;
+                        }
+                        // It was trimmed meanwhile.
+                        Ok(_) => return self.give_up(Status::out_of_range(GONE)),
+                        Err(error) => return self.give_up(Status::internal(error)),
+                    },
+                    Next::Gone => return self.give_up(Status::out_of_range(GONE)),
                     Next::AtEnd => {}
                 }
             }
@@ -255,6 +310,33 @@ impl Sender {
                 None => self.wait().await,
             }
         }
+    }
+
+    fn give_up(&mut self, status: Status) -> Option<Result<FromMaster, Status>> {
+        self.is_over = true;
+        Some(Err(status))
+    }
+
+    /// The next blocks that are no longer in memory, on another thread: this one serves everybody's acknowledgements.
+    async fn read_from_disk(&self, up_to: Offset) -> Result<Vec<Block>, String> {
+        let (storage, after) = (Arc::clone(&self.storage), self.after);
+        let read = move || -> Result<Vec<Block>, storage::Error> {
+            let mut blocks = Vec::new();
+            let mut bytes = 0;
+            for block in storage.journal_from(after)? {
+                let block = block?;
+                if block.first > up_to || bytes >= limits::DISK_READ_BYTES {
+                    break;
+                }
+                // What the row holds behind that may have been cut off since.
+                let block = if block.last > up_to { block.up_to(up_to) } else { block };
+                bytes += block.records.len();
+                blocks.push(block);
+            }
+            Ok(blocks)
+        };
+        let read = tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?;
+        read.map_err(|error| error.to_string())
     }
 
     fn block(&mut self, block: Block) -> Message {
@@ -324,6 +406,18 @@ impl Images {
         let pending: VecDeque<_> = (0..engine.keyspace.len()).map(Partition::shard).collect();
         let expected = (pending.len() + engine.broker.partitions().len()) as u64;
         Self { pending, made: HashSet::new(), youngest_cut: Offset::ZERO, expected, is_done: false }
+    }
+
+    /// What an earlier stream has not brought.
+    fn resumed(engine: &Engine, partial: &wire::PartialSync) -> Self {
+        let mut images = Self::new(engine);
+        images.made = partial.partitions.iter().copied().map(Partition).collect();
+        images.pending.retain(|partition| !images.made.contains(partition));
+        images.youngest_cut = Offset(partial.youngest_cut);
+        let of_broker = engine.broker.partitions();
+        let of_broker = of_broker.iter().filter(|partition| !images.made.contains(partition)).count();
+        images.expected = (images.pending.len() + of_broker) as u64;
+        images
     }
 
     fn next_batch(&mut self, engine: &Engine) -> Vec<Message> {

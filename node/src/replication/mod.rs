@@ -9,13 +9,13 @@
 //! A replica acknowledges what it has appended and applies what is committed, so a tail that was never acknowledged can
 //! be cut off. `resume` decides where a replica goes on, `isr` who counts, `commit` what that makes committed.
 
-pub(crate) mod apply;
+pub mod apply;
 pub mod commit;
 pub mod image;
-pub(crate) mod isr;
+pub mod isr;
 pub(crate) mod master;
 pub(crate) mod replica;
-mod resume;
+pub mod resume;
 
 use tercet_proto::grpc::peer::v1::EpochStart;
 

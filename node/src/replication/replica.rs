@@ -1,7 +1,7 @@
 //! A replica's stream from its master: what comes is appended at once, acknowledged at once, and handed to the applier.
 //!
 //! ```text
-//! hello --> CONTINUE | FULL --> blocks, images, commit     (FromMaster)
+//! hello --> CONTINUE | FULL | SYNC GOES ON --> blocks, images, commit     (FromMaster)
 //!   acknowledgements <-- of the newest block only, however many have come
 //! ```
 //!
@@ -20,10 +20,11 @@ use tonic::{Status, Streaming};
 use tracing::{debug, info, warn};
 
 use super::apply::{Applier, Condition};
+use super::commit::Disk;
 use super::{from_wire, to_wire};
 use crate::clock;
 use crate::ids::{Epoch, Offset, Partition};
-use crate::journal::{self, Block};
+use crate::journal::{self, Block, Journal, Promise};
 use crate::limits;
 use crate::node::Shared;
 use crate::role::{Role, State};
@@ -63,10 +64,12 @@ enum Error {
     Lost,
 }
 
-/// Follows a master until it is cancelled. Whoever cancels it calls `Applier::break_off`.
+/// Follows a master until it is cancelled.
 pub(crate) async fn follow(node: Shared, applier: std::sync::Arc<Applier>, target: Target) {
     let mut pause = limits::RECONNECT_PAUSE[0];
     let mut said: Option<Instant> = None;
+    // Until then nobody knows where to go on.
+    node.loading.done().await;
     loop {
         let began = Instant::now();
         let mut link = Link { node: &node, applier: &applier, target: &target, sync: Sync::No, level: None };
@@ -74,7 +77,6 @@ pub(crate) async fn follow(node: Shared, applier: std::sync::Arc<Applier>, targe
             Ok(never) => match never {},
             Err(error) => error,
         };
-        applier.break_off();
         link_is_down(&node);
         let lasted = began.elapsed() > limits::REPLICATION_SILENCE;
         if lasted || said.is_none_or(|at| at.elapsed() > limits::LOG_AGAIN) {
@@ -135,18 +137,10 @@ impl Link<'_> {
         self.begin(first.ok_or(Error::Closed)?)?;
         loop {
             // In the order of a message's way: acknowledge what came, then wait for what comes next.
-            let applied = self.applier.applied();
-            if matches!(self.sync, Sync::No) {
-                acknowledge.send_replace(ReplicaAck {
-                    received_offset: self.node.engine.journal.end().0,
-                    durable_offset: 0,
-                    applied_offset: applied.0,
-                });
-            }
-            let message = self.next(&mut stream).await?;
+            let message = self.next(&mut stream, &acknowledge).await?;
             {
                 let mut link = self.node.link.write();
-                (link.last_heard, link.applied) = (clock::boot_now(), applied);
+                (link.last_heard, link.applied) = (clock::boot_now(), self.applier.applied());
             }
             self.receive(message)?;
             if self.applier.condition() == Condition::Lost {
@@ -172,6 +166,12 @@ impl Link<'_> {
             history: to_wire(&journal.history()),
             end_offset: journal.end().0,
             applied_offset: self.applier.applied().0,
+            durability: disk_of(journal).to_wire().into(),
+            partial: self.applier.partial().map(|partial| wire::PartialSync {
+                epoch: partial.epoch.0,
+                partitions: partial.partitions.iter().map(|partition| partition.0).collect(),
+                youngest_cut: partial.youngest_cut.0,
+            }),
         })
     }
 
@@ -190,19 +190,48 @@ impl Link<'_> {
         Ok(opened.await.map_err(|_| Error::Silent)??.into_inner())
     }
 
-    /// The next message. Meanwhile the state may become readable.
-    async fn next(&self, stream: &mut Streaming<FromMaster>) -> Result<FromMaster, Error> {
+    /// What this node holds by now. In the middle of a full sync that is nothing yet.
+    fn acknowledge(&self, acknowledge: &watch::Sender<ReplicaAck>) {
+        if !matches!(self.sync, Sync::No) {
+            return;
+        }
+        let journal = &self.node.engine.journal;
+        let received = match journal.durability().promise() {
+            // The master counts what is durable, and what has come here is news to WAIT.
+            Some(Promise::Durable) => journal.end(),
+            // A disk that is too far behind holds the master up, as its own would.
+            Some(Promise::Appended) | None => journal.acknowledgeable(),
+        };
+        acknowledge.send_replace(ReplicaAck {
+            received_offset: received.0,
+            durable_offset: journal.durability().durable().0,
+            applied_offset: self.applier.applied().0,
+        });
+    }
+
+    /// The next message. Meanwhile the disk gets on, and the state may become readable.
+    async fn next(
+        &self,
+        stream: &mut Streaming<FromMaster>,
+        acknowledge: &watch::Sender<ReplicaAck>,
+    ) -> Result<FromMaster, Error> {
+        let durability = self.node.engine.journal.durability();
         let silence = tokio::time::sleep(limits::REPLICATION_SILENCE);
         tokio::pin!(silence);
         loop {
             let progress = self.applier.progress.notified();
             tokio::pin!(progress);
             progress.as_mut().enable();
+            let disk = durability.changed();
+            tokio::pin!(disk);
+            disk.as_mut().enable();
+            self.acknowledge(acknowledge);
             let is_readable = self.show_state();
             tokio::select! {
                 message = stream.message() => return message?.ok_or(Error::Closed),
                 () = &mut silence => return Err(Error::Silent),
                 () = &mut progress, if !is_readable => {}
+                () = &mut disk => {}
             }
         }
     }
@@ -231,6 +260,10 @@ impl Link<'_> {
         match first.message {
             Some(Message::Continue(wire::Continue { epoch, offset, history })) => {
                 self.check_epoch(epoch)?;
+                if self.applier.condition() == Condition::Syncing {
+                    self.applier.lose();
+                    return Err(Error::OutOfPlace("CONTINUE in the middle of a full sync"));
+                }
                 let offset = Offset(offset);
                 if offset < applied {
                     return Err(Error::BehindApplied { offset, applied });
@@ -252,13 +285,25 @@ impl Link<'_> {
                 }
                 self.node.authority.change(|standing| standing.state = State::Loading);
                 journal.restart_from(self.target.epoch, Offset(offset), from_wire(&history))?;
-                self.applier.begin_sync(Offset(offset));
+                self.applier.begin_sync(self.target.epoch, Offset(offset));
                 self.node.gate.depose(Offset::ZERO);
                 self.node.link.write().syncing = true;
                 info!(master = self.target.master.name, epoch, offset, partitions, "following, full sync begins");
                 self.sync = Sync::Images { chunks: Vec::new(), images: 0, began: Instant::now() };
             }
-            _ => return Err(Error::OutOfPlace("a first message that is neither CONTINUE nor FULL")),
+            Some(Message::SyncGoesOn(wire::SyncGoesOn { epoch, offset, history, partitions })) => {
+                self.check_epoch(epoch)?;
+                let is_ours = self.applier.partial().is_some_and(|partial| partial.epoch == self.target.epoch);
+                if !is_ours || Offset(offset) != journal.end() {
+                    self.applier.lose();
+                    return Err(Error::OutOfPlace("a full sync that goes on"));
+                }
+                journal.continue_from(self.target.epoch, Offset(offset), from_wire(&history))?;
+                self.node.link.write().syncing = true;
+                info!(master = self.target.master.name, epoch, offset, partitions, "following, full sync goes on");
+                self.sync = Sync::Images { chunks: Vec::new(), images: 0, began: Instant::now() };
+            }
+            _ => return Err(Error::OutOfPlace("a first message that says nothing of where to begin")),
         }
         Ok(())
     }
@@ -297,7 +342,9 @@ impl Link<'_> {
                 self.applier.end_sync(at);
                 self.sync = Sync::Ending { at };
             }
-            Some(Message::Continue(_) | Message::Full(_)) => return Err(Error::OutOfPlace("a second beginning")),
+            Some(Message::Continue(_) | Message::Full(_) | Message::SyncGoesOn(_)) => {
+                return Err(Error::OutOfPlace("a second beginning"));
+            }
             // A message of a later version.
             None => {}
         }
@@ -331,6 +378,14 @@ impl Link<'_> {
         let offset = offset.min(self.node.engine.journal.end());
         self.node.gate.advance(offset);
         self.applier.commit(offset);
+    }
+}
+
+fn disk_of(journal: &Journal) -> Disk {
+    match journal.durability().promise() {
+        None => Disk::Absent,
+        Some(Promise::Appended) => Disk::Buffered,
+        Some(Promise::Durable) => Disk::Synced,
     }
 }
 

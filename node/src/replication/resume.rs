@@ -9,45 +9,59 @@
 //! replica   1@0 ........ 10   2@10 .. 12              common point 10; 11 and 12 were never acknowledged
 //! ```
 
-use crate::ids::Offset;
+use crate::ids::{Epoch, Offset};
 use crate::journal::Span;
 
 /// A journal, as far as the decision goes.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Log<'a> {
-    pub(crate) history: &'a [Span],
-    pub(crate) end: Offset,
+pub struct Log<'a> {
+    pub history: &'a [Span],
+    pub end: Offset,
 }
 
 /// The master's answer to a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Resume {
+pub enum Resume {
     /// It keeps its journal up to here.
     Continue(Offset),
+    /// Its full sync goes on where the stream broke.
+    GoOn,
     Full(Why),
+}
+
+/// What the replica's state is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It is that of the journal up to here, and cannot be cut back behind that.
+    Applied(Offset),
+    /// A full sync has brought a part of it.
+    Partial { epoch: Epoch },
 }
 
 /// Why a full sync is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Why {
+pub enum Why {
     /// It has applied records that are not in the master's journal.
     Diverged,
     /// The master does not keep the records that it lacks.
     TooFarBehind,
     /// It has nothing, and the journal is long: images hold each key once.
     Shorter,
+    /// Its full sync was one from another master.
+    OtherMaster,
 }
 
-/// Decides. `applied`: what the replica's state cannot be cut back behind. `first_kept`: the oldest record that the
-/// master could send.
-pub(crate) fn decide(master: Log<'_>, replica: Log<'_>, applied: Offset, first_kept: Offset) -> Resume {
+/// Decides. `epoch`: of the mastership. `first_kept`: the oldest record that the master could send.
+pub fn decide(epoch: Epoch, master: Log<'_>, replica: Log<'_>, standing: Standing, first_kept: Offset) -> Resume {
     let common = common_point(master, replica);
-    if applied > common {
-        Resume::Full(Why::Diverged)
-    } else if common.next() < first_kept {
-        Resume::Full(Why::TooFarBehind)
-    } else {
-        Resume::Continue(common)
+    match standing {
+        // Images were made of records that the replica does not have yet: only their own master has them for sure.
+        Standing::Partial { epoch: begun } if begun != epoch => Resume::Full(Why::OtherMaster),
+        Standing::Partial { .. } if common != replica.end => Resume::Full(Why::Diverged),
+        Standing::Applied(applied) if applied > common => Resume::Full(Why::Diverged),
+        _ if common.next() < first_kept => Resume::Full(Why::TooFarBehind),
+        Standing::Partial { .. } => Resume::GoOn,
+        Standing::Applied(_) => Resume::Continue(common),
     }
 }
 
@@ -70,7 +84,6 @@ impl Log<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::Epoch;
 
     fn spans(text: &str) -> (Vec<Span>, Offset) {
         // "1@0 3@10 -40": spans, then the end.
@@ -117,12 +130,41 @@ mod tests {
             let (master_history, master_end) = spans(master);
             let (replica_history, replica_end) = spans(replica);
             let found = decide(
+                master_history.last().unwrap().epoch,
                 Log { history: &master_history, end: master_end },
                 Log { history: &replica_history, end: replica_end },
-                Offset(applied),
+                Standing::Applied(Offset(applied)),
                 Offset(first_kept),
             );
             assert_eq!(found, expected, "{why}: master {master}, replica {replica}, applied {applied}");
+        }
+    }
+
+    #[test]
+    fn a_full_sync_goes_on_under_the_same_master_as_long_as_the_journal_is_kept() {
+        use Resume::{Full, GoOn};
+        use Why::{Diverged, OtherMaster, TooFarBehind};
+        // epoch of the sync, replica, first kept -> answer
+        let table = [
+            (3, "1@0 3@10 -30", 1, GoOn, "in the middle"),
+            (3, "1@0 3@10 -10", 1, GoOn, "no record has come yet"),
+            (3, "1@0 3@10 -30", 31, GoOn, "the next record is the oldest that is kept"),
+            (3, "1@0 3@10 -30", 32, Full(TooFarBehind), "the next record is gone"),
+            (2, "1@0 2@10 -12", 1, Full(OtherMaster), "begun under the master before"),
+            (2, "1@0 -9", 1, Full(OtherMaster), "the same, though the records agree: its images may lie behind them"),
+            (3, "1@0 2@10 -12", 1, Full(Diverged), "no journal of this master's"),
+        ];
+        let (master_history, master_end) = spans("1@0 3@10 -40");
+        for (epoch, replica, first_kept, expected, why) in table {
+            let (replica_history, replica_end) = spans(replica);
+            let found = decide(
+                Epoch(3),
+                Log { history: &master_history, end: master_end },
+                Log { history: &replica_history, end: replica_end },
+                Standing::Partial { epoch: Epoch(epoch) },
+                Offset(first_kept),
+            );
+            assert_eq!(found, expected, "{why}: {replica}");
         }
     }
 }

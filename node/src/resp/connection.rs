@@ -2,20 +2,31 @@
 //!
 //! The replies of a batch leave together, when the commit offset has reached what they depend on. A batch is executed
 //! under one permit of the node's authority, so a role never changes within it.
+//!
+//! ```text
+//! read --> execute --> replies --> read ...        on the master, and on a replica for those who came to a replica
+//!             '-- another node is master --> carry (frame.rs) --> the session comes back --> execute ...
+//! ```
+
+mod batch;
+mod carry;
+mod give_back;
 
 use std::cell::Cell;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::task::{Context, Poll};
 
-use tercet_proto::resp::{Args, Decoder, Encoder, Limits, ProtocolError};
+use tercet_proto::resp::{Decoder, Encoder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::session::Session;
-use super::table::{Keys, Row, flag};
-use crate::clients::{Protocol, Registration};
+use self::batch::{Batch, Command, Depends};
+use self::give_back::Input;
+use super::frame;
+use super::session::{Home, Place, Session};
+use crate::clients::Registration;
 use crate::clock;
-use crate::ids::Offset;
+use crate::drain::{Leave, is_idle};
 use crate::limits;
 use crate::node::Shared;
 use crate::role::{Role, Verdict};
@@ -25,7 +36,10 @@ use crate::role::{Role, Verdict};
 /// # Errors
 /// The socket failed; there is nobody to tell.
 pub async fn serve(node: Shared, stream: TcpStream, registration: Registration) -> std::io::Result<()> {
-    let session = Session::new(node, registration.client.clone());
+    let mut session = Session::new(node, registration.client.clone());
+    if matches!(session.node.authority.standing().role, Role::Master | Role::Deposed) {
+        session.home = Home::Master;
+    }
     let mut connection = Connection {
         stream,
         session,
@@ -47,33 +61,42 @@ struct Connection {
     ahead: Vec<Command>,
 }
 
-/// A decoded command.
-#[derive(Debug, Default)]
-struct Command {
-    args: Args,
-    row: Option<&'static Row>,
-    /// Where it lies in the input; the ranges of `args` count from `start`.
-    start: usize,
-    end: usize,
-    /// Shard and hash of its key, if that was asked for.
-    fetched: Option<(usize, u64)>,
+/// What came of waiting for input.
+enum Read {
+    Bytes,
+    /// The client has nothing more to say.
+    End,
+    /// The node stops, and this is a moment to close.
+    Leaves,
 }
 
-/// What is left to do after a batch.
-enum Batch {
-    /// Everything whole has been executed.
-    Drained,
-    /// Replies have to leave first.
-    Full,
-    /// Nothing may be executed now.
-    Wait,
+/// What a connection does next.
+enum Next {
+    Read,
+    Close,
+    /// Another node is master.
+    Move,
+}
+
+/// What became of a client whose master is another node.
+enum Moved {
+    /// It is here again, perhaps with something to execute.
+    Back,
+    Over,
 }
 
 impl Connection {
     async fn run(&mut self) -> std::io::Result<()> {
         loop {
-            if self.read().await? == 0 {
-                return Ok(());
+            match self.read_unless_leaving().await? {
+                Read::Bytes => {}
+                Read::End => {
+                    return match self.session.home {
+                        Home::Carried(_) => self.give_back(Input::Ended).await,
+                        Home::Anywhere | Home::Master | Home::Announced => Ok(()),
+                    };
+                }
+                Read::Leaves => return self.leave().await,
             }
             if self.input.len() > limits::QUERY_BUFFER_BYTES {
                 tracing::warn!(
@@ -82,195 +105,165 @@ impl Connection {
                 );
                 return Ok(());
             }
-            if !self.answer().await? {
-                return Ok(());
+            loop {
+                match self.answer().await? {
+                    Next::Read => break,
+                    Next::Close => return Ok(()),
+                    Next::Move => match Box::pin(self.go()).await? {
+                        Moved::Back => {}
+                        Moved::Over => return Ok(()),
+                    },
+                }
             }
             self.lend();
         }
     }
 
-    /// Reads what the socket has. An idle client holds no buffer: it gets one when something is there to be read.
-    async fn read(&mut self) -> std::io::Result<usize> {
-        let Self { stream, decoder, input, .. } = self;
+    async fn go(&mut self) -> std::io::Result<Moved> {
+        match self.session.home {
+            Home::Carried(_) => self.give_back(Input::Open).await.map(|()| Moved::Over),
+            Home::Anywhere | Home::Master | Home::Announced => self.carry().await,
+        }
+    }
+
+    /// Reads what the socket has, as long as the client is to stay.
+    async fn read_unless_leaving(&mut self) -> std::io::Result<Read> {
         std::future::poll_fn(|context| {
-            std::task::ready!(stream.poll_read_ready(context))?;
-            if input.capacity() == 0 {
-                *input = INPUT.take();
+            match self.poll_read(context)? {
+                Poll::Ready(0) => return Poll::Ready(Ok(Read::End)),
+                Poll::Ready(_) => return Poll::Ready(Ok(Read::Bytes)),
+                Poll::Pending => {}
             }
-            input.reserve(decoder.wanted().saturating_sub(input.len()).max(limits::READ_BYTES));
-            let reading = std::pin::pin!(stream.read_buf(input));
-            reading.poll(context)
+            // Before the look at what is asked, so that whoever asks later wakes this.
+            self.session.client.reader.register(context.waker());
+            if self.may_leave() { Poll::Ready(Ok(Read::Leaves)) } else { Poll::Pending }
         })
         .await
     }
 
-    /// Executes what the input holds and sends the replies. False: the connection is to be closed.
-    async fn answer(&mut self) -> std::io::Result<bool> {
+    async fn read(&mut self) -> std::io::Result<usize> {
+        std::future::poll_fn(|context| self.poll_read(context)).await
+    }
+
+    /// Reads what the socket has. An idle client holds no buffer: it gets one when something is there to be read.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
+        let Self { stream, decoder, input, .. } = self;
+        std::task::ready!(stream.poll_read_ready(context))?;
+        if input.capacity() == 0 {
+            *input = INPUT.take();
+        }
+        input.reserve(decoder.wanted().saturating_sub(input.len()).max(limits::READ_BYTES));
+        let reading = std::pin::pin!(stream.read_buf(input));
+        reading.poll(context)
+    }
+
+    /// Whether this is a moment to close the connection, as the node stops. Everything whole is answered.
+    fn may_leave(&self) -> bool {
+        let leave = self.session.node.leaving.now();
+        if leave == Leave::Stay || !self.input.is_empty() {
+            return false;
+        }
+        // Who is carried here is taken back by who carries.
+        let is_between = !self.session.is_in_transaction() && !matches!(self.session.home, Home::Carried(_));
+        let last_active = self.session.client.about.lock().last_active;
+        leave == Leave::AtOnce || is_between && is_idle(last_active, clock::boot_now())
+    }
+
+    /// Closes our side and waits a moment for the client's end, so that it reads our last words.
+    async fn leave(&mut self) -> std::io::Result<()> {
+        self.stream.shutdown().await?;
+        let end = async {
+            while self.read().await? > 0 {
+                self.input.clear();
+            }
+            Ok(())
+        };
+        tokio::time::timeout(limits::CLOSING, end).await.unwrap_or(Ok(()))
+    }
+
+    /// Executes what the input holds and sends the replies.
+    async fn answer(&mut self) -> std::io::Result<Next> {
         if self.output.capacity() == 0 {
             self.output = OUTPUT.take();
         }
         loop {
-            let term = self.session.node.gate.term();
-            let (batch, depends_on) = self.execute();
+            let is_carried = matches!(self.session.home, Home::Carried(_));
+            let (batch, Depends { on, under }) = self.execute();
             if !self.output.is_empty() {
                 self.session.node.publish();
                 let gate = &self.session.node.gate;
-                let committed = match gate.is_committed(depends_on, term) {
+                let committed = match gate.is_committed(on, under) {
                     Some(committed) => committed,
-                    None => gate.wait(depends_on, term).await,
+                    None => gate.wait(on, under).await,
                 };
                 if committed.is_err() {
                     // The fate of a write is unknown: no answer, and no more commands.
-                    return Ok(false);
+                    return Ok(Next::Close);
+                }
+                if is_carried {
+                    let header = frame::header(frame::Kind::Replies, self.output.len());
+                    drop(self.output.splice(0..0, header));
                 }
                 self.stream.write_all(&self.output).await?;
                 self.output.clear();
             }
             if self.session.is_closing {
                 self.stream.shutdown().await?;
-                return Ok(false);
+                return Ok(Next::Close);
             }
             match batch {
-                Batch::Drained => return Ok(true),
+                Batch::Drained => return Ok(Next::Read),
                 Batch::Full => {}
                 Batch::Wait => {
                     if !self.wait_for_authority().await {
-                        return Ok(false);
+                        return Ok(Next::Close);
                     }
                 }
-            }
-        }
-    }
-
-    fn execute(&mut self) -> (Batch, Offset) {
-        let node = std::sync::Arc::clone(&self.session.node);
-        let now = clock::boot_now();
-        let permit = node.authority.enter(now);
-        self.session.now = clock::unix_now();
-        let mut position = 0;
-        let batch = loop {
-            let (decoded, error) = self.look_ahead(position);
-            if decoded == 0 && error.is_none() {
-                break Batch::Drained;
-            }
-            self.fetch(decoded);
-            let (executed, stop) = self.execute_decoded(decoded, permit.verdict);
-            position = self.ahead[..executed].last().map_or(position, |command| command.end);
-            if executed < decoded || stop.is_some() {
-                // What was decoded and not executed is decoded again.
-                self.decoder.restart();
-                break stop.unwrap_or(Batch::Drained);
-            }
-            if let Some(error) = error {
-                let session = &mut self.session;
-                Encoder::new(&mut self.output, session.version).error(&error.to_string());
-                tracing::info!(client = session.client.id, address = %session.client.address, %error, "protocol error");
-                session.is_closing = true;
-                break Batch::Drained;
-            }
-        };
-        drop(permit);
-        self.input.drain(..position);
-        (batch, self.session.end_batch(now, position, self.output.len()))
-    }
-
-    /// Decodes the next commands behind `position` into `ahead`; says how many, and what is wrong behind them.
-    fn look_ahead(&mut self, mut position: usize) -> (usize, Option<ProtocolError>) {
-        let Self { session, decoder, input, ahead, .. } = self;
-        // AUTH changes what a client may announce: one command at a time until then.
-        let (limits, most) = if session.is_authenticated {
-            (Limits::default(), limits::LOOK_AHEAD)
-        } else {
-            (Limits::default().unauthenticated(), 1)
-        };
-        let mut decoded = 0;
-        while decoded < most {
-            match decoder.decode(&input[position..], &limits) {
-                Ok(None) => break,
-                Err(error) => return (decoded, Some(error)),
-                Ok(Some(used)) => {
-                    if decoded == ahead.len() {
-                        ahead.push(Command::default());
+                Batch::Blocked => {
+                    if self.wait_for_copies().await?.is_none() {
+                        return Ok(Next::Read);
                     }
-                    let command = &mut ahead[decoded];
-                    command.args = decoder.take_args(std::mem::take(&mut command.args));
-                    command.start = position;
-                    position += used;
-                    command.end = position;
-                    command.row =
-                        command.args.slices(&input[command.start..]).next().and_then(|name| session.row(name));
-                    decoded += 1;
                 }
-            }
-        }
-        (decoded, None)
-    }
-
-    /// Asks the memory for what the decoded commands will look up: first the cells of the index, then the entries.
-    fn fetch(&mut self, decoded: usize) {
-        if decoded < 2 {
-            return;
-        }
-        let Self { session, input, ahead, .. } = self;
-        let keyspace = &session.node.engine.keyspace;
-        for command in &mut ahead[..decoded] {
-            command.fetched = None;
-            if command.row.is_some_and(|row| row.keys == Keys::ONE)
-                && let Some(key) = command.args.slices(&input[command.start..]).nth(1)
-            {
-                let shard = keyspace.shard_of(key);
-                let hash = keyspace.lock(shard).database(session.database).prefetch_index(key);
-                command.fetched = Some((shard, hash));
-            }
-        }
-        for command in &ahead[..decoded] {
-            if let Some((shard, hash)) = command.fetched {
-                keyspace.lock(shard).database(session.database).prefetch_entry(hash);
+                Batch::Elsewhere => return Ok(Next::Move),
             }
         }
     }
 
-    /// Executes decoded commands until one has to wait; says how many were executed, and why no more.
-    fn execute_decoded(&mut self, decoded: usize, verdict: Verdict) -> (usize, Option<Batch>) {
-        let Self { session, input, ahead, output, .. } = self;
-        for (index, command) in ahead[..decoded].iter().enumerate() {
-            let args: smallvec::SmallVec<[&[u8]; 16]> = command.args.slices(&input[command.start..]).collect();
-            if args.is_empty() {
-                continue;
-            }
-            if verdict == Verdict::Wait && !command.row.is_some_and(|row| row.has(flag::LOADING)) {
-                return (index, Some(Batch::Wait));
-            }
-            session.execute(command.row, &args, verdict, output);
-            if session.is_closing {
-                return (index + 1, Some(Batch::Drained));
-            }
-            if output.len() >= limits::REPLY_BATCH_BYTES {
-                return (index + 1, Some(Batch::Full));
-            }
-        }
-        (decoded, None)
-    }
-
-    /// False: the node is no longer the one that this client should talk to, or it took too long.
+    /// Waits until commands may be executed, or another node is known to be master. False: it took too long.
     async fn wait_for_authority(&mut self) -> bool {
-        let node = &self.session.node;
-        let mut changes = node.authority.subscribe();
-        let had_led = matches!(changes.borrow_and_update().role, Role::Master | Role::Deposed);
+        let (home, authority) = (self.session.home, &self.session.node.authority);
+        let mut changes = authority.subscribe();
         let wait = async {
-            loop {
-                if node.authority.enter(clock::boot_now()).verdict != Verdict::Wait {
-                    return;
-                }
+            while home.place(&authority.enter(clock::boot_now())) == Place::Here(Verdict::Wait) {
                 if changes.changed().await.is_err() {
                     return;
                 }
             }
         };
-        let is_over = tokio::time::timeout(limits::AUTHORITY_WAIT, wait).await.is_ok();
-        // A command that was held for a hand-over is not answered with what a replica has to say: the client asks the
-        // sentinels and sends it to the new master.
-        is_over && !(had_led && node.authority.standing().role == Role::Replica)
+        tokio::time::timeout(limits::AUTHORITY_WAIT, wait).await.is_ok()
+    }
+
+    /// Waits for what WAIT asked for, and answers it. None: the client has gone meanwhile.
+    async fn wait_for_copies(&mut self) -> std::io::Result<Option<()>> {
+        let Some(mut waiting) = self.session.waiting.take() else { return Ok(Some(())) };
+        let node = std::sync::Arc::clone(&self.session.node);
+        node.publish();
+        {
+            let over = waiting.over(&node);
+            tokio::pin!(over);
+            loop {
+                let has_room = self.input.len() < limits::READ_BYTES;
+                tokio::select! {
+                    () = &mut over => break,
+                    // The next commands wait; that nothing more comes is noticed.
+                    count = self.read(), if has_room => if count? == 0 {
+                        return Ok(None);
+                    },
+                }
+            }
+        }
+        waiting.answer(&node, &mut Encoder::new(&mut self.output, self.session.version));
+        Ok(Some(()))
     }
 
     /// Gives the buffers to the next client of this thread, as far as they are empty: they are in the cache.
@@ -292,62 +285,4 @@ thread_local! {
     /// Empty buffers of this thread, for whichever client reads or answers next.
     static INPUT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
     static OUTPUT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
-
-/// Accepts RESP clients until the listener fails, and spreads them over the I/O threads.
-///
-/// # Errors
-/// The listener is broken.
-pub async fn accept(
-    node: Shared,
-    listener: tokio::net::TcpListener,
-    threads: Vec<tokio::runtime::Handle>,
-) -> std::io::Result<()> {
-    for turn in 0usize.. {
-        let (stream, address) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            // Out of descriptors, or the client was gone already: the next one may do better.
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a client");
-                tokio::time::sleep(limits::ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        if let Err(error) = admit(&node, stream, address, &threads[turn % threads.len()]).await {
-            tracing::debug!(%address, %error, "client was gone before it was served");
-        }
-    }
-    Ok(())
-}
-
-async fn admit(
-    node: &Shared,
-    mut stream: TcpStream,
-    address: SocketAddr,
-    thread: &tokio::runtime::Handle,
-) -> std::io::Result<()> {
-    use std::sync::atomic::Ordering::Relaxed;
-    node.stats.connections.fetch_add(1, Relaxed);
-    if node.clients.len() >= node.config.maxclients {
-        node.stats.rejected_connections.fetch_add(1, Relaxed);
-        return stream.write_all(b"-ERR max number of clients reached\r\n").await;
-    }
-    stream.set_nodelay(true)?;
-    let local = stream.local_addr()?;
-    let stream = stream.into_std()?;
-    let registration = Registration::new(std::sync::Arc::clone(node), Protocol::Resp, address, local);
-    let client = registration.client.clone();
-    let node = std::sync::Arc::clone(node);
-    let task = thread.spawn(async move {
-        // Registered with the reactor of the thread that serves it.
-        let served = match TcpStream::from_std(stream) {
-            Ok(stream) => serve(node, stream, registration).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = served {
-            tracing::debug!(%error, "client's connection failed");
-        }
-    });
-    client.served_by(task.abort_handle());
-    Ok(())
 }

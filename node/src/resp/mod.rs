@@ -7,9 +7,13 @@
 pub mod commands;
 mod connection;
 mod error;
+mod frame;
+mod listen;
 mod session;
 pub mod table;
+mod waiting;
 
-pub use connection::{accept, serve};
+pub use connection::serve;
 pub use error::Error;
+pub use listen::accept;
 pub use session::Session;

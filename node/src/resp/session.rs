@@ -1,5 +1,7 @@
 //! A session: what the server remembers of one RESP client, and how one command of it is executed.
 
+mod portable;
+
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,12 +10,13 @@ use tercet_proto::resp::{Encoder, Version};
 
 use super::error::Error;
 use super::table::{self, Args, Handler, Keys, Row, Transactional, flag};
+use super::waiting::{Waiting, Wanted};
 use crate::clients::Client;
 use crate::clock::BootNanos;
 use crate::engine::{Locked, Transaction, View};
-use crate::ids::{Offset, UnixMillis};
+use crate::ids::{Epoch, Offset, UnixMillis};
 use crate::node::Shared;
-use crate::role::Verdict;
+use crate::role::{Permit, Verdict};
 
 /// One client's state.
 #[derive(Debug)]
@@ -25,12 +28,20 @@ pub struct Session {
     pub(crate) is_authenticated: bool,
     /// The connection is to be closed once the replies are out.
     pub(crate) is_closing: bool,
+    /// Whose client it is.
+    pub(crate) home: Home,
     /// Time of the batch.
     pub(crate) now: UnixMillis,
     multi: Option<Multi>,
     watched: Vec<Watched>,
     /// The newest record that any reply of the batch depends on.
     depends_on: Offset,
+    /// As of the batches before: no write of this client lies behind it.
+    wrote: Offset,
+    /// The command that was executed last waits for copies.
+    pub(crate) waiting: Option<Waiting>,
+    /// Whether a command may wait at all.
+    may_block: Blocking,
     hits: Cell<u32>,
     misses: Cell<u32>,
     expired: u32,
@@ -41,6 +52,49 @@ pub struct Session {
     last: Option<(Vec<u8>, &'static Row)>,
 }
 
+/// Where a session's commands are executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Home {
+    /// On this node, whatever it is: as a replica it answers what a replica may.
+    Anywhere,
+    /// On the master: this node was master when it served the client, and carries it when another one is.
+    Master,
+    /// Another node is about to hand a client's session over: until then nothing else is executed.
+    Announced,
+    /// On this node as master of this epoch, or of a later one: another node carries the client here.
+    Carried(Epoch),
+}
+
+/// Where the next commands are executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Here(Verdict),
+    Elsewhere,
+}
+
+impl Home {
+    /// Where the commands of a batch are executed that went through the door with this permit.
+    #[inline]
+    pub(crate) fn place(self, permit: &Permit<'_>) -> Place {
+        match (permit.verdict, self) {
+            (Verdict::Replica | Verdict::Loading, Home::Master) => Place::Elsewhere,
+            (Verdict::Replica | Verdict::Loading, Home::Carried(epoch)) => {
+                // The order to lead comes soon: who sent the client has seen that this is the master.
+                if permit.standing().epoch < epoch { Place::Here(Verdict::Wait) } else { Place::Elsewhere }
+            }
+            (_, Self::Announced) => Place::Here(Verdict::Wait),
+            (verdict, _) => Place::Here(verdict),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Blocking {
+    Allowed,
+    /// Within EXEC.
+    Denied,
+}
+
 /// Commands between MULTI and EXEC.
 #[derive(Debug, Default)]
 struct Multi {
@@ -48,12 +102,34 @@ struct Multi {
     is_broken: bool,
 }
 
-/// A key that must not change before EXEC.
+/// What must not change before EXEC.
 #[derive(Debug)]
-struct Watched {
-    database: u8,
-    key: Vec<u8>,
-    version: Option<u32>,
+enum Watched {
+    Key {
+        database: u8,
+        key: Vec<u8>,
+        version: Option<u32>,
+    },
+    /// The session came from another node: nobody knows what has changed on the way.
+    Lost,
+}
+
+impl Watched {
+    fn key(&self) -> Option<&[u8]> {
+        match self {
+            Self::Key { key, .. } => Some(key),
+            Self::Lost => None,
+        }
+    }
+
+    fn is_unchanged(&self, view: &View<'_>) -> bool {
+        match self {
+            Self::Key { database, key, version } => {
+                view.peek_in(*database, key).map(crate::keyspace::Entry::version) == *version
+            }
+            Self::Lost => false,
+        }
+    }
 }
 
 impl Session {
@@ -66,16 +142,29 @@ impl Session {
             database: 0,
             is_authenticated,
             is_closing: false,
+            home: Home::Anywhere,
             now: UnixMillis(0),
             multi: None,
             watched: Vec::new(),
             depends_on: Offset::ZERO,
+            wrote: Offset::ZERO,
+            waiting: None,
+            may_block: Blocking::Allowed,
             hits: Cell::new(0),
             misses: Cell::new(0),
             expired: 0,
             commands: 0,
             record: Vec::new(),
             last: None,
+        }
+    }
+
+    /// Whoever is served by the master is the master's client from then on: what it writes later is not refused because
+    /// this node has become a replica.
+    #[inline]
+    pub(crate) fn note(&mut self, verdict: Verdict) {
+        if self.home == Home::Anywhere && matches!(verdict, Verdict::Master | Verdict::TooFewReplicas) {
+            self.home = Home::Master;
         }
     }
 
@@ -110,7 +199,19 @@ impl Session {
         add(&stats.hits, self.hits.take());
         add(&stats.misses, self.misses.take());
         add(&stats.expired, std::mem::take(&mut self.expired));
+        self.wrote = self.wrote.max(self.depends_on);
         std::mem::take(&mut self.depends_on)
+    }
+
+    /// WAIT and WAITAOF: answers at once if it can, or lets the connection wait.
+    pub(crate) fn wait_for(&mut self, wanted: Wanted, timeout_ms: u64, out: &mut Encoder<'_>) {
+        let offset = self.wrote.max(self.depends_on);
+        let mut waiting = Waiting::new(wanted, offset, self.node.gate.term(), timeout_ms);
+        if self.may_block == Blocking::Denied || waiting.is_answered(&self.node) {
+            waiting.answer(&self.node, out);
+        } else {
+            self.waiting = Some(waiting);
+        }
     }
 
     /// The row of a command.
@@ -271,7 +372,7 @@ impl Session {
             Transactional::Watch => {
                 for key in &args[1..] {
                     let version = self.version_of(self.database, key);
-                    self.watched.push(Watched { database: self.database, key: key.to_vec(), version });
+                    self.watched.push(Watched::Key { database: self.database, key: key.to_vec(), version });
                 }
                 Encoder::new(out, self.version).ok();
                 Ok(())
@@ -313,20 +414,22 @@ impl Session {
             Locked::all(&engine.keyspace)
         } else {
             let declared = multi.queued.iter().zip(&slices).flat_map(|((row, _), args)| row.keys.of(args));
-            Locked::keys(&engine.keyspace, declared.chain(watched.iter().map(|w| w.key.as_slice())))
+            Locked::keys(&engine.keyspace, declared.chain(watched.iter().filter_map(Watched::key)))
         };
         let mut record = std::mem::take(&mut self.record);
         let mut transaction = Transaction::new(engine, locked, &mut record, self.database, self.now);
         let unchanged = {
             let view = transaction.view(&self.hits, &self.misses);
-            watched.iter().all(|w| view.peek_in(w.database, &w.key).map(crate::keyspace::Entry::version) == w.version)
+            watched.iter().all(|watched| watched.is_unchanged(&view))
         };
         if unchanged {
             Encoder::new(out, self.version).array(multi.queued.len());
+            self.may_block = Blocking::Denied;
             for ((row, _), args) in multi.queued.iter().zip(&slices) {
                 transaction.select(self.database);
                 self.run_queued(row, args, &mut transaction, out);
             }
+            self.may_block = Blocking::Allowed;
         } else {
             Encoder::new(out, self.version).null_array();
         }
@@ -360,6 +463,11 @@ impl Session {
         }
     }
 
+    /// Between MULTI or WATCH and EXEC.
+    pub(crate) fn is_in_transaction(&self) -> bool {
+        self.multi.is_some() || !self.watched.is_empty()
+    }
+
     /// RESET: as a new connection.
     pub(crate) fn reset(&mut self) {
         self.multi = None;
@@ -368,5 +476,25 @@ impl Session {
         self.version = Version::Resp2;
         self.is_authenticated = self.node.config.requirepass.is_empty();
         self.client.about.lock().name.clear();
+    }
+}
+
+#[cfg(test)]
+mod testing {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use super::*;
+    use crate::clients::{Protocol, Registration};
+    use crate::config::{Action, Config};
+    use crate::node::{Identity, Node, random_id};
+
+    /// A session with a node of its own.
+    pub(super) fn session() -> Session {
+        let Ok(Action::Serve(config)) = Config::from_args(["tercet-node".into()], |_| None) else { panic!("defaults") };
+        let identity = Identity { name: "n1".into(), node_id: random_id(), incarnation: random_id() };
+        let node = Arc::new(Node::new(*config, identity));
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        let registration = Registration::new(Arc::clone(&node), Protocol::Resp, address, address);
+        Session::new(node, Arc::clone(&registration.client))
     }
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 pub mod proxy;
+pub mod resp;
 pub mod sentinel;
 
 use std::future::Future;
@@ -70,7 +71,7 @@ impl TestNode {
         args.extend(flags.iter().map(|flag| (*flag).to_owned()));
         let action = Config::from_args(args.into_iter().map(Into::into), |_| None).unwrap();
         let (Action::Serve(config) | Action::Healthcheck(config)) = action;
-        let storage = Storage::open(directory.path()).unwrap();
+        let storage = Arc::new(Storage::open(directory.path()).unwrap());
         let node = Arc::new(Node::new(*config, storage.identity(name)));
         let handle = cluster::start(node.clone(), storage, listener).unwrap();
         Self { node, directory, peer_port, handle: parking_lot::Mutex::new(Some(handle)) }

@@ -9,8 +9,8 @@ use tercet_proto::grpc::cluster::v1::{ClusterState, IsrMember, Member};
 use tercet_proto::grpc::peer::v1::{FenceReply, FenceRequest, PromoteReply, PromoteRequest};
 use tercet_proto::grpc::sentinel::v1::sentinel_server::{Sentinel, SentinelServer};
 use tercet_proto::grpc::sentinel::v1::{
-    ChangeIsrReply, ChangeIsrRequest, FailoverReply, FailoverRequest, Grant, HelloReply, HelloRequest, RaftReply,
-    RaftRequest, Renew, SuspendReply, SuspendRequest, WatchRequest,
+    ChangeIsrReply, ChangeIsrRequest, FailoverReply, FailoverRequest, Grant, HelloReply, HelloRequest, OrderReply,
+    OrderRequest, RaftReply, RaftRequest, Renew, SuspendReply, SuspendRequest, WatchRequest,
 };
 use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
@@ -211,6 +211,10 @@ impl Sentinel for Service {
 
     async fn failover(&self, _: Request<FailoverRequest>) -> Result<Response<FailoverReply>, Status> {
         Ok(Response::new(FailoverReply { accepted: false, error: "NOGOODSLAVE".to_owned() }))
+    }
+
+    async fn order(&self, _: Request<OrderRequest>) -> Result<Response<OrderReply>, Status> {
+        Err(Status::unimplemented("for operators"))
     }
 
     async fn raft(&self, _: Request<RaftRequest>) -> Result<Response<RaftReply>, Status> {

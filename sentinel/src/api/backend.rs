@@ -6,13 +6,14 @@ use futures::future::BoxFuture;
 use tokio::sync::{broadcast, watch};
 
 use super::{
-    grpc::{self, Forward},
+    grpc,
     resp::{Backend, Simulated},
 };
 use crate::{
     clock::millis,
     events::{Event, Instance},
     limits,
+    orders::{self, Forward, Order},
     picture::Picture,
     shared::Shared,
 };
@@ -35,6 +36,10 @@ impl Backend for Live {
 
     fn fail_over(&self, service: String) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async move { grpc::fail_over(&self.shared, &service, Forward::Yes).await })
+    }
+
+    fn order(&self, order: Order) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(orders::obey(&self.shared, order, Forward::Yes))
     }
 
     /// Of this sentinel only, as in Redis; never so short that a lease could outlive the suspicion.

@@ -6,8 +6,8 @@ use futures::{Stream, stream};
 use tercet_proto::grpc::{
     cluster::v1::ClusterState as ClusterStateMessage,
     sentinel::v1::{
-        ChangeIsrReply, ChangeIsrRequest, FailoverReply, FailoverRequest, Grant, HelloReply, HelloRequest, RaftReply,
-        RaftRequest, Renew, SuspendReply, SuspendRequest, WatchRequest, sentinel_server,
+        ChangeIsrReply, ChangeIsrRequest, FailoverReply, FailoverRequest, Grant, HelloReply, HelloRequest, OrderReply,
+        OrderRequest, RaftReply, RaftRequest, Renew, SuspendReply, SuspendRequest, WatchRequest, sentinel_server,
     },
 };
 use tokio::sync::watch;
@@ -17,10 +17,11 @@ use tracing::{info, warn};
 use crate::{
     act,
     clock::{Moment, millis},
-    detect::{Refusal, Renewal},
-    limits,
+    detect::{Grounds, Refusal, Renewal, Resign},
+    limits, nodes,
+    orders::{self, Forward},
     raft::{self, FORMING, Replica},
-    shared::{Resign, Shared},
+    shared::Shared,
     state::{Answer, ClusterState, Command, IsrMember},
 };
 
@@ -50,10 +51,11 @@ impl sentinel_server::Sentinel for Service {
     }
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let WatchRequest { cluster_id, name } = request.into_inner();
+        let WatchRequest { cluster_id, name, peer } = request.into_inner();
         let state = self.shared.consensus.watch_applied();
         check_watcher(&cluster_id, &name, &state.borrow())?;
-        let watcher = Watcher { state, cluster_id, name, sent: None };
+        let introduced = peer.map(|peer| nodes::Introduction::new(&self.shared, peer.into()));
+        let watcher = Watcher { state, cluster_id, name, sent: None, _introduced: introduced };
         let states = stream::unfold(Some(watcher), async |watcher| {
             let mut watcher = watcher?;
             match watcher.next().await {
@@ -94,7 +96,12 @@ impl sentinel_server::Sentinel for Service {
         }
         let isr: Vec<IsrMember> = request.isr.into_iter().map(Into::into).collect();
         let names: Vec<String> = isr.iter().map(|member| member.name.clone()).collect();
-        let command = Command::ChangeIsr { expect_epoch: request.epoch, expect_isr_version: request.isr_version, isr };
+        let command = Command::ChangeIsr {
+            expect_epoch: request.epoch,
+            expect_isr_version: request.isr_version,
+            isr,
+            witnesses: request.witnesses.into_iter().map(Into::into).collect(),
+        };
         match self.shared.consensus.propose(command).await {
             Ok(Answer::Done) => {
                 let state = self.shared.state();
@@ -125,10 +132,11 @@ impl sentinel_server::Sentinel for Service {
     }
 
     async fn suspend(&self, request: Request<SuspendRequest>) -> Result<Response<SuspendReply>, Status> {
-        let SuspendRequest { cluster_id, epoch, sentinel } = request.into_inner();
-        Ok(Response::new(match self.shared.suspend(&cluster_id, epoch, Moment::now()) {
+        let SuspendRequest { cluster_id, epoch, sentinel, unfit } = request.into_inner();
+        let grounds = if unfit { Grounds::Unfit } else { Grounds::Unheard };
+        Ok(Response::new(match self.shared.suspend(&cluster_id, epoch, grounds, Moment::now()) {
             Ok(age) => {
-                info!(epoch, asked_by = sentinel, grant_age_ms = millis(age), "suspended the epoch");
+                info!(epoch, asked_by = sentinel, ?grounds, grant_age_ms = millis(age), "suspended the epoch");
                 SuspendReply { suspended: true, refusal: String::new(), last_grant_age_ms: millis(age) }
             }
             Err(refusal) => SuspendReply { suspended: false, refusal: refusal.to_string(), last_grant_age_ms: 0 },
@@ -149,6 +157,19 @@ impl sentinel_server::Sentinel for Service {
             Err(error) => FailoverReply { accepted: false, error },
         };
         Ok(Response::new(reply))
+    }
+
+    async fn order(&self, request: Request<OrderRequest>) -> Result<Response<OrderReply>, Status> {
+        let request = request.into_inner();
+        let forward = if request.forwarded { Forward::No } else { Forward::Yes };
+        let result = match crate::detect::check_cluster(&request.cluster_id, &self.shared.cluster_id()) {
+            Ok(()) => match request.order {
+                Some(order) => orders::obey(&self.shared, order.into(), forward).await,
+                None => Err("ERR an order that this sentinel does not know".into()),
+            },
+            Err(refusal) => Err(format!("ERR {refusal}")),
+        };
+        Ok(Response::new(OrderReply { error: result.err().unwrap_or_default() }))
     }
 
     async fn raft(&self, request: Request<RaftRequest>) -> Result<Response<RaftReply>, Status> {
@@ -198,13 +219,6 @@ impl Service {
     }
 }
 
-/// Whether a request may be passed on to the leader, once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Forward {
-    Yes,
-    No,
-}
-
 /// `SENTINEL FAILOVER`, from whichever side it comes.
 ///
 /// # Errors
@@ -245,6 +259,8 @@ struct Watcher {
     cluster_id: String,
     name: String,
     sent: Option<u64>,
+    /// For as long as it watches, it is observed.
+    _introduced: Option<nodes::Introduction>,
 }
 
 impl Watcher {

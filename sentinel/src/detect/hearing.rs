@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use super::Unfit;
 use crate::{clock::Moment, limits};
 
 /// Which process is listened for.
@@ -37,6 +38,8 @@ pub enum Reason {
     Restarted,
     /// It gave its lease up, and no newer epoch has come.
     Resigned,
+    /// It is heard, and is of no use.
+    Unfit(Unfit),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -43,6 +43,12 @@ impl Poll {
         self.fresh(now).count()
     }
 
+    /// One more makes a majority.
+    #[must_use]
+    pub fn lacks_one(&self, now: Moment) -> bool {
+        self.agreed(now) + 1 >= self.majority
+    }
+
     fn fresh(&self, now: Moment) -> impl Iterator<Item = &Report> {
         self.reports.values().filter(move |report| now.since(report.asked) < limits::REPORT_LIFE)
     }

@@ -2,13 +2,16 @@
 //!
 //! ```text
 //! state <epoch> <master> <name:incarnation>...     the ISR; members are n1 n2 n3
-//! seen <name> <incarnation> <last epoch>/<end>     a node that answers (+ lost, syncing, promised=<n>)
+//! seen <name> <incarnation> <last epoch>/<end>     a node that answers (+ lost, syncing, loading, diskfail, nolink,
+//!                                                  promised=<n>)
+//! witness <name:incarnation>...                    of an ISR that became too small
 //! listed <name or ->...                            --nodes, and who answered
 //! at <ms>                                          the time; the first answer came at 0
 //! plan <what is expected>
 //! fenced <name> <incarnation> <last epoch>/<end>   its answer (+ incomplete)
 //! choose <rule> <what is expected>
 //! handover <name or nobody>                        the target of a planned one
+//! force <name or -> <what is expected>             the plan of an operator
 //! stale <epoch or none>                            the highest promise above the current epoch
 //! ```
 
@@ -43,18 +46,28 @@ fn list(isr: &[IsrMember]) -> String {
     isr.iter().map(|member| format!("{}:{}", member.name, member.incarnation)).collect::<Vec<_>>().join(" ")
 }
 
+fn process(word: &&str) -> IsrMember {
+    let (name, incarnation) = word.split_once(':').expect("name:incarnation");
+    IsrMember { name: name.into(), incarnation: incarnation.into() }
+}
+
+fn text(plan: Plan) -> String {
+    match plan {
+        Plan::Wait(Waiting::ForNodes) => "wait for nodes".into(),
+        Plan::Wait(Waiting::ForMembers(names)) => format!("wait for {}", names.join(" ")),
+        Plan::Fence { epoch, targets, rule } => format!("{rule:?} {epoch} {}", targets.join(" ")),
+    }
+}
+
 impl Script {
     fn step(&mut self, line: &str, verb: &str, words: &[&str]) {
         match verb {
             "state" => {
                 self.state.epoch = words[0].parse().expect("an epoch");
                 self.state.master = words[1].into();
-                let process = |word: &&str| {
-                    let (name, incarnation) = word.split_once(':').expect("name:incarnation");
-                    IsrMember { name: name.into(), incarnation: incarnation.into() }
-                };
                 self.state.isr = words[2..].iter().map(process).collect();
             }
+            "witness" => self.state.witnesses = words.iter().map(process).collect(),
             "seen" => {
                 let (last_epoch, end_offset) = position(words[2]);
                 let promised = words.iter().find_map(|word| word.strip_prefix("promised="));
@@ -65,6 +78,9 @@ impl Script {
                     last_epoch,
                     end_offset,
                     syncing: words.contains(&"syncing"),
+                    loading: words.contains(&"loading"),
+                    disk_failed: words.contains(&"diskfail"),
+                    link_up: !words.contains(&"nolink"),
                 };
                 self.seen.nodes.insert(words[0].into(), seen);
             }
@@ -74,12 +90,13 @@ impl Script {
             }
             "at" => self.now = Moment::from_millis(words[0].parse().expect("milliseconds")),
             "plan" => {
-                let came = match plan(&self.state, &self.seen, self.now) {
-                    Plan::Wait(Waiting::ForNodes) => "wait for nodes".into(),
-                    Plan::Wait(Waiting::ForMembers(names)) => format!("wait for {}", names.join(" ")),
-                    Plan::Fence { epoch, targets, rule } => format!("{rule:?} {epoch} {}", targets.join(" ")),
-                };
+                let came = text(plan(&self.state, &self.seen, self.now));
                 assert_eq!(came, words.join(" "), "in: {line}");
+            }
+            "force" => {
+                let node = Some(words[0]).filter(|name| *name != "-");
+                let came = forced(&self.state, &self.seen, node).map_or_else(|why| why, text);
+                assert_eq!(came, words[1..].join(" "), "in: {line}");
             }
             "fenced" => {
                 let (last_epoch, end_offset) = position(words[2]);
@@ -92,6 +109,7 @@ impl Script {
                     "First" => Rule::First,
                     "Failover" => Rule::Failover,
                     "Recovery" => Rule::Recovery,
+                    "Forced" => Rule::Forced,
                     other => panic!("no rule {other}"),
                 };
                 let came = match choose(&self.state, rule, &self.fenced) {
@@ -278,4 +296,84 @@ fn a_promise_above_the_current_epoch_is_seen_while_its_node_is_there() {
          stale 4
          seen n2 b 3/100 promised=4 lost
          stale none");
+}
+
+#[test]
+fn a_node_that_reads_its_disk_is_waited_for_before_the_first_master_is_chosen() {
+    run("seen n1 a 0/0
+         seen n2 b 0/0 loading
+         listed n1 n2 n3
+         at 5000
+         plan wait for nodes
+         seen n2 b 4/90
+         plan First 5 n2");
+}
+
+#[test]
+fn a_node_that_reads_its_disk_has_not_reported_yet() {
+    run("state 3 n1 n1:a n2:b
+         seen n1 restarted 3/100
+         seen n2 restarted 0/0 loading
+         plan wait for n2
+         seen n2 restarted 3/120
+         plan Recovery 4 n1 n2
+         fenced n1 restarted 3/100
+         fenced n2 restarted 3/120
+         choose Recovery n2 isr n2:restarted");
+}
+
+#[test]
+fn a_wiped_node_has_reported_that_it_holds_nothing() {
+    run("state 3 n1 n1:a n2:b
+         seen n1 restarted 0/0
+         seen n2 restarted 3/120
+         plan Recovery 4 n1 n2
+         fenced n1 restarted 0/0
+         fenced n2 restarted 3/120
+         choose Recovery n2 isr n2:restarted");
+}
+
+#[test]
+fn an_operator_goes_on_without_the_missing_from_the_furthest_that_has_reported() {
+    run("state 3 n1 n1:a n2:b
+         seen n1 restarted 3/100
+         seen n2 b 3/200 lost
+         seen n3 c 3/90
+         plan Failover 4 n2
+         force - Forced 4 n1 n3
+         fenced n1 restarted 3/100
+         fenced n3 c 3/90
+         choose Forced n1 isr n1:restarted");
+}
+
+#[test]
+fn an_operator_may_name_who_leads_of_those_that_have_reported() {
+    run("state 3 n1 n1:a n2:b
+         seen n1 restarted 3/100
+         seen n3 c 3/90 syncing
+         force n1 Forced 4 n1
+         force n2 n2 has not reported whole data
+         force n3 n3 has not reported whole data
+         force n9 n9 is no member of the cluster");
+    run("state 3 n1 n1:a
+         force - no node has reported whole data");
+}
+
+#[test]
+fn a_witness_leads_where_an_isr_member_could() {
+    run("state 3 n1 n1:a
+         witness n2:b n3:c
+         seen n2 b 3/100
+         seen n3 restarted 3/100
+         plan Failover 4 n2
+         fenced n2 b 3/100
+         choose Failover n2 isr n2:b");
+}
+
+#[test]
+fn a_hand_over_avoids_a_failed_disk() {
+    run("state 3 n1 n1:a n2:b n3:c
+         seen n2 b 3/90
+         seen n3 c 3/95 diskfail
+         handover n2");
 }

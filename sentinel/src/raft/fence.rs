@@ -12,18 +12,20 @@ use crate::state::Command;
 
 /// Shared between the log store, which sets it, and the lease path, which reads it without a lock.
 #[derive(Debug, Default)]
-pub(crate) struct FenceEpoch {
+pub struct FenceEpoch {
     pending: Mutex<BTreeMap<u64, u64>>,
     highest: AtomicU64,
 }
 
 impl FenceEpoch {
-    pub(crate) fn get(&self) -> u64 {
+    /// The highest such epoch; 0 if there is none.
+    #[must_use]
+    pub fn get(&self) -> u64 {
         self.highest.load(Ordering::Acquire)
     }
 
     /// Entry `index` is in the log; to be called before it is acknowledged.
-    pub(crate) fn appended(&self, index: u64, command: &Command) {
+    pub fn appended(&self, index: u64, command: &Command) {
         if let Command::Promote { epoch, .. } = command {
             self.change(|pending| {
                 pending.insert(index, *epoch);
@@ -32,14 +34,14 @@ impl FenceEpoch {
     }
 
     /// Entries from `index` on were cut off: they never took place.
-    pub(crate) fn truncated(&self, index: u64) {
+    pub fn truncated(&self, index: u64) {
         self.change(|pending| {
             pending.split_off(&index);
         });
     }
 
     /// Entries up to `index` are part of the state now, which speaks for itself (a promotion may have been refused).
-    pub(crate) fn applied(&self, index: u64) {
+    pub fn applied(&self, index: u64) {
         self.change(|pending| {
             *pending = pending.split_off(&(index + 1));
         });

@@ -191,12 +191,15 @@ mod tests {
 
     use super::{super::log::Log, *};
 
-    struct Builder;
+    /// Each database is closed by its own thread. A process that ends before that crashes in RocksDB's destructors.
+    #[derive(Default)]
+    struct Builder(std::sync::Mutex<Vec<tokio::sync::oneshot::Receiver<()>>>);
 
-    impl StoreBuilder<TypeConfig, Log, Machine, tempfile::TempDir> for Builder {
+    impl StoreBuilder<TypeConfig, Log, Machine, tempfile::TempDir> for Arc<Builder> {
         async fn build(&self) -> Result<(tempfile::TempDir, Log, Machine), StorageError> {
             let directory = tempfile::tempdir().unwrap();
-            let (disk, _) = Disk::open(directory.path(), 1).unwrap();
+            let (disk, closing) = Disk::open(directory.path(), 1).unwrap();
+            self.0.lock().unwrap().push(closing);
             let fence = Arc::new(FenceEpoch::default());
             let log = Log::new(disk.clone(), Arc::clone(&fence)).map_err(|error| *error)?;
             let machine = Machine::new(disk, fence).map_err(|error| *error)?;
@@ -206,6 +209,10 @@ mod tests {
 
     #[test]
     fn the_store_passes_openrafts_own_suite() {
-        Suite::test_all(Builder).unwrap();
+        let builder = Arc::new(Builder::default());
+        Suite::test_all(Arc::clone(&builder)).unwrap();
+        for closing in builder.0.lock().unwrap().drain(..) {
+            closing.blocking_recv().unwrap();
+        }
     }
 }

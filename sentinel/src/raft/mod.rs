@@ -18,7 +18,7 @@ use crate::state::{Answer, ClusterState, Command};
 pub(crate) use bootstrap::FORMING;
 pub(crate) use bootstrap::bootstrap;
 pub(crate) use disk::Disk;
-pub(crate) use fence::FenceEpoch;
+pub use fence::FenceEpoch;
 pub(crate) use network::{Peers, endpoint};
 pub(crate) use replica::Replica;
 pub use replica::StartError;

@@ -69,6 +69,7 @@ impl From<&ClusterState> for proto::ClusterState {
             members: state.members.iter().map(Into::into).collect(),
             min_isr: state.min_isr,
             log_index: state.log_index,
+            witnesses: state.witnesses.iter().map(Into::into).collect(),
         }
     }
 }

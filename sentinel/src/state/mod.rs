@@ -51,6 +51,10 @@ pub struct ClusterState {
     pub members: Vec<Member>,
     pub min_isr: u32,
     pub log_index: u64,
+    /// While the ISR is smaller than `min_isr`: who left it and holds everything that was ever acknowledged or shown.
+    /// Nothing has been acknowledged since, so each of them may lead.
+    #[serde(default)]
+    pub witnesses: Vec<IsrMember>,
 }
 
 /// A change. Serialised into the Raft log: variants and fields are append-only.
@@ -63,7 +67,18 @@ pub enum Command {
     /// Begins the mastership of `epoch`.
     Promote { expect_epoch: u64, expect_isr_version: u64, epoch: u64, master: String, isr: Vec<IsrMember> },
     /// Changes who is in sync under the current mastership.
-    ChangeIsr { expect_epoch: u64, expect_isr_version: u64, isr: Vec<IsrMember> },
+    ChangeIsr {
+        expect_epoch: u64,
+        expect_isr_version: u64,
+        isr: Vec<IsrMember>,
+        /// Of those that leave: who holds everything that the master has acknowledged or shown.
+        #[serde(default)]
+        witnesses: Vec<IsrMember>,
+    },
+    /// Forgets a node that is gone for good.
+    RemoveMember { expect_isr_version: u64, name: String },
+    /// Changes how many in-sync nodes a write needs.
+    SetMinIsr { expect_isr_version: u64, min_isr: u32 },
 }
 
 /// What became of a command. A conflict is an answer, not an error: the asker looks at the state and plans again.
@@ -83,6 +98,17 @@ impl ClusterState {
     #[must_use]
     pub fn master_process(&self) -> Option<&IsrMember> {
         self.isr.iter().find(|member| member.name == self.master)
+    }
+
+    /// Whether this process holds everything that was ever acknowledged: the only ones that may lead.
+    #[must_use]
+    pub fn is_eligible(&self, name: &str, incarnation: &str) -> bool {
+        self.eligible().any(|member| member.name == name && member.incarnation == incarnation)
+    }
+
+    /// The ISR, and the witnesses of one that has become too small.
+    pub fn eligible(&self) -> impl Iterator<Item = &IsrMember> {
+        self.isr.iter().chain(&self.witnesses)
     }
 
     /// Applies the command of log entry `index`.
@@ -130,20 +156,60 @@ impl ClusterState {
                 self.master.clone_from(master);
                 self.isr.clone_from(isr);
                 self.isr_version += 1;
+                // What the new master shows they may not hold.
+                self.witnesses.clear();
             }
-            Command::ChangeIsr { expect_epoch, expect_isr_version, isr } => {
+            Command::ChangeIsr { expect_epoch, expect_isr_version, isr, witnesses } => {
                 self.expect(*expect_epoch, *expect_isr_version)?;
                 self.check_isr(isr)?;
                 if !self.master_process().is_some_and(|master| isr.contains(master)) {
                     return Err(format!("the ISR must hold the master {} itself", self.master));
                 }
                 if self.isr != *isr {
+                    self.witnesses = self.witnesses_of(isr, witnesses);
                     self.isr.clone_from(isr);
                     self.isr_version += 1;
                 }
             }
+            Command::RemoveMember { expect_isr_version, name } => {
+                self.expect(self.epoch, *expect_isr_version)?;
+                if self.isr.iter().any(|member| member.name == *name) {
+                    return Err(format!("{name} is in the ISR"));
+                }
+                let before = self.members.len();
+                self.members.retain(|member| member.name != *name);
+                if self.members.len() == before {
+                    return Err(format!("{name} is no member of the cluster"));
+                }
+                self.witnesses.retain(|member| member.name != *name);
+            }
+            Command::SetMinIsr { expect_isr_version, min_isr } => {
+                self.expect(self.epoch, *expect_isr_version)?;
+                if *min_isr == 0 {
+                    return Err("0 would acknowledge writes that nobody holds".into());
+                }
+                if self.min_isr != *min_isr {
+                    self.min_isr = *min_isr;
+                    // The master counts by the new number before it can change the ISR again; what it acknowledges
+                    // until then, or acknowledges alone from now on, the witnesses do not hold.
+                    self.isr_version += 1;
+                    self.witnesses.clear();
+                }
+            }
         }
         Ok(())
+    }
+
+    /// Who bears witness once the ISR is `isr`: while it is too small nothing is acknowledged, so whoever held everything
+    /// when it became so does still.
+    fn witnesses_of(&self, isr: &[IsrMember], leaving: &[IsrMember]) -> Vec<IsrMember> {
+        if isr.len() >= self.min_isr as usize {
+            return Vec::new();
+        }
+        let was_large_enough = self.isr.len() >= self.min_isr as usize;
+        let leaving = self.isr.iter().filter(|member| leaving.contains(member));
+        let before = self.witnesses.iter().filter(|_| !was_large_enough);
+        before.chain(leaving).filter(|member| !isr.contains(member)).cloned().collect()
     }
 
     fn expect(&self, epoch: u64, isr_version: u64) -> Result<(), String> {

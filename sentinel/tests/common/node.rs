@@ -38,6 +38,8 @@ struct Facts {
     /// Who held a lease under which epoch, from when to when.
     leases: Vec<(String, u64, Moment, Moment)>,
     drawn: u64,
+    /// A node that reaches the sentinels and no other node.
+    cut_off: Option<String>,
 }
 
 impl World {
@@ -60,6 +62,24 @@ impl World {
 
     pub(crate) fn cluster_id(&self) -> String {
         self.0.lock().newest.as_ref().map(|state| state.cluster_id.clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn min_isr(&self) -> u32 {
+        self.0.lock().newest.as_ref().map_or(0, |state| state.min_isr)
+    }
+
+    pub(crate) fn members(&self) -> Vec<String> {
+        let facts = self.0.lock();
+        facts.newest.iter().flat_map(|state| &state.members).map(|member| member.name.clone()).collect()
+    }
+
+    /// From now on this node reaches the sentinels and no other node.
+    pub(crate) fn cut_off(&self, name: &str) {
+        self.0.lock().cut_off = Some(name.to_owned());
+    }
+
+    fn is_cut_off(&self, name: &str) -> bool {
+        self.0.lock().cut_off.as_deref() == Some(name)
     }
 
     fn draw(&self) -> String {
@@ -112,6 +132,8 @@ struct Inner {
     cut: watch::Sender<Vec<u16>>,
     /// Takes part in nothing: a process that hangs.
     frozen: watch::Sender<bool>,
+    loading: watch::Sender<bool>,
+    disk_failed: watch::Sender<bool>,
 }
 
 impl FakeNode {
@@ -141,6 +163,8 @@ impl FakeNode {
             state: watch::Sender::new(state),
             cut: watch::Sender::new(Vec::new()),
             frozen: watch::Sender::new(false),
+            loading: watch::Sender::new(false),
+            disk_failed: watch::Sender::new(false),
         });
         Self { name: name.to_owned(), port, incarnation, world: world.clone(), inner, runtime: None }
     }
@@ -200,6 +224,15 @@ impl FakeNode {
         self.inner.cut.send_modify(Vec::clear);
     }
 
+    /// Still reads its disk, or has done so.
+    pub(crate) fn set_loading(&self, loading: bool) {
+        self.inner.loading.send_replace(loading);
+    }
+
+    pub(crate) fn fail_disk(&self) {
+        self.inner.disk_failed.send_replace(true);
+    }
+
     pub(crate) fn write(&self, offset: u64) {
         self.inner.state.send_modify(|state| {
             state.end_offset = offset;
@@ -247,9 +280,11 @@ impl Inner {
             end_offset: state.end_offset,
             commit_offset: state.end_offset,
             last_epoch: state.last_epoch,
+            link_up: state.role == Role::Replica && !self.world.is_cut_off(&state.master),
             master: state.master,
-            link_up: state.role == Role::Replica,
             priority: 100,
+            loading: *self.loading.borrow(),
+            disk_failed: *self.disk_failed.borrow(),
             ..NodeStatus::default()
         }
     }
@@ -297,6 +332,8 @@ impl Peer for Inner {
             state: self.state.clone(),
             cut: self.cut.clone(),
             frozen: self.frozen.clone(),
+            loading: self.loading.clone(),
+            disk_failed: self.disk_failed.clone(),
         };
         let changes = inner.state.subscribe();
         let statuses = stream::unfold((inner, changes, true), async |(inner, mut changes, first)| {
@@ -329,6 +366,7 @@ impl Peer for Inner {
             last_epoch: state.last_epoch,
             end_offset: state.end_offset,
             complete: true,
+            loading: *self.loading.borrow(),
         }))
     }
 
@@ -363,7 +401,9 @@ async fn follow(inner: Arc<Inner>, port: u16) {
     let mut client = sentinel(port);
     loop {
         let cluster_id = inner.state.borrow().cluster_id.clone();
-        if let Ok(states) = client.watch(WatchRequest { cluster_id, name: inner.name.clone() }).await {
+        if let Ok(states) =
+            client.watch(WatchRequest { cluster_id, name: inner.name.clone(), peer: address(inner.port) }).await
+        {
             let mut states = states.into_inner();
             while let Some(Ok(state)) = states.next().await {
                 if !inner.is_frozen() {
@@ -466,6 +506,8 @@ async fn adjust_isr(inner: &Arc<Inner>, epoch: u64, first: u16) {
         .filter(|(name, _)| state.members.iter().any(|member| member.name == *name))
         .map(|(name, incarnation)| IsrMember { name, incarnation })
         .collect();
+    let is_reached = |member: &IsrMember| member.name == inner.name || !inner.world.is_cut_off(&inner.name);
+    let (wanted, unreached): (Vec<_>, Vec<_>) = wanted.into_iter().partition(is_reached);
     if state.epoch != epoch || state.isr == wanted {
         return;
     }
@@ -475,7 +517,8 @@ async fn adjust_isr(inner: &Arc<Inner>, epoch: u64, first: u16) {
             epoch,
             isr_version: state.isr_version,
             isr: wanted.clone(),
-            forwarded: false,
+            witnesses: unreached.clone(),
+            ..ChangeIsrRequest::default()
         };
         let reply = tokio::time::timeout(Duration::from_millis(200), sentinel(port).change_isr(request)).await;
         if let Ok(Ok(reply)) = reply

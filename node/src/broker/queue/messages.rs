@@ -12,6 +12,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::written::Written;
 use crate::broker::limits;
 use crate::broker::message::{Message, Persistence};
 
@@ -64,6 +65,8 @@ pub(crate) struct Messages {
     has_deadlines: bool,
     /// Of a queue with priorities: what is ready, in the order in which it goes. `fresh` and `returned` mean nothing then.
     by_priority: Option<Priorities>,
+    /// What the last checkpoint has taken.
+    pub(crate) written: Written,
 }
 
 #[derive(Debug)]
@@ -146,6 +149,7 @@ impl Messages {
             self.sweep();
         }
         self.skip_to(id);
+        self.written.came(id);
         self.came(id, deadline, &message);
         let slot = Slot { id, deadline, state: State::Ready, delivered: Delivered::Maybe, message: Some(message) };
         // Nearly always at the end.
@@ -259,6 +263,9 @@ impl Messages {
             State::Ready => self.left(id, index, &message),
         }
         self.bytes -= message.len();
+        if message.persistence() == Persistence::Persistent {
+            self.written.removed(id);
+        }
         self.dead += 1;
         while self.slots.front().is_some_and(|slot| slot.message.is_none()) {
             self.slots.pop_front();
@@ -293,6 +300,14 @@ impl Messages {
     pub(crate) fn persistent(&self) -> impl Iterator<Item = (u64, u64, &Message)> {
         let all = self.live().filter(|(_, message)| message.persistence() == Persistence::Persistent);
         all.map(|(slot, message)| (slot.id, slot.deadline, message))
+    }
+
+    /// Of the persistent ones, those with a greater id than this.
+    pub(crate) fn persistent_behind(&self, id: u64) -> impl Iterator<Item = (u64, u64, &Arc<Message>)> {
+        let start = self.slots.partition_point(|slot| slot.id <= id);
+        let behind = self.slots.range(start..).filter_map(|slot| Some((slot, slot.message.as_ref()?)));
+        let persistent = behind.filter(|(_, message)| message.persistence() == Persistence::Persistent);
+        persistent.map(|(slot, message)| (slot.id, slot.deadline, message))
     }
 
     fn live(&self) -> impl Iterator<Item = (&Slot, &Message)> {

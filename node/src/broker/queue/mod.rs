@@ -1,6 +1,7 @@
 //! A queue: a partition of its own, with its messages, its consumers and its lock.
 
 mod messages;
+mod written;
 
 use std::sync::Arc;
 
@@ -363,6 +364,10 @@ impl State {
             }
         }
         self.journal_removed(queue, batch, removed);
+    }
+
+    pub(super) fn last_offset(&self) -> Offset {
+        self.last_offset
     }
 
     pub(super) fn changed_at(&mut self, offset: Offset) {

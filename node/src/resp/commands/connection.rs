@@ -6,9 +6,11 @@ use tercet_proto::resp::{Encoder, Version};
 use super::number;
 use crate::clients::{Client, Protocol};
 use crate::clock;
+use crate::ids::Epoch;
 use crate::limits;
 use crate::resp::error::Error;
-use crate::resp::session::Session;
+use crate::resp::frame;
+use crate::resp::session::{Home, Session};
 use crate::resp::table::flag::{FAST, LOADING, NO_AUTH, NOT_IN_MULTI};
 use crate::resp::table::{Args, Group, Outcome, Row, session};
 
@@ -23,6 +25,14 @@ pub(super) const ROWS: &[Row] = &[
     session("quit", -1, FAST | LOADING | NO_AUTH, G, "Closes the connection.", quit),
     session("reset", 1, FAST | LOADING | NO_AUTH | NOT_IN_MULTI, G, "Resets the connection.", reset),
     session("client", -2, LOADING, G, "A container for client connection commands.", client),
+    session(
+        frame::COMMAND,
+        -2,
+        FAST | LOADING | NO_AUTH | NOT_IN_MULTI,
+        G,
+        "Continues the session of a client that another node carries here.",
+        carry,
+    ),
     session("readonly", 1, FAST | LOADING, G, "Enables read-only queries for a connection.", accepted),
     session("readwrite", 1, FAST | LOADING, G, "Enables read-write queries for a connection.", accepted),
 ];
@@ -161,6 +171,31 @@ fn quit(session: &mut Session, _: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
 fn reset(session: &mut Session, _: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     session.reset();
     out.simple("RESET");
+    Ok(())
+}
+
+/// `tercet.carry epoch [session]`, from another node: an announcement, and then the session.
+fn carry(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    // Nothing that follows is executed by a session that is not the client's.
+    session.is_closing = true;
+    let epoch = u64::try_from(number::integer(args[1])?).map_err(|_| Error::Syntax)?;
+    match args {
+        [_, _] => {
+            session.home = Home::Announced;
+            out.ok();
+        }
+        [_, _, packed] => {
+            let was_authenticated = session.unpack(packed).map_err(|error| Error::text(format!("ERR {error}")))?;
+            if was_authenticated && !session.is_authenticated {
+                return Err(Error::NotAuthenticated);
+            }
+            session.is_authenticated = was_authenticated;
+            session.home = Home::Carried(Epoch(epoch));
+            out.raw(frame::ACCEPTED);
+        }
+        _ => return Err(Error::Syntax),
+    }
+    session.is_closing = false;
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use super::number;
 use crate::clock;
 use crate::node::Node;
 use crate::resp::error::Error;
-use crate::resp::session::Session;
+use crate::resp::session::{Home, Session};
 use crate::resp::table::flag::{ADMIN, FAST, LOADING};
 use crate::resp::table::{Args, Group, Outcome, Row, session};
 use crate::role::Role;
@@ -79,7 +79,7 @@ fn role(session: &mut Session, _: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
             out.array(3);
             out.bulk(host.as_bytes());
             out.bulk_integer(port);
-            out.bulk_integer(replica.acknowledged.0 as i64);
+            out.bulk_integer(replica.held.received.0 as i64);
         }
         return Ok(());
     }
@@ -112,6 +112,11 @@ fn shutdown(session: &mut Session, args: &Args<'_>, _: &mut Encoder<'_>) -> Outc
         if ![b"nosave".as_slice(), b"save", b"now", b"force"].contains(&option.to_ascii_lowercase().as_slice()) {
             return Err(Error::Syntax);
         }
+    }
+    if matches!(session.home, Home::Carried(_)) {
+        return Err(Error::text(
+            "ERR this connection is carried to the master by the node that it was made to; connect to the node that is to stop",
+        ));
     }
     tracing::info!(client = session.client.id, "shutdown was asked for");
     // As Redis: no reply, the connection closes with the server.

@@ -2,6 +2,8 @@
 
 use tercet_proto::resp::{Encoder, Version};
 
+use crate::orders::Order;
+
 use super::{
     Server, client, info, introspect, pubsub, sentinel,
     session::{Login, Session},
@@ -25,6 +27,8 @@ pub(crate) enum Next {
     ShutDown,
     /// The reply is that of a failover of this service.
     FailOver(String),
+    /// The reply is what becomes of this order.
+    Order(Order),
 }
 
 /// A row: a command, or a subcommand of the row that holds it.
@@ -124,6 +128,14 @@ static SENTINEL: &[Row] = &[
     row("pending-scripts", 2, ADMIN, "Answers none: there are no scripts.", sentinel::pending_scripts),
     row("primaries", 2, ADMIN, "Shows the masters of all services.", sentinel::masters),
     row("primary", 3, ADMIN, "Shows the master of a service.", sentinel::master),
+    row(
+        "recover",
+        -3,
+        ADMIN,
+        "Goes on without the nodes that have not reported: RECOVER <name> [node] FORCE.",
+        sentinel::recover,
+    ),
+    row("remove-node", 4, ADMIN, "Forgets a node that was stopped for good.", sentinel::remove_node),
     row("remove", 3, ADMIN, "Refused: there is one service, named at the start.", sentinel::remove),
     row("replicas", 3, ADMIN, "Shows the replicas of a service.", sentinel::replicas),
     row("reset", 3, ADMIN, "Forgets what was observed of services by pattern, and looks again.", sentinel::reset),

@@ -122,8 +122,12 @@ async fn execute_all(
         }
         let next = dispatch(server, session, &args, out);
         let next = match next {
-            Next::FailOver(service) => {
-                let result = server.backend.fail_over(service).await;
+            Next::FailOver(_) | Next::Order(_) => {
+                let result = match next {
+                    Next::FailOver(service) => server.backend.fail_over(service).await,
+                    Next::Order(order) => server.backend.order(order).await,
+                    Next::Continue | Next::Close | Next::ShutDown => Ok(()),
+                };
                 let mut reply = Encoder::new(out, session.version);
                 match result {
                     Ok(()) => reply.ok(),
@@ -142,7 +146,7 @@ async fn execute_all(
             Replies::On | Replies::SkipNext => {}
         }
         match next {
-            Next::Continue | Next::FailOver(_) => {}
+            Next::Continue | Next::FailOver(_) | Next::Order(_) => {}
             Next::Close => break End::Closed,
             Next::ShutDown => {
                 server.backend.shut_down();

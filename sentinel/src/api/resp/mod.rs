@@ -28,7 +28,7 @@ use tokio::{
 };
 use tracing::warn;
 
-use crate::{events::Event, limits, picture::Picture};
+use crate::{events::Event, limits, orders::Order, picture::Picture};
 
 /// The version that clients are told: that of the protocol we speak.
 pub(crate) const REDIS_VERSION: &str = "7.2.6";
@@ -39,6 +39,8 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     fn events(&self) -> broadcast::Receiver<Event>;
     /// `SENTINEL FAILOVER`; the error is the text of the reply.
     fn fail_over(&self, service: String) -> BoxFuture<'_, Result<(), String>>;
+    /// An operator's order to the cluster; the error is the text of the reply.
+    fn order(&self, order: Order) -> BoxFuture<'_, Result<(), String>>;
     /// `SENTINEL SET <name> down-after-milliseconds`.
     ///
     /// # Errors

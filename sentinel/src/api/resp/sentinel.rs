@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     limits,
+    orders::Order,
     picture::{MasterPicture, Picture},
     state::Address,
 };
@@ -151,9 +152,37 @@ pub(super) fn remove(call: &mut Call<'_>) {
     }
 }
 
+/// `SENTINEL RECOVER <name> [node] FORCE`. Without the last word it is refused: what it costs has to be meant.
+pub(super) fn recover(call: &mut Call<'_>) {
+    if known_or_error(call).is_none() {
+        return;
+    }
+    let node = match &call.args[3..] {
+        [force] if force.eq_ignore_ascii_case(b"force") => None,
+        [node, force] if force.eq_ignore_ascii_case(b"force") => Some(String::from_utf8_lossy(node).into_owned()),
+        _ => {
+            return call.reply().error(
+                "ERR what only the nodes hold that have not reported is lost by this; say SENTINEL RECOVER <name> [node] \
+                 FORCE",
+            );
+        }
+    };
+    call.next = Next::Order(Order::Recover { node });
+}
+
+pub(super) fn remove_node(call: &mut Call<'_>) {
+    if known_or_error(call).is_some() {
+        call.next = Next::Order(Order::RemoveNode { name: String::from_utf8_lossy(call.args[3]).into_owned() });
+    }
+}
+
 /// What becomes of an option of SENTINEL SET.
 enum Setting {
     DownAfter,
+    /// Of the whole cluster, through Raft.
+    MinIsr,
+    /// What a majority of the sentinels is, and nothing else.
+    Quorum,
     /// Accepted and without effect: the step that it tunes does not exist here.
     Idle,
     Denied(&'static str),
@@ -164,7 +193,8 @@ const SETTINGS: &[(&str, Setting)] = &[
     ("failover-timeout", Setting::Idle),
     ("parallel-syncs", Setting::Idle),
     ("master-reboot-down-after-period", Setting::Idle),
-    ("quorum", Setting::Denied("quorum is not adjustable: a majority of the sentinels decides, through Raft")),
+    ("min-isr", Setting::MinIsr),
+    ("quorum", Setting::Quorum),
     ("auth-pass", Setting::Denied("auth-pass is not adjustable: sentinels reach nodes over their peer port")),
     ("auth-user", Setting::Denied("auth-user is not adjustable: sentinels reach nodes over their peer port")),
     ("rename-command", Setting::Denied("rename-command is not adjustable: sentinels send nodes no commands")),
@@ -188,6 +218,21 @@ pub(super) fn set(call: &mut Call<'_>) {
         let result = match SETTINGS.iter().find(|(known, _)| *known == name).map(|(_, setting)| setting) {
             None => Err(format!("ERR Unknown option or number of arguments for SENTINEL SET '{name}'")),
             Some(Setting::Denied(why)) => Err(format!("ERR {why}")),
+            Some(Setting::MinIsr) => match number.and_then(|number| u32::try_from(number).ok()) {
+                Some(min_isr) if others.is_empty() => {
+                    call.next = Next::Order(Order::SetMinIsr { min_isr });
+                    return;
+                }
+                Some(_) => Err("ERR min-isr is agreed on by all sentinels: set it alone, or last".into()),
+                None => Err(invalid()),
+            },
+            Some(Setting::Quorum) => match number {
+                Some(number) if number == call.server.backend.picture().quorum as u64 => Ok(()),
+                Some(_) => {
+                    Err("ERR quorum is not adjustable: a majority of the sentinels decides, through Raft".into())
+                }
+                None => Err(invalid()),
+            },
             Some(Setting::Idle) => number.map(|_| ()).ok_or_else(invalid),
             Some(Setting::DownAfter) => match number {
                 Some(millis) => call.server.backend.set_down_after(millis).map_err(|why| format!("ERR {why}")),

@@ -6,14 +6,15 @@ mod moving;
 mod object;
 mod scan;
 mod sort;
+mod wait;
 
 use tercet_proto::resp::Encoder;
 
 use super::{number, scanning};
 use crate::effect::KeyChange;
 use crate::engine::{Transaction, View};
-use crate::resp::table::flag::{DENY_OOM, FAST};
-use crate::resp::table::{Args, Group, Keys, Outcome, Row, read, write};
+use crate::resp::table::flag::{BLOCKING, DENY_OOM, FAST};
+use crate::resp::table::{Args, Group, Keys, Outcome, Row, read, session, write};
 
 const G: Group = Group::Generic;
 
@@ -64,6 +65,22 @@ pub(super) const ROWS: &[Row] = &[
         G,
         "Returns the sorted elements of a list, a set, or a sorted set.",
         sort::sort_ro,
+    ),
+    session(
+        "wait",
+        3,
+        BLOCKING,
+        G,
+        "Blocks until the asynchronous replication of all preceding write commands sent by the connection is completed.",
+        wait::wait,
+    ),
+    session(
+        "waitaof",
+        4,
+        BLOCKING,
+        G,
+        "Blocks until all of the preceding write commands sent by the connection are written to the append-only file of the master and/or replicas.",
+        wait::waitaof,
     ),
     write("expire", -3, FAST, Keys::ONE, G, "Sets the expiration time of a key in seconds.", expiry::expire),
     write("pexpire", -3, FAST, Keys::ONE, G, "Sets the expiration time of a key in milliseconds.", expiry::pexpire),

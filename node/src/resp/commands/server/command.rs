@@ -83,6 +83,7 @@ fn describe(row: &Row, out: &mut Encoder<'_>) {
         (flag::LOADING, "loading"),
         (flag::LOADING, "stale"),
         (flag::FAST, "fast"),
+        (flag::BLOCKING, "blocking"),
         (flag::NO_AUTH, "no_auth"),
         (flag::NO_MULTI, "no_multi"),
     ];

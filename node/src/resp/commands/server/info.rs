@@ -10,6 +10,7 @@ use super::{REDIS_VERSION, Session};
 use crate::clock;
 use crate::limits;
 use crate::node::Node;
+use crate::replication::commit::Held;
 use crate::resp::table::{Args, Outcome};
 use crate::role::{Role, State};
 
@@ -85,7 +86,7 @@ fn clients(node: &Node, text: &mut String) {
     line(text, "connected_clients", node.clients.len());
     line(text, "cluster_connections", 0);
     line(text, "maxclients", node.config.maxclients);
-    line(text, "blocked_clients", 0);
+    line(text, "blocked_clients", node.stats.blocked.load(Relaxed));
 }
 
 fn memory(node: &Node, text: &mut String) {
@@ -132,6 +133,7 @@ fn stats(node: &Node, text: &mut String) {
     line(text, "rejected_connections", stats.rejected_connections.load(Relaxed));
     line(text, "sync_full", stats.full_syncs.load(Relaxed));
     line(text, "sync_partial_ok", stats.partial_syncs.load(Relaxed));
+    line(text, "tercet_sync_resumed", stats.resumed_syncs.load(Relaxed));
     line(text, "expired_keys", stats.expired.load(Relaxed));
     line(text, "evicted_keys", 0);
     line(text, "keyspace_hits", stats.hits.load(Relaxed));
@@ -153,9 +155,18 @@ fn replication(node: &Node, text: &mut String) {
             let (host, port) = address(replica.member.resp.as_ref());
             let state = if replica.syncing { "send_bulk" } else { "online" };
             let lag = now.millis_since(replica.last_heard) / 1000;
-            let offset = replica.acknowledged;
-            let value = format!("ip={host},port={port},state={state},offset={offset},lag={lag}");
+            let Held { received, durable, applied } = replica.held;
+            let value = format!("ip={host},port={port},state={state},offset={received},lag={lag}");
             line(text, &format!("slave{index}"), value);
+            // In a line of its own: exporters take every pair of Redis's line for a number they know.
+            let (name, in_sync) = (&replica.member.name, u8::from(replica.in_sync));
+            let behind = end.0.saturating_sub(received.0);
+            let silent_ms = now.millis_since(replica.last_heard);
+            let disk = replica.disk.name();
+            let value = format!(
+                "name={name},in_sync={in_sync},durable={durable},applied={applied},behind={behind},silent_ms={silent_ms},disk={disk}"
+            );
+            line(text, &format!("tercet_replica{index}"), value);
         }
     } else {
         let link = node.link.read().clone();

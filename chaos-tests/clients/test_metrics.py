@@ -1,0 +1,67 @@
+"""What Prometheus scrapes: every line is of the text format, and the figures are those of the cluster."""
+
+import re
+import urllib.request
+
+import pytest
+import redis
+
+from cluster import Cluster, wait_for
+
+SAMPLE = re.compile(r'(?P<name>[a-z_]+)(?:\{(?P<labels>(?:[a-z_]+="(?:[^"\\]|\\.)*",?)+)\})? (?P<value>-?[0-9.e+]+)')
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with Cluster() as cluster:
+        yield cluster
+
+
+def scrape(member):
+    """{"name" or 'name{labels}': value}; fails on a line that is no sample of a metric that was announced."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{member.metrics_port}/metrics", timeout=5) as answer:
+        assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        text = answer.read().decode()
+    found, announced = {}, {}
+    for line in text.splitlines():
+        if line.startswith("# TYPE "):
+            _, _, name, kind = line.split(" ")
+            announced[name] = kind
+        elif not line.startswith("# HELP "):
+            sample = SAMPLE.fullmatch(line)
+            assert sample and sample["name"] in announced, line
+            found[line.rsplit(" ", 1)[0]] = float(sample["value"])
+    return found
+
+
+def test_a_master_tells_of_its_replicas_and_commands(cluster):
+    master = cluster.wait_until_whole()
+    before = scrape(master)
+    client = redis.Redis(port=master.resp_port)
+    for number in range(10):
+        client.set(f"key:{number}", "value")
+    after = scrape(master)
+    assert after["tercet_commands_total"] - before["tercet_commands_total"] >= 10
+    assert after["tercet_commit_offset"] - before["tercet_commit_offset"] == 10
+    assert after['tercet_keys{db="db0"}'] == 10
+    assert after['tercet_role{role="master"}'] == 1 and after["tercet_isr_members"] == 3
+    assert 0 < after["tercet_lease_remaining_seconds"] <= 0.4
+    for node in cluster.nodes:
+        if node is not master:
+            assert after[f'tercet_replica_in_sync{{replica="{node.name}"}}'] == 1
+            wait_for(lambda: scrape(master)[f'tercet_replica_lag_records{{replica="{node.name}"}}'] == 0, 5, "no lag")
+            wait_for(lambda: scrape(node)["tercet_applied_offset"] == after["tercet_journal_end_offset"], 5, "applied")
+
+
+def test_sentinels_tell_who_leads_and_who_is_in_sync(cluster):
+    cluster.wait_until_whole()
+    scraped = [scrape(sentinel) for sentinel in cluster.sentinels]
+    assert sum(one["tercet_sentinel_raft_leader"] for one in scraped) == 1
+    for one in scraped:
+        assert [one[f'tercet_sentinel_isr_member{{node="n{n}"}}'] for n in (1, 2, 3)] == [1, 1, 1]
+        assert one['tercet_sentinel_master_down{view="objective"}'] == 0
+
+
+def test_other_paths_are_not_there(cluster):
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(f"http://127.0.0.1:{cluster.nodes[0].metrics_port}/other", timeout=5)

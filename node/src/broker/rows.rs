@@ -1,0 +1,154 @@
+//! What a checkpoint takes of the broker, and how it comes back: the topology as one image, each message a row.
+//!
+//! ```text
+//! row of a message = an effect Enqueue or EnqueueUntil, with the id that is also in its key
+//! ```
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::effect::BrokerEffect;
+use super::image::{enqueue, put_effect, take_effect};
+use super::message::{Draft, Message};
+use super::queue::State;
+use super::{Broker, Error};
+use crate::ids::Offset;
+use crate::wire::{self, Reader};
+
+/// What has changed in a queue since it was taken last, at one moment.
+#[derive(Debug)]
+pub struct QueueChanges {
+    /// The newest record that is in them.
+    pub cut: Offset,
+    /// The greatest id that was given so far.
+    pub last_id: u64,
+    /// All rows are written anew: `came` is everything.
+    pub is_whole: bool,
+    /// First and last id of messages whose rows are to go.
+    pub gone: Vec<(u64, u64)>,
+    pub came: Vec<Came>,
+}
+
+/// A message without a row.
+#[derive(Debug)]
+pub struct Came {
+    pub id: u64,
+    deadline: u64,
+    message: Arc<Message>,
+}
+
+impl Came {
+    /// Appends the row.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        put_effect(&enqueue(self.id, self.deadline, self.message.content()), out);
+    }
+}
+
+impl Broker {
+    /// Numbers of the queues that are in the journal.
+    #[must_use]
+    pub fn numbers(&self) -> Vec<u32> {
+        self.topology.read().numbered.keys().copied().collect()
+    }
+
+    /// The newest record of the topology.
+    #[must_use]
+    pub fn topology_offset(&self) -> Offset {
+        self.topology.read().last_offset
+    }
+
+    /// Appends the image of the topology, and says the newest record that is in it.
+    pub fn take_topology(&self, out: &mut Vec<u8>) -> Offset {
+        let topology = self.topology.read();
+        topology.put_image(out);
+        topology.last_offset
+    }
+
+    /// Takes what has changed in a queue since the last time. It counts as written from now on, unless `give_back_queue`
+    /// says otherwise. Nothing if nothing has changed, or the queue is gone.
+    #[must_use]
+    pub fn take_queue(&self, number: u32) -> Option<QueueChanges> {
+        let queue = self.topology.read().numbered.get(&number).cloned()?;
+        let mut state = queue.lock();
+        let cut = state.last_offset();
+        if state.is_deleted || cut <= state.messages.written.cut() {
+            return None;
+        }
+        let last_id = state.messages.next_id() - 1;
+        let written = &state.messages.written;
+        let (is_whole, gone) = (written.is_whole(), written.gone());
+        let came = state.messages.persistent_behind(written.through());
+        let came = came.map(|(id, deadline, message)| Came { id, deadline, message: Arc::clone(message) }).collect();
+        state.messages.written.set(last_id, cut);
+        Some(QueueChanges { cut, last_id, is_whole, gone, came })
+    }
+
+    /// What was taken has not been written.
+    pub fn give_back_queue(&self, number: u32) {
+        let queue = self.topology.read().numbered.get(&number).cloned();
+        if let Some(queue) = queue {
+            queue.lock().messages.written.forget();
+        }
+    }
+}
+
+/// A queue that is being loaded from its rows.
+#[derive(Debug, Default)]
+pub struct QueueLoader {
+    state: State,
+}
+
+/// Whether the rows are exactly what the disk holds up to the cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exact {
+    Yes,
+    /// A checkpoint was broken off: they are written anew with the next one.
+    No,
+}
+
+impl QueueLoader {
+    /// Adds the row of a message. Ids ascend.
+    ///
+    /// # Errors
+    /// It is not the row of this message.
+    pub fn push(&mut self, id: u64, row: &[u8]) -> Result<(), Error> {
+        let mut reader = Reader::new(row);
+        let effect = take_effect(&mut reader)?;
+        if !reader.is_empty() {
+            return Err(wire::Error::Overflow.into());
+        }
+        let (found, deadline, content) = match &effect {
+            BrokerEffect::Enqueue { id, content } => (*id, 0, content),
+            BrokerEffect::EnqueueUntil { id, deadline, content } => (*id, *deadline, content),
+            _ => return Err(Error::Misplaced),
+        };
+        if found != id {
+            return Err(Error::OtherMessage { expected: id, found });
+        }
+        // Whoever reads it has waited until the whole state is committed.
+        self.state.messages.insert(id, Arc::new(Draft::stored(content).finish(Offset::ZERO)), deadline);
+        Ok(())
+    }
+
+    /// Puts the queue into its place, with the records up to `cut`. The topology was loaded before. A queue that it does
+    /// not know any more has been deleted; one that it does not know yet waits for its declaration.
+    pub fn finish(mut self, broker: &Broker, number: u32, cut: Offset, last_id: u64, exact: Exact) {
+        self.state.messages.skip_to(last_id);
+        self.state.changed_at(cut);
+        if exact == Exact::Yes {
+            self.state.messages.written.set(self.state.messages.next_id() - 1, cut);
+        }
+        if self.state.messages.has_deadlines() {
+            broker.is_timed.store(true, Ordering::Relaxed);
+        }
+        let mut topology = broker.topology.write();
+        match topology.numbered.get(&number) {
+            Some(queue) => {
+                self.state.prepare(&queue.settings);
+                *queue.lock() = self.state;
+            }
+            None if number <= topology.last_number() => {}
+            None => _ = topology.orphans.insert(number, self.state),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What the rows on disk are, as far as the next checkpoint has to know: which pages and queues have any.
+
+use std::collections::BTreeMap;
+
+use super::head::{QueueHead, ShardHead};
+use crate::ids::{Offset, Partition};
+use crate::keyspace::pages::Taken;
+use crate::storage::{Batch, Family, Generation, head_key, page_key};
+
+/// Rows of all partitions. As on disk, always: it follows when a batch is written.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(super) shards: Vec<ShardRows>,
+    /// Queues that have rows, with the last head that closed a checkpoint.
+    pub(super) queues: BTreeMap<Partition, QueueHead>,
+    /// The newest record in the topology's image. `None`: it has no row.
+    pub(super) topology: Option<Offset>,
+    pub(super) generation: Generation,
+}
+
+impl Known {
+    /// No rows at all.
+    pub(crate) fn none(shards: usize, generation: Generation) -> Self {
+        let shards = std::iter::repeat_with(ShardRows::default).take(shards).collect();
+        Self { shards, queues: BTreeMap::new(), topology: None, generation }
+    }
+
+    /// Bytes of all pages.
+    pub(super) fn page_bytes(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.bytes).sum()
+    }
+}
+
+/// The pages of a shard.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct ShardRows {
+    bits: u32,
+    /// Bytes of each page; 0 has no row. Empty: not even a head.
+    sizes: Vec<u32>,
+    bytes: u64,
+}
+
+impl ShardRows {
+    pub(super) fn new(bits: u32) -> Self {
+        Self { bits, sizes: vec![0; 1 << bits], bytes: 0 }
+    }
+
+    pub(super) fn bits(&self) -> u32 {
+        self.bits
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Not even a head.
+    pub(super) fn is_none(&self) -> bool {
+        self.sizes.is_empty()
+    }
+
+    pub(super) fn set(&mut self, page: usize, bytes: usize) {
+        let size = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let before = std::mem::replace(&mut self.sizes[page], size);
+        self.bytes = self.bytes + u64::from(size) - u64::from(before);
+    }
+
+    /// Puts pages that were taken into a batch. With it: what the rows are once it is written.
+    pub(super) fn put(&self, partition: Partition, taken: &Taken, batch: &mut Batch<'_>) -> Self {
+        let is_divided_anew = self.is_none() || self.bits != taken.bits;
+        debug_assert!(!is_divided_anew || taken.pages.len() == 1 << taken.bits, "a new division takes every page");
+        let mut after = if is_divided_anew { Self::new(taken.bits) } else { self.clone() };
+        let had_row = |page: usize| self.sizes.get(page).is_some_and(|size| *size > 0);
+        taken.each_page(|page, row| {
+            if !row.is_empty() {
+                batch.put(Family::Keys, &page_key(partition, page), row);
+            } else if had_row(page) {
+                batch.delete(Family::Keys, &page_key(partition, page));
+            }
+            after.set(page, row.len());
+        });
+        for page in (1 << taken.bits..self.sizes.len()).filter(|page| had_row(*page)) {
+            batch.delete(Family::Keys, &page_key(partition, page));
+        }
+        let head = ShardHead { cut: taken.cut, bits: taken.bits, keys: taken.keys.clone() };
+        batch.put(Family::Keys, &head_key(partition), &head.encode());
+        after
+    }
+}

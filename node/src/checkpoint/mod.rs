@@ -1,0 +1,145 @@
+//! Checkpoints: what changed becomes rows, so that the journal can be trimmed and a start has little to replay.
+//!
+//! ```text
+//! pace.rs  due? --> pass.rs --take--> partitions --rows, head--> storage --floor--> the journal is trimmed
+//!                     '-- known.rs: what has rows                   '-- load.rs: rows become partitions again
+//! ```
+//!
+//! The thread `checkpoint` loads first (`recovery`) and then keeps the rows up to date. It works for some milliseconds and
+//! rests for three times as long, unless somebody waits for it or the journal outruns it.
+
+mod head;
+mod keep;
+mod known;
+mod load;
+mod pace;
+mod pass;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::watch;
+
+pub(crate) use keep::keep;
+pub(crate) use known::Known;
+pub use load::Error as LoadError;
+pub(crate) use load::{Cuts, Loaded, load};
+pub use pass::Report;
+
+use crate::clock;
+use crate::ids::{Offset, UnixMillis};
+
+/// How far the partitions are, and of which state that was said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// Everything up to here is in them.
+    pub offset: Offset,
+    /// Changes when they become another state, or another master's.
+    pub state: (u64, u64),
+}
+
+/// What the checkpoints of this process have come to.
+#[derive(Debug, Clone, Default)]
+pub struct Status {
+    pub is_running: bool,
+    pub passes: u64,
+    pub last: Option<Report>,
+    /// When the last pass ended well.
+    pub last_at: UnixMillis,
+    /// Why the last one did not.
+    pub failure: Option<String>,
+    /// Requests that were answered, well or not.
+    answered: u64,
+}
+
+/// The node's checkpoints as others see them. One a node.
+#[derive(Debug, Default)]
+pub struct Control {
+    orders: Mutex<Orders>,
+    changed: Condvar,
+    status: watch::Sender<Status>,
+}
+
+#[derive(Debug, Default)]
+struct Orders {
+    /// Requests so far.
+    asked: u64,
+    /// The node stops: a last pass may take until then.
+    closing: Option<Instant>,
+    /// The thread is at work.
+    is_kept: bool,
+}
+
+/// No checkpoint was made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("this node keeps nothing on disk, or still loads it")]
+    NotKept,
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Control {
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.status.borrow().clone()
+    }
+
+    /// Asks for a pass that begins after this call. `finished` waits for it.
+    ///
+    /// # Errors
+    /// Nobody is there to make one.
+    pub fn request(&self) -> Result<u64, Refusal> {
+        let mut orders = self.orders.lock();
+        if !orders.is_kept {
+            return Err(Refusal::NotKept);
+        }
+        orders.asked += 1;
+        self.changed.notify_all();
+        Ok(orders.asked)
+    }
+
+    /// Resolves when the pass that was asked for has ended.
+    ///
+    /// # Errors
+    /// It has failed.
+    pub async fn finished(&self, request: u64) -> Result<Report, Refusal> {
+        let mut status = self.status.subscribe();
+        let ended = status.wait_for(|status| status.answered >= request).await.map_err(|_| Refusal::NotKept)?;
+        match (&ended.failure, ended.last) {
+            (None, Some(report)) => Ok(report),
+            (failure, _) => Err(Refusal::Failed(failure.clone().unwrap_or_default())),
+        }
+    }
+
+    /// The thread makes a last pass, if that is quick, and ends.
+    pub fn close(&self, most: Duration) {
+        self.orders.lock().closing.get_or_insert(Instant::now() + most);
+        self.changed.notify_all();
+    }
+
+    /// Until when a last pass may take, if the node stops.
+    fn closing(&self) -> Option<Instant> {
+        self.orders.lock().closing
+    }
+
+    fn begin(&self) {
+        self.status.send_modify(|status| status.is_running = true);
+    }
+
+    fn end(&self, answered: u64, result: Result<Report, String>) {
+        self.status.send_modify(|status| {
+            (status.is_running, status.answered) = (false, answered);
+            match result {
+                Ok(report) => {
+                    (status.last, status.last_at, status.failure) = (Some(report), clock::unix_now(), None);
+                    status.passes += 1;
+                }
+                Err(reason) => status.failure = Some(reason),
+            }
+        });
+    }
+}

@@ -1,0 +1,247 @@
+//! The thread `disk`: what the journal holds goes to disk, many records in one batch.
+//!
+//! ```text
+//! journal --take_turn--> one batch: wipe | cut | blocks, history, commit hint --> write-ahead log --> written
+//!                                                     --fsync: always, every second, never -------> durable
+//! ```
+//!
+//! The thread is woken by whoever appends, and then lets records gather for some milliseconds, unless acknowledgements
+//! wait for it (`--fsync always`): then the records that came during one sync are the next batch. With `everysec` another
+//! thread syncs, so that writing goes on meanwhile.
+//!
+//! When the disk refuses, the same turn is tried again until it is taken; `Durability::refusal` says why meanwhile.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use tracing::{error, info, warn};
+
+use crate::config::Fsync;
+use crate::journal::{Promise, Reached, Turn};
+use crate::limits;
+use crate::node;
+use crate::storage::{self, Sync, put_blocks, put_commit, put_history};
+use crate::task;
+
+/// The threads, for as long as this lives. Dropped, everything that was appended is written and synced first, if the
+/// disk takes it.
+#[derive(Debug)]
+pub struct Disk {
+    state: Arc<State>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct State {
+    node: node::Shared,
+    storage: storage::Shared,
+    is_closed: AtomicBool,
+    sync: Mutex<ToSync>,
+    to_sync: Condvar,
+}
+
+/// What there is to sync.
+#[derive(Debug, Default)]
+struct ToSync {
+    written: Option<Reached>,
+    /// Since when the present sync runs.
+    since: Option<Instant>,
+}
+
+/// What `--fsync` lets be acknowledged.
+#[must_use]
+pub fn promise(fsync: Fsync) -> Promise {
+    match fsync {
+        Fsync::Always => Promise::Durable,
+        Fsync::EverySecond | Fsync::Never => Promise::Appended,
+    }
+}
+
+/// Starts the threads. The journal has been told of its disk with `Journal::start_disk`.
+///
+/// # Errors
+/// The system has no more threads.
+pub fn start(node: node::Shared, storage: storage::Shared) -> std::io::Result<Disk> {
+    let fsync = node.config.fsync;
+    let state = State {
+        node,
+        storage,
+        is_closed: AtomicBool::new(false),
+        sync: Mutex::new(ToSync::default()),
+        to_sync: Condvar::new(),
+    };
+    let state = Arc::new(state);
+    let mut threads = Vec::new();
+    let writer = Arc::clone(&state);
+    threads.push(task::thread("disk", move || writer.write_turns())?);
+    if fsync == Fsync::EverySecond {
+        let syncer = Arc::clone(&state);
+        threads.push(task::thread("disk-sync", move || syncer.sync_every_second())?);
+    }
+    Ok(Disk { state, threads })
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        self.state.is_closed.store(true, Ordering::SeqCst);
+        self.state.node.engine.journal.wake_disk();
+        {
+            let _sync = self.state.sync.lock();
+            self.state.to_sync.notify_all();
+        }
+        for thread in self.threads.drain(..) {
+            // A panic was logged where it happened.
+            _ = thread.join();
+        }
+    }
+}
+
+impl State {
+    fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::SeqCst)
+    }
+
+    fn write_turns(&self) {
+        let journal = &self.node.engine.journal;
+        let fsync = self.node.config.fsync;
+        while !self.is_closed() {
+            self.wait_for_late_sync();
+            match journal.take_turn() {
+                Some(turn) => {
+                    self.carry_out(&turn);
+                    if fsync != Fsync::Always && turn.bytes() < limits::DISK_TURN_BYTES / 2 {
+                        std::thread::sleep(limits::DISK_GATHER);
+                    }
+                }
+                None => journal.wait_for_turn(limits::SYNC_EVERY),
+            }
+        }
+        let mut last = None;
+        while let Some(turn) = journal.take_turn() {
+            if let Err(error) = self.write(&turn) {
+                error!(%error, "the newest records could not be written");
+                return;
+            }
+            last = Some(turn.reached());
+        }
+        match self.storage.sync() {
+            Ok(()) => last.into_iter().for_each(|reached| self.synced(reached)),
+            Err(error) => error!(%error, "the newest records could not be synced"),
+        }
+    }
+
+    /// Writes a turn, however long it takes.
+    fn carry_out(&self, turn: &Turn) {
+        let durability = self.node.engine.journal.durability();
+        let mut is_refused = false;
+        while let Err(error) = self.write(turn) {
+            if !is_refused {
+                is_refused = true;
+                error!(%error, "the disk cannot be written: writes are refused until it can");
+                durability.set_refusal(Some(error.reason()));
+            }
+            if self.is_closed() {
+                return;
+            }
+            std::thread::sleep(limits::DISK_RETRY);
+        }
+        if is_refused {
+            info!("the disk can be written again");
+            durability.set_refusal(None);
+        }
+        self.node.engine.journal.wrote(turn);
+        match self.node.config.fsync {
+            Fsync::Always => self.synced(turn.reached()),
+            Fsync::EverySecond => self.sync.lock().written = Some(turn.reached()),
+            Fsync::Never => {}
+        }
+        self.node.disk_advanced();
+    }
+
+    fn write(&self, turn: &Turn) -> Result<(), storage::Error> {
+        if let Some(start) = turn.wipe {
+            self.storage.wipe(start, turn.history.as_deref().unwrap_or_default())?;
+        }
+        let mut batch = self.storage.batch();
+        if let Some(end) = turn.cut {
+            self.storage.put_cut(&mut batch, end)?;
+        }
+        if let Some(history) = &turn.history {
+            put_history(&mut batch, history);
+        }
+        put_blocks(&mut batch, &turn.blocks);
+        put_commit(&mut batch, self.node.gate.commit());
+        let sync = if self.node.config.fsync == Fsync::Always { Sync::Now } else { Sync::Later };
+        self.storage.write(batch, sync)
+    }
+
+    fn synced(&self, reached: Reached) {
+        // A copy that is not whole does not survive anything.
+        if self.storage.is_whole() {
+            self.node.engine.journal.synced(reached);
+        }
+    }
+
+    fn sync_every_second(&self) {
+        let mut next = Instant::now() + limits::SYNC_EVERY;
+        loop {
+            let reached = {
+                let mut sync = self.sync.lock();
+                while !self.is_closed() && Instant::now() < next {
+                    self.to_sync.wait_until(&mut sync, next);
+                }
+                // The last sync is the other thread's.
+                if self.is_closed() {
+                    return;
+                }
+                let reached = sync.written.take();
+                sync.since = reached.map(|_| Instant::now());
+                reached
+            };
+            next = Instant::now() + limits::SYNC_EVERY;
+            if let Some(reached) = reached {
+                self.sync_up_to(reached);
+                self.sync.lock().since = None;
+                self.node.disk_advanced();
+            }
+        }
+    }
+
+    /// Syncs, however long it takes. After a failed sync nobody knows what is on the disk: everything that is not in
+    /// files yet is written to new ones.
+    fn sync_up_to(&self, reached: Reached) {
+        let durability = self.node.engine.journal.durability();
+        let Err(error) = self.storage.sync() else { return self.synced(reached) };
+        error!(%error, "the disk cannot be synced: writes are refused until it can");
+        durability.set_refusal(Some(error.reason()));
+        while let Err(error) = self.storage.flush() {
+            if self.is_closed() {
+                return;
+            }
+            warn!(%error, "the disk cannot be synced yet");
+            std::thread::sleep(limits::DISK_RETRY);
+        }
+        info!("the disk can be synced again");
+        durability.set_refusal(None);
+        self.synced(reached);
+    }
+
+    /// A sync that takes long: nothing more is written, and acknowledgements wait, so that a power cut costs no more
+    /// than some seconds.
+    fn wait_for_late_sync(&self) {
+        let durability = self.node.engine.journal.durability();
+        let is_late = || self.sync.lock().since.is_some_and(|since| since.elapsed() > limits::SYNC_LATE);
+        if !is_late() {
+            return;
+        }
+        warn!("a sync of the disk takes long, acknowledgements wait for it");
+        durability.set_behind(true);
+        while is_late() && !self.is_closed() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        durability.set_behind(false);
+        self.node.disk_advanced();
+    }
+}

@@ -1,0 +1,96 @@
+//! A key and what it holds as bytes: in full syncs and in the pages of a checkpoint.
+//!
+//! ```text
+//! entry = database (1 byte) | key (length | bytes) | expiry in ms, 0 = never (varint) | value (length | image)
+//! ```
+
+use super::shard::{Entry, Shard};
+use super::value::{self, ShortBytes, Value};
+use crate::ids::UnixMillis;
+use crate::limits;
+use crate::wire::{self, Reader};
+
+/// An entry that cannot be loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("{0}")]
+    Wire(#[from] wire::Error),
+    #[error("{0}")]
+    Value(#[from] value::image::Error),
+    #[error("a key of database {0}, which there is not")]
+    Database(u8),
+    #[error("a key that is there twice")]
+    Duplicate,
+}
+
+/// Appends the image of an entry. `scratch` is overwritten.
+pub fn put_entry(database: u8, entry: &Entry, scratch: &mut Vec<u8>, out: &mut Vec<u8>) {
+    out.push(database);
+    wire::put_bytes(out, &entry.key);
+    wire::put_varint(out, entry.expire_at().map_or(0, |at| at.0));
+    if let Value::String(text) = &entry.value {
+        // The most common kind, without a detour: its kind and its own length come before it.
+        let length = text.len() as u64;
+        wire::put_varint(out, 1 + wire::varint_len(length) as u64 + length);
+        value::image::encode(&entry.value, out);
+    } else {
+        scratch.clear();
+        value::image::encode(&entry.value, scratch);
+        wire::put_bytes(out, scratch);
+    }
+}
+
+/// An entry out of its image; the value is still to be decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EntryImage<'a> {
+    pub database: u8,
+    pub key: &'a [u8],
+    pub expire_at: Option<UnixMillis>,
+    pub value: &'a [u8],
+}
+
+/// Reads the next entry.
+///
+/// # Errors
+/// The bytes are not what `put_entry` writes.
+#[inline]
+pub fn take_entry<'a>(reader: &mut Reader<'a>) -> Result<EntryImage<'a>, Error> {
+    let database = reader.byte()?;
+    if database >= limits::DATABASES {
+        return Err(Error::Database(database));
+    }
+    let key = reader.bytes()?;
+    let expire_at = match reader.varint()? {
+        0 => None,
+        at => Some(UnixMillis(at)),
+    };
+    Ok(EntryImage { database, key, expire_at, value: reader.bytes()? })
+}
+
+impl Shard {
+    /// Makes room for keys that are to be loaded, a number for each database.
+    pub fn reserve(&mut self, keys: &[usize]) {
+        for (database, keys) in (0..limits::DATABASES).zip(keys).filter(|(_, keys)| **keys > 0) {
+            self.database_mut(database).table.reserve((*keys).min(limits::RESERVED_KEYS));
+        }
+    }
+
+    /// Puts an entry in its place, without the trouble of a change: nobody watches, and nothing was there.
+    ///
+    /// # Errors
+    /// The value cannot be read, or the key is there already.
+    #[inline]
+    pub fn load(&mut self, entry: &EntryImage<'_>) -> Result<(), Error> {
+        let place = self.locate(entry.database, entry.key);
+        if place.slot.is_some() {
+            return Err(Error::Duplicate);
+        }
+        let value = value::image::decode(entry.value)?;
+        let database = self.database_mut(entry.database);
+        let slot = database.table.insert(place.hash, Entry::new(ShortBytes::from(entry.key), value));
+        if entry.expire_at.is_some() {
+            database.set_expiry(slot, place.hash, entry.expire_at);
+        }
+        Ok(())
+    }
+}

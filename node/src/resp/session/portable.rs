@@ -1,0 +1,185 @@
+//! What of a session goes along when its client is carried to another node, and comes back from there.
+//!
+//! ```text
+//! format 1 | RESP 2 or 3 | database | flags | name | library | its version | queued commands: each arguments: each bytes
+//! ```
+//!
+//! Numbers are varints, bytes stand behind their length. A watched key is not among it: versions of keys are counted by
+//! each node for itself, so EXEC answers nil as if the key had been touched.
+//!
+//! That a session is authenticated is said and not granted: who takes it up has to have been given the password.
+
+use tercet_proto::resp::Version;
+
+use super::{Multi, Session, Watched};
+use crate::limits;
+use crate::resp::table;
+use crate::wire::{Reader, put_bytes, put_varint};
+
+const FORMAT: u64 = 1;
+
+mod flag {
+    pub(super) const AUTHENTICATED: u64 = 1;
+    pub(super) const WATCHING: u64 = 2;
+    pub(super) const MULTI: u64 = 4;
+    pub(super) const MULTI_IS_BROKEN: u64 = 8;
+}
+
+/// Why a session cannot be taken up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(transparent)]
+    Wire(#[from] crate::wire::Error),
+    #[error("format {0} is not known")]
+    Format(u64),
+    #[error("{0} is out of range")]
+    Range(u64),
+}
+
+impl Session {
+    pub(crate) fn pack(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        let multi = self.multi.as_ref();
+        let flags = [
+            (self.is_authenticated, flag::AUTHENTICATED),
+            (!self.watched.is_empty(), flag::WATCHING),
+            (multi.is_some(), flag::MULTI),
+            (multi.is_some_and(|multi| multi.is_broken), flag::MULTI_IS_BROKEN),
+        ];
+        let flags = flags.iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag).sum();
+        let resp = if self.version == Version::Resp3 { 3 } else { 2 };
+        [FORMAT, resp, u64::from(self.database), flags].into_iter().for_each(|number| put_varint(&mut out, number));
+        let about = self.client.about.lock();
+        for text in [&about.name, &about.library, &about.library_version] {
+            put_bytes(&mut out, text.as_bytes());
+        }
+        let queued = multi.map_or(&[][..], |multi| &multi.queued);
+        put_varint(&mut out, queued.len() as u64);
+        for (_, args) in queued {
+            put_varint(&mut out, args.len() as u64);
+            args.iter().for_each(|arg| put_bytes(&mut out, arg));
+        }
+        out
+    }
+
+    /// Goes on as the session that was packed, but for its authentication: that is returned.
+    ///
+    /// # Errors
+    /// The bytes are no session. This one is as before.
+    pub(crate) fn unpack(&mut self, packed: &[u8]) -> Result<bool, Error> {
+        let mut reader = Reader::new(packed);
+        match reader.varint()? {
+            FORMAT => {}
+            other => return Err(Error::Format(other)),
+        }
+        let version = match reader.varint()? {
+            2 => Version::Resp2,
+            3 => Version::Resp3,
+            other => return Err(Error::Range(other)),
+        };
+        let database = reader.varint()?;
+        let index = u8::try_from(database).ok().filter(|index| *index < limits::DATABASES);
+        let database = index.ok_or(Error::Range(database))?;
+        let flags = reader.varint()?;
+        let mut texts = [const { String::new() }; 3];
+        for text in &mut texts {
+            *text = String::from_utf8_lossy(reader.bytes()?).into_owned();
+        }
+        let mut multi = (flags & flag::MULTI != 0)
+            .then(|| Multi { queued: Vec::new(), is_broken: flags & flag::MULTI_IS_BROKEN != 0 });
+        for _ in 0..reader.varint()? {
+            let mut args = Vec::new();
+            for _ in 0..reader.varint()? {
+                args.push(reader.bytes()?.to_vec());
+            }
+            let row = args.first().and_then(|name| table::find(name));
+            match (&mut multi, row) {
+                (Some(multi), Some(row)) => multi.queued.push((row, args)),
+                // The other node knows a command that this one does not.
+                (Some(multi), None) => multi.is_broken = true,
+                (None, _) => {}
+            }
+        }
+        (self.version, self.database, self.multi) = (version, database, multi);
+        self.watched = if flags & flag::WATCHING == 0 { Vec::new() } else { vec![Watched::Lost] };
+        let mut about = self.client.about.lock();
+        [about.name, about.library, about.library_version] = texts;
+        (about.database, about.resp) = (database, if version == Version::Resp3 { 3 } else { 2 });
+        Ok(flags & flag::AUTHENTICATED != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::session::testing;
+    use crate::role::Verdict;
+
+    fn say(session: &mut Session, words: &[&str]) -> String {
+        let args: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        let mut out = Vec::new();
+        session.execute(table::find(args[0]), &args, Verdict::Master, &mut out);
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
+    #[test]
+    fn a_session_goes_on_where_it_is_unpacked() {
+        let mut here = testing::session();
+        for words in [
+            &["HELLO", "3", "SETNAME", "bob"][..],
+            &["CLIENT", "SETINFO", "lib-name", "lib"],
+            &["SELECT", "5"],
+            &["MULTI"],
+            &["SET", "key", "value"],
+            &["GET", "key"],
+        ] {
+            say(&mut here, words);
+        }
+        let mut there = testing::session();
+        assert_eq!(there.unpack(&here.pack()), Ok(true));
+        assert_eq!(there.pack(), here.pack());
+        assert_eq!(say(&mut there, &["EXEC"]), "*2\r\n+OK\r\n$5\r\nvalue\r\n");
+        assert_eq!(say(&mut there, &["CLIENT", "GETNAME"]), "$3\r\nbob\r\n");
+        assert_eq!(there.database, 5);
+    }
+
+    #[test]
+    fn what_was_watched_counts_as_touched() {
+        let mut here = testing::session();
+        for words in [&["WATCH", "key"][..], &["MULTI"], &["SET", "key", "value"]] {
+            say(&mut here, words);
+        }
+        let mut there = testing::session();
+        there.unpack(&here.pack()).unwrap();
+        assert_eq!(say(&mut there, &["EXEC"]), "*-1\r\n");
+        for words in [&["MULTI"][..], &["SET", "key", "value"]] {
+            say(&mut there, words);
+        }
+        assert_eq!(say(&mut there, &["EXEC"]), "*1\r\n+OK\r\n", "once");
+    }
+
+    #[test]
+    fn a_broken_transaction_stays_broken() {
+        let mut here = testing::session();
+        say(&mut here, &["MULTI"]);
+        say(&mut here, &["SET", "key"]);
+        let mut there = testing::session();
+        there.unpack(&here.pack()).unwrap();
+        assert!(say(&mut there, &["EXEC"]).starts_with("-EXECABORT"));
+    }
+
+    #[test]
+    fn bytes_that_are_no_session_change_nothing() {
+        let mut session = testing::session();
+        say(&mut session, &["SELECT", "5"]);
+        let packed = session.pack();
+        let mut other = testing::session();
+        let before = other.pack();
+        for end in 0..packed.len() {
+            assert!(other.unpack(&packed[..end]).is_err(), "cut off at {end}");
+        }
+        assert_eq!(other.unpack(&[9]), Err(Error::Format(9)));
+        assert_eq!(other.unpack(&[1, 2, 200, 1]), Err(Error::Range(200)));
+        assert_eq!(other.pack(), before);
+    }
+}

@@ -1,0 +1,128 @@
+//! WAIT and WAITAOF: a client waits until so many copies hold what it has written. Its connection sleeps meanwhile, and
+//! nothing else does.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tercet_proto::resp::Encoder;
+use tokio::time::Instant;
+
+use crate::ids::Offset;
+use crate::node::Node;
+use crate::replication::commit::Holders;
+
+/// How many copies have to hold what was written before the client is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// WAIT: replicas that have received it. Negative: as Redis, nothing is waited for.
+    Replicas(i64),
+    /// WAITAOF: copies that have it on disk; `local` is 1 if this node's is among them.
+    Durable { local: i64, replicas: usize },
+}
+
+/// A client that waits.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    wanted: Wanted,
+    /// What was so at the last look under the mastership `term`: the answer, should that end.
+    seen: Holders,
+    /// The client's newest write.
+    offset: Offset,
+    term: u64,
+    deadline: Option<Instant>,
+}
+
+impl Waiting {
+    /// `timeout_ms`: 0 waits for ever.
+    pub(crate) fn new(wanted: Wanted, offset: Offset, term: u64, timeout_ms: u64) -> Self {
+        // One that lies beyond what the clock can say is for ever.
+        let deadline =
+            (timeout_ms > 0).then(|| Instant::now().checked_add(Duration::from_millis(timeout_ms))).flatten();
+        Self { wanted, seen: Holders::default(), offset, term, deadline }
+    }
+
+    fn look(&mut self, node: &Node) -> Holders {
+        let holders = node.commit.holders(self.offset);
+        if node.gate.term() == self.term {
+            self.seen = holders;
+        }
+        self.seen
+    }
+
+    pub(crate) fn is_answered(&mut self, node: &Node) -> bool {
+        let holders = self.look(node);
+        match self.wanted {
+            Wanted::Replicas(wanted) => holders.received as i64 >= wanted,
+            Wanted::Durable { local, replicas } => self.local(node) >= local && holders.durable >= replicas,
+        }
+    }
+
+    fn local(&self, node: &Node) -> i64 {
+        let durability = node.engine.journal.durability();
+        i64::from(durability.promise().is_some() && durability.durable() >= self.offset)
+    }
+
+    /// What is so by now.
+    pub(crate) fn answer(&mut self, node: &Node, out: &mut Encoder<'_>) {
+        let holders = self.look(node);
+        match self.wanted {
+            Wanted::Replicas(_) => out.integer(holders.received as i64),
+            Wanted::Durable { .. } => {
+                out.array(2);
+                out.integer(self.local(node));
+                out.integer(holders.durable as i64);
+            }
+        }
+    }
+
+    /// Resolves once there is an answer, be it that the time is up, or that this node is master no more: then the answer
+    /// is what was so until then.
+    pub(crate) async fn over(&mut self, node: &Node) {
+        let _blocked = Blocked::new(node);
+        let (deadline, term) = (self.deadline, self.term);
+        let satisfied = async {
+            loop {
+                let (acknowledged, disk) =
+                    (node.commit.acknowledged.notified(), node.engine.journal.durability().changed());
+                tokio::pin!(acknowledged, disk);
+                acknowledged.as_mut().enable();
+                disk.as_mut().enable();
+                if self.is_answered(node) {
+                    return;
+                }
+                tokio::select! {
+                    () = acknowledged => {}
+                    () = disk => {}
+                }
+            }
+        };
+        let timeout = async {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = satisfied => {}
+            () = timeout => {}
+            // Nothing is ever committed up to there: it only tells of the end of the mastership.
+            _ = node.gate.wait(Offset(u64::MAX), term) => {}
+        }
+    }
+}
+
+/// Counts a client that is blocked, for INFO, as long as it lives.
+struct Blocked<'n>(&'n Node);
+
+impl<'n> Blocked<'n> {
+    fn new(node: &'n Node) -> Self {
+        node.stats.blocked.fetch_add(1, Ordering::Relaxed);
+        Self(node)
+    }
+}
+
+impl Drop for Blocked<'_> {
+    fn drop(&mut self) {
+        self.0.stats.blocked.fetch_sub(1, Ordering::Relaxed);
+    }
+}

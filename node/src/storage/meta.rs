@@ -1,0 +1,158 @@
+//! The family `meta`: who this node is, what it has promised, and how its data lies.
+//!
+//! Everything here is text, so that a person can read it, except for the histories and offsets of the journal.
+
+use super::{Error, Family, Storage, Sync};
+use crate::ids::Epoch;
+use crate::limits;
+use crate::node::{Identity, random_id};
+
+/// Names of rows. On disk for ever.
+pub(super) mod name {
+    pub(crate) const NODE_ID: &str = "node_id";
+    pub(crate) const CLUSTER_ID: &str = "cluster_id";
+    pub(crate) const PROMISED_EPOCH: &str = "promised_epoch";
+    /// log2 of the number of shards that the rows and the journal were made for.
+    pub(crate) const SHARD_BITS: &str = "shard_bits";
+    /// Epochs and their first offsets: pairs of varints.
+    pub(crate) const JOURNAL_HISTORY: &str = "journal_history";
+    /// Records up to here are not in the journal on disk: a varint.
+    pub(crate) const JOURNAL_START: &str = "journal_start";
+    /// A commit offset that was reached: a varint.
+    pub(crate) const JOURNAL_COMMIT: &str = "journal_commit";
+    /// Present: rows and journal do not make a whole copy, because a full sync has begun.
+    pub(crate) const NOT_WHOLE: &str = "not_whole";
+}
+
+/// What is asked for often.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Meta {
+    node_id: String,
+    cluster_id: Option<String>,
+    promised_epoch: Epoch,
+}
+
+impl Storage {
+    pub(super) fn load_meta(&self) -> Result<(), Error> {
+        let node_id = match self.read_text(name::NODE_ID)? {
+            Some(id) => id,
+            None => {
+                let id = random_id();
+                self.write_text(name::NODE_ID, &id)?;
+                id
+            }
+        };
+        let promised = self.read_number(name::PROMISED_EPOCH)?.unwrap_or(0);
+        match self.read_number(name::SHARD_BITS)? {
+            None => self.write_text(name::SHARD_BITS, &limits::SHARD_BITS.to_string())?,
+            Some(bits) if bits == u64::from(limits::SHARD_BITS) => {}
+            Some(bits) => return Err(self.damaged(name::SHARD_BITS, bits.to_string())),
+        }
+        let is_whole = self.row(Family::Meta, name::NOT_WHOLE.as_bytes())?.is_none();
+        self.is_whole.store(is_whole, std::sync::atomic::Ordering::Release);
+        let cluster_id = self.read_text(name::CLUSTER_ID)?;
+        *self.meta.lock() = Meta { node_id, cluster_id, promised_epoch: Epoch(promised) };
+        Ok(())
+    }
+
+    /// Who this process is, under the operator's name for it. The incarnation is a new one.
+    #[must_use]
+    pub fn identity(&self, name: &str) -> Identity {
+        Identity { name: name.to_owned(), node_id: self.meta.lock().node_id.clone(), incarnation: random_id() }
+    }
+
+    /// The cluster that this node has once belonged to, for good.
+    #[must_use]
+    pub fn cluster_id(&self) -> Option<String> {
+        self.meta.lock().cluster_id.clone()
+    }
+
+    /// Joins a cluster, durably; or checks that it is the one that was joined.
+    ///
+    /// # Errors
+    /// The node belongs to another cluster, or the disk refuses.
+    pub fn join_cluster(&self, id: &str) -> Result<(), Error> {
+        let mut meta = self.meta.lock();
+        match &meta.cluster_id {
+            Some(ours) if ours == id => Ok(()),
+            Some(ours) => Err(Error::OtherCluster { ours: ours.clone(), theirs: id.to_owned() }),
+            None => {
+                self.write_text(name::CLUSTER_ID, id)?;
+                meta.cluster_id = Some(id.to_owned());
+                Ok(())
+            }
+        }
+    }
+
+    /// The highest epoch that was ever promised: nobody below it is followed.
+    #[must_use]
+    pub fn promised_epoch(&self) -> Epoch {
+        self.meta.lock().promised_epoch
+    }
+
+    /// Promises, durably, to follow nobody below `epoch`. Promises only grow; the present one is returned.
+    ///
+    /// # Errors
+    /// The disk refuses; nothing is promised.
+    pub fn promise(&self, epoch: Epoch) -> Result<Epoch, Error> {
+        let mut meta = self.meta.lock();
+        if epoch > meta.promised_epoch {
+            self.write_text(name::PROMISED_EPOCH, &epoch.to_string())?;
+            meta.promised_epoch = epoch;
+        }
+        Ok(meta.promised_epoch)
+    }
+
+    fn read_text(&self, key: &'static str) -> Result<Option<String>, Error> {
+        let bytes = self.row(Family::Meta, key.as_bytes())?;
+        let text = bytes.map(String::from_utf8).transpose();
+        text.map_err(|error| self.damaged(key, String::from_utf8_lossy(error.as_bytes()).into_owned()))
+    }
+
+    fn read_number(&self, key: &'static str) -> Result<Option<u64>, Error> {
+        let text = self.read_text(key)?;
+        text.map(|text| text.parse().map_err(|_| self.damaged(key, text))).transpose()
+    }
+
+    pub(super) fn damaged(&self, key: &'static str, found: String) -> Error {
+        Error::Damaged { path: self.path.clone(), key, found }
+    }
+
+    /// Synced before it returns.
+    fn write_text(&self, key: &'static str, value: &str) -> Result<(), Error> {
+        let mut batch = self.batch();
+        batch.put(Family::Meta, key.as_bytes(), value.as_bytes());
+        self.write(batch, Sync::Now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn promises_and_ids_survive_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = Storage::open(directory.path()).unwrap();
+        let before = storage.identity("n1");
+        storage.join_cluster("abc").unwrap();
+        storage.promise(Epoch(7)).unwrap();
+        assert_eq!(storage.promise(Epoch(3)), Ok(Epoch(7)), "a promise never goes back");
+        drop(storage);
+
+        let storage = Storage::open(directory.path()).unwrap();
+        let after = storage.identity("n1");
+        assert_eq!((storage.promised_epoch(), storage.cluster_id()), (Epoch(7), Some("abc".to_owned())));
+        assert_eq!(after.node_id, before.node_id);
+        assert_ne!(after.incarnation, before.incarnation);
+    }
+
+    #[test]
+    fn a_node_stays_in_its_cluster() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = Storage::open(directory.path()).unwrap();
+        storage.join_cluster("abc").unwrap();
+        let error = storage.join_cluster("xyz").unwrap_err();
+        assert_eq!(error.to_string(), "this node belongs to cluster abc, not to xyz");
+    }
+}

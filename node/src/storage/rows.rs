@@ -1,0 +1,169 @@
+//! Rows of any family: written in batches, read in order.
+
+use rocksdb::{DB, DBIteratorWithThreadMode, Direction, IteratorMode, ReadOptions, WriteBatch, WriteOptions};
+
+use super::{Error, Family, Storage};
+
+/// Changes that reach the disk together, or not at all.
+pub struct Batch<'s> {
+    storage: &'s Storage,
+    changes: WriteBatch,
+}
+
+impl std::fmt::Debug for Batch<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Batch").field("bytes", &self.bytes()).finish_non_exhaustive()
+    }
+}
+
+/// Whether a batch is on the disk once the call returns, or with the next one that is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sync {
+    Now,
+    Later,
+}
+
+impl Batch<'_> {
+    pub fn put(&mut self, family: Family, key: &[u8], value: &[u8]) {
+        self.changes.put_cf(self.storage.family(family), key, value);
+    }
+
+    pub fn delete(&mut self, family: Family, key: &[u8]) {
+        self.changes.delete_cf(self.storage.family(family), key);
+    }
+
+    /// Deletes every row from `from` up to and without `to`. Not for what happens often: each such range is looked at by
+    /// later reads.
+    pub fn delete_range(&mut self, family: Family, from: &[u8], to: &[u8]) {
+        self.changes.delete_range_cf(self.storage.family(family), from, to);
+    }
+
+    pub(super) fn into_changes(self) -> WriteBatch {
+        self.changes
+    }
+
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.changes.size_in_bytes()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+}
+
+impl Storage {
+    #[must_use]
+    pub fn batch(&self) -> Batch<'_> {
+        Batch { storage: self, changes: WriteBatch::default() }
+    }
+
+    /// Writes a batch behind everything that was written before.
+    ///
+    /// # Errors
+    /// The disk refuses; nothing of the batch counts.
+    pub fn write(&self, batch: Batch<'_>, sync: Sync) -> Result<(), Error> {
+        let mut options = WriteOptions::default();
+        options.set_sync(sync == Sync::Now);
+        self.database.write_opt(batch.changes, &options).map_err(|error| self.write_error(error))
+    }
+
+    /// Everything that was written before the call is on the disk when it returns.
+    ///
+    /// # Errors
+    /// The disk refuses: what was not synced before may be lost.
+    pub fn sync(&self) -> Result<(), Error> {
+        self.database.flush_wal(true).map_err(|error| self.write_error(error))
+    }
+
+    /// Everything that is in memory and in the log becomes files, which are synced.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn flush(&self) -> Result<(), Error> {
+        Family::ALL
+            .into_iter()
+            .try_for_each(|family| self.database.flush_cf(self.family(family)).map_err(|error| self.write_error(error)))
+    }
+
+    /// Bytes of rows and journal on disk, about.
+    #[must_use]
+    pub fn data_bytes(&self) -> u64 {
+        [Family::Journal, Family::Keys, Family::Messages].into_iter().map(|family| self.bytes(family)).sum()
+    }
+
+    pub(super) fn bytes(&self, family: Family) -> u64 {
+        let property = |name: &str| {
+            let value = self.database.property_int_value_cf(self.family(family), name);
+            value.ok().flatten().unwrap_or(0)
+        };
+        property("rocksdb.live-sst-files-size") + property("rocksdb.cur-size-all-mem-tables")
+    }
+
+    /// One row.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn row(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.database.get_cf(self.family(family), key).map_err(|error| self.read_error(error))
+    }
+
+    /// The rows from `from` on, in the order of their keys, as they are now.
+    #[must_use]
+    pub fn rows(&self, family: Family, from: &[u8]) -> Rows<'_> {
+        let mut options = ReadOptions::default();
+        options.set_readahead_size(crate::limits::READ_AHEAD_BYTES);
+        // What is read once in order would only push other things out of the cache.
+        options.fill_cache(false);
+        let mode = IteratorMode::From(from, Direction::Forward);
+        Rows { storage: self, rows: self.database.iterator_cf_opt(self.family(family), options, mode) }
+    }
+}
+
+/// Walks over the rows of a family.
+pub struct Rows<'s> {
+    storage: &'s Storage,
+    rows: DBIteratorWithThreadMode<'s, DB>,
+}
+
+impl std::fmt::Debug for Rows<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rows").finish_non_exhaustive()
+    }
+}
+
+/// Key and value.
+type Row = (Box<[u8]>, Box<[u8]>);
+
+impl Iterator for Rows<'_> {
+    type Item = Result<Row, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.rows.next().map(|row| row.map_err(|error| self.storage.read_error(error)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_come_in_the_order_of_their_keys_and_end_with_the_family() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = Storage::open(directory.path()).unwrap();
+        let mut batch = storage.batch();
+        for number in [3u32, 1, 2] {
+            batch.put(Family::Keys, &number.to_be_bytes(), &[number as u8]);
+        }
+        batch.put(Family::Messages, b"other", b"family");
+        storage.write(batch, Sync::Now).unwrap();
+        let mut batch = storage.batch();
+        batch.delete(Family::Keys, &2u32.to_be_bytes());
+        storage.write(batch, Sync::Later).unwrap();
+        let rows: Result<Vec<_>, _> = storage.rows(Family::Keys, &[]).collect();
+        let values: Vec<u8> = rows.unwrap().iter().map(|(_, value)| value[0]).collect();
+        assert_eq!(values, [1, 3]);
+        assert_eq!(storage.row(Family::Keys, &3u32.to_be_bytes()).unwrap(), Some(vec![3]));
+    }
+}
