@@ -158,7 +158,8 @@ pub fn tap(name: &str) -> io::Result<File> {
     for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
         *to = from.cast_signed();
     }
-    request.ifr_ifru.ifru_flags = libc::c_short::try_from(libc::IFF_TAP | libc::IFF_NO_PI).expect("they are flags of 16 bits");
+    request.ifr_ifru.ifru_flags =
+        libc::c_short::try_from(libc::IFF_TAP | libc::IFF_NO_PI).expect("they are flags of 16 bits");
     // SAFETY: the file is open, and `request` is a valid, writable ifreq for the length of the call.
     let result = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
     if result == 0 { Ok(file) } else { Err(io::Error::last_os_error()) }

@@ -36,7 +36,8 @@ pub fn judge(counter: &Counter, found: Option<u64>) -> Vec<Violation> {
     let mut replies: Vec<_> = counter.acknowledged.iter().map(|increment| increment.reply).collect();
     replies.sort_unstable();
     if let Some(pair) = replies.windows(2).find(|pair| pair[0] == pair[1]) {
-        violations.push(Violation::Lost { place: place(), what: format!("two increments were both answered {}", pair[0]) });
+        violations
+            .push(Violation::Lost { place: place(), what: format!("two increments were both answered {}", pair[0]) });
     }
     violations.extend(fell_back(counter));
     violations

@@ -92,8 +92,10 @@ pub fn stale_reads(history: &[Operation]) -> Vec<Operation> {
     let replied: HashMap<u64, Moment> =
         history.iter().filter_map(|operation| Some((operation.action.written()?, operation.replied?))).collect();
     // Acknowledged writes by the time of their reply, with the latest sending so far.
-    let mut writes: Vec<_> =
-        history.iter().filter(|operation| operation.action.written().is_some() && operation.replied.is_some()).collect();
+    let mut writes: Vec<_> = history
+        .iter()
+        .filter(|operation| operation.action.written().is_some() && operation.replied.is_some())
+        .collect();
     writes.sort_unstable_by_key(|operation| operation.replied);
     let mut latest = Vec::with_capacity(writes.len());
     for write in &writes {
@@ -219,7 +221,9 @@ impl<'a> Search<'a> {
                         best = (placed.len(), *index);
                     }
                     let Some(last) = placed.pop() else { return self.stuck(best) };
-                    let Event::Sent(index) = self.events[last.sent_at] else { unreachable!("only sendings are placed") };
+                    let Event::Sent(index) = self.events[last.sent_at] else {
+                        unreachable!("only sendings are placed")
+                    };
                     bits[index / 64] &= !(1 << (index % 64));
                     held = last.held_before;
                     self.put_back(self.reply_of[index]);

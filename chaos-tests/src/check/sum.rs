@@ -11,7 +11,8 @@ pub fn judge(place: &str, balances: &[Option<i64>]) -> Option<Violation> {
     let expected = OPENING * i64::try_from(balances.len()).unwrap_or(i64::MAX);
     let sum: i64 = balances.iter().flatten().sum();
     let is_whole = sum == expected && balances.iter().all(Option::is_some);
-    (!is_whole).then(|| Violation::Torn { place: place.to_owned(), what: format!("{balances:?} are {sum}, not {expected}") })
+    (!is_whole)
+        .then(|| Violation::Torn { place: place.to_owned(), what: format!("{balances:?} are {sum}, not {expected}") })
 }
 
 #[cfg(test)]

@@ -129,7 +129,11 @@ impl Stalling {
     pub fn end(self) -> Result<(), Error> {
         let to_error = |why: String| Error::Tool { command: "fsfreeze".to_owned(), why };
         let output = self.child.wait_with_output().map_err(|error| to_error(error.to_string()))?;
-        if output.status.success() { Ok(()) } else { Err(to_error(String::from_utf8_lossy(&output.stderr).into_owned())) }
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(to_error(String::from_utf8_lossy(&output.stderr).into_owned()))
+        }
     }
 }
 

@@ -240,10 +240,7 @@ pub(crate) mod tests {
             missing(&|status| status.in_sync.as_mut().unwrap()[1] = "an older life".to_owned()),
             "n2 is not in sync"
         );
-        assert_eq!(
-            missing(&|status| status.sentinels[2] = Some(at(1))),
-            "s3 names Some(127.0.0.1:101) as master"
-        );
+        assert_eq!(missing(&|status| status.sentinels[2] = Some(at(1))), "s3 names Some(127.0.0.1:101) as master");
         assert_eq!(missing(&|status| status.nodes[0].as_mut().unwrap().connected_replicas = 1), "n1 has 1 replicas");
     }
 }

@@ -47,7 +47,9 @@ impl Cluster {
 
     fn tercet_node(&self, index: usize, data: &Path) -> Command {
         let mut command = Command::new(&self.programs.node);
-        command.args(["--name", &Member::Node(index).to_string(), "--bind", &self.bind(Member::Node(index)), "--data"]).arg(data);
+        command
+            .args(["--name", &Member::Node(index).to_string(), "--bind", &self.bind(Member::Node(index)), "--data"])
+            .arg(data);
         for (which, flag) in (0..).zip(["resp", "amqp", "gateway", "http", "metrics", "peer"]) {
             command.arg(format!("--{flag}-port")).arg(self.node_address(index, which).port().to_string());
         }
@@ -61,7 +63,14 @@ impl Cluster {
 
     fn tercet_sentinel(&self, index: usize, data: &Path) -> Command {
         let mut command = Command::new(&self.programs.sentinel);
-        command.args(["--name", &Member::Sentinel(index).to_string(), "--bind", &self.bind(Member::Sentinel(index)), "--service", SERVICE]);
+        command.args([
+            "--name",
+            &Member::Sentinel(index).to_string(),
+            "--bind",
+            &self.bind(Member::Sentinel(index)),
+            "--service",
+            SERVICE,
+        ]);
         command.arg("--data").arg(data);
         for (which, flag) in (0..).zip(["resp", "peer", "metrics"]) {
             command.arg(format!("--{flag}-port")).arg(self.sentinel_place(index, which).port().to_string());
@@ -84,7 +93,15 @@ impl Cluster {
     fn redis_node(&self, index: usize, data: &Path, is_first_start: bool) -> Command {
         let port = |index| self.resp_address(index).port().to_string();
         let mut command = Command::new(&self.programs.node);
-        command.args(["--bind", &self.bind(Member::Node(index)), "--protected-mode", "no", "--save", "", "--appendonly"]);
+        command.args([
+            "--bind",
+            &self.bind(Member::Node(index)),
+            "--protected-mode",
+            "no",
+            "--save",
+            "",
+            "--appendonly",
+        ]);
         command.args(["yes", "--port", &port(index), "--dir"]).arg(data);
         if index > 0 && is_first_start {
             command.args(["--replicaof", &self.bind(Member::Node(0)), &port(0)]);

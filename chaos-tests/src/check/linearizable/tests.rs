@@ -138,7 +138,8 @@ fn a_planted_stale_read_is_always_caught() {
         let mut random = StdRng::seed_from_u64(seed);
         let mut history = honest(&mut random, 150, 8);
         // At the end the first value that was ever acknowledged is read again, long after others replaced it.
-        let first = history.iter().find(|operation| operation.action.written().is_some() && operation.replied.is_some());
+        let first =
+            history.iter().find(|operation| operation.action.written().is_some() && operation.replied.is_some());
         let value = first.unwrap().action.written();
         let end = Moment::at_ms(1_000_000);
         history.push(Operation { action: Action::Read(value), sent: end, replied: Some(end) });

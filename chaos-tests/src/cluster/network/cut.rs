@@ -83,7 +83,8 @@ mod tests {
     #[test]
     fn the_packets_of_all_pairs_are_summed_up() {
         let element = |packets| format!(r#"{{"elem":{{"val":1,"counter":{{"packets":{packets},"bytes":1}}}}}}"#);
-        let list = |elements: &str| format!(r#"{{"nftables":[{{"metainfo":{{}}}},{{"set":{{"name":"pairs"{elements}}}}}]}}"#);
+        let list =
+            |elements: &str| format!(r#"{{"nftables":[{{"metainfo":{{}}}},{{"set":{{"name":"pairs"{elements}}}}}]}}"#);
         let two = format!(r#","elem":[{},{}]"#, element(3), element(4));
         assert_eq!(count(&list(&two)), Ok(Dropped { packets: 7 }));
         assert_eq!(count(&list("")), Ok(Dropped { packets: 0 }));
