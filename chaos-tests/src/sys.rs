@@ -78,6 +78,14 @@ pub fn send(pid: u32, signal: Signal) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Has a SIGSTOP taken effect on it, and no SIGCONT since?
+#[must_use]
+pub fn is_stopped(pid: u32) -> bool {
+    // The state stands behind the name of the program, which is in parentheses and may hold any character.
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+}
+
 fn as_pid(pid: u32) -> libc::pid_t {
     let pid = libc::pid_t::try_from(pid).expect("the kernel's pids fit its own type");
     assert!(pid > 0, "a pid of 0 would mean our own process group");
@@ -201,6 +209,27 @@ mod tests {
         }
         assert!(sum > 0);
         assert!(cpu_time(u32::from(u16::MAX) * 60).is_err(), "a pid that cannot be");
+    }
+
+    #[test]
+    fn a_process_is_seen_to_be_stopped_and_to_go_on() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let wait_for = |stopped: bool| {
+            (0..1000).any(|_| {
+                std::thread::yield_now();
+                is_stopped(child.id()) == stopped || {
+                    std::thread::sleep(Duration::from_millis(1));
+                    false
+                }
+            })
+        };
+        assert!(wait_for(false));
+        send(child.id(), Signal::Stop).unwrap();
+        assert!(wait_for(true));
+        send(child.id(), Signal::Continue).unwrap();
+        assert!(wait_for(false));
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]

@@ -30,6 +30,17 @@ pub fn gap(successes: &[Success], fault: Moment, gone: Moment) -> Option<Gap> {
     Some(Gap { from_fault: first_after.since(fault), between_successes: between })
 }
 
+/// The longest time between two successes of which the later came after the fault. A fault that nobody felt leaves the
+/// pace of the probe.
+#[must_use]
+pub fn longest(successes: &[Success], fault: Moment) -> Option<Gap> {
+    let mut replies: Vec<_> = successes.iter().map(|success| success.replied).collect();
+    replies.sort_unstable();
+    let pairs = replies.windows(2).filter(|pair| pair[1] > fault);
+    let longest = pairs.max_by_key(|pair| pair[1].since(pair[0]))?;
+    Some(Gap { from_fault: longest[1].since(fault), between_successes: longest[1].since(longest[0]) })
+}
+
 /// Median, 90th percentile and largest of some durations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Summary {
@@ -72,6 +83,16 @@ mod tests {
     fn a_fault_without_a_success_after_it_has_no_gap_yet() {
         let still_the_old_one = successes(&[(90, 91), (95, 105), (101, 102)]);
         assert_eq!(gap(&still_the_old_one, Moment::at_ms(100), Moment::at_ms(103)), None);
+    }
+
+    #[test]
+    fn the_longest_gap_counts_only_if_it_ends_after_the_fault() {
+        let seen = successes(&[(0, 1), (500, 501), (510, 511), (900, 901), (905, 906)]);
+        let gap = longest(&seen, Moment::at_ms(600)).unwrap();
+        assert_eq!(gap.between_successes, Duration::from_millis(390));
+        assert_eq!(gap.from_fault, Duration::from_millis(301));
+        assert_eq!(longest(&seen, Moment::at_ms(905)).unwrap().between_successes, Duration::from_millis(5));
+        assert_eq!(longest(&seen, Moment::at_ms(906)), None);
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use tercet_proto::grpc::cluster::v1::ClusterState;
 use tercet_proto::grpc::sentinel::v1::WatchRequest;
 use tercet_proto::grpc::sentinel::v1::sentinel_client::SentinelClient;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::{Cluster, Error, Family, Member, NODES, SENTINELS};
@@ -154,6 +156,12 @@ impl Cluster {
         }
     }
 
+    /// The sentinel that says that it leads Raft.
+    pub async fn raft_leader(&self) -> Option<usize> {
+        let all = (0..SENTINELS).map(|index| leads(self.sentinel_metrics_address(index)));
+        futures::future::join_all(all).await.into_iter().position(|leads| leads == Some(true))
+    }
+
     async fn node_view(&self, index: usize) -> Result<NodeView, RespError> {
         let mut connection = Connection::open(self.resp_address(index), QUESTION_LIMIT).await?;
         connection.authenticate(self.password()).await?;
@@ -176,6 +184,20 @@ impl Cluster {
         let states = futures::future::join_all(all).await;
         states.into_iter().flatten().max_by_key(|state| state.log_index)
     }
+}
+
+/// By its metrics.
+async fn leads(metrics: SocketAddr) -> Option<bool> {
+    timeout(QUESTION_LIMIT, async {
+        let mut stream = TcpStream::connect(metrics).await.ok()?;
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.ok()?;
+        Some(text.lines().any(|line| line == "tercet_sentinel_raft_leader 1"))
+    })
+    .await
+    .ok()
+    .flatten()
 }
 
 async fn watch_once(address: String) -> Option<ClusterState> {

@@ -291,6 +291,11 @@ impl Cluster {
     }
 
     #[must_use]
+    pub fn sentinel_metrics_address(&self, sentinel: usize) -> SocketAddr {
+        self.sentinel_place(sentinel, 2)
+    }
+
+    #[must_use]
     pub fn family(&self) -> Family {
         self.options.family
     }

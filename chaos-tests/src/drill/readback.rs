@@ -6,9 +6,10 @@ use tercet_proto::resp::Value;
 use tokio::time::Instant;
 
 use crate::check::acknowledged::{self, Elements, Key, Violation};
+use crate::check::sum;
 use crate::client::discovery::{Master, Sentinels};
 use crate::client::resp;
-use crate::workload::wait_to_retry;
+use crate::workload::{bank, shared, wait_to_retry};
 
 /// The cluster was whole a moment ago.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -21,24 +22,54 @@ pub enum Error {
     Resp(#[from] resp::Error),
 }
 
+/// What was written by the rounds that are read back.
+#[derive(Debug, Clone, Copy)]
+pub struct Written<'a> {
+    pub keys: &'a [Key],
+    pub lists: &'a [Elements],
+    pub shared: &'a [&'a shared::Book],
+    pub banks: &'a [&'a str],
+}
+
 /// # Errors
 /// The master cannot be read.
-pub async fn judge(sentinels: &mut Sentinels, keys: &[Key], lists: &[Elements]) -> Result<Vec<Violation>, Error> {
+pub async fn judge(sentinels: &mut Sentinels, written: &Written<'_>) -> Result<Vec<Violation>, Error> {
     let mut master = connect(sentinels).await?;
-    let commands: Vec<_> = keys.iter().map(|key| vec!["GET", key.name.as_str()]).collect();
+    let commands: Vec<_> = written.keys.iter().map(|key| vec!["GET", key.name.as_str()]).collect();
     let replies = master.connection.pipeline(&commands).await?;
     let mut violations = Vec::new();
-    for (key, reply) in keys.iter().zip(replies) {
+    for (key, reply) in written.keys.iter().zip(replies) {
         violations.extend(acknowledged::key(key, number(reply)?));
     }
-    let commands: Vec<_> = lists.iter().map(|list| vec!["LRANGE", list.name.as_str(), "0", "-1"]).collect();
+    let commands: Vec<_> = written.lists.iter().map(|list| vec!["LRANGE", list.name.as_str(), "0", "-1"]).collect();
     let replies = master.connection.pipeline(&commands).await?;
-    for (list, reply) in lists.iter().zip(replies) {
-        let Value::Array(found) = reply else { return Err(resp::Error::Unexpected(reply).into()) };
-        let found: Vec<_> = found.iter().filter_map(|value| Some(value.as_text()?.into_owned())).collect();
-        violations.extend(acknowledged::elements(list, &found));
+    for (list, reply) in written.lists.iter().zip(replies) {
+        violations.extend(acknowledged::elements(list, &words(reply)?));
+    }
+    for book in written.shared {
+        let names = book.names();
+        let commands = [vec!["GET", names.counter.as_str()], vec!["SMEMBERS", names.set.as_str()]];
+        let mut replies = master.connection.pipeline(&commands).await?.into_iter();
+        let (count, members) = (replies.next().unwrap_or(Value::Null), replies.next().unwrap_or(Value::Null));
+        violations.extend(book.judge(number(count)?, &words(members)?));
+    }
+    for name in written.banks {
+        let accounts = bank::accounts(name);
+        let command: Vec<_> = std::iter::once("MGET").chain(accounts.iter().map(String::as_str)).collect();
+        let balances = bank::balances(&master.connection.command(&command).await?);
+        // Nobody opened it: its round was over before.
+        if balances.iter().any(Option::is_some) {
+            violations.extend(sum::judge(name, &balances));
+        }
     }
     Ok(violations)
+}
+
+fn words(reply: Value) -> Result<Vec<String>, Error> {
+    match reply {
+        Value::Array(found) => Ok(found.iter().filter_map(|value| Some(value.as_text()?.into_owned())).collect()),
+        other => Err(resp::Error::Unexpected(other).into()),
+    }
 }
 
 fn number(reply: Value) -> Result<Option<u64>, Error> {

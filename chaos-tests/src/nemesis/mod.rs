@@ -1,3 +1,251 @@
-//! Faults. One file each: what it does, and how to tell that it happened.
+//! Faults: one row each in `FAULTS`, what it needs, how it ends, and what is promised of it. How it is done stands in the
+//! files of this folder, which also tell whether it happened.
 
+pub mod cut;
+pub mod disk;
 pub mod kill;
+pub mod order;
+pub mod pause;
+
+use clap::ValueEnum;
+use rand::rngs::StdRng;
+
+use crate::cluster::{self, Cluster, Member};
+use crate::sys::Moment;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, ValueEnum)]
+pub enum Fault {
+    /// `kill -9` of the master; sometimes a supervisor starts it again at once.
+    Kill,
+    /// SIGSTOP of the master, SIGCONT when there is another one.
+    Pause,
+    /// The master is cut off from everybody.
+    Isolate,
+    /// The master is cut off from the sentinels; its clients and replicas reach it.
+    SentinelsCut,
+    /// The master is cut off from its replicas; sentinels and clients reach it.
+    ReplicasCut,
+    /// What the master sends reaches nobody; it hears everybody.
+    OneWayOut,
+    /// The master hears nobody; what it sends arrives.
+    OneWayIn,
+    /// The clients do not reach the master; everybody else does.
+    ClientsCut,
+    /// `kill -9` of the master and of one sentinel.
+    MasterAndSentinel,
+    /// `kill -9` of the sentinel that leads Raft.
+    Leader,
+    /// `kill -9` of all six, and all are started again.
+    RestartAll,
+    /// SIGTERM to one node after the other, each started again.
+    RollingRestart,
+    /// `SENTINEL FAILOVER`.
+    HandOver,
+    /// A replica behind a link that delays and loses.
+    SlowLink,
+    /// The master's disk is full.
+    FullDisk,
+    /// Writes and syncs of the master's disk hang, again and again.
+    SlowDisk,
+}
+
+/// What a fault takes besides processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Needs {
+    /// Addresses and a network of their own.
+    pub network: bool,
+    /// A file system for each node.
+    pub disks: bool,
+}
+
+/// What comes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Another node serves while the fault lasts.
+    NewMaster,
+    /// The master stays who it was, and the clients reach it all the time.
+    SameMaster,
+    /// Who serves then does not matter, and a replacement of the master is as good as its stay.
+    AnyMaster,
+    /// Nothing is promised before the fault ends.
+    AfterMend,
+}
+
+/// What is promised of the time in which a client cannot write, in milliseconds, and of its errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Promise {
+    pub median_ms: Option<u128>,
+    pub worst_ms: Option<u128>,
+    pub errors: Errors,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Errors {
+    /// A connection that ends, a reply that never comes: part of the fault.
+    Happen,
+    /// No Redis client may meet one.
+    None,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    pub fault: Fault,
+    pub name: &'static str,
+    pub needs: Needs,
+    pub ending: Ending,
+    pub promise: Promise,
+}
+
+const PROCESSES: Needs = Needs { network: false, disks: false };
+const NETWORK: Needs = Needs { network: true, disks: false };
+const DISKS: Needs = Needs { network: false, disks: true };
+
+const fn within(median_ms: u128) -> Promise {
+    Promise { median_ms: Some(median_ms), worst_ms: Some(1500), errors: Errors::Happen }
+}
+const NOTHING_FELT: Promise = Promise { median_ms: None, worst_ms: Some(1500), errors: Errors::None };
+const WORST_ONLY: Promise = Promise { median_ms: None, worst_ms: Some(1500), errors: Errors::Happen };
+const PLANNED: Promise = Promise { median_ms: None, worst_ms: Some(50), errors: Errors::None };
+/// Clients wait until the fault is over, which is not the cluster's to decide.
+const SAFETY_ONLY: Promise = Promise { median_ms: None, worst_ms: None, errors: Errors::Happen };
+
+/// In the order of the enum.
+pub const FAULTS: [Row; 16] = {
+    use Ending::{AfterMend, AnyMaster, NewMaster, SameMaster};
+    [
+        row(Fault::Kill, "kill", PROCESSES, NewMaster, within(500)),
+        row(Fault::Pause, "pause", PROCESSES, NewMaster, within(700)),
+        row(Fault::Isolate, "isolate", NETWORK, NewMaster, within(700)),
+        row(Fault::SentinelsCut, "sentinels-cut", NETWORK, NewMaster, within(700)),
+        row(Fault::ReplicasCut, "replicas-cut", NETWORK, NewMaster, WORST_ONLY),
+        row(Fault::OneWayOut, "one-way-out", NETWORK, NewMaster, within(700)),
+        row(Fault::OneWayIn, "one-way-in", NETWORK, NewMaster, within(700)),
+        row(Fault::ClientsCut, "clients-cut", NETWORK, AfterMend, SAFETY_ONLY),
+        row(Fault::MasterAndSentinel, "master-and-sentinel", PROCESSES, NewMaster, WORST_ONLY),
+        row(Fault::Leader, "leader", PROCESSES, SameMaster, NOTHING_FELT),
+        row(Fault::RestartAll, "restart-all", PROCESSES, AfterMend, SAFETY_ONLY),
+        row(Fault::RollingRestart, "rolling-restart", PROCESSES, AnyMaster, PLANNED),
+        row(Fault::HandOver, "hand-over", PROCESSES, NewMaster, PLANNED),
+        row(Fault::SlowLink, "slow-link", NETWORK, SameMaster, NOTHING_FELT),
+        row(Fault::FullDisk, "full-disk", DISKS, AnyMaster, WORST_ONLY),
+        row(Fault::SlowDisk, "slow-disk", DISKS, AnyMaster, WORST_ONLY),
+    ]
+};
+
+const fn row(fault: Fault, name: &'static str, needs: Needs, ending: Ending, promise: Promise) -> Row {
+    Row { fault, name, needs, ending, promise }
+}
+
+impl Fault {
+    #[must_use]
+    pub fn row(self) -> &'static Row {
+        &FAULTS[self as usize]
+    }
+
+    /// Are Redis clients carried to the next master? Then a connection says nothing of who answers on it.
+    #[must_use]
+    pub fn carries_clients(self) -> bool {
+        matches!(self, Self::HandOver | Self::RollingRestart | Self::FullDisk | Self::SlowDisk | Self::ReplicasCut)
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.row().name)
+    }
+}
+
+/// Why a fault did not happen: whatever follows proves nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Cluster(#[from] cluster::Error),
+    #[error(transparent)]
+    Network(#[from] cluster::network::Error),
+    #[error(transparent)]
+    Disk(#[from] cluster::disk::Error),
+    #[error("the fault did not happen: {0}")]
+    DidNotHappen(String),
+}
+
+/// A fault under way.
+#[derive(Debug)]
+pub struct Struck {
+    /// Just before it began.
+    pub at: Moment,
+    /// Whose life was ended: it has to come back as another incarnation.
+    pub killed: Option<usize>,
+    wound: Wound,
+}
+
+/// What has to be undone, and looked at for whether it happened.
+#[derive(Debug)]
+enum Wound {
+    Killed(Vec<Member>),
+    /// Nothing to undo: what was asked for has been done.
+    Done,
+    Paused(Member),
+    Cut,
+    SlowLink(cluster::network::delay::SlowLink),
+    FullDisk(usize),
+    SlowDisk(cluster::disk::Stalling),
+}
+
+/// Begins a fault.
+///
+/// # Errors
+/// It did not happen.
+pub async fn strike(fault: Fault, cluster: &mut Cluster, master: usize, random: &mut StdRng) -> Result<Struck, Error> {
+    match fault {
+        Fault::Kill => kill::master(cluster, master, random),
+        Fault::MasterAndSentinel => kill::master_and_sentinel(cluster, master, random),
+        Fault::Leader => kill::leader(cluster).await,
+        Fault::RestartAll => kill::all(cluster),
+        Fault::Pause => pause::master(cluster, master),
+        Fault::HandOver => order::hand_over(cluster, master, random).await,
+        Fault::RollingRestart => order::rolling_restart(cluster).await,
+        Fault::Isolate
+        | Fault::SentinelsCut
+        | Fault::ReplicasCut
+        | Fault::OneWayOut
+        | Fault::OneWayIn
+        | Fault::ClientsCut => cut::around(fault, cluster, master),
+        Fault::SlowLink => cut::slow_link(master, random),
+        Fault::FullDisk => disk::full(cluster, master),
+        Fault::SlowDisk => disk::slow(cluster, master),
+    }
+}
+
+impl Struck {
+    /// Ends the fault.
+    ///
+    /// # Errors
+    /// It had not happened, or cannot be undone.
+    pub fn mend(self, cluster: &mut Cluster) -> Result<(), Error> {
+        match self.wound {
+            Wound::Done => Ok(()),
+            Wound::Killed(members) => kill::start_again(cluster, &members),
+            Wound::Paused(member) => pause::go_on(cluster, member),
+            Wound::Cut => cut::mend(cluster),
+            Wound::SlowLink(link) => cut::mend_link(link),
+            Wound::FullDisk(node) => disk::free(cluster, node),
+            Wound::SlowDisk(stalling) => Ok(stalling.end()?),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_has_the_row_of_its_name() {
+        for (index, fault) in Fault::value_variants().iter().enumerate() {
+            let row = &FAULTS[index];
+            assert_eq!(row.fault, *fault);
+            let value = fault.to_possible_value().unwrap();
+            assert_eq!(row.name, value.get_name());
+        }
+        assert_eq!(FAULTS.len(), Fault::value_variants().len());
+    }
+}

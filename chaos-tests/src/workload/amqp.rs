@@ -43,10 +43,16 @@ impl Book {
         Elements { name: format!("queue {QUEUE}"), ..self.lock().elements.clone() }
     }
 
-    /// When messages were published and confirmed.
+    /// How many messages have been confirmed so far.
     #[must_use]
-    pub fn confirmations(&self) -> Vec<Success> {
-        self.lock().confirmations.clone()
+    pub fn confirmed(&self) -> usize {
+        self.lock().confirmations.len()
+    }
+
+    /// Confirmations from the `first` on.
+    #[must_use]
+    pub fn confirmations_from(&self, first: usize) -> Vec<Success> {
+        self.lock().confirmations[first..].to_vec()
     }
 
     #[must_use]

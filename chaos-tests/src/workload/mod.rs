@@ -4,9 +4,11 @@
 
 pub mod amqp;
 pub mod append;
+pub mod bank;
 pub mod probe;
 pub mod register;
 pub mod session;
+pub mod shared;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -18,6 +18,11 @@ impl Book {
         self.0.lock().expect("nobody panics while holding the book").clone()
     }
 
+    #[must_use]
+    pub fn last(&self) -> Option<Success> {
+        self.0.lock().expect("nobody panics while holding the book").last().copied()
+    }
+
     fn record(&self, success: Success) {
         self.0.lock().expect("nobody panics while holding the book").push(success);
     }

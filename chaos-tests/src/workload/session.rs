@@ -39,6 +39,8 @@ pub struct Ledger {
     pub reads: u64,
     /// Violations that showed under load, e.g. a read of something older than what was acknowledged.
     pub violations: Vec<Violation>,
+    /// Errors that clients met, of whatever kind.
+    pub failures: u64,
     /// Error texts and how often they came.
     pub errors: BTreeMap<String, u64>,
 }
@@ -54,10 +56,20 @@ impl SharedLedger {
 
     fn error(&self, text: String) {
         let mut ledger = self.lock();
+        ledger.failures += 1;
         if ledger.errors.len() < MOST_ERRORS || ledger.errors.contains_key(&text) {
             *ledger.errors.entry(text).or_default() += 1;
         }
     }
+}
+
+/// Does a connection tell which mastership answered on it?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tenures {
+    /// It ends with the mastership that it was made to.
+    Told,
+    /// Its node may carry it to the next master, and nobody sees it.
+    Hidden,
 }
 
 #[derive(Debug)]
@@ -65,12 +77,13 @@ pub struct Session {
     sentinels: Sentinels,
     master: Option<Master>,
     ledger: SharedLedger,
+    tenures: Tenures,
 }
 
 impl Session {
     #[must_use]
-    pub fn new(sentinels: Sentinels, ledger: SharedLedger) -> Self {
-        Self { sentinels, master: None, ledger }
+    pub fn new(sentinels: Sentinels, ledger: SharedLedger, tenures: Tenures) -> Self {
+        Self { sentinels, master: None, ledger, tenures }
     }
 
     #[must_use]
@@ -80,29 +93,55 @@ impl Session {
 
     /// Executes one write on whoever is master. `Refused` also if nobody was: then nothing was sent.
     pub async fn write<A: AsRef<[u8]>>(&mut self, command: &[A]) -> Outcome {
-        let outcome = self.attempt(command).await;
+        let outcome = self.attempt(&[words(command)]).await;
+        self.note_write(&outcome);
+        outcome
+    }
+
+    /// Executes commands as one transaction on whoever is master; acknowledged with the reply of EXEC, which is null if
+    /// something that the connection watches was touched.
+    pub async fn transaction(&mut self, commands: &[Vec<&str>]) -> Outcome {
+        let mut all = vec![vec!["MULTI"]];
+        all.extend(commands.iter().cloned());
+        all.push(vec!["EXEC"]);
+        let all: Vec<_> = all.iter().map(|command| words(command)).collect();
+        let outcome = self.attempt(&all).await;
+        self.note_write(&outcome);
+        outcome
+    }
+
+    /// Executes commands that change nothing; acknowledged with the reply of the last.
+    pub async fn read(&mut self, commands: &[Vec<&str>]) -> Outcome {
+        let all: Vec<_> = commands.iter().map(|command| words(command)).collect();
+        let outcome = self.attempt(&all).await;
+        if matches!(outcome, Outcome::Acknowledged { .. }) {
+            self.ledger.lock().reads += 1;
+        }
+        outcome
+    }
+
+    fn note_write(&self, outcome: &Outcome) {
         let mut ledger = self.ledger.lock();
-        match &outcome {
+        match outcome {
             Outcome::Acknowledged { sent, replied, .. } => {
                 ledger.acknowledged += 1;
-                if let Some(master) = &self.master {
+                if let (Some(master), Tenures::Told) = (&self.master, self.tenures) {
                     ledger.masters.record(&master.tenure, *sent, *replied);
                 }
             }
             Outcome::Refused => ledger.refused += 1,
             Outcome::Unknown => ledger.unknown += 1,
         }
-        outcome
     }
 
     /// Reads a number that only the caller writes; `None` if the read failed.
     pub async fn read_number(&mut self, key: &str) -> Option<Option<u64>> {
-        let Outcome::Acknowledged { reply, .. } = self.attempt(&["GET", key]).await else { return None };
-        self.ledger.lock().reads += 1;
+        let Outcome::Acknowledged { reply, .. } = self.read(&[vec!["GET", key]]).await else { return None };
         Some(reply.as_text().and_then(|text| text.parse().ok()))
     }
 
-    async fn attempt<A: AsRef<[u8]>>(&mut self, command: &[A]) -> Outcome {
+    /// Sends all at once. An error reply to any of them ends the connection: a transaction is then aborted as a whole.
+    async fn attempt(&mut self, commands: &[Vec<Vec<u8>>]) -> Outcome {
         let master = match &mut self.master {
             Some(master) => master,
             none => match self.sentinels.connect().await {
@@ -114,19 +153,27 @@ impl Session {
             },
         };
         let sent = Moment::now();
-        match master.connection.command(command).await {
-            Ok(Value::Error(text)) => {
-                let is_refusal = REFUSALS.iter().any(|code| text.starts_with(code));
-                self.ledger.error(text);
-                self.master = None;
-                if is_refusal { Outcome::Refused } else { Outcome::Unknown }
-            }
-            Ok(reply) => Outcome::Acknowledged { reply, sent, replied: Moment::now() },
+        let replies = match master.connection.pipeline(commands).await {
+            Ok(replies) => replies,
             Err(error) => {
                 self.ledger.error(format!("writing: {error}"));
                 self.master = None;
-                Outcome::Unknown
+                return Outcome::Unknown;
             }
+        };
+        let refused =
+            replies.iter().find_map(|reply| if let Value::Error(text) = reply { Some(text.clone()) } else { None });
+        if let Some(text) = refused {
+            let is_refusal = REFUSALS.iter().any(|code| text.starts_with(code));
+            self.ledger.error(text);
+            self.master = None;
+            return if is_refusal { Outcome::Refused } else { Outcome::Unknown };
         }
+        let reply = replies.into_iter().next_back().unwrap_or(Value::Null);
+        Outcome::Acknowledged { reply, sent, replied: Moment::now() }
     }
+}
+
+fn words<A: AsRef<[u8]>>(command: &[A]) -> Vec<Vec<u8>> {
+    command.iter().map(|word| word.as_ref().to_vec()).collect()
 }

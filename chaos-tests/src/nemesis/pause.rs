@@ -1,0 +1,19 @@
+//! SIGSTOP: the host of a process hangs; its connections stay, and nothing comes from them. SIGCONT: it goes on as if
+//! nothing had happened, with all that it was sent meanwhile before it.
+
+use super::{Error, Struck, Wound};
+use crate::cluster::{Cluster, Member};
+use crate::sys::{self, Moment, Signal};
+
+pub(super) fn master(cluster: &mut Cluster, node: usize) -> Result<Struck, Error> {
+    let member = Member::Node(node);
+    let at = Moment::now();
+    cluster.signal(member, Signal::Stop)?;
+    Ok(Struck { at, killed: None, wound: Wound::Paused(member) })
+}
+
+pub(super) fn go_on(cluster: &mut Cluster, member: Member) -> Result<(), Error> {
+    let was_stopped = sys::is_stopped(cluster.pid(member)?);
+    cluster.signal(member, Signal::Continue)?;
+    if was_stopped { Ok(()) } else { Err(Error::DidNotHappen(format!("{member} was not stopped"))) }
+}
