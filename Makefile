@@ -23,7 +23,7 @@ build: ## the release build of everything
 	@deploy/local/packages.sh build
 	@deploy/local/build.sh release --workspace --bins
 
-test: ## every test: units, doc tests, the seed programs, bad input, client libraries, three rounds of the drill
+test: ## every test: units, doc tests, the seed programs, bad input, client libraries, drills of ten faults
 	@chaos-tests/test.sh
 
 lint: ## formatting, clippy, licences and sources
@@ -32,8 +32,9 @@ lint: ## formatting, clippy, licences and sources
 deny: ## licences, sources and advisories of the dependencies
 	@chaos-tests/deny.sh
 
-drill: build ## kill -9 of the master under load, ROUNDS=50 times, and what must hold
-	@"$$(deploy/local/target.sh)/release/drill" --rounds $(ROUNDS) --fault $(FAULT) $(ARGS)
+drill: build ## faults under load and what must hold: FAULT=all (or kill,pause,...) in turn, ROUNDS=50 in all
+	@deploy/local/packages.sh drill
+	@"$$(deploy/local/target.sh)/release/drill" --rounds $(ROUNDS) --fault $(FAULT) --times $(ARGS)
 
 bench: build ## our node beside redis-server: requests a second and CPU a request
 	@deploy/local/packages.sh bench

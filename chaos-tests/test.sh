@@ -6,7 +6,8 @@
 . "$(dirname "${BASH_SOURCE[0]}")/../deploy/local/lib.sh"
 cd "$root"
 need_rust
-rounds=${DRILL_ROUNDS:-3}
+rounds=${DRILL_ROUNDS:-10}
+faults=kill,pause,isolate,sentinels-cut,one-way-out,master-and-sentinel,leader,restart-all,hand-over,slow-link
 SKIPPED_LOG=$(mktemp)
 export SKIPPED_LOG
 trap 'rm -f "$SKIPPED_LOG"' EXIT
@@ -32,7 +33,7 @@ own_network() {
   fi
 }
 
-deploy/local/packages.sh build test
+deploy/local/packages.sh build test drill
 chaos-tests/clients/venv.sh
 
 step "building the tests and the programs (the first time takes minutes)"
@@ -54,8 +55,8 @@ step "client libraries, the seed programs and bad input"
 clients=(.venv/bin/python -m pytest chaos-tests/clients -q -ra --no-header -p no:cacheprovider)
 own_network timeout --foreground --kill-after=15 900 "${clients[@]}" || die "the client tests failed, or were not over after 900 s"
 
-step "the drill, $rounds rounds"
-bounded 600 "$programs/drill" --rounds "$rounds"
+step "drills, $rounds rounds"
+bounded 600 "$programs/drill" --rounds "$rounds" --fault "$faults"
 
 if [ -s "$SKIPPED_LOG" ]; then
   printf '\n!!!!!!!!!! passed, but these did not run:\n' >&2

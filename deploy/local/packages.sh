@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the Debian packages of the given groups that are missing: build, try, bench, test, image.
+# Installs the Debian packages of the given groups that are missing: build, try, bench, test, drill, image.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 packages_of() {
@@ -9,6 +9,8 @@ packages_of() {
     try) say redis-tools ;;
     bench) say redis-server redis-tools ;;
     test) say redis-server redis-tools python3 python3-venv iproute2 util-linux ;;
+    # Namespaces, bridges and filters; file systems in files, which can be full.
+    drill) say iproute2 nftables util-linux e2fsprogs ;;
     image) say debootstrap docker.io docker-compose ;;
     *) die "no group of packages is called '$1'" ;;
   esac

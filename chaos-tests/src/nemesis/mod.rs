@@ -106,6 +106,9 @@ const fn within(median_ms: u128) -> Promise {
 const NOTHING_FELT: Promise = Promise { median_ms: None, worst_ms: Some(1500), errors: Errors::None };
 const WORST_ONLY: Promise = Promise { median_ms: None, worst_ms: Some(1500), errors: Errors::Happen };
 const PLANNED: Promise = Promise { median_ms: None, worst_ms: Some(50), errors: Errors::None };
+/// A node that stops closes its connections between two requests: a client that does not listen to the sentinels finds
+/// that out with its next one.
+const STOPPED: Promise = Promise { median_ms: None, worst_ms: Some(100), errors: Errors::Happen };
 /// Clients wait until the fault is over, which is not the cluster's to decide.
 const SAFETY_ONLY: Promise = Promise { median_ms: None, worst_ms: None, errors: Errors::Happen };
 
@@ -124,7 +127,7 @@ pub const FAULTS: [Row; 16] = {
         row(Fault::MasterAndSentinel, "master-and-sentinel", PROCESSES, NewMaster, WORST_ONLY),
         row(Fault::Leader, "leader", PROCESSES, SameMaster, NOTHING_FELT),
         row(Fault::RestartAll, "restart-all", PROCESSES, AfterMend, SAFETY_ONLY),
-        row(Fault::RollingRestart, "rolling-restart", PROCESSES, AnyMaster, PLANNED),
+        row(Fault::RollingRestart, "rolling-restart", PROCESSES, AnyMaster, STOPPED),
         row(Fault::HandOver, "hand-over", PROCESSES, NewMaster, PLANNED),
         row(Fault::SlowLink, "slow-link", NETWORK, SameMaster, NOTHING_FELT),
         row(Fault::FullDisk, "full-disk", DISKS, AnyMaster, WORST_ONLY),
