@@ -7,7 +7,7 @@
 cd "$root"
 need_rust
 rounds=${DRILL_ROUNDS:-10}
-faults=kill,pause,isolate,sentinels-cut,one-way-out,master-and-sentinel,leader,restart-all,hand-over,slow-link
+faults=kill,pause,isolate,sentinels-cut,one-way-out,master-and-sentinel,one-way-in,restart-all,hand-over,slow-link
 SKIPPED_LOG=$(mktemp)
 export SKIPPED_LOG
 trap 'rm -f "$SKIPPED_LOG"' EXIT
