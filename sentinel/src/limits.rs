@@ -39,8 +39,8 @@ pub const RESIGNATION_GRACE: Duration = Duration::from_millis(50);
 pub const RELEASE_PATIENCE: Duration = Duration::from_millis(40);
 
 /// A master that is heard and of no use (cut off from its replicas, its disk failed) is replaced after so long: longer than
-/// a replica takes to reconnect.
-pub(crate) const UNFIT_AFTER: Duration = Duration::from_secs(2);
+/// replicas that live take to reconnect. Nothing can be written meanwhile.
+pub(crate) const UNFIT_AFTER: Duration = Duration::from_millis(300);
 
 /// One that never was of use, or whom nobody could replace: so that where all links are broken masters do not alternate.
 pub(crate) const UNFIT_AGAIN: Duration = Duration::from_secs(10);

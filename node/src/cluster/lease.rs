@@ -1,7 +1,7 @@
 //! The master's lease: a thread of its own renews it at every sentinel, and says how long this node may execute.
 //!
 //! ```text
-//! Renew{sequence = send time} --> each sentinel --> Grant{sequence}
+//! Renew{sequence = send time, heard} --> each sentinel --> Grant{sequence}
 //! lease until = the majority-th newest granted send time + L
 //! ```
 //!
@@ -50,6 +50,8 @@ pub(super) struct Lease {
 #[derive(Debug)]
 struct Granted {
     grants: Grants,
+    /// When each sentinel was heard last, nanoseconds of CLOCK_BOOTTIME.
+    heard: Vec<u64>,
     /// Renewals of this epoch that were sent since then are resignations.
     resigned: Option<(Epoch, u64)>,
     last_refusal: String,
@@ -57,8 +59,9 @@ struct Granted {
 
 impl Lease {
     pub(super) fn new(node: Shared) -> Self {
-        let grants = Grants::new(node.config.sentinels.len());
-        let granted = Granted { grants, resigned: None, last_refusal: String::new() };
+        let count = node.config.sentinels.len();
+        let granted =
+            Granted { grants: Grants::new(count), heard: vec![0; count], resigned: None, last_refusal: String::new() };
         Self { node, order: watch::Sender::new(Order::Idle), granted: Mutex::new(granted), resigned: Notify::new() }
     }
 
@@ -100,6 +103,8 @@ impl Lease {
     fn forget(&self, epoch: Option<Epoch>) {
         let mut granted = self.granted.lock();
         granted.grants.begin(epoch);
+        // Who begins has not missed anything yet.
+        granted.heard.fill(clock::boot_now().0);
         self.node.authority.set_lease(clock::boot_now(), BootNanos(0));
     }
 
@@ -141,8 +146,9 @@ impl Lease {
 
     async fn exchange(self: &Arc<Self>, index: usize, address: &Address) -> Result<std::convert::Infallible, Error> {
         let channel = channel::endpoint(address)?.connect().await?;
+        self.granted.lock().heard[index] = clock::boot_now().0;
         let mut client = SentinelClient::new(channel);
-        let opened = timeout(limits::GRANT_SILENCE, client.lease(Arc::clone(self).renewals()));
+        let opened = timeout(limits::GRANT_SILENCE, client.lease(Arc::clone(self).renewals(index)));
         let mut grants = opened.await.map_err(|_| Error::Silent)??.into_inner();
         let mut order = self.order.subscribe();
         loop {
@@ -158,12 +164,12 @@ impl Lease {
 
     /// The messages of one stream: a Renew at once when this node becomes master, then one every 50 ms; a last one when
     /// it resigns.
-    fn renewals(self: Arc<Self>) -> impl Stream<Item = Renew> + Send + 'static {
+    fn renewals(self: Arc<Self>, index: usize) -> impl Stream<Item = Renew> + Send + 'static {
         let order = self.order.subscribe();
         let mut pace = tokio::time::interval(limits::RENEW_EVERY);
         pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let begin = (self, order, pace, Order::Idle);
-        futures::stream::unfold(begin, |(lease, mut order, mut pace, mut done)| async move {
+        futures::stream::unfold(begin, move |(lease, mut order, mut pace, mut done)| async move {
             loop {
                 let now = order.borrow_and_update().clone();
                 match &now {
@@ -176,11 +182,11 @@ impl Lease {
                         } else {
                             pace.reset();
                         }
-                        let renew = lease.renew(cluster_id, *epoch, Resign::No);
+                        let renew = lease.renew(index, cluster_id, *epoch, Resign::No);
                         return Some((renew, (lease, order, pace, now)));
                     }
                     Order::Resign { cluster_id, epoch } if done != now => {
-                        let renew = lease.renew(cluster_id, *epoch, Resign::Yes);
+                        let renew = lease.renew(index, cluster_id, *epoch, Resign::Yes);
                         return Some((renew, (lease, order, pace, now)));
                     }
                     Order::Stop => return None,
@@ -193,21 +199,28 @@ impl Lease {
         })
     }
 
-    fn renew(&self, cluster_id: &str, epoch: Epoch, resign: Resign) -> Renew {
+    fn renew(&self, index: usize, cluster_id: &str, epoch: Epoch, resign: Resign) -> Renew {
+        let mut granted = self.granted.lock();
+        let now = clock::boot_now();
+        let (heard, void_before) = (granted.heard[index], granted.grants.lapse(now));
+        drop(granted);
         Renew {
             cluster_id: cluster_id.to_owned(),
             name: self.node.identity.name.clone(),
             incarnation: self.node.identity.incarnation.clone(),
             epoch: epoch.0,
-            sequence: clock::boot_now().0,
+            sequence: now.0,
             commit_offset: self.node.gate.commit().0,
             resign: resign == Resign::Yes,
+            heard,
+            void_before,
         }
     }
 
     fn take(&self, index: usize, grant: &Grant) {
         let now = clock::boot_now();
         let mut granted = self.granted.lock();
+        granted.heard[index] = now.0;
         let epoch = Epoch(grant.epoch);
         if granted.resigned.is_some_and(|(resigned, since)| resigned == epoch && grant.sequence >= since) {
             self.resigned.notify_one();

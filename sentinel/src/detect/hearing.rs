@@ -5,6 +5,7 @@
 //!   hearing <------ suspecting  <------ stream gone and the process refuses connections, or
 //!                                       another incarnation answers in its place
 //! ```
+//! A master that speaks and has not heard us for D is suspected too: what it says reaches us, what is said to it does not.
 //! A stream that broke while the process still takes connections proves nothing: the master will come back.
 
 use std::time::Duration;
@@ -33,6 +34,8 @@ pub enum Probe {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     Silent,
+    /// It is heard, and does not hear us.
+    Deaf,
     Refused,
     Unreachable,
     Restarted,
@@ -56,6 +59,7 @@ pub struct Hearing {
     /// Since when silence counts: the change of subject, the last Renew, or the last time we were not running.
     since: Moment,
     is_silent: bool,
+    is_deaf: bool,
     last_renew: Option<Moment>,
     streams: usize,
     had_stream: bool,
@@ -73,6 +77,7 @@ impl Hearing {
             silence,
             since: now,
             is_silent: false,
+            is_deaf: false,
             last_renew: None,
             streams: 0,
             had_stream: false,
@@ -104,6 +109,7 @@ impl Hearing {
             silence: self.silence,
             since: now,
             is_silent: false,
+            is_deaf: false,
             last_renew: None,
             streams,
             had_stream: streams > 0,
@@ -118,12 +124,14 @@ impl Hearing {
         self.subject.as_ref().is_some_and(|subject| subject.name == name && subject.incarnation == incarnation)
     }
 
-    /// A Renew of this process under this epoch arrived, whether it was granted or not.
-    pub fn renewed(&mut self, name: &str, incarnation: &str, epoch: u64, now: Moment) {
+    /// A Renew of this process under this epoch arrived, whether it was granted or not. `deaf_for`: since when it had not
+    /// heard us as it was sent.
+    pub fn renewed(&mut self, name: &str, incarnation: &str, epoch: u64, deaf_for: Duration, now: Moment) {
         if self.is_subject(name, incarnation) && self.subject.as_ref().is_some_and(|subject| subject.epoch == epoch) {
             self.last_renew = Some(now);
             self.since = now;
             self.is_silent = false;
+            self.is_deaf = deaf_for >= self.silence;
             self.restarted = false;
             self.probe = None;
         }
@@ -203,6 +211,9 @@ impl Hearing {
                 Some(Probe::Unreachable) => return Verdict::Suspected(Reason::Unreachable),
                 Some(Probe::Accepted) | None => {}
             }
+        }
+        if self.is_deaf {
+            return Verdict::Suspected(Reason::Deaf);
         }
         let is_silent = self.is_silent || now.since(self.since) > self.patience();
         if is_silent { Verdict::Suspected(Reason::Silent) } else { Verdict::Heard }

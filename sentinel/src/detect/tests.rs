@@ -3,6 +3,7 @@
 //! ```text
 //! every step begins with the time in ms
 //! <t> open | close | renew                  the master's stream to this sentinel
+//! <t> renew deaf <ms>                       and it has not heard us for so long
 //! <t> probe accepted|refused|unreachable    what a TCP connect met
 //! <t> resign                                it gives its lease up
 //! <t> incarnation <x>                       what the node calls itself
@@ -35,9 +36,12 @@ fn run(text: &str) {
         match words[1..] {
             ["open"] => hearing.stream_opened("n1", "a"),
             ["close"] => hearing.stream_closed("n1", "a"),
-            ["renew"] => hearing.renewed("n1", "a", 3, now),
+            ["renew"] => hearing.renewed("n1", "a", 3, Duration::ZERO, now),
+            ["renew", "deaf", ms] => {
+                hearing.renewed("n1", "a", 3, Duration::from_millis(ms.parse().expect("a number")), now);
+            }
             ["renew", "of", incarnation, epoch] => {
-                hearing.renewed("n1", incarnation, epoch.parse().expect("an epoch"), now);
+                hearing.renewed("n1", incarnation, epoch.parse().expect("an epoch"), Duration::ZERO, now);
             }
             ["probe", "accepted"] => hearing.probed(&subject, Probe::Accepted),
             ["probe", "refused"] => hearing.probed(&subject, Probe::Refused),
@@ -67,6 +71,22 @@ fn silence_longer_than_d_is_suspicious_and_a_renew_ends_it() {
          500 expect heard
          950 expect heard
          951 expect suspected silent");
+}
+
+#[test]
+fn a_master_that_speaks_and_hears_nothing_is_suspicious_until_it_hears_again() {
+    run("0 open
+         0 renew
+         400 renew deaf 400
+         400 expect heard
+         450 renew deaf 450
+         450 expect suspected deaf
+         450 hears no
+         500 renew deaf 500
+         500 expect suspected deaf
+         550 renew deaf 20
+         550 expect heard
+         550 hears yes");
 }
 
 #[test]
@@ -219,7 +239,8 @@ fn name(epoch: u64) -> &'static str {
 }
 
 fn renewal(epoch: u64) -> Renewal<'static> {
-    Renewal { cluster_id: "c", name: name(epoch), incarnation: name(epoch), epoch }
+    let (sequence, deaf_for, void_before) = (0, Duration::ZERO, 0);
+    Renewal { cluster_id: "c", name: name(epoch), incarnation: name(epoch), epoch, sequence, deaf_for, void_before }
 }
 
 #[test]
@@ -265,6 +286,25 @@ fn a_resigned_lease_needs_no_waiting_and_does_not_come_back() {
     assert!(ledger.is_clear_below(2, at(1001)));
     assert_eq!(ledger.renew(renewal(1), authority(1), at(1001)), Err(Refusal::Resigned(1)));
     assert_eq!(ledger.renew(renewal(2), authority(2), at(1001)), Ok(()));
+}
+
+#[test]
+fn a_lease_that_lapsed_by_the_masters_own_word_needs_no_waiting_and_one_it_may_still_hear_of_does() {
+    let at = Moment::from_millis;
+    let mut ledger = Ledger::new(L, Duration::ZERO, at(0));
+    let sent = |sequence, deaf_ms, void_before| Renewal {
+        sequence,
+        deaf_for: Duration::from_millis(deaf_ms),
+        void_before,
+        ..renewal(1)
+    };
+    assert_eq!(ledger.renew(sent(5000, 0, 0), authority(1), at(1000)), Ok(()));
+    assert_eq!(ledger.renew(sent(5400, 400, 5000), authority(1), at(1400)), Err(Refusal::Deaf(400)));
+    assert!(!ledger.is_clear_below(2, at(1401)), "what was sent at 5000 is not before 5000");
+    assert_eq!(ledger.renew(sent(5410, 410, 5001), authority(1), at(1410)), Err(Refusal::Deaf(410)));
+    assert!(ledger.is_clear_below(2, at(1411)));
+    assert_eq!(ledger.renew(sent(5420, 10, 5001), authority(1), at(1420)), Ok(()));
+    assert!(!ledger.is_clear_below(2, at(1421)));
 }
 
 #[test]

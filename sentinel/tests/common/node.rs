@@ -553,6 +553,8 @@ async fn renew(
             sequence,
             commit_offset: 0,
             resign,
+            heard: 0,
+            void_before: 0,
         };
         if let Ok(Ok(grants)) =
             tokio::time::timeout(Duration::from_millis(200), client.lease(ReceiverStream::new(outgoing))).await
