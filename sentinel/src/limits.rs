@@ -38,9 +38,12 @@ pub const RESIGNATION_GRACE: Duration = Duration::from_millis(50);
 /// The answer to a new master's Renew waits this long for the old one to step down: less than until the next Renew.
 pub const RELEASE_PATIENCE: Duration = Duration::from_millis(40);
 
-/// A master that is heard and of no use (cut off from its replicas, its disk failed) is replaced after so long: longer than
-/// replicas that live take to reconnect. Nothing can be written meanwhile.
-pub(crate) const UNFIT_AFTER: Duration = Duration::from_millis(300);
+/// A master that is heard and cut off from its replicas is replaced after so long: longer than replicas that live take to
+/// reconnect. Nothing can be written meanwhile.
+pub(crate) const CUT_OFF_AFTER: Duration = Duration::from_millis(300);
+
+/// One whose disk has failed and who did not hand over when it was asked to.
+pub(crate) const DISK_FAILED_AFTER: Duration = Duration::from_secs(2);
 
 /// One that never was of use, or whom nobody could replace: so that where all links are broken masters do not alternate.
 pub(crate) const UNFIT_AGAIN: Duration = Duration::from_secs(10);
