@@ -14,9 +14,6 @@ pub const SUSPENSION: Duration = Duration::from_secs(2);
 /// A report of a suspension counts for so long: half of the promise, so that a commit ends well inside it.
 pub const REPORT_LIFE: Duration = Duration::from_secs(1);
 
-/// A restarted sentinel does not know what it granted; after so long no lease that it granted can live.
-pub const QUARANTINE: Duration = Duration::from_secs(2);
-
 /// How much faster than ours another host's clock may run (kernel slew is at most 500 ppm a side).
 const DRIFT_PER_MILLE: u32 = 1;
 
@@ -27,6 +24,14 @@ const LEASE_MARGIN: Duration = Duration::from_millis(25);
 #[must_use]
 pub fn lease_bound(lease: Duration) -> Duration {
     lease + lease * DRIFT_PER_MILLE / 1000 + LEASE_MARGIN
+}
+
+/// A restarted sentinel does not know what it granted, and grants nothing until none of that can be part of a lease. That
+/// it may have agreed to suspend an epoch it need not know: what keeps two leases apart is what was granted. Longer would
+/// cost the master its lease when another sentinel is lost soon after.
+#[must_use]
+pub fn quarantine(lease: Duration) -> Duration {
+    lease_bound(lease)
 }
 
 /// A master that was just promoted has to sync its promise before its first Renew.

@@ -119,7 +119,7 @@ impl Shared {
         let now = Moment::now();
         let quarantine = match parts.past {
             Past::None => Duration::ZERO,
-            Past::Known => limits::QUARANTINE,
+            Past::Known => limits::quarantine(parts.lease),
         };
         let ledger = Ledger::new(parts.lease, quarantine, now);
         let hearing = Hearing::new(parts.down_after, now);

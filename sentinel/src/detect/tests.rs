@@ -15,7 +15,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::clock::Moment;
+use crate::{clock::Moment, limits};
 
 const L: Duration = Duration::from_millis(400);
 const D: Duration = Duration::from_millis(450);
@@ -330,18 +330,19 @@ fn a_process_that_goes_on_under_a_higher_epoch_need_not_wait_for_itself() {
 }
 
 #[test]
-fn a_restarted_sentinel_grants_nothing_for_two_seconds_and_takes_its_start_as_its_last_grant() {
+fn a_restarted_sentinel_grants_nothing_while_a_lease_may_live_and_takes_its_start_as_its_last_grant() {
     let at = Moment::from_millis;
-    let mut ledger = Ledger::new(L, Duration::from_secs(2), at(1000));
-    assert_eq!(ledger.renew(renewal(1), authority(1), at(2999)), Err(Refusal::Quarantine(1)));
+    let mut ledger = Ledger::new(L, limits::quarantine(L), at(1000));
     assert_eq!(ledger.suspend(1, at(1100)), Duration::from_millis(100));
+    assert_eq!(ledger.renew(renewal(2), authority(2), at(1424)), Err(Refusal::Quarantine(1)));
+    assert_eq!(ledger.renew(renewal(2), authority(2), at(1426)), Ok(()));
     let mut pristine = Ledger::new(L, Duration::ZERO, at(1000));
     assert_eq!(pristine.renew(renewal(1), authority(1), at(1001)), Ok(()));
 }
 
 /// Random schedules: masters of successive epochs renew over slow, lossy links at sentinels that learn of epochs late,
 /// restart, and suspend. The first overlap of two valid leases, if there is one.
-fn overlap(seed: u64, ledger_lease: Duration) -> Option<String> {
+fn overlap(seed: u64, ledger_lease: Duration, quarantine: Duration) -> Option<String> {
     use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
     let mut random = StdRng::seed_from_u64(seed);
     let sentinels = if random.random_bool(0.5) { 3 } else { 5 };
@@ -362,8 +363,8 @@ fn overlap(seed: u64, ledger_lease: Duration) -> Option<String> {
             if *epoch < newest && random.random_bool(0.05) {
                 *epoch += 1;
             }
-            if random.random_bool(0.0005) {
-                ledgers[at] = Ledger::new(ledger_lease, Duration::from_secs(2), moment);
+            if random.random_bool(0.002) {
+                ledgers[at] = Ledger::new(ledger_lease, quarantine, moment);
             }
             if random.random_bool(0.001) {
                 ledgers[at].suspend(*epoch, moment);
@@ -404,11 +405,18 @@ fn overlap(seed: u64, ledger_lease: Duration) -> Option<String> {
 #[test]
 fn two_leases_are_never_valid_at_once() {
     for seed in 0..400 {
-        assert_eq!(overlap(seed, L), None);
+        assert_eq!(overlap(seed, L, limits::quarantine(L)), None);
     }
 }
 
 #[test]
 fn the_simulation_finds_a_sentinel_that_waits_too_short() {
-    assert!((0..400).any(|seed| overlap(seed, Duration::from_millis(50)).is_some()), "400 seeds did not show it");
+    let short = |seed| overlap(seed, Duration::from_millis(50), limits::quarantine(L));
+    assert!((0..400).any(|seed| short(seed).is_some()), "400 seeds did not show it");
+}
+
+#[test]
+fn the_simulation_finds_a_sentinel_that_grants_too_soon_after_a_restart() {
+    let soon = |seed| overlap(seed, L, limits::quarantine(L) / 4);
+    assert!((0..400).any(|seed| soon(seed).is_some()), "400 seeds did not show it");
 }
