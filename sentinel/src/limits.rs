@@ -17,6 +17,10 @@ pub const REPORT_LIFE: Duration = Duration::from_secs(1);
 /// How much faster than ours another host's clock may run (kernel slew is at most 500 ppm a side).
 const DRIFT_PER_MILLE: u32 = 1;
 
+/// A master that has heard nothing of this sentinel for so long is granted nothing until it has: two answers missed. It
+/// renews at once when it hears again.
+pub const DEAF_AFTER: Duration = Duration::from_millis(120);
+
 /// Rounding and scheduling between "granted" and "noted".
 const LEASE_MARGIN: Duration = Duration::from_millis(25);
 

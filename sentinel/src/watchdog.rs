@@ -383,12 +383,9 @@ impl Watchdog {
 fn grounds(reason: Reason) -> Grounds {
     match reason {
         Reason::Unfit(_) => Grounds::Unfit,
-        Reason::Silent
-        | Reason::Deaf
-        | Reason::Refused
-        | Reason::Unreachable
-        | Reason::Restarted
-        | Reason::Resigned => Grounds::Unheard,
+        Reason::Silent | Reason::Refused | Reason::Unreachable | Reason::Restarted | Reason::Resigned => {
+            Grounds::Unheard
+        }
     }
 }
 

@@ -10,14 +10,12 @@ pub struct Grants {
     /// Newest granted send time of each sentinel, nanoseconds of CLOCK_BOOTTIME.
     sent_at: Vec<u64>,
     until: BootNanos,
-    /// Grants of what was sent earlier do not count: the lease that they made has lapsed, and the sentinels are told so.
-    void_before: u64,
 }
 
 impl Grants {
     #[must_use]
     pub fn new(sentinels: usize) -> Self {
-        Self { epoch: None, sent_at: vec![0; sentinels], until: BootNanos(0), void_before: 0 }
+        Self { epoch: None, sent_at: vec![0; sentinels], until: BootNanos(0) }
     }
 
     /// From now on only grants under `epoch` count, and none was given yet.
@@ -25,18 +23,6 @@ impl Grants {
         self.epoch = epoch;
         self.sent_at.fill(0);
         self.until = BootNanos(0);
-        self.void_before = 0;
-    }
-
-    /// Before a Renew is sent: a lease that has ended does not come back by an answer that was late. Says since when grants
-    /// count, 0 if none of this mastership has lapsed.
-    pub fn lapse(&mut self, now: BootNanos) -> u64 {
-        if self.until.0 > 0 && self.until <= now {
-            self.void_before = now.0;
-            self.until = BootNanos(0);
-            self.sent_at.fill(0);
-        }
-        self.void_before
     }
 
     /// Whether the answer to a Renew that was sent at `sent_at` says anything of this mastership.
@@ -47,9 +33,6 @@ impl Grants {
 
     /// The sentinel has granted what was sent at `sent_at`. Says until when the lease lasts, if that is longer now.
     pub fn take(&mut self, sentinel: usize, sent_at: u64, lease_ms: u64) -> Option<BootNanos> {
-        if sent_at < self.void_before {
-            return None;
-        }
         self.sent_at[sentinel] = self.sent_at[sentinel].max(sent_at);
         let until = lease_until(&self.sent_at, lease_ms);
         if until <= self.until {
@@ -93,18 +76,6 @@ mod tests {
         assert_eq!(grants.take(0, 6_000_000, 400), None, "an answer that was overtaken lengthens nothing");
         grants.begin(Some(Epoch(2)));
         assert_eq!(grants.take(0, 5_000_000, 400), Some(BootNanos(405_000_000)));
-    }
-
-    #[test]
-    fn a_lease_that_lapsed_does_not_come_back_by_a_late_answer() {
-        let mut grants = Grants::new(1);
-        grants.begin(Some(Epoch(1)));
-        assert_eq!(grants.take(0, 7_000_000, 400), Some(BootNanos(407_000_000)));
-        assert_eq!(grants.lapse(BootNanos(406_999_999)), 0);
-        assert_eq!(grants.lapse(BootNanos(407_000_000)), 407_000_000);
-        assert_eq!(grants.take(0, 406_000_000, 400), None);
-        assert_eq!(grants.take(0, 407_000_000, 400), Some(BootNanos(807_000_000)));
-        assert_eq!(grants.lapse(BootNanos(500_000_000)), 407_000_000, "the sentinels may not have heard it yet");
     }
 
     #[test]

@@ -28,6 +28,9 @@ use crate::limits;
 use crate::node::Shared;
 use crate::task;
 
+/// A sentinel that was not heard for so long may refuse a Renew that does not know yet that it is heard again.
+const GAP_MS: u64 = 2 * limits::RENEW_EVERY.as_millis() as u64;
+
 /// What the streams are to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Order {
@@ -45,6 +48,8 @@ pub(super) struct Lease {
     granted: Mutex<Granted>,
     /// A sentinel has answered a resignation.
     resigned: Notify,
+    /// The next Renew to a sentinel does not wait for its time.
+    at_once: Vec<Notify>,
 }
 
 #[derive(Debug)]
@@ -62,7 +67,13 @@ impl Lease {
         let count = node.config.sentinels.len();
         let granted =
             Granted { grants: Grants::new(count), heard: vec![0; count], resigned: None, last_refusal: String::new() };
-        Self { node, order: watch::Sender::new(Order::Idle), granted: Mutex::new(granted), resigned: Notify::new() }
+        Self {
+            node,
+            order: watch::Sender::new(Order::Idle),
+            granted: Mutex::new(granted),
+            resigned: Notify::new(),
+            at_once: (0..count).map(|_| Notify::new()).collect(),
+        }
     }
 
     /// Begins to renew under `epoch`. Grants of earlier epochs count no more.
@@ -177,6 +188,7 @@ impl Lease {
                         if done == now {
                             tokio::select! {
                                 _ = pace.tick() => {}
+                                () = lease.at_once[index].notified() => pace.reset(),
                                 _ = order.changed() => continue,
                             }
                         } else {
@@ -200,27 +212,27 @@ impl Lease {
     }
 
     fn renew(&self, index: usize, cluster_id: &str, epoch: Epoch, resign: Resign) -> Renew {
-        let mut granted = self.granted.lock();
-        let now = clock::boot_now();
-        let (heard, void_before) = (granted.heard[index], granted.grants.lapse(now));
-        drop(granted);
+        let heard = self.granted.lock().heard[index];
         Renew {
             cluster_id: cluster_id.to_owned(),
             name: self.node.identity.name.clone(),
             incarnation: self.node.identity.incarnation.clone(),
             epoch: epoch.0,
-            sequence: now.0,
+            sequence: clock::boot_now().0,
             commit_offset: self.node.gate.commit().0,
             resign: resign == Resign::Yes,
             heard,
-            void_before,
         }
     }
 
     fn take(&self, index: usize, grant: &Grant) {
         let now = clock::boot_now();
         let mut granted = self.granted.lock();
-        granted.heard[index] = now.0;
+        let heard_before = std::mem::replace(&mut granted.heard[index], now.0);
+        // It may have refused what was sent before we heard it again.
+        if now.millis_since(BootNanos(heard_before)) >= GAP_MS {
+            self.at_once[index].notify_one();
+        }
         let epoch = Epoch(grant.epoch);
         if granted.resigned.is_some_and(|(resigned, since)| resigned == epoch && grant.sequence >= since) {
             self.resigned.notify_one();

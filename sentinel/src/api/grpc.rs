@@ -300,9 +300,7 @@ impl LeaseStream {
             name: &renew.name,
             incarnation: &renew.incarnation,
             epoch: renew.epoch,
-            sequence: renew.sequence,
             deaf_for: deaf_for(&renew),
-            void_before: renew.void_before,
         };
         let resign = if renew.resign { Resign::Yes } else { Resign::No };
         let result = self.answer(renewal, resign, now).await;

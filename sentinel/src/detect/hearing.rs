@@ -5,7 +5,7 @@
 //!   hearing <------ suspecting  <------ stream gone and the process refuses connections, or
 //!                                       another incarnation answers in its place
 //! ```
-//! A master that speaks and has not heard us for D is suspected too: what it says reaches us, what is said to it does not.
+//! What counts is that both hear each other: a Renew says for how long the master had not heard us, and silence began then.
 //! A stream that broke while the process still takes connections proves nothing: the master will come back.
 
 use std::time::Duration;
@@ -34,8 +34,6 @@ pub enum Probe {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     Silent,
-    /// It is heard, and does not hear us.
-    Deaf,
     Refused,
     Unreachable,
     Restarted,
@@ -59,7 +57,6 @@ pub struct Hearing {
     /// Since when silence counts: the change of subject, the last Renew, or the last time we were not running.
     since: Moment,
     is_silent: bool,
-    is_deaf: bool,
     last_renew: Option<Moment>,
     streams: usize,
     had_stream: bool,
@@ -77,7 +74,6 @@ impl Hearing {
             silence,
             since: now,
             is_silent: false,
-            is_deaf: false,
             last_renew: None,
             streams: 0,
             had_stream: false,
@@ -109,7 +105,6 @@ impl Hearing {
             silence: self.silence,
             since: now,
             is_silent: false,
-            is_deaf: false,
             last_renew: None,
             streams,
             had_stream: streams > 0,
@@ -129,9 +124,8 @@ impl Hearing {
     pub fn renewed(&mut self, name: &str, incarnation: &str, epoch: u64, deaf_for: Duration, now: Moment) {
         if self.is_subject(name, incarnation) && self.subject.as_ref().is_some_and(|subject| subject.epoch == epoch) {
             self.last_renew = Some(now);
-            self.since = now;
-            self.is_silent = false;
-            self.is_deaf = deaf_for >= self.silence;
+            self.since = self.since.max(now.before(deaf_for));
+            self.is_silent = now.since(self.since) > self.silence;
             self.restarted = false;
             self.probe = None;
         }
@@ -211,9 +205,6 @@ impl Hearing {
                 Some(Probe::Unreachable) => return Verdict::Suspected(Reason::Unreachable),
                 Some(Probe::Accepted) | None => {}
             }
-        }
-        if self.is_deaf {
-            return Verdict::Suspected(Reason::Deaf);
         }
         let is_silent = self.is_silent || now.since(self.since) > self.patience();
         if is_silent { Verdict::Suspected(Reason::Silent) } else { Verdict::Heard }

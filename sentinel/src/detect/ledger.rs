@@ -18,12 +18,8 @@ pub struct Renewal<'a> {
     pub name: &'a str,
     pub incarnation: &'a str,
     pub epoch: u64,
-    /// When it was sent, by the master's clock.
-    pub sequence: u64,
-    /// For how long the master had not heard this sentinel then.
+    /// For how long the master had not heard this sentinel when it sent this.
     pub deaf_for: Duration,
-    /// Grants of what it sent before this moment of its clock count no longer: that lease has lapsed.
-    pub void_before: u64,
 }
 
 /// What the Raft state says at this moment.
@@ -65,7 +61,7 @@ pub enum Refusal {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Last {
-    Granted { at: Moment, incarnation: String, sequence: u64 },
+    Granted { at: Moment, incarnation: String },
     Resigned,
 }
 
@@ -74,7 +70,6 @@ enum Last {
 pub struct Ledger {
     started: Moment,
     quarantine_ends: Moment,
-    lease: Duration,
     bound: Duration,
     last: BTreeMap<u64, Last>,
     suspended_until: BTreeMap<u64, Moment>,
@@ -87,7 +82,6 @@ impl Ledger {
         Self {
             started: now,
             quarantine_ends: now.after(quarantine),
-            lease,
             bound: limits::lease_bound(lease),
             last: BTreeMap::new(),
             suspended_until: BTreeMap::new(),
@@ -100,7 +94,6 @@ impl Ledger {
     /// The lease is not granted, and why.
     pub fn renew(&mut self, renewal: Renewal<'_>, authority: Authority<'_>, now: Moment) -> Result<(), Refusal> {
         check_cluster(renewal.cluster_id, authority.cluster_id)?;
-        self.void(renewal, now);
         let epoch = renewal.epoch;
         let granted_above = self.last.last_key_value().map_or(0, |(&highest, _)| highest);
         let floor = authority.epoch.max(authority.fence_epoch).max(granted_above);
@@ -117,7 +110,8 @@ impl Ledger {
         if let Some(&until) = self.suspended_until.get(&epoch).filter(|&&until| now < until) {
             return Err(Refusal::Suspended(epoch, millis(until.since(now))));
         }
-        if renewal.deaf_for >= self.lease {
+        // A grant that the master may never hear would only be waited for when it is to be replaced.
+        if renewal.deaf_for >= limits::DEAF_AFTER {
             return Err(Refusal::Deaf(millis(renewal.deaf_for)));
         }
         if self.last.get(&epoch) == Some(&Last::Resigned) {
@@ -125,7 +119,7 @@ impl Ledger {
         }
         for (&lower, last) in self.last.range(..epoch) {
             // A process that goes on under a higher epoch does not compete with itself.
-            if let Last::Granted { at, incarnation, .. } = last
+            if let Last::Granted { at, incarnation } = last
                 && incarnation != renewal.incarnation
             {
                 let age = now.since(*at);
@@ -135,29 +129,16 @@ impl Ledger {
             }
         }
         match self.last.get_mut(&epoch) {
-            Some(Last::Granted { at, incarnation, sequence }) if incarnation == renewal.incarnation => {
-                *at = now;
-                *sequence = renewal.sequence.max(*sequence);
-            }
+            Some(Last::Granted { at, incarnation }) if incarnation == renewal.incarnation => *at = now,
             Some(_) | None => {
                 let incarnation = renewal.incarnation.to_owned();
-                self.last.insert(epoch, Last::Granted { at: now, incarnation, sequence: renewal.sequence });
+                self.last.insert(epoch, Last::Granted { at: now, incarnation });
             }
         }
         while self.last.len() > limits::REMEMBERED_EPOCHS {
             self.last.pop_first();
         }
         Ok(())
-    }
-
-    /// The master's own word that its lease lapsed: what we granted before that makes no lease any more.
-    fn void(&mut self, renewal: Renewal<'_>, now: Moment) {
-        if let Some(Last::Granted { at, incarnation, sequence }) = self.last.get_mut(&renewal.epoch)
-            && incarnation == renewal.incarnation
-            && *sequence < renewal.void_before
-        {
-            *at = (*at).min(now.before(self.bound));
-        }
     }
 
     /// The master executes nothing more under `epoch`: no need to wait for what was granted.

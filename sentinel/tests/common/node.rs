@@ -554,7 +554,6 @@ async fn renew(
             commit_offset: 0,
             resign,
             heard: 0,
-            void_before: 0,
         };
         if let Ok(Ok(grants)) =
             tokio::time::timeout(Duration::from_millis(200), client.lease(ReceiverStream::new(outgoing))).await
