@@ -93,6 +93,7 @@ settings! {
     ack: Ack, "ack", "", Open, "When a write is acknowledged: local or replicated (the default as soon as there are sentinels)";
     persistence: Switch, "persistence", "on", Open, "Keep the data on disk: on or off (a restarted node is then empty, and loaded by its master)";
     fsync: Fsync, "fsync", "everysec", Open, "When the disk is synced: always (before a write is acknowledged), everysec or no";
+    disk_free_limit: Bytes, "disk-free-limit", "50mb", Open, "Room that the disk of --data must have left; with less, writes are refused until there is more";
     io_threads: usize, "io-threads", "0", Open, "Threads that serve clients; 0 = half of the cores, one at least";
     maxclients: usize, "maxclients", "20000", Open, "Clients at the same time";
     maxmemory: Bytes, "maxmemory", "0", Open, "Memory for data, e.g. 1gb; 0 = no limit (not enforced yet)";

@@ -12,7 +12,7 @@
 //! When the disk refuses, the same turn is tried again until it is taken; `Durability::refusal` says why meanwhile.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -22,6 +22,7 @@ use crate::config::Fsync;
 use crate::journal::{Promise, Reached, Turn};
 use crate::limits;
 use crate::node;
+use crate::role;
 use crate::storage::{self, Sync, put_blocks, put_commit, put_history};
 use crate::task;
 
@@ -40,6 +41,8 @@ struct State {
     is_closed: AtomicBool,
     sync: Mutex<ToSync>,
     to_sync: Condvar,
+    /// The commit offset that is on disk.
+    hinted: AtomicU64,
 }
 
 /// What there is to sync.
@@ -71,6 +74,7 @@ pub fn start(node: node::Shared, storage: storage::Shared) -> std::io::Result<Di
         is_closed: AtomicBool::new(false),
         sync: Mutex::new(ToSync::default()),
         to_sync: Condvar::new(),
+        hinted: AtomicU64::new(0),
     };
     let state = Arc::new(state);
     let mut threads = Vec::new();
@@ -115,7 +119,12 @@ impl State {
                         std::thread::sleep(limits::DISK_GATHER);
                     }
                 }
-                None => journal.wait_for_turn(limits::SYNC_EVERY),
+                None if self.is_hint_old() => {
+                    if !journal.wait_for_turn(limits::HINT_LINGER) {
+                        self.write_hint();
+                    }
+                }
+                None => _ = journal.wait_for_turn(limits::SYNC_EVERY),
             }
         }
         let mut last = None;
@@ -132,15 +141,42 @@ impl State {
         }
     }
 
+    /// Everything has been written, and more of it is committed than the disk knows.
+    fn is_hint_old(&self) -> bool {
+        self.node.gate.commit().0 > self.hinted.load(Ordering::Relaxed)
+    }
+
+    /// So that a node that is killed knows how far its state may be shown, also if nothing was written after the last
+    /// acknowledgement.
+    fn write_hint(&self) {
+        let commit = self.node.gate.commit();
+        let mut batch = self.storage.batch();
+        put_commit(&mut batch, commit);
+        // The next turn meets the same trouble and says so; until then the old hint is only less.
+        if self.storage.write(batch, Sync::Later).is_ok() {
+            self.hinted.store(commit.0, Ordering::Relaxed);
+        }
+    }
+
+    /// Clients are told why nothing is written; sentinels look for another master.
+    fn refuse(&self, error: &storage::Error) {
+        self.node.engine.journal.durability().set_refusal(Some(error.reason()));
+        self.node.authority.change(|standing| standing.disk = role::Disk::Failed);
+    }
+
+    fn take_again(&self) {
+        self.node.engine.journal.durability().set_refusal(None);
+        self.node.authority.change(|standing| standing.disk = role::Disk::Well);
+    }
+
     /// Writes a turn, however long it takes.
     fn carry_out(&self, turn: &Turn) {
-        let durability = self.node.engine.journal.durability();
         let mut is_refused = false;
-        while let Err(error) = self.write(turn) {
+        while let Err(error) = self.try_write(turn) {
             if !is_refused {
                 is_refused = true;
                 error!(%error, "the disk cannot be written: writes are refused until it can");
-                durability.set_refusal(Some(error.reason()));
+                self.refuse(&error);
             }
             if self.is_closed() {
                 return;
@@ -149,7 +185,7 @@ impl State {
         }
         if is_refused {
             info!("the disk can be written again");
-            durability.set_refusal(None);
+            self.take_again();
         }
         self.node.engine.journal.wrote(turn);
         match self.node.config.fsync {
@@ -158,6 +194,13 @@ impl State {
             Fsync::Never => {}
         }
         self.node.disk_advanced();
+    }
+
+    /// RocksDB is not let run into a full disk: what it has in memory has to find room.
+    fn try_write(&self, turn: &Turn) -> Result<(), storage::Error> {
+        self.storage.check_room(self.node.config.disk_free_limit.0)?;
+        self.storage.mend_log()?;
+        self.write(turn)
     }
 
     fn write(&self, turn: &Turn) -> Result<(), storage::Error> {
@@ -172,9 +215,12 @@ impl State {
             put_history(&mut batch, history);
         }
         put_blocks(&mut batch, &turn.blocks);
-        put_commit(&mut batch, self.node.gate.commit());
+        let commit = self.node.gate.commit();
+        put_commit(&mut batch, commit);
         let sync = if self.node.config.fsync == Fsync::Always { Sync::Now } else { Sync::Later };
-        self.storage.write(batch, sync)
+        self.storage.write(batch, sync)?;
+        self.hinted.store(commit.0, Ordering::Relaxed);
+        Ok(())
     }
 
     fn synced(&self, reached: Reached) {
@@ -212,10 +258,9 @@ impl State {
     /// Syncs, however long it takes. After a failed sync nobody knows what is on the disk: everything that is not in
     /// files yet is written to new ones.
     fn sync_up_to(&self, reached: Reached) {
-        let durability = self.node.engine.journal.durability();
         let Err(error) = self.storage.sync() else { return self.synced(reached) };
         error!(%error, "the disk cannot be synced: writes are refused until it can");
-        durability.set_refusal(Some(error.reason()));
+        self.refuse(&error);
         while let Err(error) = self.storage.flush() {
             if self.is_closed() {
                 return;
@@ -224,7 +269,7 @@ impl State {
             std::thread::sleep(limits::DISK_RETRY);
         }
         info!("the disk can be synced again");
-        durability.set_refusal(None);
+        self.take_again();
         self.synced(reached);
     }
 

@@ -28,6 +28,9 @@ pub const SYNC_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 /// A sync that takes longer than this lets acknowledgements wait, as in Redis.
 pub const SYNC_LATE: std::time::Duration = std::time::Duration::from_secs(2);
 
+/// How long a commit offset waits for records to take it to disk with them.
+pub const HINT_LINGER: std::time::Duration = std::time::Duration::from_millis(20);
+
 /// Pause before a failed write to the disk is tried again.
 pub const DISK_RETRY: std::time::Duration = std::time::Duration::from_millis(200);
 

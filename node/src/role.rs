@@ -38,6 +38,14 @@ pub struct Standing {
     /// Members of the ISR, the master included, and how many it needs to take writes.
     pub isr: usize,
     pub min_isr: usize,
+    pub disk: Disk,
+}
+
+/// Whether the disk takes what is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disk {
+    Well,
+    Failed,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +67,8 @@ pub enum Verdict {
     Master,
     /// A master whose ISR is too small to acknowledge anything: it reads.
     TooFewReplicas,
+    /// A master whose disk is full or fails: it reads.
+    DiskFailed,
     /// Read what is committed.
     Replica,
     /// A replica that loads: neither.
@@ -104,6 +114,7 @@ impl Authority {
             state: State::Whole,
             isr: 1,
             min_isr: 1,
+            disk: Disk::Well,
         };
         Self::new(standing, u64::MAX)
     }
@@ -118,6 +129,7 @@ impl Authority {
             state: State::Loading,
             isr: 0,
             min_isr: usize::MAX,
+            disk: Disk::Well,
         };
         Self::new(standing, 0)
     }
@@ -137,10 +149,12 @@ impl Authority {
                 // Only a node of its own is master before it is loaded.
                 if standing.state == State::Loading {
                     Verdict::Loading
-                } else if standing.isr >= standing.min_isr {
-                    Verdict::Master
-                } else {
+                } else if standing.isr < standing.min_isr {
                     Verdict::TooFewReplicas
+                } else if standing.disk == Disk::Failed {
+                    Verdict::DiskFailed
+                } else {
+                    Verdict::Master
                 }
             }
             (Role::Replica | Role::Waiting, _) if standing.state == State::Whole => Verdict::Replica,
@@ -206,6 +220,15 @@ mod tests {
         assert_eq!(authority.enter(BootNanos(10)).verdict, Verdict::Wait, "the lease has run out");
         authority.change(|standing| standing.isr = 1);
         assert_eq!(authority.enter(BootNanos(9)).verdict, Verdict::TooFewReplicas);
+    }
+
+    #[test]
+    fn a_master_whose_disk_has_failed_reads() {
+        let authority = Authority::standalone();
+        authority.change(|standing| standing.disk = Disk::Failed);
+        assert_eq!(authority.enter(BootNanos(5)).verdict, Verdict::DiskFailed);
+        authority.change(|standing| standing.disk = Disk::Well);
+        assert_eq!(authority.enter(BootNanos(5)).verdict, Verdict::Master);
     }
 
     #[test]

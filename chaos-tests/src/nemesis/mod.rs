@@ -214,7 +214,7 @@ pub async fn strike(fault: Fault, cluster: &mut Cluster, master: usize, random: 
         | Fault::OneWayIn
         | Fault::ClientsCut => cut::around(fault, cluster, master),
         Fault::SlowLink => cut::slow_link(master, random),
-        Fault::FullDisk => disk::full(cluster, master),
+        Fault::FullDisk => disk::full(cluster, master).await,
         Fault::SlowDisk => disk::slow(cluster, master),
     }
 }

@@ -225,6 +225,8 @@ impl Connection {
                 }
                 match verdict {
                     Verdict::TooFewReplicas => self.session.blocked("too few in-sync replicas"),
+                    // The reason that RabbitMQ gives for its disk alarm.
+                    Verdict::DiskFailed => self.session.blocked("low on disk"),
                     Verdict::Replica | Verdict::Loading => self.deposed(),
                     Verdict::Master | Verdict::Wait => {}
                 }

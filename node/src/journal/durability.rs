@@ -61,9 +61,16 @@ impl Durability {
         match state.promise {
             None => end,
             Some(Promise::Durable) => end.min(self.durable()),
-            Some(Promise::Appended) if state.is_behind || state.refusal.is_some() => end.min(self.written()),
+            // A disk that refuses does not hold up what had been appended: that was promised no more, and nothing is added.
+            Some(Promise::Appended) if state.is_behind => end.min(self.written()),
             Some(Promise::Appended) => end,
         }
+    }
+
+    /// Up to here a replica says that it holds everything. A copy whose disk refuses is soon none.
+    #[must_use]
+    pub fn held_by_replica(&self, end: Offset) -> Offset {
+        if self.refusal().is_some() { end.min(self.written()) } else { self.acknowledgeable(end) }
     }
 
     /// What was promised of the disk. `None`: there is none.
@@ -119,7 +126,7 @@ impl Durability {
         let is_holding = match state.promise {
             None => false,
             Some(Promise::Durable) => true,
-            Some(Promise::Appended) => state.is_behind || state.refusal.is_some(),
+            Some(Promise::Appended) => state.is_behind,
         };
         self.is_holding.store(is_holding, Ordering::Release);
         drop(state);

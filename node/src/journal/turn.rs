@@ -156,8 +156,9 @@ impl Journal {
         inner.disk.start = inner.disk.start.max(start.0);
     }
 
-    /// Waits until there is something for the disk to do, or the time is over. Whoever appends wakes it with `publish`.
-    pub(crate) fn wait_for_turn(&self, most: Duration) {
+    /// Waits until there is something for the disk to do, or the time is over; says whether there is. Whoever appends wakes
+    /// it with `publish`.
+    pub(crate) fn wait_for_turn(&self, most: Duration) -> bool {
         let mut inner = self.inner.lock();
         self.disk_waits.store(true, Ordering::Release);
         fence(Ordering::SeqCst);
@@ -165,6 +166,7 @@ impl Journal {
             self.disk_work.wait_for(&mut inner, most);
         }
         self.disk_waits.store(false, Ordering::Release);
+        inner.has_turn()
     }
 
     /// Ends a wait of the disk thread.
@@ -308,17 +310,18 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_holds_what_is_not_written() {
+    fn a_refusal_holds_what_a_replica_has_not_written_and_not_what_was_promised_already() {
         let journal = journal(Promise::Appended);
         append(&journal, 2);
         let turn = journal.take_turn().unwrap();
         journal.wrote(&turn);
         append(&journal, 1);
-        assert_eq!(journal.acknowledgeable(), Offset(3));
+        let held_by_replica = || journal.durability().held_by_replica(journal.end());
+        assert_eq!((journal.acknowledgeable(), held_by_replica()), (Offset(3), Offset(3)));
         journal.durability().set_refusal(Some("No space left on device".to_owned()));
-        assert_eq!(journal.acknowledgeable(), Offset(2));
+        assert_eq!((journal.acknowledgeable(), held_by_replica()), (Offset(3), Offset(2)));
         journal.durability().set_refusal(None);
-        assert_eq!(journal.acknowledgeable(), Offset(3));
+        assert_eq!((journal.acknowledgeable(), held_by_replica()), (Offset(3), Offset(3)));
     }
 
     #[test]

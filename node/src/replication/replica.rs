@@ -200,7 +200,7 @@ impl Link<'_> {
             // The master counts what is durable, and what has come here is news to WAIT.
             Some(Promise::Durable) => journal.end(),
             // A disk that is too far behind holds the master up, as its own would.
-            Some(Promise::Appended) | None => journal.acknowledgeable(),
+            Some(Promise::Appended) | None => journal.durability().held_by_replica(journal.end()),
         };
         acknowledge.send_replace(ReplicaAck {
             received_offset: received.0,

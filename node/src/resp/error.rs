@@ -51,6 +51,9 @@ pub enum Error {
     ReadOnly,
     #[error("NOREPLICAS Not enough good replicas to write.")]
     TooFewReplicas,
+    /// Of a failed write of the append-only file, in Redis's words.
+    #[error("MISCONF Errors writing to the AOF file: {0}")]
+    DiskFailed(String),
     #[error("LOADING Tercet is loading the dataset in memory")]
     Loading,
     #[error("EXECABORT Transaction discarded because of previous errors.")]

@@ -163,7 +163,9 @@ impl Session {
     /// this node has become a replica.
     #[inline]
     pub(crate) fn note(&mut self, verdict: Verdict) {
-        if self.home == Home::Anywhere && matches!(verdict, Verdict::Master | Verdict::TooFewReplicas) {
+        if self.home == Home::Anywhere
+            && matches!(verdict, Verdict::Master | Verdict::TooFewReplicas | Verdict::DiskFailed)
+        {
             self.home = Home::Master;
         }
     }
@@ -276,10 +278,17 @@ impl Session {
             Verdict::Master => Ok(()),
             Verdict::TooFewReplicas if row.is_write() => Err(Error::TooFewReplicas),
             Verdict::Replica if row.is_write() => Err(Error::ReadOnly),
-            Verdict::TooFewReplicas | Verdict::Replica => Ok(()),
+            Verdict::DiskFailed if row.is_write() => Err(self.disk_failed()),
+            Verdict::TooFewReplicas | Verdict::DiskFailed | Verdict::Replica => Ok(()),
             Verdict::Loading | Verdict::Wait if row.has(flag::LOADING) => Ok(()),
             Verdict::Loading | Verdict::Wait => Err(Error::Loading),
         }
+    }
+
+    #[cold]
+    fn disk_failed(&self) -> Error {
+        // It may be well again by now; the next write finds that out.
+        Error::DiskFailed(self.node.engine.journal.durability().refusal().unwrap_or_default())
     }
 
     /// EXEC writes if anything that is queued does: the role may have changed since it was queued.

@@ -13,6 +13,8 @@ pub enum Error {
     Damaged { path: PathBuf, key: &'static str, found: String },
     #[error("data directory {}: {reason}", path.display())]
     Write { path: PathBuf, reason: String },
+    #[error("data directory {}: less than {limit} bytes are free: No space left on device", path.display())]
+    NoRoom { path: PathBuf, limit: u64 },
     #[error("data directory {}: {reason}", path.display())]
     Read { path: PathBuf, reason: String },
     #[error("this node belongs to cluster {ours}, not to {theirs}")]
@@ -24,8 +26,32 @@ impl Error {
     #[must_use]
     pub fn reason(&self) -> String {
         match self {
-            Self::Directory { reason, .. } | Self::Write { reason, .. } | Self::Read { reason, .. } => reason.clone(),
+            Self::Directory { reason, .. } | Self::Write { reason, .. } | Self::Read { reason, .. } => {
+                system_text(reason).to_owned()
+            }
+            Self::NoRoom { .. } => "No space left on device".to_owned(),
             other => other.to_string(),
         }
+    }
+}
+
+/// RocksDB says `IO error: <what the system said>: While appending to file: <path>: <what the system said>`.
+fn system_text(reason: &str) -> &str {
+    let text = reason.strip_prefix("IO error: ").unwrap_or(reason);
+    text.split(": ").next().unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_told_what_the_system_said_and_no_path() {
+        let path = PathBuf::from("/data");
+        let said =
+            "IO error: No space left on device: While appending to file: /data/000018.log: No space left on device";
+        let error = Error::Write { path: path.clone(), reason: said.to_owned() };
+        assert_eq!(error.reason(), "No space left on device");
+        assert_eq!(Error::NoRoom { path, limit: 1 }.reason(), "No space left on device");
     }
 }

@@ -68,6 +68,8 @@ pub struct Storage {
     /// Rows and journal make a whole copy.
     is_whole: AtomicBool,
     generation: Mutex<Generation>,
+    /// A write to the log has failed: RocksDB must not be asked to sync that file.
+    is_log_broken: AtomicBool,
 }
 
 /// A handle that every task may have.
@@ -93,6 +95,7 @@ impl Storage {
             meta: Mutex::new(Meta::default()),
             is_whole: AtomicBool::new(true),
             generation: Mutex::default(),
+            is_log_broken: AtomicBool::new(false),
         };
         storage.load_meta()?;
         Ok(storage)

@@ -1,5 +1,7 @@
 //! Rows of any family: written in batches, read in order.
 
+use std::sync::atomic::Ordering;
+
 use rocksdb::{DB, DBIteratorWithThreadMode, Direction, IteratorMode, ReadOptions, WriteBatch, WriteOptions};
 
 use super::{Error, Family, Storage};
@@ -66,7 +68,35 @@ impl Storage {
     pub fn write(&self, batch: Batch<'_>, sync: Sync) -> Result<(), Error> {
         let mut options = WriteOptions::default();
         options.set_sync(sync == Sync::Now);
-        self.database.write_opt(batch.changes, &options).map_err(|error| self.write_error(error))
+        self.database.write_opt(batch.changes, &options).map_err(|error| {
+            self.is_log_broken.store(true, Ordering::SeqCst);
+            self.write_error(error)
+        })
+    }
+
+    /// After a failed write: what is in memory becomes files, and a new log is begun. Does nothing to a log that is whole.
+    ///
+    /// # Errors
+    /// The disk still refuses.
+    pub fn mend_log(&self) -> Result<(), Error> {
+        if self.is_log_broken.load(Ordering::SeqCst) {
+            self.flush()?;
+            self.is_log_broken.store(false, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// The file system has less room than `limit` bytes.
+    pub fn check_room(&self, limit: u64) -> Result<(), Error> {
+        let path = || self.path.clone();
+        let room = rustix::fs::statvfs(&self.path)
+            .map_err(|error| Error::Read { path: path(), reason: std::io::Error::from(error).to_string() })?;
+        if room.f_bavail.saturating_mul(room.f_frsize) < limit {
+            Err(Error::NoRoom { path: path(), limit })
+        } else {
+            Ok(())
+        }
     }
 
     /// Everything that was written before the call is on the disk when it returns.
@@ -74,6 +104,10 @@ impl Storage {
     /// # Errors
     /// The disk refuses: what was not synced before may be lost.
     pub fn sync(&self) -> Result<(), Error> {
+        // Its assertion would end the process.
+        if self.is_log_broken.load(Ordering::SeqCst) {
+            return Err(self.broken_log());
+        }
         self.database.flush_wal(true).map_err(|error| self.write_error(error))
     }
 
@@ -85,6 +119,10 @@ impl Storage {
         Family::ALL
             .into_iter()
             .try_for_each(|family| self.database.flush_cf(self.family(family)).map_err(|error| self.write_error(error)))
+    }
+
+    fn broken_log(&self) -> Error {
+        Error::Write { path: self.path.clone(), reason: "the log could not be written".to_owned() }
     }
 
     /// Bytes of rows and journal on disk, about.

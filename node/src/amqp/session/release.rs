@@ -43,7 +43,7 @@ impl Session {
         let node = Arc::clone(&self.node);
         let permit = node.authority.enter(clock::boot_now());
         match permit.verdict {
-            Verdict::Master | Verdict::TooFewReplicas => {}
+            Verdict::Master | Verdict::TooFewReplicas | Verdict::DiskFailed => {}
             Verdict::Wait if permit.standing().role == Role::Master => return false,
             Verdict::Wait | Verdict::Replica | Verdict::Loading => {
                 node.engine.broker.forget_transient();
