@@ -26,6 +26,25 @@ pub enum Action {
     Serve(Box<Config>),
     /// Ask the node on the configured RESP port whether it serves.
     Healthcheck(Box<Config>),
+    /// Let the node on the configured RESP port write a copy of its data.
+    Backup {
+        config: Box<Config>,
+        directory: PathBuf,
+    },
+    /// Fill the configured data directory from a copy.
+    Restore {
+        config: Box<Config>,
+        directory: PathBuf,
+        over: Over,
+    },
+}
+
+/// What may be in a data directory that is filled from a backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    Nothing,
+    /// It is removed first.
+    Anything,
 }
 
 macro_rules! settings {
@@ -260,7 +279,6 @@ impl Config {
             }
             error.exit()
         });
-        let health = matches.subcommand_matches("healthcheck").is_some();
         let path = matches.get_one::<String>("config").cloned().or_else(|| variable("TERCET_CONFIG"));
         let file = path.map(|path| read_file(&path)).transpose()?.unwrap_or_default();
         let config = Self::resolve(|setting| {
@@ -282,7 +300,15 @@ impl Config {
             }
         })?;
         let config = Box::new(config);
-        Ok(if health { Action::Healthcheck(config) } else { Action::Serve(config) })
+        Ok(match matches.subcommand() {
+            Some(("healthcheck", _)) => Action::Healthcheck(config),
+            Some(("backup", given)) => Action::Backup { config, directory: path_of(given) },
+            Some(("restore", given)) => {
+                let over = if given.get_flag("force") { Over::Anything } else { Over::Nothing };
+                Action::Restore { config, directory: path_of(given), over }
+            }
+            _ => Action::Serve(config),
+        })
     }
 
     /// Whether sentinels decide who is master.
@@ -315,12 +341,30 @@ fn hostname() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "localhost".into(), |name| name.trim().into())
 }
 
+fn directory() -> Arg {
+    Arg::new("directory").value_name("DIR").required(true).help("Directory of the backup")
+}
+
+fn path_of(given: &clap::ArgMatches) -> PathBuf {
+    given.get_one::<String>("directory").map(PathBuf::from).unwrap_or_default()
+}
+
 fn command() -> Command {
     let mut command = Command::new("tercet-node")
         .version(env!("CARGO_PKG_VERSION"))
         .about("A Tercet node: RESP, AMQP 0-9-1 and a gRPC stream gateway over one replicated state")
         .arg(Arg::new("config").long("config").value_name("FILE").global(true).help("TOML file with settings"))
-        .subcommand(Command::new("healthcheck").about("Asks the node on the RESP port whether it serves; exit 0 or 1"));
+        .subcommand(Command::new("healthcheck").about("Asks the node on the RESP port whether it serves; exit 0 or 1"))
+        .subcommand(
+            Command::new("backup")
+                .about("Lets the running node write a copy of its data to a new directory on its machine")
+                .arg(directory()),
+        )
+        .subcommand(
+            Command::new("restore").about("Fills --data from a backup, while no node runs on it").arg(directory()).arg(
+                Arg::new("force").long("force").action(clap::ArgAction::SetTrue).help("Replace what is in --data"),
+            ),
+        );
     for setting in SETTINGS {
         let arg = |flag: String| Arg::new(flag.clone()).long(flag).global(true).allow_hyphen_values(true);
         let default = if setting.default.is_empty() { String::new() } else { format!(" [{}]", setting.default) };
@@ -368,7 +412,10 @@ mod tests {
         let args = std::iter::once("tercet-node").chain(args.iter().copied()).map(Into::into);
         let variable = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
         Config::from_args(args, variable).map(|action| match action {
-            Action::Serve(config) | Action::Healthcheck(config) => *config,
+            Action::Serve(config)
+            | Action::Healthcheck(config)
+            | Action::Backup { config, .. }
+            | Action::Restore { config, .. } => *config,
         })
     }
 

@@ -4,6 +4,7 @@
 //! `broker`, `engine`) knows neither tokio nor the clock.
 
 pub mod amqp;
+pub mod backup;
 pub mod broker;
 pub mod checkpoint;
 pub mod clients;

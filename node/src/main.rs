@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use tercet_node::config::{Action, Config, LogFormat};
-use tercet_node::server;
+use tercet_node::{backup, server};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -14,6 +14,10 @@ fn main() -> ExitCode {
     let config = match Config::from_process() {
         Ok(Action::Serve(config)) => config,
         Ok(Action::Healthcheck(config)) => return server::healthcheck(&config),
+        Ok(Action::Backup { config, directory }) => return told(backup::ask(&config, &directory)),
+        Ok(Action::Restore { config, directory, over }) => {
+            return told(backup::restore(&config.data, &directory, over));
+        }
         Err(error) => {
             eprintln!("error: {error}");
             return ExitCode::from(2);
@@ -25,6 +29,20 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// What a command of an operator came to.
+fn told(result: Result<String, backup::Error>) -> ExitCode {
+    match result {
+        Ok(text) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
         }
     }
 }

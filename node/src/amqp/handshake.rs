@@ -178,7 +178,10 @@ mod tests {
     fn config(password: &str) -> Config {
         let args = ["tercet-node".to_owned(), format!("--requirepass={password}")];
         match Config::from_args(args.map(Into::into), |_| None).unwrap() {
-            crate::config::Action::Serve(config) | crate::config::Action::Healthcheck(config) => *config,
+            crate::config::Action::Serve(config)
+            | crate::config::Action::Healthcheck(config)
+            | crate::config::Action::Backup { config, .. }
+            | crate::config::Action::Restore { config, .. } => *config,
         }
     }
 

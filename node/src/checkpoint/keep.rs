@@ -99,6 +99,14 @@ impl Keeper<'_> {
             Some(position) => self.pass_from(position, haste),
             None => Err("the state is not whole at the moment".to_owned()),
         };
+        let backups = self.control.take_backups(asked);
+        let result = result.and_then(|report| {
+            backups
+                .iter()
+                .try_for_each(|directory| self.storage.backup(directory))
+                .map_err(|error| error.to_string())?;
+            Ok(report)
+        });
         self.last = Instant::now();
         self.control.end(asked, result);
     }

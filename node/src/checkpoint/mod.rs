@@ -18,6 +18,7 @@ mod pass;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -55,6 +56,15 @@ pub struct Status {
     answered: u64,
 }
 
+impl Status {
+    fn outcome(&self) -> Result<Report, Refusal> {
+        match (&self.failure, self.last) {
+            (None, Some(report)) => Ok(report),
+            (failure, _) => Err(Refusal::Failed(failure.clone().unwrap_or_default())),
+        }
+    }
+}
+
 /// The node's checkpoints as others see them. One a node.
 #[derive(Debug, Default)]
 pub struct Control {
@@ -71,6 +81,8 @@ struct Orders {
     closing: Option<Instant>,
     /// The thread is at work.
     is_kept: bool,
+    /// Where the requests want a copy of the disk to, by their number.
+    backups: Vec<(u64, PathBuf)>,
 }
 
 /// No checkpoint was made.
@@ -93,13 +105,36 @@ impl Control {
     /// # Errors
     /// Nobody is there to make one.
     pub fn request(&self) -> Result<u64, Refusal> {
+        self.order(None)
+    }
+
+    /// Asks for a pass, and for a copy of the disk behind it. `finished` waits for both.
+    ///
+    /// # Errors
+    /// Nobody is there to make one.
+    pub fn request_backup(&self, directory: PathBuf) -> Result<u64, Refusal> {
+        self.order(Some(directory))
+    }
+
+    fn order(&self, backup: Option<PathBuf>) -> Result<u64, Refusal> {
         let mut orders = self.orders.lock();
         if !orders.is_kept {
             return Err(Refusal::NotKept);
         }
         orders.asked += 1;
+        let request = orders.asked;
+        orders.backups.extend(backup.map(|directory| (request, directory)));
         self.changed.notify_all();
-        Ok(orders.asked)
+        Ok(request)
+    }
+
+    /// Where the requests up to `asked` want a copy to; they are not told again.
+    fn take_backups(&self, asked: u64) -> Vec<PathBuf> {
+        let mut orders = self.orders.lock();
+        let (due, later) = std::mem::take(&mut orders.backups).into_iter().partition(|(request, _)| *request <= asked);
+        orders.backups = later;
+        let due: Vec<(u64, PathBuf)> = due;
+        due.into_iter().map(|(_, directory)| directory).collect()
     }
 
     /// Resolves when the pass that was asked for has ended.
@@ -109,10 +144,14 @@ impl Control {
     pub async fn finished(&self, request: u64) -> Result<Report, Refusal> {
         let mut status = self.status.subscribe();
         let ended = status.wait_for(|status| status.answered >= request).await.map_err(|_| Refusal::NotKept)?;
-        match (&ended.failure, ended.last) {
-            (None, Some(report)) => Ok(report),
-            (failure, _) => Err(Refusal::Failed(failure.clone().unwrap_or_default())),
-        }
+        ended.outcome()
+    }
+
+    /// What became of the pass that was asked for; `None` while it has not ended.
+    #[must_use]
+    pub fn outcome(&self, request: u64) -> Option<Result<Report, Refusal>> {
+        let status = self.status.borrow();
+        (status.answered >= request).then(|| status.outcome())
     }
 
     /// The thread makes a last pass, if that is quick, and ends.

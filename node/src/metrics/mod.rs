@@ -11,6 +11,7 @@ use tercet_proto::prometheus::{self, Exposition, Kind};
 use tokio::net::TcpListener;
 
 use crate::clock;
+use crate::journal::Durability;
 use crate::limits;
 use crate::node::{Node, Shared};
 use crate::role::{Role, State};
@@ -51,6 +52,31 @@ const METRICS: &[Metric] = &[
     ("tercet_journal_memory_bytes", Kind::Gauge, "Records kept in memory for replicas.", |node, to| {
         to.sample(&[], node.engine.journal.retained_bytes());
     }),
+    ("tercet_disk_written_offset", Kind::Gauge, "Everything up to here survives the process.", |node, to| {
+        on_disk(node, to, |durability| durability.written().0);
+    }),
+    ("tercet_disk_durable_offset", Kind::Gauge, "Everything up to here survives a power cut.", |node, to| {
+        on_disk(node, to, |durability| durability.durable().0);
+    }),
+    ("tercet_disk_failed", Kind::Gauge, "1 while the disk is full or fails, and writes are refused.", |node, to| {
+        on_disk(node, to, |durability| u64::from(durability.refusal().is_some()));
+    }),
+    ("tercet_checkpoints_total", Kind::Counter, "Checkpoints that were completed.", |node, to| {
+        to.sample(&[], node.checkpoint.status().passes);
+    }),
+    ("tercet_checkpoint_failed", Kind::Gauge, "1 if the last checkpoint did not come to its end.", |node, to| {
+        to.sample(&[], u8::from(node.checkpoint.status().failure.is_some()));
+    }),
+    (
+        "tercet_checkpoint_age_seconds",
+        Kind::Gauge,
+        "Since the last one was completed, or since the start.",
+        |node, to| {
+            let status = node.checkpoint.status();
+            let since = if status.passes == 0 { node.started_unix } else { status.last_at };
+            to.sample(&[], clock::unix_now().0.saturating_sub(since.0) as f64 / 1000.0);
+        },
+    ),
     ("tercet_replica_in_sync", Kind::Gauge, "1 for a replica that belongs to the ISR; on the master.", |node, to| {
         each_replica(node, to, |replica, _| f64::from(u8::from(replica.in_sync)));
     }),
@@ -163,6 +189,14 @@ fn seconds_since(moment: clock::BootNanos) -> f64 {
 
 fn counter(to: &mut Exposition, counter: &AtomicU64) {
     to.sample(&[], counter.load(Relaxed));
+}
+
+/// Of a node that keeps its data on disk.
+fn on_disk(node: &Node, to: &mut Exposition, value: fn(&Durability) -> u64) {
+    let durability = node.engine.journal.durability();
+    if durability.promise().is_some() {
+        to.sample(&[], value(durability));
+    }
 }
 
 fn on_master(node: &Node, to: &mut Exposition, read: impl Fn(&crate::role::Standing) -> usize) {

@@ -1,4 +1,4 @@
-//! WAIT and WAITAOF: a client waits until so many copies hold what it has written. Its connection sleeps meanwhile, and
+//! WAIT, WAITAOF and SAVE: a client waits until so many copies, or the rows on disk, hold what it has written. Its connection sleeps meanwhile, and
 //! nothing else does.
 
 use std::sync::atomic::Ordering;
@@ -18,6 +18,8 @@ pub(crate) enum Wanted {
     Replicas(i64),
     /// WAITAOF: copies that have it on disk; `local` is 1 if this node's is among them.
     Durable { local: i64, replicas: usize },
+    /// SAVE: the checkpoint that was asked for has ended.
+    Saved { request: u64 },
 }
 
 /// A client that waits.
@@ -54,6 +56,7 @@ impl Waiting {
         match self.wanted {
             Wanted::Replicas(wanted) => holders.received as i64 >= wanted,
             Wanted::Durable { local, replicas } => self.local(node) >= local && holders.durable >= replicas,
+            Wanted::Saved { request } => node.checkpoint.outcome(request).is_some(),
         }
     }
 
@@ -72,6 +75,11 @@ impl Waiting {
                 out.integer(self.local(node));
                 out.integer(holders.durable as i64);
             }
+            Wanted::Saved { request } => match node.checkpoint.outcome(request) {
+                Some(Ok(_)) => out.ok(),
+                Some(Err(refusal)) => out.error(&format!("ERR {refusal}")),
+                None => out.error("ERR this node was deposed before everything was saved"),
+            },
         }
     }
 
@@ -90,9 +98,16 @@ impl Waiting {
                 if self.is_answered(node) {
                     return;
                 }
+                let saved = async {
+                    match self.wanted {
+                        Wanted::Saved { request } => _ = node.checkpoint.finished(request).await,
+                        Wanted::Replicas(_) | Wanted::Durable { .. } => std::future::pending().await,
+                    }
+                };
                 tokio::select! {
                     () = acknowledged => {}
                     () = disk => {}
+                    () = saved => {}
                 }
             }
         };

@@ -9,8 +9,13 @@ pub enum Error {
     Directory { path: PathBuf, reason: String },
     #[error("data directory {} is in use by another process; stop it or choose another one with --data", path.display())]
     InUse { path: PathBuf },
-    #[error("data directory {}: {key} is damaged ({found:?}); restore the directory or start with an empty one", path.display())]
+    #[error("data directory {}: {key} is damaged ({found:?}); restore a backup with `tercet-node restore`, or empty the directory: a member of a cluster is then loaded by its master", path.display())]
     Damaged { path: PathBuf, key: &'static str, found: String },
+    /// Files are missing, or do not hold what was written to them.
+    #[error("data directory {} is damaged: {reason}; restore a backup with `tercet-node restore`, or empty the directory: a member of a cluster is then loaded by its master", path.display())]
+    Broken { path: PathBuf, reason: String },
+    #[error("backup to {}: {reason}", directory.display())]
+    Backup { directory: PathBuf, reason: String },
     #[error("data directory {}: {reason}", path.display())]
     Write { path: PathBuf, reason: String },
     #[error("data directory {}: less than {limit} bytes are free: No space left on device", path.display())]

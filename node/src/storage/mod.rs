@@ -26,6 +26,7 @@ use std::sync::atomic::AtomicBool;
 
 use parking_lot::Mutex;
 use rocksdb::DB;
+use rocksdb::checkpoint::Checkpoint;
 
 pub use error::Error;
 pub use journal::{Bounds, put_blocks, put_commit, put_history};
@@ -85,9 +86,16 @@ impl Storage {
         std::fs::create_dir_all(path).map_err(|error| refused(error.to_string()))?;
         let families = Family::ALL.map(options::family);
         let database = DB::open_cf_descriptors(&options::database(), path, families).map_err(|error| {
+            // RocksDB has no code of its own for these.
             let reason = error.into_string();
-            // RocksDB has no code of its own for this.
-            if reason.contains("lock") { Error::InUse { path: path.to_owned() } } else { refused(reason) }
+            let says = |words: &[&str]| words.iter().any(|word| reason.contains(word));
+            if says(&["lock hold by current process", "While lock file"]) {
+                Error::InUse { path: path.to_owned() }
+            } else if says(&["Corruption", "No such file or directory", "does not exist"]) {
+                Error::Broken { path: path.to_owned(), reason }
+            } else {
+                refused(reason)
+            }
         })?;
         let storage = Self {
             path: path.to_owned(),
@@ -106,12 +114,33 @@ impl Storage {
         &self.path
     }
 
+    /// Writes a copy of everything to `directory`, which must not be there yet: what cannot change any more is linked, not
+    /// copied, if it is on the same file system.
+    ///
+    /// # Errors
+    /// The directory is there, or the disk refuses.
+    pub fn backup(&self, directory: &Path) -> Result<(), Error> {
+        let refused = |reason: String| Error::Backup { directory: directory.to_owned(), reason };
+        if directory.exists() {
+            return Err(refused("it is there already".to_owned()));
+        }
+        if let Some(parent) = directory.parent() {
+            std::fs::create_dir_all(parent).map_err(|error| refused(error.to_string()))?;
+        }
+        let checkpoint = Checkpoint::new(&self.database).map_err(|error| refused(error.to_string()))?;
+        checkpoint.create_checkpoint(directory).map_err(|error| refused(error.to_string()))
+    }
+
     fn family(&self, family: Family) -> &rocksdb::ColumnFamily {
         self.database.cf_handle(family.name()).expect("opened with the database")
     }
 
     fn read_error(&self, error: rocksdb::Error) -> Error {
-        Error::Read { path: self.path.clone(), reason: error.into_string() }
+        let (path, reason) = (self.path.clone(), error.to_string());
+        match error.kind() {
+            rocksdb::ErrorKind::Corruption => Error::Broken { path, reason },
+            _ => Error::Read { path, reason },
+        }
     }
 
     fn write_error(&self, error: rocksdb::Error) -> Error {

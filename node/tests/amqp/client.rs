@@ -32,7 +32,10 @@ impl Server {
     /// With these flags.
     pub(crate) fn with(flags: &[&str]) -> Self {
         let args = std::iter::once("tercet-node").chain(flags.iter().copied()).map(Into::into);
-        let (Action::Serve(config) | Action::Healthcheck(config)) = Config::from_args(args, |_| None).unwrap();
+        let (Action::Serve(config)
+        | Action::Healthcheck(config)
+        | Action::Backup { config, .. }
+        | Action::Restore { config, .. }) = Config::from_args(args, |_| None).unwrap();
         let identity = Identity { name: "n1".to_owned(), node_id: random_id(), incarnation: random_id() };
         let node: Shared = Arc::new(Node::new(*config, identity));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();

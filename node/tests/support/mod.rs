@@ -70,7 +70,10 @@ impl TestNode {
         args.extend([sentinels.join(","), "--peer-port".to_owned(), peer_port.to_string()]);
         args.extend(flags.iter().map(|flag| (*flag).to_owned()));
         let action = Config::from_args(args.into_iter().map(Into::into), |_| None).unwrap();
-        let (Action::Serve(config) | Action::Healthcheck(config)) = action;
+        let (Action::Serve(config)
+        | Action::Healthcheck(config)
+        | Action::Backup { config, .. }
+        | Action::Restore { config, .. }) = action;
         let storage = Arc::new(Storage::open(directory.path()).unwrap());
         let node = Arc::new(Node::new(*config, storage.identity(name)));
         let handle = cluster::start(node.clone(), storage, listener).unwrap();

@@ -3,6 +3,7 @@
 mod command;
 mod config;
 mod info;
+mod save;
 
 use tercet_proto::resp::Encoder;
 
@@ -11,7 +12,7 @@ use crate::clock;
 use crate::node::Node;
 use crate::resp::error::Error;
 use crate::resp::session::{Home, Session};
-use crate::resp::table::flag::{ADMIN, FAST, LOADING};
+use crate::resp::table::flag::{ADMIN, FAST, LOADING, NOT_IN_MULTI};
 use crate::resp::table::{Args, Group, Outcome, Row, session};
 use crate::role::Role;
 
@@ -33,8 +34,19 @@ pub(super) const ROWS: &[Row] = &[
         FAST | LOADING,
         G,
         "Returns the Unix timestamp of the last successful save to disk.",
-        lastsave,
+        save::lastsave,
     ),
+    session("save", 1, ADMIN | NOT_IN_MULTI, G, "Synchronously saves the database(s) to disk.", save::save),
+    session(
+        "backup",
+        2,
+        ADMIN | NOT_IN_MULTI,
+        G,
+        "Writes a copy of the data on disk to a new directory of the server's machine.",
+        save::backup,
+    ),
+    session("bgsave", -1, ADMIN, G, "Asynchronously saves the database(s) to disk.", save::bgsave),
+    session("bgrewriteaof", 1, ADMIN, G, "Asynchronously rewrites the append-only file to disk.", save::bgrewriteaof),
     session("lolwut", -1, FAST, G, "Displays computer art and the Redis version.", lolwut),
     session("memory", -2, 0, G, "A container for memory diagnostics commands.", memory),
     session("module", -2, ADMIN, G, "A container for module commands.", module),
@@ -122,11 +134,6 @@ fn shutdown(session: &mut Session, args: &Args<'_>, _: &mut Encoder<'_>) -> Outc
     // As Redis: no reply, the connection closes with the server.
     session.is_closing = true;
     session.node.shutdown.notify_one();
-    Ok(())
-}
-
-fn lastsave(session: &mut Session, _: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    out.integer((session.node.started_unix.0 / 1000) as i64);
     Ok(())
 }
 

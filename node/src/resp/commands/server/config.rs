@@ -3,7 +3,7 @@
 use tercet_proto::resp::Encoder;
 
 use super::{Session, unknown};
-use crate::config::{SETTINGS, Secret};
+use crate::config::{SETTINGS, Secret, Switch};
 use crate::glob;
 use crate::limits;
 use crate::resp::error::Error;
@@ -11,8 +11,6 @@ use crate::resp::table::{Args, Outcome};
 
 /// Parameters of Redis that have one value here, for clients and tools that read them.
 const FIXED: &[(&str, &str)] = &[
-    ("appendonly", "no"),
-    ("appendfsync", "everysec"),
     ("databases", "16"),
     ("save", ""),
     ("proto-max-bulk-len", "536870912"),
@@ -58,6 +56,8 @@ fn parameters(session: &Session) -> Vec<(String, String)> {
         .collect();
     all.extend(FIXED.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     all.push(("port".into(), config.resp_port.to_string()));
+    all.push(("appendonly".into(), if config.persistence == Switch::On { "yes" } else { "no" }.into()));
+    all.push(("appendfsync".into(), config.text("fsync").unwrap_or_default()));
     all.push(("dir".into(), config.data.display().to_string()));
     all.push(("repl-backlog-size".into(), limits::JOURNAL_MEMORY_BYTES.to_string()));
     all.sort();

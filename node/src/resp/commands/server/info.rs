@@ -114,14 +114,45 @@ fn human(bytes: u64) -> String {
 
 fn persistence(node: &Node, text: &mut String) {
     let loading = matches!(node.authority.standing().state, State::Loading);
+    let checkpoint = node.checkpoint.status();
     line(text, "loading", u8::from(loading));
     line(text, "async_loading", 0);
-    line(text, "rdb_changes_since_last_save", 0);
-    line(text, "rdb_bgsave_in_progress", 0);
-    line(text, "rdb_last_save_time", node.started_unix.0 / 1000);
-    line(text, "rdb_last_bgsave_status", "ok");
-    line(text, "aof_enabled", 0);
-    line(text, "aof_rewrite_in_progress", 0);
+    line(
+        text,
+        "rdb_changes_since_last_save",
+        node.engine.journal.end().0.saturating_sub(checkpoint.last.map_or(0, |report| report.floor.0)),
+    );
+    let durability = node.engine.journal.durability();
+    let refusal = durability.refusal();
+    let status = |is_well: bool| if is_well { "ok" } else { "err" };
+    let took_seconds = checkpoint.last.map_or(-1, |report| report.took.as_secs() as i64);
+    line(text, "rdb_bgsave_in_progress", u8::from(checkpoint.is_running));
+    line(text, "rdb_last_save_time", super::save::last_save(node).0 / 1000);
+    line(text, "rdb_last_bgsave_status", status(checkpoint.failure.is_none()));
+    line(text, "rdb_last_bgsave_time_sec", took_seconds);
+    line(text, "rdb_current_bgsave_time_sec", -1);
+    line(text, "rdb_saves", checkpoint.passes);
+    line(text, "aof_enabled", u8::from(durability.promise().is_some()));
+    line(text, "aof_rewrite_in_progress", u8::from(checkpoint.is_running));
+    line(text, "aof_rewrite_scheduled", 0);
+    line(text, "aof_last_rewrite_time_sec", took_seconds);
+    line(text, "aof_last_bgrewrite_status", status(checkpoint.failure.is_none()));
+    line(text, "aof_last_write_status", status(refusal.is_none()));
+    if let Some(report) = node.loading.report() {
+        line(text, "loading_start_time", report.start_time);
+        line(text, "loading_total_bytes", report.total_bytes);
+        line(text, "loading_loaded_bytes", report.loaded_bytes);
+        line(text, "loading_loaded_perc", format_args!("{:.2}", report.loaded_percent));
+        line(text, "loading_eta_seconds", report.eta_seconds);
+    }
+    if durability.promise().is_some() {
+        line(text, "tercet_written_offset", durability.written());
+        line(text, "tercet_durable_offset", durability.durable());
+        line(text, "tercet_checkpoint_floor", checkpoint.last.map_or(0, |report| report.floor.0));
+    }
+    if let Some(reason) = refusal {
+        line(text, "tercet_disk_refuses", reason);
+    }
 }
 
 fn stats(node: &Node, text: &mut String) {
