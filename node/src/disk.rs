@@ -11,6 +11,8 @@
 //!
 //! When the disk refuses, the same turn is tried again until it is taken; `Durability::refusal` says why meanwhile.
 
+mod hint;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -19,11 +21,13 @@ use parking_lot::{Condvar, Mutex};
 use tracing::{error, info, warn};
 
 use crate::config::Fsync;
+use crate::ids::Offset;
 use crate::journal::{Promise, Reached, Turn};
 use crate::limits;
 use crate::node;
 use crate::storage::{self, Sync, put_blocks, put_commit, put_history};
 use crate::task;
+use hint::Hint;
 
 /// The threads, for as long as this lives. Dropped, everything that was appended is written and synced first, if the
 /// disk takes it.
@@ -106,16 +110,19 @@ impl State {
     fn write_turns(&self) {
         let journal = &self.node.engine.journal;
         let fsync = self.node.config.fsync;
+        let mut hint = Hint::new();
         while !self.is_closed() {
             self.wait_for_late_sync();
             match journal.take_turn() {
                 Some(turn) => {
-                    self.carry_out(&turn);
+                    if let Some(commit) = self.carry_out(&turn) {
+                        hint.written(commit, turn.reached(), fsync);
+                    }
                     if fsync != Fsync::Always && turn.bytes() < limits::DISK_TURN_BYTES / 2 {
                         std::thread::sleep(limits::DISK_GATHER);
                     }
                 }
-                None => journal.wait_for_turn(limits::SYNC_EVERY),
+                None => journal.wait_for_turn(hint.follow(self)),
             }
         }
         let mut last = None;
@@ -126,27 +133,32 @@ impl State {
             }
             last = Some(turn.reached());
         }
+        hint.follow(self);
         match self.storage.sync() {
             Ok(()) => last.into_iter().for_each(|reached| self.synced(reached)),
             Err(error) => error!(%error, "the newest records could not be synced"),
         }
     }
 
-    /// Writes a turn, however long it takes.
-    fn carry_out(&self, turn: &Turn) {
+    /// Writes a turn, however long it takes; says which commit offset is on disk then. `None`: the node stops.
+    fn carry_out(&self, turn: &Turn) -> Option<Offset> {
         let durability = self.node.engine.journal.durability();
         let mut is_refused = false;
-        while let Err(error) = self.write(turn) {
+        let commit = loop {
+            let error = match self.write(turn) {
+                Ok(commit) => break commit,
+                Err(error) => error,
+            };
             if !is_refused {
                 is_refused = true;
                 error!(%error, "the disk cannot be written: writes are refused until it can");
                 durability.set_refusal(Some(error.reason()));
             }
             if self.is_closed() {
-                return;
+                return None;
             }
             std::thread::sleep(limits::DISK_RETRY);
-        }
+        };
         if is_refused {
             info!("the disk can be written again");
             durability.set_refusal(None);
@@ -158,9 +170,10 @@ impl State {
             Fsync::Never => {}
         }
         self.node.disk_advanced();
+        Some(commit)
     }
 
-    fn write(&self, turn: &Turn) -> Result<(), storage::Error> {
+    fn write(&self, turn: &Turn) -> Result<Offset, storage::Error> {
         if let Some(start) = turn.wipe {
             self.storage.wipe(start, turn.history.as_deref().unwrap_or_default())?;
         }
@@ -172,9 +185,11 @@ impl State {
             put_history(&mut batch, history);
         }
         put_blocks(&mut batch, &turn.blocks);
-        put_commit(&mut batch, self.node.gate.commit());
+        let commit = self.node.gate.commit();
+        put_commit(&mut batch, commit);
         let sync = if self.node.config.fsync == Fsync::Always { Sync::Now } else { Sync::Later };
-        self.storage.write(batch, sync)
+        self.storage.write(batch, sync)?;
+        Ok(commit)
     }
 
     fn synced(&self, reached: Reached) {

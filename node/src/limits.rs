@@ -22,6 +22,9 @@ pub const DISK_TURN_BYTES: usize = 4 << 20;
 /// How long the disk lets records gather before it writes them, unless acknowledgements wait for it.
 pub const DISK_GATHER: std::time::Duration = std::time::Duration::from_millis(5);
 
+/// How soon the commit offset on disk follows when no record carries it; twice as long after each look in vain.
+pub const HINT_PAUSE: std::time::Duration = std::time::Duration::from_millis(5);
+
 /// `--fsync everysec`: how often the disk is synced.
 pub const SYNC_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 
