@@ -7,26 +7,29 @@
 //!
 //! The sequence of a Renew is its send time in nanoseconds of CLOCK_BOOTTIME, so a grant says by itself since when it
 //! counts. A node that is not master keeps its streams open, so that its first Renew is on its way at once.
+//!
+//! The sentinels are those of the newest state; before there is one, those of the settings.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::Stream;
 use parking_lot::Mutex;
-use tercet_proto::grpc::cluster::v1::Address;
+use tercet_proto::grpc::cluster::v1::ClusterState;
 use tercet_proto::grpc::sentinel::v1::sentinel_client::SentinelClient;
 use tercet_proto::grpc::sentinel::v1::{Grant, Renew};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
-use super::channel;
 use super::grants::Grants;
+use super::{channel, sentinels};
 use crate::clock::{self, BootNanos};
 use crate::ids::Epoch;
 use crate::limits;
 use crate::node::Shared;
-use crate::task;
+use crate::task::{self, Task};
 
 /// What the streams are to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,8 +46,16 @@ pub(super) struct Lease {
     node: Shared,
     order: watch::Sender<Order>,
     granted: Mutex<Granted>,
+    sentinels: watch::Sender<Electorate>,
     /// A sentinel has answered a resignation.
     resigned: Notify,
+}
+
+/// The sentinels of one version of their set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Electorate {
+    version: u64,
+    addresses: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -52,14 +63,40 @@ struct Granted {
     grants: Grants,
     /// Renewals of this epoch that were sent since then are resignations.
     resigned: Option<(Epoch, u64)>,
-    last_refusal: String,
+    /// What each sentinel that refuses said last, as far as it was logged.
+    refusals: BTreeMap<String, String>,
 }
 
 impl Lease {
     pub(super) fn new(node: Shared) -> Self {
-        let grants = Grants::new(node.config.sentinels.len());
-        let granted = Granted { grants, resigned: None, last_refusal: String::new() };
-        Self { node, order: watch::Sender::new(Order::Idle), granted: Mutex::new(granted), resigned: Notify::new() }
+        let addresses: Vec<String> = sentinels::listed(&node.config);
+        let grants = Grants::new(addresses.iter().cloned());
+        let granted = Granted { grants, resigned: None, refusals: BTreeMap::new() };
+        Self {
+            node,
+            order: watch::Sender::new(Order::Idle),
+            granted: Mutex::new(granted),
+            sentinels: watch::Sender::new(Electorate { version: 0, addresses }),
+            resigned: Notify::new(),
+        }
+    }
+
+    /// The sentinels that a state names are those whose grants count.
+    pub(super) fn adopt_sentinels(&self, state: &ClusterState) {
+        let addresses = sentinels::addresses(state);
+        if addresses.is_empty() {
+            return;
+        }
+        let new = Electorate { version: state.sentinels_version, addresses };
+        // Within the lock: every Renew is made, and every grant counted, by one set.
+        let mut granted = self.granted.lock();
+        let is_news = *self.sentinels.borrow() != new && new.version >= self.sentinels.borrow().version;
+        if is_news {
+            info!(version = new.version, sentinels = new.addresses.join(","), "the sentinels have changed");
+            granted.refusals.clear();
+            granted.grants.change_sentinels(new.addresses.iter().cloned(), clock::boot_now());
+            self.sentinels.send_replace(new);
+        }
     }
 
     /// Begins to renew under `epoch`. Grants of earlier epochs count no more.
@@ -105,23 +142,29 @@ impl Lease {
 
     /// What the thread does until it is stopped.
     pub(super) async fn run(self: &Arc<Self>) {
-        let sentinels = &self.node.config.sentinels;
-        let streams: Vec<_> = (0..sentinels.len())
-            .map(|index| {
-                let address = Address { host: sentinels[index].host.clone(), port: u32::from(sentinels[index].port) };
-                task::spawn("lease", Arc::clone(self).keep_stream(index, address))
-            })
-            .collect();
-        // Cannot fail: the sender is in `self`.
-        _ = self.order.subscribe().wait_for(|order| *order == Order::Stop).await;
-        drop(streams);
+        let (mut sentinels, mut order) = (self.sentinels.subscribe(), self.order.subscribe());
+        let mut streams: BTreeMap<String, Task> = BTreeMap::new();
+        loop {
+            let wanted = sentinels.borrow_and_update().addresses.clone();
+            // Dropping a task ends it.
+            streams.retain(|address, _| wanted.contains(address));
+            for address in wanted {
+                streams
+                    .entry(address)
+                    .or_insert_with_key(|address| task::spawn("lease", Arc::clone(self).keep_stream(address.clone())));
+            }
+            tokio::select! {
+                // Neither can fail: the senders are in `self`.
+                _ = sentinels.changed() => {}
+                _ = order.wait_for(|order| *order == Order::Stop) => return,
+            }
+        }
     }
 
-    async fn keep_stream(self: Arc<Self>, index: usize, address: Address) {
+    async fn keep_stream(self: Arc<Self>, sentinel: String) {
         let mut said: Option<Instant> = None;
         loop {
-            let error = self.stream(index, &address).await;
-            let sentinel = format!("{}:{}", address.host, address.port);
+            let error = self.stream(&sentinel).await;
             if said.is_none_or(|at| at.elapsed() > limits::LOG_AGAIN) {
                 said = Some(Instant::now());
                 info!(sentinel, %error, "no lease stream, trying again");
@@ -132,15 +175,15 @@ impl Lease {
         }
     }
 
-    async fn stream(self: &Arc<Self>, index: usize, address: &Address) -> Error {
-        match self.exchange(index, address).await {
+    async fn stream(self: &Arc<Self>, sentinel: &str) -> Error {
+        match self.exchange(sentinel).await {
             Ok(never) => match never {},
             Err(error) => error,
         }
     }
 
-    async fn exchange(self: &Arc<Self>, index: usize, address: &Address) -> Result<std::convert::Infallible, Error> {
-        let channel = channel::endpoint(address)?.connect().await?;
+    async fn exchange(self: &Arc<Self>, sentinel: &str) -> Result<std::convert::Infallible, Error> {
+        let channel = channel::endpoint_at(sentinel)?.connect().await?;
         let mut client = SentinelClient::new(channel);
         let opened = timeout(limits::GRANT_SILENCE, client.lease(Arc::clone(self).renewals()));
         let mut grants = opened.await.map_err(|_| Error::Silent)??.into_inner();
@@ -149,7 +192,7 @@ impl Lease {
             let is_renewing = matches!(*order.borrow_and_update(), Order::Renew { .. });
             let silence = tokio::time::sleep(limits::GRANT_SILENCE);
             tokio::select! {
-                grant = grants.message() => self.take(index, &grant?.ok_or(Error::Closed)?),
+                grant = grants.message() => self.take(sentinel, &grant?.ok_or(Error::Closed)?),
                 () = silence, if is_renewing => return Err(Error::Silent),
                 _ = order.changed() => {}
             }
@@ -194,6 +237,7 @@ impl Lease {
     }
 
     fn renew(&self, cluster_id: &str, epoch: Epoch, resign: Resign) -> Renew {
+        let _counting = self.granted.lock();
         Renew {
             cluster_id: cluster_id.to_owned(),
             name: self.node.identity.name.clone(),
@@ -202,10 +246,11 @@ impl Lease {
             sequence: clock::boot_now().0,
             commit_offset: self.node.gate.commit().0,
             resign: resign == Resign::Yes,
+            sentinels_version: self.sentinels.borrow().version,
         }
     }
 
-    fn take(&self, index: usize, grant: &Grant) {
+    fn take(&self, sentinel: &str, grant: &Grant) {
         let now = clock::boot_now();
         let mut granted = self.granted.lock();
         let epoch = Epoch(grant.epoch);
@@ -216,14 +261,16 @@ impl Lease {
             return;
         }
         if !grant.granted {
-            if granted.last_refusal != grant.refusal {
-                warn!(epoch = grant.epoch, refusal = grant.refusal, "a sentinel refuses the lease");
-                granted.last_refusal.clone_from(&grant.refusal);
+            // It may say how long it will refuse, which is no news the next time.
+            let gist: String = grant.refusal.chars().filter(|letter| !letter.is_ascii_digit()).collect();
+            if granted.refusals.get(sentinel) != Some(&gist) {
+                warn!(sentinel, epoch = grant.epoch, refusal = grant.refusal, "a sentinel refuses the lease");
+                granted.refusals.insert(sentinel.to_owned(), gist);
             }
             return;
         }
-        granted.last_refusal.clear();
-        if let Some(until) = granted.grants.take(index, grant.sequence, self.node.config.lease_ms) {
+        granted.refusals.remove(sentinel);
+        if let Some(until) = granted.grants.take(sentinel, grant.sequence, self.node.config.lease_ms) {
             // Within the lock: no lease of an earlier epoch is set behind `begin` or `end`.
             self.node.authority.set_lease(now, until);
         }
