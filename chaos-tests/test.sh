@@ -6,8 +6,8 @@
 . "$(dirname "${BASH_SOURCE[0]}")/../deploy/local/lib.sh"
 cd "$root"
 need_rust
-rounds=${DRILL_ROUNDS:-10}
-faults=kill,pause,isolate,sentinels-cut,one-way-out,master-and-sentinel,one-way-in,restart-all,hand-over,slow-link
+rounds=${DRILL_ROUNDS:-11}
+faults=kill,pause,isolate,sentinels-cut,one-way-out,master-and-sentinel,one-way-in,replicas-cut,restart-all,hand-over,slow-link
 SKIPPED_LOG=$(mktemp)
 export SKIPPED_LOG
 trap 'rm -f "$SKIPPED_LOG"' EXIT

@@ -78,8 +78,8 @@ pub const REPLICATION_HEARTBEAT: std::time::Duration = std::time::Duration::from
 /// How long a new commit offset waits for a block to carry it.
 pub const COMMIT_LINGER: std::time::Duration = std::time::Duration::from_millis(2);
 
-/// A replica that hears nothing for this long opens a new stream.
-pub const REPLICATION_SILENCE: std::time::Duration = std::time::Duration::from_millis(1000);
+/// A replica that hears nothing for this long, ten heartbeats, opens a new stream.
+pub const REPLICATION_SILENCE: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// First and longest pause between two attempts to open a stream to a master or a sentinel.
 pub const RECONNECT_PAUSE: [std::time::Duration; 2] =

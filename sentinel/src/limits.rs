@@ -17,6 +17,10 @@ pub const REPORT_LIFE: Duration = Duration::from_secs(1);
 /// How much faster than ours another host's clock may run (kernel slew is at most 500 ppm a side).
 const DRIFT_PER_MILLE: u32 = 1;
 
+/// A master that has heard nothing of this sentinel for so long is granted nothing until it has: two answers missed. It
+/// renews at once when it hears again.
+pub const DEAF_AFTER: Duration = Duration::from_millis(120);
+
 /// Rounding and scheduling between "granted" and "noted".
 const LEASE_MARGIN: Duration = Duration::from_millis(25);
 
@@ -43,9 +47,12 @@ pub const RESIGNATION_GRACE: Duration = Duration::from_millis(50);
 /// The answer to a new master's Renew waits this long for the old one to step down: less than until the next Renew.
 pub const RELEASE_PATIENCE: Duration = Duration::from_millis(40);
 
-/// A master that is heard and of no use (cut off from its replicas, its disk failed) is replaced after so long: longer than
-/// a replica takes to reconnect.
-pub(crate) const UNFIT_AFTER: Duration = Duration::from_secs(2);
+/// A master that is heard and cut off from its replicas is replaced after so long: longer than replicas that live take to
+/// reconnect. Nothing can be written meanwhile.
+pub(crate) const CUT_OFF_AFTER: Duration = Duration::from_millis(300);
+
+/// One whose disk has failed and who did not hand over when it was asked to.
+pub(crate) const DISK_FAILED_AFTER: Duration = Duration::from_secs(2);
 
 /// One that never was of use, or whom nobody could replace: so that where all links are broken masters do not alternate.
 pub(crate) const UNFIT_AGAIN: Duration = Duration::from_secs(10);

@@ -244,7 +244,13 @@ impl Shared {
             let electorate =
                 Electorate { is_member: self.is_member(&state), version: state.sentinels_version.max(pending) };
             if let Err(refusal) = electorate.check(sentinels_version) {
-                self.leases.lock().hearing.renewed(renewal.name, renewal.incarnation, renewal.epoch, now);
+                self.leases.lock().hearing.renewed(
+                    renewal.name,
+                    renewal.incarnation,
+                    renewal.epoch,
+                    renewal.deaf_for,
+                    now,
+                );
                 return Err(refusal);
             }
         }

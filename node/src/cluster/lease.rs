@@ -1,7 +1,7 @@
 //! The master's lease: a thread of its own renews it at every sentinel, and says how long this node may execute.
 //!
 //! ```text
-//! Renew{sequence = send time} --> each sentinel --> Grant{sequence}
+//! Renew{sequence = send time, heard} --> each sentinel --> Grant{sequence}
 //! lease until = the majority-th newest granted send time + L
 //! ```
 //!
@@ -30,6 +30,9 @@ use crate::ids::Epoch;
 use crate::limits;
 use crate::node::Shared;
 use crate::task::{self, Task};
+
+/// A sentinel that was not heard for so long may refuse a Renew that does not know yet that it is heard again.
+const GAP_MS: u64 = 2 * limits::RENEW_EVERY.as_millis() as u64;
 
 /// What the streams are to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +64,8 @@ struct Electorate {
 #[derive(Debug)]
 struct Granted {
     grants: Grants,
+    /// When each sentinel was heard last, nanoseconds of CLOCK_BOOTTIME.
+    heard: BTreeMap<String, u64>,
     /// Renewals of this epoch that were sent since then are resignations.
     resigned: Option<(Epoch, u64)>,
     /// What each sentinel that refuses said last, as far as it was logged.
@@ -71,7 +76,8 @@ impl Lease {
     pub(super) fn new(node: Shared) -> Self {
         let addresses: Vec<String> = sentinels::listed(&node.config);
         let grants = Grants::new(addresses.iter().cloned());
-        let granted = Granted { grants, resigned: None, refusals: BTreeMap::new() };
+        let (heard, refusals) = (BTreeMap::new(), BTreeMap::new());
+        let granted = Granted { grants, heard, resigned: None, refusals };
         Self {
             node,
             order: watch::Sender::new(Order::Idle),
@@ -94,6 +100,7 @@ impl Lease {
         if is_news {
             info!(version = new.version, sentinels = new.addresses.join(","), "the sentinels have changed");
             granted.refusals.clear();
+            granted.heard.retain(|sentinel, _| new.addresses.contains(sentinel));
             granted.grants.change_sentinels(new.addresses.iter().cloned(), clock::boot_now());
             self.sentinels.send_replace(new);
         }
@@ -137,6 +144,8 @@ impl Lease {
     fn forget(&self, epoch: Option<Epoch>) {
         let mut granted = self.granted.lock();
         granted.grants.begin(epoch);
+        // Who begins has not missed anything yet.
+        granted.heard.values_mut().for_each(|at| *at = clock::boot_now().0);
         self.node.authority.set_lease(clock::boot_now(), BootNanos(0));
     }
 
@@ -184,15 +193,22 @@ impl Lease {
 
     async fn exchange(self: &Arc<Self>, sentinel: &str) -> Result<std::convert::Infallible, Error> {
         let channel = channel::endpoint_at(sentinel)?.connect().await?;
+        self.granted.lock().heard.insert(sentinel.to_owned(), clock::boot_now().0);
+        let at_once = Arc::new(Notify::new());
+        let renewals = Arc::clone(self).renewals(sentinel.to_owned(), Arc::clone(&at_once));
         let mut client = SentinelClient::new(channel);
-        let opened = timeout(limits::GRANT_SILENCE, client.lease(Arc::clone(self).renewals()));
+        let opened = timeout(limits::GRANT_SILENCE, client.lease(renewals));
         let mut grants = opened.await.map_err(|_| Error::Silent)??.into_inner();
         let mut order = self.order.subscribe();
         loop {
             let is_renewing = matches!(*order.borrow_and_update(), Order::Renew { .. });
             let silence = tokio::time::sleep(limits::GRANT_SILENCE);
             tokio::select! {
-                grant = grants.message() => self.take(sentinel, &grant?.ok_or(Error::Closed)?),
+                grant = grants.message() => {
+                    if self.take(sentinel, &grant?.ok_or(Error::Closed)?) == Gap::Yes {
+                        at_once.notify_one();
+                    }
+                }
                 () = silence, if is_renewing => return Err(Error::Silent),
                 _ = order.changed() => {}
             }
@@ -201,12 +217,12 @@ impl Lease {
 
     /// The messages of one stream: a Renew at once when this node becomes master, then one every 50 ms; a last one when
     /// it resigns.
-    fn renewals(self: Arc<Self>) -> impl Stream<Item = Renew> + Send + 'static {
+    fn renewals(self: Arc<Self>, sentinel: String, at_once: Arc<Notify>) -> impl Stream<Item = Renew> + Send + 'static {
         let order = self.order.subscribe();
         let mut pace = tokio::time::interval(limits::RENEW_EVERY);
         pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let begin = (self, order, pace, Order::Idle);
-        futures::stream::unfold(begin, |(lease, mut order, mut pace, mut done)| async move {
+        let begin = (self, order, pace, Order::Idle, (sentinel, at_once));
+        futures::stream::unfold(begin, |(lease, mut order, mut pace, mut done, to)| async move {
             loop {
                 let now = order.borrow_and_update().clone();
                 match &now {
@@ -214,17 +230,18 @@ impl Lease {
                         if done == now {
                             tokio::select! {
                                 _ = pace.tick() => {}
+                                () = to.1.notified() => pace.reset(),
                                 _ = order.changed() => continue,
                             }
                         } else {
                             pace.reset();
                         }
-                        let renew = lease.renew(cluster_id, *epoch, Resign::No);
-                        return Some((renew, (lease, order, pace, now)));
+                        let renew = lease.renew(&to.0, cluster_id, *epoch, Resign::No);
+                        return Some((renew, (lease, order, pace, now, to)));
                     }
                     Order::Resign { cluster_id, epoch } if done != now => {
-                        let renew = lease.renew(cluster_id, *epoch, Resign::Yes);
-                        return Some((renew, (lease, order, pace, now)));
+                        let renew = lease.renew(&to.0, cluster_id, *epoch, Resign::Yes);
+                        return Some((renew, (lease, order, pace, now, to)));
                     }
                     Order::Stop => return None,
                     Order::Idle | Order::Resign { .. } => {
@@ -236,8 +253,9 @@ impl Lease {
         })
     }
 
-    fn renew(&self, cluster_id: &str, epoch: Epoch, resign: Resign) -> Renew {
-        let _counting = self.granted.lock();
+    fn renew(&self, sentinel: &str, cluster_id: &str, epoch: Epoch, resign: Resign) -> Renew {
+        // Held until the Renew is made: the set that it speaks of is the one by which its grant counts.
+        let granted = self.granted.lock();
         Renew {
             cluster_id: cluster_id.to_owned(),
             name: self.node.identity.name.clone(),
@@ -246,19 +264,24 @@ impl Lease {
             sequence: clock::boot_now().0,
             commit_offset: self.node.gate.commit().0,
             resign: resign == Resign::Yes,
+            heard: granted.heard.get(sentinel).copied().unwrap_or(0),
             sentinels_version: self.sentinels.borrow().version,
         }
     }
 
-    fn take(&self, sentinel: &str, grant: &Grant) {
+    /// Counts an answer. Says whether the sentinel had not been heard for some time.
+    fn take(&self, sentinel: &str, grant: &Grant) -> Gap {
         let now = clock::boot_now();
         let mut granted = self.granted.lock();
+        let heard_before = granted.heard.insert(sentinel.to_owned(), now.0).unwrap_or(now.0);
+        // It may have refused what was sent before we heard it again.
+        let gap = if now.millis_since(BootNanos(heard_before)) >= GAP_MS { Gap::Yes } else { Gap::No };
         let epoch = Epoch(grant.epoch);
         if granted.resigned.is_some_and(|(resigned, since)| resigned == epoch && grant.sequence >= since) {
             self.resigned.notify_one();
         }
         if !granted.grants.count(epoch, grant.sequence, now) {
-            return;
+            return gap;
         }
         if !grant.granted {
             // It may say how long it will refuse, which is no news the next time.
@@ -267,14 +290,21 @@ impl Lease {
                 warn!(sentinel, epoch = grant.epoch, refusal = grant.refusal, "a sentinel refuses the lease");
                 granted.refusals.insert(sentinel.to_owned(), gist);
             }
-            return;
+            return gap;
         }
         granted.refusals.remove(sentinel);
         if let Some(until) = granted.grants.take(sentinel, grant.sequence, self.node.config.lease_ms) {
             // Within the lock: no lease of an earlier epoch is set behind `begin` or `end`.
             self.node.authority.set_lease(now, until);
         }
+        gap
     }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gap {
+    Yes,
+    No,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The Sentinel service: leases and state for nodes, Raft and suspicion for other sentinels.
 
-use std::{pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures::{Stream, stream};
 use tercet_proto::grpc::{
@@ -301,6 +301,7 @@ impl LeaseStream {
             name: &renew.name,
             incarnation: &renew.incarnation,
             epoch: renew.epoch,
+            deaf_for: deaf_for(&renew),
         };
         let resign = if renew.resign { Resign::Yes } else { Resign::No };
         let result = self.answer(renewal, resign, renew.sentinels_version, now).await;
@@ -368,6 +369,11 @@ impl LeaseStream {
             self.shared.wake.notify_one();
         }
     }
+}
+
+/// Both moments are the master's: its clock is compared with itself.
+fn deaf_for(renew: &Renew) -> Duration {
+    if renew.heard == 0 { Duration::ZERO } else { Duration::from_nanos(renew.sequence.saturating_sub(renew.heard)) }
 }
 
 impl Drop for LeaseStream {

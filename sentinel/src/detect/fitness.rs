@@ -102,8 +102,12 @@ impl Fitness {
 
     /// What has lasted for its patience, or that part of it.
     fn lasting(&self, now: Moment, part: u32) -> Option<Unfit> {
-        let patience = if self.was_fit { limits::UNFIT_AFTER } else { limits::UNFIT_AGAIN };
         let (found, since) = self.since?;
+        let patience = match found {
+            _ if !self.was_fit => limits::UNFIT_AGAIN,
+            Unfit::CutOff => limits::CUT_OFF_AFTER,
+            Unfit::DiskFailed => limits::DISK_FAILED_AFTER,
+        };
         (now >= self.quiet_until && now.since(since) >= patience / part).then_some(found)
     }
 }
@@ -176,15 +180,15 @@ mod tests {
     }
 
     #[test]
-    fn a_master_that_was_fit_is_replaced_after_two_seconds() {
+    fn a_master_that_was_fit_is_replaced_soon() {
         let (mut state, seen) = cut_off();
         let mut fitness = Fitness::default();
         state.min_isr = 1;
         assert_eq!(look_until(&mut fitness, &state, &seen, 0, 1000), None);
         state.min_isr = 2;
-        assert_eq!(look_until(&mut fitness, &state, &seen, 1010, 9000), Some(3010));
-        assert!(fitness.agrees(3, Moment::from_millis(2010)) && !fitness.agrees(3, Moment::from_millis(2000)));
-        assert!(!fitness.agrees(2, Moment::from_millis(3010)));
+        assert_eq!(look_until(&mut fitness, &state, &seen, 1010, 9000), Some(1310));
+        assert!(fitness.agrees(3, Moment::from_millis(1160)) && !fitness.agrees(3, Moment::from_millis(1150)));
+        assert!(!fitness.agrees(2, Moment::from_millis(1310)));
     }
 
     #[test]
@@ -197,16 +201,16 @@ mod tests {
     fn where_nobody_could_take_over_it_is_put_off() {
         let (state, seen) = cut_off();
         let mut fitness = Fitness { was_fit: true, epoch: 3, ..Fitness::default() };
-        assert_eq!(look_until(&mut fitness, &state, &seen, 10, 5000), Some(2010));
-        fitness.put_off(Moment::from_millis(2010));
-        assert_eq!(look_until(&mut fitness, &state, &seen, 2020, 20_000), Some(12_010));
+        assert_eq!(look_until(&mut fitness, &state, &seen, 10, 5000), Some(310));
+        fitness.put_off(Moment::from_millis(310));
+        assert_eq!(look_until(&mut fitness, &state, &seen, 320, 20_000), Some(10_310));
     }
 
     #[test]
     fn a_sentinel_that_stood_still_begins_its_observation_anew() {
         let (state, seen) = cut_off();
         let mut fitness = Fitness { was_fit: true, epoch: 3, ..Fitness::default() };
-        assert_eq!(look_until(&mut fitness, &state, &seen, 10, 1500), None);
-        assert_eq!(look_until(&mut fitness, &state, &seen, 5000, 9000), Some(7000));
+        assert_eq!(look_until(&mut fitness, &state, &seen, 10, 300), None);
+        assert_eq!(look_until(&mut fitness, &state, &seen, 5000, 9000), Some(5300));
     }
 }

@@ -5,6 +5,7 @@
 //!   hearing <------ suspecting  <------ stream gone and the process refuses connections, or
 //!                                       another incarnation answers in its place
 //! ```
+//! What counts is that both hear each other: a Renew says for how long the master had not heard us, and silence began then.
 //! A stream that broke while the process still takes connections proves nothing: the master will come back.
 
 use std::time::Duration;
@@ -125,12 +126,13 @@ impl Hearing {
         self.subject.as_ref().is_some_and(|subject| subject.name == name && subject.incarnation == incarnation)
     }
 
-    /// A Renew of this process under this epoch arrived, whether it was granted or not.
-    pub fn renewed(&mut self, name: &str, incarnation: &str, epoch: u64, now: Moment) {
+    /// A Renew of this process under this epoch arrived, whether it was granted or not. `deaf_for`: since when it had not
+    /// heard us as it was sent.
+    pub fn renewed(&mut self, name: &str, incarnation: &str, epoch: u64, deaf_for: Duration, now: Moment) {
         if self.is_subject(name, incarnation) && self.subject.as_ref().is_some_and(|subject| subject.epoch == epoch) {
             self.last_renew = Some(now);
-            self.since = now;
-            self.is_silent = false;
+            self.since = self.since.max(now.before(deaf_for));
+            self.is_silent = now.since(self.since) > self.silence;
             self.restarted = false;
             self.probe = None;
         }

@@ -86,7 +86,7 @@ impl Leases {
             self.hearing.resigned(renewal.name, renewal.incarnation, renewal.epoch, now);
             return Err(Refusal::Resigned(renewal.epoch));
         }
-        self.hearing.renewed(renewal.name, renewal.incarnation, renewal.epoch, now);
+        self.hearing.renewed(renewal.name, renewal.incarnation, renewal.epoch, renewal.deaf_for, now);
         self.ledger.renew(renewal, authority, now)
     }
 

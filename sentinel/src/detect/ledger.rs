@@ -18,6 +18,8 @@ pub struct Renewal<'a> {
     pub name: &'a str,
     pub incarnation: &'a str,
     pub epoch: u64,
+    /// For how long the master had not heard this sentinel when it sent this.
+    pub deaf_for: Duration,
 }
 
 /// What the Raft state says at this moment.
@@ -47,6 +49,8 @@ pub enum Refusal {
     Quarantine(u64),
     #[error("epoch {0} is suspended for another {1} ms")]
     Suspended(u64, u64),
+    #[error("the master has not heard this sentinel for {0} ms")]
+    Deaf(u64),
     #[error("the lease of epoch {0} was given up")]
     Resigned(u64),
     #[error("a lease of epoch {0} may be valid for another {1} ms")]
@@ -109,6 +113,10 @@ impl Ledger {
         }
         if let Some(&until) = self.suspended_until.get(&epoch).filter(|&&until| now < until) {
             return Err(Refusal::Suspended(epoch, millis(until.since(now))));
+        }
+        // A grant that the master may never hear would only be waited for when it is to be replaced.
+        if renewal.deaf_for >= limits::DEAF_AFTER {
+            return Err(Refusal::Deaf(millis(renewal.deaf_for)));
         }
         if self.last.get(&epoch) == Some(&Last::Resigned) {
             return Err(Refusal::Resigned(epoch));

@@ -3,6 +3,7 @@
 //! ```text
 //! every step begins with the time in ms
 //! <t> open | close | renew                  the master's stream to this sentinel
+//! <t> renew deaf <ms>                       and it has not heard us for so long
 //! <t> probe accepted|refused|unreachable    what a TCP connect met
 //! <t> resign                                it gives its lease up
 //! <t> incarnation <x>                       what the node calls itself
@@ -35,9 +36,12 @@ fn run(text: &str) {
         match words[1..] {
             ["open"] => hearing.stream_opened("n1", "a"),
             ["close"] => hearing.stream_closed("n1", "a"),
-            ["renew"] => hearing.renewed("n1", "a", 3, now),
+            ["renew"] => hearing.renewed("n1", "a", 3, Duration::ZERO, now),
+            ["renew", "deaf", ms] => {
+                hearing.renewed("n1", "a", 3, Duration::from_millis(ms.parse().expect("a number")), now);
+            }
             ["renew", "of", incarnation, epoch] => {
-                hearing.renewed("n1", incarnation, epoch.parse().expect("an epoch"), now);
+                hearing.renewed("n1", incarnation, epoch.parse().expect("an epoch"), Duration::ZERO, now);
             }
             ["probe", "accepted"] => hearing.probed(&subject, Probe::Accepted),
             ["probe", "refused"] => hearing.probed(&subject, Probe::Refused),
@@ -67,6 +71,24 @@ fn silence_longer_than_d_is_suspicious_and_a_renew_ends_it() {
          500 expect heard
          950 expect heard
          951 expect suspected silent");
+}
+
+#[test]
+fn a_master_that_speaks_and_hears_nothing_is_as_good_as_silent_until_it_hears_again() {
+    run("0 open
+         0 renew
+         400 renew deaf 400
+         450 expect heard
+         451 renew deaf 451
+         451 expect suspected silent
+         451 hears no
+         500 renew deaf 500
+         500 expect suspected silent
+         550 renew deaf 20
+         550 expect heard
+         550 hears yes
+         980 expect heard
+         981 expect suspected silent");
 }
 
 #[test]
@@ -219,7 +241,7 @@ fn name(epoch: u64) -> &'static str {
 }
 
 fn renewal(epoch: u64) -> Renewal<'static> {
-    Renewal { cluster_id: "c", name: name(epoch), incarnation: name(epoch), epoch }
+    Renewal { cluster_id: "c", name: name(epoch), incarnation: name(epoch), epoch, deaf_for: Duration::ZERO }
 }
 
 #[test]
@@ -265,6 +287,17 @@ fn a_resigned_lease_needs_no_waiting_and_does_not_come_back() {
     assert!(ledger.is_clear_below(2, at(1001)));
     assert_eq!(ledger.renew(renewal(1), authority(1), at(1001)), Err(Refusal::Resigned(1)));
     assert_eq!(ledger.renew(renewal(2), authority(2), at(1001)), Ok(()));
+}
+
+#[test]
+fn a_master_that_does_not_hear_us_is_granted_nothing() {
+    let at = Moment::from_millis;
+    let mut ledger = Ledger::new(L, Duration::ZERO, at(0));
+    let deaf = |ms| Renewal { deaf_for: Duration::from_millis(ms), ..renewal(1) };
+    assert_eq!(ledger.renew(deaf(119), authority(1), at(1000)), Ok(()));
+    assert_eq!(ledger.renew(deaf(120), authority(1), at(1050)), Err(Refusal::Deaf(120)));
+    assert_eq!(ledger.grant_age(1, at(1100)), Duration::from_millis(100));
+    assert_eq!(ledger.renew(deaf(0), authority(1), at(1110)), Ok(()));
 }
 
 #[test]

@@ -599,6 +599,7 @@ async fn renew(
             commit_offset: 0,
             resign,
             sentinels_version,
+            heard: 0,
         };
         if let Ok(Ok(grants)) =
             tokio::time::timeout(Duration::from_millis(200), client.lease(ReceiverStream::new(outgoing))).await
