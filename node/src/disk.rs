@@ -11,20 +11,24 @@
 //!
 //! When the disk refuses, the same turn is tried again until it is taken; `Durability::refusal` says why meanwhile.
 
+mod hint;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use tracing::{error, info, warn};
 
 use crate::config::Fsync;
+use crate::ids::Offset;
 use crate::journal::{Promise, Reached, Turn};
 use crate::limits;
 use crate::node;
 use crate::role;
 use crate::storage::{self, Sync, put_blocks, put_commit, put_history};
 use crate::task;
+use hint::Hint;
 
 /// The threads, for as long as this lives. Dropped, everything that was appended is written and synced first, if the
 /// disk takes it.
@@ -41,8 +45,6 @@ struct State {
     is_closed: AtomicBool,
     sync: Mutex<ToSync>,
     to_sync: Condvar,
-    /// The commit offset that is on disk.
-    hinted: AtomicU64,
 }
 
 /// What there is to sync.
@@ -74,7 +76,6 @@ pub fn start(node: node::Shared, storage: storage::Shared) -> std::io::Result<Di
         is_closed: AtomicBool::new(false),
         sync: Mutex::new(ToSync::default()),
         to_sync: Condvar::new(),
-        hinted: AtomicU64::new(0),
     };
     let state = Arc::new(state);
     let mut threads = Vec::new();
@@ -110,21 +111,19 @@ impl State {
     fn write_turns(&self) {
         let journal = &self.node.engine.journal;
         let fsync = self.node.config.fsync;
+        let mut hint = Hint::new();
         while !self.is_closed() {
             self.wait_for_late_sync();
             match journal.take_turn() {
                 Some(turn) => {
-                    self.carry_out(&turn);
+                    if let Some(commit) = self.carry_out(&turn) {
+                        hint.written(commit, turn.reached(), fsync);
+                    }
                     if fsync != Fsync::Always && turn.bytes() < limits::DISK_TURN_BYTES / 2 {
                         std::thread::sleep(limits::DISK_GATHER);
                     }
                 }
-                None if self.is_hint_old() => {
-                    if !journal.wait_for_turn(limits::HINT_LINGER) {
-                        self.write_hint();
-                    }
-                }
-                None => _ = journal.wait_for_turn(limits::SYNC_EVERY),
+                None => _ = journal.wait_for_turn(hint.follow(self)),
             }
         }
         let mut last = None;
@@ -135,26 +134,10 @@ impl State {
             }
             last = Some(turn.reached());
         }
+        hint.follow(self);
         match self.storage.sync() {
             Ok(()) => last.into_iter().for_each(|reached| self.synced(reached)),
             Err(error) => error!(%error, "the newest records could not be synced"),
-        }
-    }
-
-    /// Everything has been written, and more of it is committed than the disk knows.
-    fn is_hint_old(&self) -> bool {
-        self.node.gate.commit().0 > self.hinted.load(Ordering::Relaxed)
-    }
-
-    /// So that a node that is killed knows how far its state may be shown, also if nothing was written after the last
-    /// acknowledgement.
-    fn write_hint(&self) {
-        let commit = self.node.gate.commit();
-        let mut batch = self.storage.batch();
-        put_commit(&mut batch, commit);
-        // The next turn meets the same trouble and says so; until then the old hint is only less.
-        if self.storage.write(batch, Sync::Later).is_ok() {
-            self.hinted.store(commit.0, Ordering::Relaxed);
         }
     }
 
@@ -169,20 +152,24 @@ impl State {
         self.node.authority.change(|standing| standing.disk = role::Disk::Well);
     }
 
-    /// Writes a turn, however long it takes.
-    fn carry_out(&self, turn: &Turn) {
+    /// Writes a turn, however long it takes; says which commit offset is on disk then. `None`: the node stops.
+    fn carry_out(&self, turn: &Turn) -> Option<Offset> {
         let mut is_refused = false;
-        while let Err(error) = self.try_write(turn) {
+        let commit = loop {
+            let error = match self.try_write(turn) {
+                Ok(commit) => break commit,
+                Err(error) => error,
+            };
             if !is_refused {
                 is_refused = true;
                 error!(%error, "the disk cannot be written: writes are refused until it can");
                 self.refuse(&error);
             }
             if self.is_closed() {
-                return;
+                return None;
             }
             std::thread::sleep(limits::DISK_RETRY);
-        }
+        };
         if is_refused {
             info!("the disk can be written again");
             self.take_again();
@@ -194,16 +181,17 @@ impl State {
             Fsync::Never => {}
         }
         self.node.disk_advanced();
+        Some(commit)
     }
 
     /// RocksDB is not let run into a full disk: what it has in memory has to find room.
-    fn try_write(&self, turn: &Turn) -> Result<(), storage::Error> {
+    fn try_write(&self, turn: &Turn) -> Result<Offset, storage::Error> {
         self.storage.check_room(self.node.config.disk_free_limit.0)?;
         self.storage.mend_log()?;
         self.write(turn)
     }
 
-    fn write(&self, turn: &Turn) -> Result<(), storage::Error> {
+    fn write(&self, turn: &Turn) -> Result<Offset, storage::Error> {
         if let Some(start) = turn.wipe {
             self.storage.wipe(start, turn.history.as_deref().unwrap_or_default())?;
         }
@@ -219,8 +207,7 @@ impl State {
         put_commit(&mut batch, commit);
         let sync = if self.node.config.fsync == Fsync::Always { Sync::Now } else { Sync::Later };
         self.storage.write(batch, sync)?;
-        self.hinted.store(commit.0, Ordering::Relaxed);
-        Ok(())
+        Ok(commit)
     }
 
     fn synced(&self, reached: Reached) {

@@ -22,14 +22,14 @@ pub const DISK_TURN_BYTES: usize = 4 << 20;
 /// How long the disk lets records gather before it writes them, unless acknowledgements wait for it.
 pub const DISK_GATHER: std::time::Duration = std::time::Duration::from_millis(5);
 
+/// How soon the commit offset on disk follows when no record carries it; twice as long after each look in vain.
+pub const HINT_PAUSE: std::time::Duration = std::time::Duration::from_millis(5);
+
 /// `--fsync everysec`: how often the disk is synced.
 pub const SYNC_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// A sync that takes longer than this lets acknowledgements wait, as in Redis.
 pub const SYNC_LATE: std::time::Duration = std::time::Duration::from_secs(2);
-
-/// How long a commit offset waits for records to take it to disk with them.
-pub const HINT_LINGER: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// Pause before a failed write to the disk is tried again.
 pub const DISK_RETRY: std::time::Duration = std::time::Duration::from_millis(200);

@@ -251,7 +251,12 @@ async fn propose(shared: &Shared, command: Command) -> Result<(), Outcome> {
             info!(reason, "the promotion was overtaken");
             Err(Outcome::LookAgain)
         }
-        Err(error @ (raft::Error::NotLeader { .. } | raft::Error::Timeout(_) | raft::Error::Stopped(_))) => {
+        Err(
+            error @ (raft::Error::NotLeader { .. }
+            | raft::Error::Timeout(_)
+            | raft::Error::Stopped(_)
+            | raft::Error::Refused(_)),
+        ) => {
             warn!(%error, "the promotion was not agreed on");
             Err(Outcome::LookAgain)
         }

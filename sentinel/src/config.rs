@@ -37,7 +37,7 @@ const SETTINGS: &[Setting] = &[
         name: "sentinels",
         value: "HOST:PORT,...",
         default: "",
-        help: "Peer addresses of all sentinels, this one included, in the same order everywhere [default: this one alone]",
+        help: "Peer addresses of all sentinels, this one included; the first one founds the cluster, one that is new joins it [default: this one alone]",
     },
     Setting {
         name: "nodes",
@@ -394,14 +394,10 @@ impl Values<'_> {
 
 /// `host:port` or `[ipv6]:port`.
 fn parse_address(text: &str) -> Result<Address, String> {
-    let wrong = || format!("{text:?} is not host:port");
-    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let port: u16 = port.parse().map_err(|_| wrong())?;
-    let address = Address { host: host.to_owned(), port };
+    let address: Address = text.parse()?;
     // What a URI does not take as its authority cannot be connected to.
     let is_uri = format!("http://{address}").parse::<tonic::codegen::http::Uri>().is_ok();
-    if host.is_empty() || port == 0 || !is_uri { Err(wrong()) } else { Ok(address) }
+    if is_uri { Ok(address) } else { Err(format!("{text:?} is not host:port")) }
 }
 
 fn host_name() -> String {

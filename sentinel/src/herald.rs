@@ -66,7 +66,7 @@ impl Herald {
             status.s_down.is_some() && status.o_down.replace(now).is_none()
         };
         if is_new {
-            let more = format!(" #quorum {agreed}/{}", self.shared.identity.quorum());
+            let more = format!(" #quorum {agreed}/{}", self.shared.quorum());
             self.shared.events.about_with("+odown", Instance::Master, &self.shared.master_name(), &more);
         }
     }
@@ -154,7 +154,7 @@ impl Herald {
         let master = self.shared.master_name();
         match before {
             None => {
-                let more = format!(" quorum {}", self.shared.identity.quorum());
+                let more = format!(" quorum {}", self.shared.quorum());
                 events.about_with("+monitor", Instance::Master, &master, &more);
                 for sibling in self.shared.siblings.all().into_values() {
                     events.about("+sentinel", Instance::Sentinel(&sibling.sentinel_id, &sibling.resp), &master);
@@ -166,7 +166,7 @@ impl Herald {
             Some(before) => {
                 let Address { host, port } = &before.member.resp;
                 let (service, new) = (&self.shared.service, &member.resp);
-                if let Some(leader) = leadership.leader.and_then(|leader| self.shared.siblings.get(leader)) {
+                if let Some(leader) = leadership.leader.and_then(|leader| self.shared.sibling(leader)) {
                     let old = MasterName { service: service.clone(), address: before.member.resp.clone() };
                     events.about("+config-update-from", Instance::Sentinel(&leader.sentinel_id, &leader.resp), &old);
                 }

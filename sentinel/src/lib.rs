@@ -10,6 +10,7 @@ pub mod events;
 pub mod health;
 mod herald;
 pub mod limits;
+mod membership;
 mod nodes;
 pub mod orders;
 pub mod picture;

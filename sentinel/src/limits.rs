@@ -91,6 +91,18 @@ pub const ACTIVATION_TIMEOUT: Duration = Duration::from_secs(2);
 /// One proposal to Raft. After it the outcome is unknown and the state tells.
 pub const PROPOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// One change of who the sentinels are, with the time in which a new one catches up.
+pub const RECONFIGURE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// One request to join: the change, the pause before it and before that of the sentinel that it replaces, twice over.
+pub const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Between two requests to join, and between two looks whether a change was left half done.
+pub const JOIN_RETRY: Duration = Duration::from_millis(500);
+
+/// How long a sentinel that was removed goes on, for answers that are on their way.
+pub const LAST_WORDS: Duration = Duration::from_millis(200);
+
 /// How long a master holds its writes for a hand-over.
 pub const HANDOVER_HOLD: Duration = Duration::from_millis(1000);
 

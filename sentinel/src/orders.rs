@@ -1,14 +1,14 @@
 //! What an operator may order of the cluster, from whichever sentinel it is asked: the leader carries it out.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tercet_proto::grpc::sentinel::v1::{self as wire, OrderRequest, order_request};
 use tracing::{info, warn};
 
 use crate::{
-    act, limits, raft,
+    act, limits, membership, raft,
     shared::Shared,
-    state::{Answer, Command},
+    state::{Answer, Command, SentinelMember},
 };
 
 /// An order. Each is a subcommand of SENTINEL of our own.
@@ -20,6 +20,20 @@ pub enum Order {
     RemoveNode { name: String },
     /// `SET <name> min-isr <n>`.
     SetMinIsr { min_isr: u32 },
+    /// Not an operator's: a new sentinel asks for a vote.
+    AddSentinel { sentinel: SentinelMember },
+    /// `REMOVE-SENTINEL <name> <sentinel>`, by its name or id.
+    RemoveSentinel { sentinel: String },
+}
+
+impl Order {
+    /// How long the leader may take.
+    fn timeout(&self) -> Duration {
+        match self {
+            Self::AddSentinel { .. } | Self::RemoveSentinel { .. } => limits::JOIN_TIMEOUT,
+            Self::Recover { .. } | Self::RemoveNode { .. } | Self::SetMinIsr { .. } => limits::FORWARD_TIMEOUT,
+        }
+    }
 }
 
 impl From<Order> for order_request::Order {
@@ -28,6 +42,10 @@ impl From<Order> for order_request::Order {
             Order::Recover { node } => Self::Recover(wire::Recover { node: node.unwrap_or_default() }),
             Order::RemoveNode { name } => Self::RemoveNode(wire::RemoveNode { name }),
             Order::SetMinIsr { min_isr } => Self::SetMinIsr(wire::SetMinIsr { min_isr }),
+            Order::AddSentinel { sentinel } => {
+                Self::AddSentinel(wire::AddSentinel { sentinel: Some((&sentinel).into()) })
+            }
+            Order::RemoveSentinel { sentinel } => Self::RemoveSentinel(wire::RemoveSentinel { sentinel }),
         }
     }
 }
@@ -40,6 +58,10 @@ impl From<order_request::Order> for Order {
             }
             order_request::Order::RemoveNode(order) => Self::RemoveNode { name: order.name },
             order_request::Order::SetMinIsr(order) => Self::SetMinIsr { min_isr: order.min_isr },
+            order_request::Order::AddSentinel(order) => {
+                Self::AddSentinel { sentinel: order.sentinel.unwrap_or_default().into() }
+            }
+            order_request::Order::RemoveSentinel(order) => Self::RemoveSentinel { sentinel: order.sentinel },
         }
     }
 }
@@ -63,19 +85,35 @@ pub(crate) async fn obey(shared: &Arc<Shared>, order: Order, forward: Forward) -
             Order::Recover { node } => act::recover(shared, node.as_deref()).await,
             Order::RemoveNode { name } => remove_node(shared, name).await,
             Order::SetMinIsr { min_isr } => set_min_isr(shared, min_isr).await,
+            Order::AddSentinel { sentinel } => {
+                to_its_end(shared, async move |shared| membership::add(&shared, sentinel).await).await
+            }
+            Order::RemoveSentinel { sentinel } => {
+                to_its_end(shared, async move |shared| membership::remove(&shared, &sentinel).await).await
+            }
         };
     }
-    let leader = leadership.leader.and_then(|leader| shared.peers.get(leader));
+    let leader = leadership.leader.and_then(|leader| shared.other(leader));
     let (Some(leader), Forward::Yes) = (leader, forward) else {
         return Err("ERR the sentinels have no leader at the moment; try again".into());
     };
+    let patience = order.timeout();
     let request = OrderRequest { cluster_id: shared.cluster_id(), forwarded: true, order: Some(order.into()) };
-    match tokio::time::timeout(limits::FORWARD_TIMEOUT, leader.control().order(request)).await {
+    match tokio::time::timeout(patience, leader.control().order(request)).await {
         Ok(Ok(reply)) if reply.get_ref().error.is_empty() => Ok(()),
         Ok(Ok(reply)) => Err(reply.into_inner().error),
         Ok(Err(status)) => Err(format!("ERR the leader of the sentinels could not be asked: {}", status.message())),
         Err(_) => Err("ERR the leader of the sentinels did not answer".into()),
     }
+}
+
+/// A change of several steps goes on when whoever asked for it has gone.
+async fn to_its_end<F>(shared: &Arc<Shared>, change: impl FnOnce(Arc<Shared>) -> F) -> Result<(), String>
+where
+    F: Future<Output = Result<(), String>> + Send + 'static,
+{
+    let task = tokio::spawn(change(Arc::clone(shared)));
+    task.await.unwrap_or_else(|_| Err("ERR this sentinel stops".into()))
 }
 
 async fn remove_node(shared: &Shared, name: String) -> Result<(), String> {
@@ -99,7 +137,12 @@ async fn change(shared: &Shared, command: Command) -> Result<(), String> {
     match shared.consensus.propose(command).await {
         Ok(Answer::Done) => Ok(()),
         Ok(Answer::Conflict(reason)) => Err(format!("ERR {reason}")),
-        Err(error @ (raft::Error::NotLeader { .. } | raft::Error::Timeout(_) | raft::Error::Stopped(_))) => {
+        Err(
+            error @ (raft::Error::NotLeader { .. }
+            | raft::Error::Timeout(_)
+            | raft::Error::Stopped(_)
+            | raft::Error::Refused(_)),
+        ) => {
             warn!(%error, "an operator's order was not agreed on");
             Err(format!("ERR {error}; try again"))
         }

@@ -132,7 +132,9 @@ impl Shared {
                 offset: said.map_or(0, |said| said.end_offset),
             }
         });
-        let siblings = self.siblings.all().into_values().map(|sibling| SentinelPicture {
+        let is_member = |id: &str| state.sentinels.is_empty() || state.sentinel(id).is_some();
+        let siblings = self.siblings.all().into_values().filter(|sibling| is_member(&sibling.sentinel_id));
+        let siblings = siblings.map(|sibling| SentinelPicture {
             instance: Instance {
                 address: sibling.resp,
                 run_id: sibling.sentinel_id,
@@ -148,8 +150,8 @@ impl Shared {
             address: self.identity.resp.clone(),
             uptime: now.since(self.started),
             current_epoch: state.epoch,
-            quorum: self.identity.quorum(),
-            sentinel_count: self.identity.sentinels,
+            quorum: self.quorum(),
+            sentinel_count: self.sentinel_count(),
             down_after_ms: millis(self.tunable.lock().down_after),
             master,
             replicas: replicas.collect(),

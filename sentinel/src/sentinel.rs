@@ -14,8 +14,8 @@ use tracing::info;
 use crate::{
     api,
     config::Config,
-    limits, nodes,
-    raft::{self, Consensus, Peers, Replica},
+    limits, membership, nodes,
+    raft::{self, Consensus, Founding, Peers, Replica},
     shared::{Identity, Parts, Past, Shared},
     siblings,
     state::Address,
@@ -29,6 +29,11 @@ pub enum Error {
     Listen { address: SocketAddr, source: std::io::Error },
     #[error(transparent)]
     Raft(#[from] raft::StartError),
+    #[error(
+        "this data directory belongs to the sentinel {name} at {theirs}, and {ours} is the address of {other}; \
+         give each sentinel its own --data"
+    )]
+    OtherSentinel { name: String, theirs: Address, ours: Address, other: String },
 }
 
 /// A running sentinel. Dropping it stops it without ceremony, as a crash would.
@@ -53,17 +58,17 @@ impl Sentinel {
         let metrics_listener = listen(SocketAddr::new(config.bind, config.metrics_port)).await?;
         let address_of = |listener: &TcpListener| listener.local_addr().expect("a bound listener has an address");
         let (peer_address, resp_address) = (address_of(&peer_listener), address_of(&resp_listener));
-        let raft_id = config.own_index as u64 + 1;
-        let peers = Peers::new(&config.sentinels, raft_id);
-        let replica = Arc::new(Replica::start(&config.data, raft_id, peers.clone()).await?);
+        let peers = Peers::new(&config.sentinels, config.own_index);
+        let replica = Arc::new(Replica::start(&config.data, config.own_index, peers.clone()).await?);
         let own_peer = config.sentinels[config.own_index].clone();
+        check_place(&replica, &own_peer)?;
         let identity = Identity {
             name: config.name.clone(),
             sentinel_id: replica.sentinel_id().to_owned(),
-            raft_id,
+            raft_id: replica.raft_id,
             resp: Address { host: config.announce_host.clone(), port: resp_address.port() },
             peer: own_peer.clone(),
-            sentinels: config.sentinels.len(),
+            listed: config.sentinels.len(),
         };
         let (fatal, expelled) = mpsc::channel(1);
         let past = if replica.was_pristine() { Past::None } else { Past::Known };
@@ -73,6 +78,7 @@ impl Sentinel {
             lease: config.lease,
             down_after: config.down_after,
             past,
+            joined: replica.had_joined(),
             consensus: Arc::clone(&replica) as Arc<dyn Consensus>,
             peers: peers.clone(),
             nodes: config.nodes.clone(),
@@ -85,10 +91,11 @@ impl Sentinel {
         tasks.spawn(watchdog::run(Arc::clone(&shared)));
         tasks.spawn(nodes::observe_all(Arc::clone(&shared)));
         tasks.spawn(siblings::greet_all(Arc::clone(&shared)));
-        let founding = Arc::clone(&replica);
-        tasks.spawn(async move {
-            raft::bootstrap(&founding, &peers, &config.name, &own_peer, config.min_isr).await;
-        });
+        tasks.spawn(membership::keep(Arc::clone(&shared)));
+        let founding =
+            Founding { own: shared.identity.member(), is_founder: config.own_index == 0, min_isr: config.min_isr };
+        let founder = Arc::clone(&replica);
+        tasks.spawn(async move { raft::bootstrap(&founder, &peers, &founding).await });
         let backend = Arc::new(api::backend::Live { shared: Arc::clone(&shared), stop: stop.clone() });
         tasks.spawn(api::resp::serve(resp_listener, backend, config.password.clone(), stop.subscribe()));
         tasks.spawn(api::metrics::serve(metrics_listener, Arc::clone(&shared)));
@@ -128,6 +135,21 @@ impl Sentinel {
     pub async fn stop(mut self) {
         self.tasks.shutdown().await;
         self.replica.shutdown().await;
+    }
+}
+
+/// A sentinel may move, but not to where another one is.
+fn check_place(replica: &Replica, ours: &Address) -> Result<(), Error> {
+    let state = Arc::clone(&replica.watch_applied().borrow());
+    let Some(own) = state.sentinel(replica.sentinel_id()) else { return Ok(()) };
+    match state.sentinels.iter().find(|one| one.peer == *ours && *one != own) {
+        None => Ok(()),
+        Some(other) => Err(Error::OtherSentinel {
+            name: own.name.clone(),
+            theirs: own.peer.clone(),
+            ours: ours.clone(),
+            other: other.name.clone(),
+        }),
     }
 }
 

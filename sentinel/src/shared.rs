@@ -15,13 +15,13 @@ use tokio::sync::{Notify, mpsc, watch};
 use crate::{
     api::resp::Simulated,
     clock::Moment,
-    detect::{Fitness, Grounds, Hearing, Leases, Ledger, Refusal, Renewal, Resign},
+    detect::{Electorate, Fitness, Grounds, Hearing, Leases, Ledger, Refusal, Renewal, Resign},
     events::{Bus, MasterName},
     limits,
     nodes::Nodes,
-    raft::{Consensus, Peers},
-    siblings::Siblings,
-    state::{Address, ClusterState, Member},
+    raft::{Consensus, Peer, Peers},
+    siblings::{Sibling, Siblings},
+    state::{Address, ClusterState, Member, SentinelMember},
 };
 
 /// Who this sentinel is.
@@ -32,13 +32,14 @@ pub(crate) struct Identity {
     pub(crate) raft_id: u64,
     pub(crate) resp: Address,
     pub(crate) peer: Address,
-    /// Sentinels in `--sentinels`.
-    pub(crate) sentinels: usize,
+    /// Sentinels in `--sentinels`: how many there are to be before the group is founded.
+    pub(crate) listed: usize,
 }
 
 impl Identity {
-    pub(crate) fn quorum(&self) -> usize {
-        self.sentinels / 2 + 1
+    pub(crate) fn member(&self) -> SentinelMember {
+        let Self { name, sentinel_id, raft_id, peer, .. } = self.clone();
+        SentinelMember { raft_id, sentinel_id, name, peer }
     }
 }
 
@@ -97,6 +98,10 @@ pub(crate) struct Shared {
     pub(crate) simulated: Mutex<Option<Simulated>>,
     /// Why this sentinel must not go on.
     pub(crate) fatal: mpsc::Sender<String>,
+    /// This sentinel has, or has had, a vote.
+    joined: AtomicBool,
+    /// Held by whoever changes who the sentinels are.
+    pub(crate) reconfiguring: tokio::sync::Mutex<()>,
     busy: AtomicBool,
 }
 
@@ -108,6 +113,8 @@ pub(crate) struct Parts {
     pub(crate) lease: Duration,
     pub(crate) down_after: Duration,
     pub(crate) past: Past,
+    /// This sentinel has had a vote before.
+    pub(crate) joined: bool,
     pub(crate) consensus: Arc<dyn Consensus>,
     pub(crate) peers: Peers,
     pub(crate) nodes: Vec<Address>,
@@ -143,6 +150,8 @@ impl Shared {
             released: Notify::new(),
             simulated: Mutex::default(),
             fatal: parts.fatal,
+            joined: AtomicBool::new(parts.joined),
+            reconfiguring: tokio::sync::Mutex::default(),
             busy: AtomicBool::new(false),
         })
     }
@@ -165,10 +174,86 @@ impl Shared {
         MasterName { service: self.service.clone(), address }
     }
 
-    /// Answers one Renew: no disk, no Raft, one short lock.
-    pub(crate) fn renew(&self, renewal: Renewal<'_>, resign: Resign, now: Moment) -> Result<(), Refusal> {
-        let fence_epoch = self.consensus.fence_epoch();
+    /// How many sentinels there are.
+    pub(crate) fn sentinel_count(&self) -> usize {
+        match self.state.borrow().sentinels.len() {
+            0 => self.identity.listed,
+            count => count,
+        }
+    }
+
+    pub(crate) fn quorum(&self) -> usize {
+        self.sentinel_count() / 2 + 1
+    }
+
+    /// This sentinel has a vote.
+    pub(crate) fn is_member(&self, state: &ClusterState) -> bool {
+        state.sentinel(&self.identity.sentinel_id).is_some()
+    }
+
+    pub(crate) fn has_joined(&self) -> bool {
+        self.joined.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn note_joined(&self) {
+        self.joined.store(true, Ordering::Release);
+    }
+
+    /// The other sentinels that have a vote.
+    pub(crate) fn others(&self, state: &ClusterState) -> Vec<(u64, Peer)> {
+        let others = state.sentinels.iter().filter(|one| one.raft_id != self.identity.raft_id);
+        others.map(|one| (one.raft_id, self.peers.member(one))).collect()
+    }
+
+    /// The way to another sentinel that has a vote.
+    pub(crate) fn other(&self, raft_id: u64) -> Option<Peer> {
         let state = self.state();
+        let member = state.sentinels.iter().find(|one| one.raft_id == raft_id && raft_id != self.identity.raft_id);
+        member.map(|member| self.peers.member(member))
+    }
+
+    /// What another sentinel said of itself.
+    pub(crate) fn sibling(&self, raft_id: u64) -> Option<Sibling> {
+        let state = self.state();
+        let member = state.sentinels.iter().find(|one| one.raft_id == raft_id)?;
+        self.siblings.get(&member.sentinel_id)
+    }
+
+    /// Where a sentinel said last that it is.
+    pub(crate) fn address_of(&self, sentinel: &SentinelMember) -> Address {
+        if sentinel.raft_id == self.identity.raft_id {
+            self.identity.peer.clone()
+        } else {
+            self.peers.member(sentinel).address
+        }
+    }
+
+    /// Answers one Renew, made by that version of the set of sentinels: no disk, no Raft, one short lock.
+    pub(crate) fn renew(
+        &self,
+        renewal: Renewal<'_>,
+        resign: Resign,
+        sentinels_version: u64,
+        now: Moment,
+    ) -> Result<(), Refusal> {
+        let fence_epoch = self.consensus.fence_epoch();
+        // In this order: a change is in the log until it is in the state.
+        let pending = self.consensus.pending_sentinels_version();
+        let state = self.state();
+        if resign == Resign::No {
+            let electorate =
+                Electorate { is_member: self.is_member(&state), version: state.sentinels_version.max(pending) };
+            if let Err(refusal) = electorate.check(sentinels_version) {
+                self.leases.lock().hearing.renewed(
+                    renewal.name,
+                    renewal.incarnation,
+                    renewal.epoch,
+                    renewal.deaf_for,
+                    now,
+                );
+                return Err(refusal);
+            }
+        }
         let answer = self.leases.lock().renew(renewal, resign, &state, fence_epoch, now);
         if matches!(answer, Err(Refusal::Resigned(_))) && resign == Resign::Yes {
             self.released.notify_waiters();

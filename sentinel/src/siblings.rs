@@ -4,9 +4,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use parking_lot::Mutex;
 use tercet_proto::grpc::sentinel::v1::{HelloReply, HelloRequest};
+use tokio::task::JoinSet;
 use tracing::warn;
 
-use crate::{clock::Moment, events::Instance, limits, raft::FORMING, shared::Shared, state::Address};
+use crate::{clock::Moment, events::Instance, limits, membership, raft::FORMING, shared::Shared, state::Address};
 
 /// What one sentinel said of itself, and when it last did.
 #[derive(Debug, Clone)]
@@ -18,17 +19,17 @@ pub(crate) struct Sibling {
     pub(crate) is_down: bool,
 }
 
-/// All that ever answered, by their number in `--sentinels`.
+/// All that ever answered and are greeted still, by their ids.
 #[derive(Debug, Default)]
-pub(crate) struct Siblings(Mutex<BTreeMap<u64, Sibling>>);
+pub(crate) struct Siblings(Mutex<BTreeMap<String, Sibling>>);
 
 impl Siblings {
-    pub(crate) fn all(&self) -> BTreeMap<u64, Sibling> {
+    pub(crate) fn all(&self) -> BTreeMap<String, Sibling> {
         self.0.lock().clone()
     }
 
-    pub(crate) fn get(&self, raft_id: u64) -> Option<Sibling> {
-        self.0.lock().get(&raft_id).cloned()
+    pub(crate) fn get(&self, sentinel_id: &str) -> Option<Sibling> {
+        self.0.lock().get(sentinel_id).cloned()
     }
 
     /// They come back with their next Hello.
@@ -37,29 +38,64 @@ impl Siblings {
     }
 }
 
-/// Says Hello to every other sentinel for as long as this one lives.
+/// Says Hello to every other sentinel for as long as this one lives: those of `--sentinels` and those that have a vote.
 pub(crate) async fn greet_all(shared: Arc<Shared>) {
-    let ids: Vec<u64> = shared.peers.iter().map(|peer| peer.raft_id).collect();
-    futures::future::join_all(ids.into_iter().map(|raft_id| greet(Arc::clone(&shared), raft_id))).await;
+    let mut state = shared.consensus.watch_applied();
+    let mut greeted: BTreeMap<Address, tokio::task::AbortHandle> = BTreeMap::new();
+    let mut tasks = JoinSet::new();
+    loop {
+        let wanted = shared.peers.keep(&state.borrow_and_update().sentinels);
+        greeted.retain(|address, task| {
+            let is_wanted = wanted.contains(address);
+            if !is_wanted {
+                task.abort();
+            }
+            is_wanted
+        });
+        for address in wanted {
+            greeted
+                .entry(address)
+                .or_insert_with_key(|address| tasks.spawn(greet(Arc::clone(&shared), address.clone())));
+        }
+        while tasks.try_join_next().is_some() {}
+        let news = tokio::time::timeout(limits::HELLO_INTERVAL, state.changed()).await;
+        if news.is_ok_and(|changed| changed.is_err()) {
+            return;
+        }
+    }
 }
 
-async fn greet(shared: Arc<Shared>, raft_id: u64) {
-    let Some(peer) = shared.peers.get(raft_id).cloned() else { return };
+async fn greet(shared: Arc<Shared>, address: Address) {
+    let peer = shared.peers.at(&address);
+    // Who answered here last.
+    let mut known: Option<String> = None;
     loop {
         let hello = HelloRequest {
             name: shared.identity.name.clone(),
             sentinel_id: shared.identity.sentinel_id.clone(),
             cluster_id: shared.cluster_id(),
+            peer: Some((&shared.identity.peer).into()),
         };
         let reply = tokio::time::timeout(limits::HELLO_TIMEOUT, peer.control().hello(hello)).await;
         let answered = Moment::now();
-        let is_first = match reply {
-            Ok(Ok(reply)) if is_foreign(&shared, reply.get_ref()) => missed(&shared, raft_id, answered),
-            Ok(Ok(reply)) => heard(&shared, raft_id, reply.into_inner(), answered),
-            Ok(Err(_)) | Err(_) => missed(&shared, raft_id, answered),
-        };
+        match reply {
+            Ok(Ok(reply)) if !is_foreign(&shared, reply.get_ref()) => {
+                let reply = reply.into_inner();
+                let knows_enough = reply.stranger_at > 0 && reply.stranger_at >= shared.state().log_index;
+                if knows_enough && shared.has_joined() {
+                    membership::removed(&shared);
+                }
+                let id = reply.sentinel_id.clone();
+                if let Some(before) = known.replace(id.clone()).filter(|before| *before != id) {
+                    warn!(sentinel = reply.name, was = before, is = id, "another data directory");
+                    shared.siblings.0.lock().remove(&before);
+                }
+                heard(&shared, reply, answered);
+            }
+            Ok(_) | Err(_) => missed(&shared, known.as_deref(), answered),
+        }
         // Until it answers for the first time we are eager: the group is being founded.
-        let pause = if is_first { limits::SUSPEND_TIMEOUT } else { limits::HELLO_INTERVAL };
+        let pause = if known.is_none() { limits::SUSPEND_TIMEOUT } else { limits::HELLO_INTERVAL };
         tokio::time::sleep(pause).await;
     }
 }
@@ -76,10 +112,10 @@ fn is_foreign(shared: &Shared, reply: &HelloReply) -> bool {
     is_foreign
 }
 
-fn heard(shared: &Shared, raft_id: u64, reply: HelloReply, answered: Moment) -> bool {
+fn heard(shared: &Shared, reply: HelloReply, answered: Moment) {
     let resp: Address = reply.resp.unwrap_or_default().into();
     let sibling = Sibling { name: reply.name, sentinel_id: reply.sentinel_id, resp, answered, is_down: false };
-    let before = shared.siblings.0.lock().insert(raft_id, sibling.clone());
+    let before = shared.siblings.0.lock().insert(sibling.sentinel_id.clone(), sibling.clone());
     let master = shared.master_name();
     let instance = Instance::Sentinel(&sibling.sentinel_id, &sibling.resp);
     match before {
@@ -90,30 +126,21 @@ fn heard(shared: &Shared, raft_id: u64, reply: HelloReply, answered: Moment) -> 
             if before.is_down {
                 shared.events.about("-sdown", instance, &master);
             }
-            if before.sentinel_id != sibling.sentinel_id {
-                warn!(
-                    sentinel = sibling.name,
-                    was = before.sentinel_id,
-                    is = sibling.sentinel_id,
-                    "another data directory"
-                );
-            } else if before.resp != sibling.resp {
+            if before.resp != sibling.resp {
                 shared.events.about("+sentinel-address-update", instance, &master);
             }
         }
     }
-    false
 }
 
-fn missed(shared: &Shared, raft_id: u64, now: Moment) -> bool {
+fn missed(shared: &Shared, known: Option<&str>, now: Moment) {
     let mut siblings = shared.siblings.0.lock();
-    let Some(sibling) = siblings.get_mut(&raft_id) else { return true };
+    let Some(sibling) = known.and_then(|id| siblings.get_mut(id)) else { return };
     if sibling.is_down || now.since(sibling.answered) < limits::SENTINEL_DOWN_AFTER {
-        return false;
+        return;
     }
     sibling.is_down = true;
     let (id, resp) = (sibling.sentinel_id.clone(), sibling.resp.clone());
     drop(siblings);
     shared.events.about("+sdown", Instance::Sentinel(&id, &resp), &shared.master_name());
-    false
 }

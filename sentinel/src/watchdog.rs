@@ -52,6 +52,8 @@ struct Watchdog {
     last_loud: Option<(u64, Instant)>,
     last_warning: Option<Instant>,
     seen_epoch: Option<u64>,
+    /// The version of their set.
+    sentinels: Option<u64>,
     herald: Herald,
     /// When a master with a failed disk was asked last to hand over.
     asked_to_hand_over: Option<Instant>,
@@ -79,6 +81,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         last_loud: None,
         last_warning: None,
         seen_epoch: None,
+        sentinels: None,
         herald: Herald::new(Arc::clone(&shared)),
         asked_to_hand_over: None,
         stale_since: None,
@@ -134,6 +137,18 @@ impl Watchdog {
     /// Listens for the master of the newest state.
     fn follow(&mut self, state: &ClusterState, now: Moment) {
         self.shared.leases.lock().follow(state, now);
+        if self.sentinels.replace(state.sentinels_version) != Some(state.sentinels_version) {
+            // Who is asked, and how many make a majority, has changed.
+            if let Some(episode) = &mut self.episode {
+                episode.poll = Poll::new(self.shared.sentinel_count(), self.shared.lease);
+                episode.asked.clear();
+            }
+        }
+        if !self.shared.is_member(state) {
+            // No master renews its lease here.
+            self.episode = None;
+            self.shared.leases.lock().hearing.begin_anew(now);
+        }
         let before = self.seen_epoch.replace(state.epoch);
         if before == Some(state.epoch) {
             return;
@@ -176,7 +191,7 @@ impl Watchdog {
             Verdict::Suspected(reason) if self.episode.is_none() => {
                 let Some(subject) = self.shared.leases.lock().hearing.subject().cloned() else { return };
                 warn!(epoch = subject.epoch, master = subject.name, ?reason, "the master is suspected");
-                let poll = Poll::new(self.shared.identity.sentinels, self.shared.lease);
+                let poll = Poll::new(self.shared.sentinel_count(), self.shared.lease);
                 let grounds = grounds(reason);
                 self.episode = Some(Episode { subject, grounds, poll, asking: JoinSet::new(), asked: Vec::new() });
                 self.herald.suspected(state, reason, now);
@@ -207,16 +222,16 @@ impl Watchdog {
             let grant_age = self.shared.leases.lock().ledger.suspend(epoch, now);
             episode.poll.record(own, Report { asked: now, answered: now, grant_age });
         }
-        for peer in self.shared.peers.iter() {
-            if episode.poll.should_ask(peer.raft_id, now) && !episode.asked.contains(&peer.raft_id) {
-                episode.asked.push(peer.raft_id);
+        for (raft_id, peer) in self.shared.others(state) {
+            if episode.poll.should_ask(raft_id, now) && !episode.asked.contains(&raft_id) {
+                episode.asked.push(raft_id);
                 let request = SuspendRequest {
                     cluster_id: state.cluster_id.clone(),
                     epoch,
                     sentinel: self.shared.identity.name.clone(),
                     unfit: episode.grounds == Grounds::Unfit,
                 };
-                let (mut client, raft_id, answers) = (peer.control(), peer.raft_id, self.answer_sender.clone());
+                let (mut client, answers) = (peer.control(), self.answer_sender.clone());
                 episode.asking.spawn(async move {
                     let asked = Moment::now();
                     let reply = tokio::time::timeout(limits::SUSPEND_TIMEOUT, client.suspend(request)).await;
@@ -246,7 +261,8 @@ impl Watchdog {
     fn answered(&mut self, sentinel: u64, epoch: u64, report: Option<Report>) {
         let Some(episode) = self.episode.as_mut().filter(|episode| episode.subject.epoch == epoch) else { return };
         episode.asked.retain(|&asked| asked != sentinel);
-        if let Some(report) = report {
+        let has_vote = self.shared.state().sentinels.iter().any(|one| one.raft_id == sentinel);
+        if let Some(report) = report.filter(|_| has_vote) {
             episode.poll.record(sentinel, report);
         }
     }

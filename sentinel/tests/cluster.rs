@@ -241,24 +241,6 @@ fn sentinels_keep_the_state_over_a_restart_of_all_of_them() {
 }
 
 #[test]
-fn a_sentinel_that_lost_its_disk_stays_out_and_says_why() {
-    let mut cluster = Cluster::start(3, 2);
-    cluster.await_isr(&["n1", "n2"]);
-    let id = cluster.sentinels[2].client().command(&["SENTINEL", "MYID"]).as_text().expect("an id").into_owned();
-    cluster.sentinels[2].kill();
-    std::fs::remove_dir_all(&cluster.sentinels[2].data).expect("the data can be removed");
-    cluster.sentinels[2].start();
-    let reason = eventually("it says why", || cluster.sentinels[2].failure());
-    let cluster_id = cluster.world.cluster_id();
-    let expected = format!("data directory is empty, but cluster {cluster_id} knows sentinel s3 as {id}; ");
-    assert!(reason.starts_with(&expected), "{reason}");
-    cluster.sentinels[2].kill();
-    // Two of three go on.
-    cluster.nodes[0].kill();
-    within(FAILOVER, "n2 is master", || cluster.nodes[1].is_master().then_some(()));
-}
-
-#[test]
 fn a_sentinel_that_was_away_for_long_catches_up_from_a_snapshot() {
     use tercet_proto::grpc::{
         cluster::v1::{ClusterState, IsrMember},

@@ -96,23 +96,25 @@ fn a_sentinel_is_healthy_from_its_start_until_it_is_told_to_stop() {
 
 #[test]
 fn a_data_directory_is_not_lent_to_another_sentinel() {
-    let directory = tempfile::tempdir().unwrap();
-    let data = directory.path().join("data");
-    let data = data.to_str().unwrap();
-    let (resp, peer, other) = (free_port(), free_port(), free_port());
-    let (resp, peer) = (resp.to_string(), peer.to_string());
-    let first = format!("127.0.0.1:{peer},127.0.0.1:{other}");
-    let args =
-        ["--data", data, "--resp-port", &resp, "--peer-port", &peer, "--metrics-port", "0", "--sentinels", &first];
-    let mut running = Running(program(&args).spawn().unwrap());
-    eventually("it serves", || run(&["healthcheck", "--resp-port", &resp]).status.success().then_some(()));
-    running.0.kill().unwrap();
-    running.0.wait().unwrap();
-    let turned = format!("127.0.0.1:{other},127.0.0.1:{peer}");
-    let args =
-        ["--data", data, "--resp-port", &resp, "--peer-port", &peer, "--metrics-port", "0", "--sentinels", &turned];
-    let output = run(&args);
-    assert_eq!(output.status.code(), Some(2));
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(text.contains("belongs to sentinel number 1 of --sentinels, and this is number 2"), "{text}");
+    let mut cluster = common::Cluster::start(3, 1);
+    cluster.sentinels[0].kill();
+    cluster.sentinels[1].kill();
+    let data = cluster.sentinels[0].data.display().to_string();
+    let mut args = cluster.sentinels[1].args.clone();
+    let at = args.iter().position(|arg| arg == "--data").unwrap() + 1;
+    args[at] = data;
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    // The files of the one that was stopped may be open for a moment more.
+    let text = eventually("it says whose they are", || {
+        let output = run(&args);
+        assert_eq!(output.status.code(), Some(2));
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        (!text.contains("is another sentinel using it?")).then_some(text)
+    });
+    let (first, second) = (cluster.sentinels[0].peer_port, cluster.sentinels[1].peer_port);
+    let expected = format!(
+        "tercet-sentinel: this data directory belongs to the sentinel s1 at 127.0.0.1:{first}, and 127.0.0.1:{second} is \
+         the address of s2; give each sentinel its own --data\n"
+    );
+    assert_eq!(text, expected);
 }

@@ -7,8 +7,18 @@ use crate::limits;
 
 /// For long streams with little delay.
 pub(crate) fn endpoint(address: &Address) -> Result<Endpoint, Error> {
+    endpoint_at(&text(address))
+}
+
+/// As `host:port`, or `[ipv6]:port`.
+pub(crate) fn text(address: &Address) -> String {
     let host = if address.host.contains(':') { format!("[{}]", address.host) } else { address.host.clone() };
-    let endpoint = Endpoint::from_shared(format!("http://{host}:{}", address.port))?;
+    format!("{host}:{}", address.port)
+}
+
+/// The same for an address as text.
+pub(crate) fn endpoint_at(address: &str) -> Result<Endpoint, Error> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
     Ok(endpoint
         .connect_timeout(limits::CONNECT_TIMEOUT)
         .tcp_nodelay(true)

@@ -100,10 +100,16 @@ impl Cluster {
             }
             return;
         }
-        *self.node.cluster.write() = Some(state.clone());
+        self.know(&state);
         if let Err(refusal) = self.act(&mut control, &state).await {
             warn!(epoch = state.epoch, %refusal, "the state of the cluster cannot be followed");
         }
+    }
+
+    fn know(&self, state: &ClusterState) {
+        self.lease.adopt_sentinels(state);
+        self.sentinels.adopt(state);
+        *self.node.cluster.write() = Some(state.clone());
     }
 
     fn is_newer(&self, state: &ClusterState) -> bool {
@@ -332,7 +338,7 @@ impl Cluster {
         let mut control = self.control.lock().await;
         let is_newer = self.is_newer(&state);
         if is_newer {
-            *self.node.cluster.write() = Some(state.clone());
+            self.know(&state);
         }
         let standing = self.node.authority.standing();
         if standing.role == Role::Master && standing.epoch == epoch {

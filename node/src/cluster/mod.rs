@@ -56,7 +56,7 @@ pub(crate) struct Cluster {
     storage: Arc<Storage>,
     applier: Arc<Applier>,
     lease: Arc<lease::Lease>,
-    sentinels: Vec<sentinels::Sentinel>,
+    sentinels: sentinels::Sentinels,
     control: tokio::sync::Mutex<control::Transitions>,
 }
 
@@ -102,7 +102,7 @@ pub fn start(node: Shared, storage: Arc<Storage>, listener: TcpListener) -> Resu
     {
         let (node, lease, applier) = (node.clone(), Arc::clone(&lease), Arc::clone(&applier));
         threads.push(task::runtime("peers", async move {
-            let sentinels = match sentinels::all(&node.config) {
+            let sentinels = match sentinels::Sentinels::new(&node.config) {
                 Ok(sentinels) => sentinels,
                 Err(error) => {
                     // Whoever started this waits for the answer.
@@ -124,7 +124,7 @@ pub fn start(node: Shared, storage: Arc<Storage>, listener: TcpListener) -> Resu
         info!(
             cluster_id = cluster.storage.cluster_id().unwrap_or_default(),
             promised_epoch = cluster.storage.promised_epoch().0,
-            sentinels = cluster.sentinels.len(),
+            sentinels = cluster.sentinels.count(),
             "waiting for the sentinels"
         );
     }
@@ -135,9 +135,7 @@ pub fn start(node: Shared, storage: Arc<Storage>, listener: TcpListener) -> Resu
 async fn serve(cluster: Arc<Cluster>, listener: TcpListener, stopped: oneshot::Receiver<()>) {
     let mut tasks = Vec::new();
     if cluster.node.config.is_clustered() {
-        for index in 0..cluster.sentinels.len() {
-            tasks.push(task::spawn("watch", sentinels::watch(Arc::clone(&cluster), index)));
-        }
+        tasks.push(task::spawn("watch", sentinels::watch_all(Arc::clone(&cluster))));
         tasks.push(task::spawn("isr", isr::maintain(Arc::clone(&cluster))));
         tasks.push(task::spawn("lapse", lapse::watch(Arc::clone(&cluster))));
     }

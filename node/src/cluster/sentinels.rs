@@ -1,11 +1,14 @@
-//! What a node asks of the sentinels: the state of the cluster, and changes of the ISR.
+//! What a node asks of the sentinels: the state of the cluster, and changes of the ISR. They are those that the newest state
+//! names; those of the settings are followed too, for after a long absence one of them may be all that is left.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tercet_proto::grpc::cluster::v1::{Address, ClusterState};
 use tercet_proto::grpc::sentinel::v1::sentinel_client::SentinelClient;
 use tercet_proto::grpc::sentinel::v1::{ChangeIsrRequest, FailoverRequest, WatchRequest};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tonic::transport::Channel;
 use tracing::{debug, info};
@@ -14,6 +17,7 @@ use super::{Cluster, Error, channel};
 use crate::config::Config;
 use crate::limits;
 use crate::replication::isr::Proposal;
+use crate::task::{self, Task};
 
 /// One sentinel, on a connection that opens again by itself.
 #[derive(Debug)]
@@ -23,28 +27,99 @@ pub(super) struct Sentinel {
 }
 
 impl Sentinel {
+    fn new(address: &str) -> Result<Self, tonic::transport::Error> {
+        Ok(Self { address: address.to_owned(), channel: channel::endpoint_at(address)?.connect_lazy() })
+    }
+
     fn client(&self) -> SentinelClient<Channel> {
         SentinelClient::new(self.channel.clone())
     }
 }
 
-/// All sentinels of the settings. To be called on the runtime that their connections are to live on.
-pub(super) fn all(config: &Config) -> Result<Vec<Sentinel>, Error> {
-    let sentinels = config.sentinels.iter().map(|sentinel| {
-        let address = Address { host: sentinel.host.clone(), port: u32::from(sentinel.port) };
-        let wrong = |error: tonic::transport::Error| Error::Sentinel {
-            address: sentinel.to_string(),
-            reason: error.to_string(),
-        };
-        let channel = channel::endpoint(&address).map_err(wrong)?.connect_lazy();
-        Ok(Sentinel { address: sentinel.to_string(), channel })
-    });
-    sentinels.collect()
+/// The addresses of the settings, sorted.
+pub(super) fn listed(config: &Config) -> Vec<String> {
+    let address = |host: &str, port: u16| Address { host: host.to_owned(), port: u32::from(port) };
+    sorted(config.sentinels.iter().map(|one| channel::text(&address(&one.host, one.port))).collect())
 }
 
-/// Takes over every newer state that one sentinel sends, for as long as the node lives.
-pub(super) async fn watch(cluster: Arc<Cluster>, index: usize) {
-    let sentinel = &cluster.sentinels[index];
+/// The addresses of a state, sorted; none, if it names no sentinels.
+pub(super) fn addresses(state: &ClusterState) -> Vec<String> {
+    sorted(state.sentinels.iter().filter_map(|one| one.peer.as_ref()).map(channel::text).collect())
+}
+
+/// The order of the settings means nothing.
+fn sorted(mut addresses: Vec<String>) -> Vec<String> {
+    addresses.sort_unstable();
+    addresses
+}
+
+/// The sentinels that there are.
+#[derive(Debug)]
+pub(super) struct Sentinels {
+    listed: Vec<Arc<Sentinel>>,
+    members: watch::Sender<Vec<Arc<Sentinel>>>,
+}
+
+impl Sentinels {
+    /// Those of the settings. To be called on the runtime that their connections are to live on.
+    pub(super) fn new(config: &Config) -> Result<Self, Error> {
+        let connect = |address: String| match Sentinel::new(&address) {
+            Ok(sentinel) => Ok(Arc::new(sentinel)),
+            Err(error) => Err(Error::Sentinel { address, reason: error.to_string() }),
+        };
+        let listed = listed(config).into_iter().map(connect).collect::<Result<Vec<_>, _>>()?;
+        let members = watch::Sender::new(listed.clone());
+        Ok(Self { listed, members })
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.members.borrow().len()
+    }
+
+    fn members(&self) -> Vec<Arc<Sentinel>> {
+        self.members.borrow().clone()
+    }
+
+    /// Those that a state names, if it names any.
+    pub(super) fn adopt(&self, state: &ClusterState) {
+        let wanted = addresses(state);
+        self.members.send_if_modified(|members| {
+            let is_known = members.iter().map(|one| &one.address).eq(&wanted);
+            if wanted.is_empty() || is_known {
+                return false;
+            }
+            let known: Vec<_> = members.iter().chain(&self.listed).cloned().collect();
+            let sentinel = |address: &String| match known.iter().find(|one| one.address == *address) {
+                Some(known) => Some(Arc::clone(known)),
+                None => Sentinel::new(address).ok().map(Arc::new),
+            };
+            *members = wanted.iter().filter_map(sentinel).collect();
+            true
+        });
+    }
+}
+
+/// Follows the state through all of them, whoever they are, for as long as the node lives.
+pub(super) async fn watch_all(cluster: Arc<Cluster>) {
+    let mut members = cluster.sentinels.members.subscribe();
+    let mut followed: BTreeMap<String, Task> = BTreeMap::new();
+    loop {
+        let wanted: Vec<_> = members.borrow_and_update().iter().chain(&cluster.sentinels.listed).cloned().collect();
+        // Dropping a task ends it.
+        followed.retain(|address, _| wanted.iter().any(|one| one.address == *address));
+        for sentinel in wanted {
+            followed
+                .entry(sentinel.address.clone())
+                .or_insert_with(|| task::spawn("watch", watch_one(Arc::clone(&cluster), sentinel)));
+        }
+        if members.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Takes over every newer state that one sentinel sends.
+async fn watch_one(cluster: Arc<Cluster>, sentinel: Arc<Sentinel>) {
     let mut pause = limits::RECONNECT_PAUSE[0];
     let mut said: Option<Instant> = None;
     loop {
@@ -81,11 +156,12 @@ pub(super) async fn watch(cluster: Arc<Cluster>, index: usize) {
 /// Asks one sentinel after the other, beginning with the one that answered last, until one has an answer.
 pub(super) async fn change_isr(cluster: &Cluster, proposal: &Proposal) -> Option<ClusterState> {
     static FIRST: AtomicUsize = AtomicUsize::new(0);
-    let count = cluster.sentinels.len();
+    let sentinels = cluster.sentinels.members();
+    let count = sentinels.len();
     let first = FIRST.load(Ordering::Relaxed);
     for step in 0..count {
         let index = (first + step) % count;
-        let sentinel = &cluster.sentinels[index];
+        let sentinel = &sentinels[index];
         let request = ChangeIsrRequest {
             cluster_id: cluster.storage.cluster_id().unwrap_or_default(),
             epoch: proposal.epoch.0,
@@ -114,7 +190,7 @@ pub(super) async fn change_isr(cluster: &Cluster, proposal: &Proposal) -> Option
 
 /// Asks for a hand-over to another node. Says whether one is under way.
 pub(super) async fn request_failover(cluster: &Cluster) -> bool {
-    for sentinel in &cluster.sentinels {
+    for sentinel in cluster.sentinels.members() {
         let request = FailoverRequest {
             cluster_id: cluster.storage.cluster_id().unwrap_or_default(),
             service: String::new(),

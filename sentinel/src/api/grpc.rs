@@ -12,7 +12,7 @@ use tercet_proto::grpc::{
 };
 use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::{
     act,
@@ -75,7 +75,7 @@ impl sentinel_server::Sentinel for Service {
         };
         let leadership = *self.shared.consensus.leadership().borrow();
         if !leadership.is_us {
-            let leader = leadership.leader.and_then(|leader| self.shared.peers.get(leader));
+            let leader = leadership.leader.and_then(|leader| self.shared.other(leader));
             return match leader {
                 Some(leader) if !request.forwarded => {
                     let request = ChangeIsrRequest { forwarded: true, ..request };
@@ -110,14 +110,24 @@ impl sentinel_server::Sentinel for Service {
                 Ok(Response::new(ChangeIsrReply { accepted: true, refusal: String::new(), state }))
             }
             Ok(Answer::Conflict(reason)) => refuse(reason),
-            Err(error @ (raft::Error::NotLeader { .. } | raft::Error::Timeout(_) | raft::Error::Stopped(_))) => {
-                refuse(error.to_string())
-            }
+            Err(
+                error @ (raft::Error::NotLeader { .. }
+                | raft::Error::Timeout(_)
+                | raft::Error::Stopped(_)
+                | raft::Error::Refused(_)),
+            ) => refuse(error.to_string()),
         }
     }
 
-    async fn hello(&self, _: Request<HelloRequest>) -> Result<Response<HelloReply>, Status> {
+    async fn hello(&self, request: Request<HelloRequest>) -> Result<Response<HelloReply>, Status> {
+        let HelloRequest { sentinel_id, peer, .. } = request.into_inner();
         let identity = &self.shared.identity;
+        // The state first: who is a stranger to the members of a later moment is one to that state or was removed since.
+        let known = self.shared.state().log_index;
+        let is_stranger = self.shared.consensus.is_stranger(&sentinel_id);
+        if let Some(peer) = peer.filter(|_| !is_stranger) {
+            self.shared.peers.heard(&sentinel_id, peer.into());
+        }
         let mut cluster_id = self.shared.cluster_id();
         if cluster_id.is_empty() && self.replica.is_initialized().await {
             cluster_id = FORMING.into();
@@ -128,6 +138,8 @@ impl sentinel_server::Sentinel for Service {
             cluster_id,
             resp: Some((&identity.resp).into()),
             peer: Some((&identity.peer).into()),
+            raft_id: identity.raft_id,
+            stranger_at: if is_stranger { known } else { 0 },
         }))
     }
 
@@ -174,7 +186,7 @@ impl sentinel_server::Sentinel for Service {
 
     async fn raft(&self, request: Request<RaftRequest>) -> Result<Response<RaftReply>, Status> {
         let request = request.into_inner();
-        self.check_identity(&request).await?;
+        self.check_identity(&request)?;
         match self.replica.answer(request.kind(), &request.payload).await {
             Some(payload) => Ok(Response::new(RaftReply { payload })),
             None => Err(Status::invalid_argument("this is no raft request")),
@@ -184,22 +196,11 @@ impl sentinel_server::Sentinel for Service {
 
 impl Service {
     /// A request for another sentinel, of another cluster or from a stranger must not touch the log.
-    async fn check_identity(&self, request: &RaftRequest) -> Result<(), Status> {
+    fn check_identity(&self, request: &RaftRequest) -> Result<(), Status> {
         let own = self.replica.sentinel_id();
         if request.target_id != own {
             let text = format!("this is sentinel {own}, not {}", request.target_id);
-            if self.replica.was_pristine() && !self.replica.is_initialized().await {
-                let cluster = if request.cluster_id.is_empty() { FORMING } else { &request.cluster_id };
-                let (name, known) = (&self.shared.identity.name, &request.target_id);
-                let line = format!(
-                    "data directory is empty, but cluster {cluster} knows sentinel {name} as {known}; \
-                     restore its data directory, or the cluster goes on without it"
-                );
-                // Full: it has been said already.
-                drop(self.shared.fatal.try_send(line));
-            } else {
-                warn!(sender = request.sender_id, target = request.target_id, "a raft request for another sentinel");
-            }
+            debug!(sender = request.sender_id, target = request.target_id, "a raft request for another sentinel");
             return Err(Status::failed_precondition(text));
         }
         let cluster_id = self.shared.cluster_id();
@@ -208,7 +209,7 @@ impl Service {
             warn!(sender = request.sender_id, "{text}");
             return Err(Status::failed_precondition(text));
         }
-        if self.replica.is_stranger(&request.sender_id) {
+        if self.shared.consensus.is_stranger(&request.sender_id) {
             warn!(sender = request.sender_id, "a raft request from a sentinel that is not of this cluster");
             return Err(Status::failed_precondition(format!(
                 "sentinel {} is not of this cluster; its data directory is not the one that joined",
@@ -231,7 +232,7 @@ pub(crate) async fn fail_over(shared: &Arc<Shared>, service: &str, forward: Forw
     if leadership.is_us {
         return act::hand_over(shared).await;
     }
-    let leader = leadership.leader.and_then(|leader| shared.peers.get(leader));
+    let leader = leadership.leader.and_then(|leader| shared.other(leader));
     let (Some(leader), Forward::Yes) = (leader, forward) else {
         return Err("ERR the sentinels have no leader at the moment; try again".into());
     };
@@ -303,7 +304,7 @@ impl LeaseStream {
             deaf_for: deaf_for(&renew),
         };
         let resign = if renew.resign { Resign::Yes } else { Resign::No };
-        let result = self.answer(renewal, resign, now).await;
+        let result = self.answer(renewal, resign, renew.sentinels_version, now).await;
         if renew.resign {
             info!(epoch = renew.epoch, master = renew.name, "the master gave its lease up");
             self.shared.wake.notify_one();
@@ -320,12 +321,18 @@ impl LeaseStream {
 
     /// In a hand-over the new master's first Renew overtakes the news that the old one has stepped down. The answer waits
     /// for it a moment: a lease counts from when its Renew was sent, so waiting lengthens nothing.
-    async fn answer(&self, renewal: Renewal<'_>, resign: Resign, now: Moment) -> Result<(), Refusal> {
+    async fn answer(
+        &self,
+        renewal: Renewal<'_>,
+        resign: Resign,
+        sentinels_version: u64,
+        now: Moment,
+    ) -> Result<(), Refusal> {
         let deadline = tokio::time::Instant::now() + limits::RELEASE_PATIENCE;
         let mut now = now;
         loop {
             let released = self.shared.released.notified();
-            let result = self.shared.renew(renewal, resign, now);
+            let result = self.shared.renew(renewal, resign, sentinels_version, now);
             if !matches!(result, Err(Refusal::PreviousLease(..))) || tokio::time::Instant::now() >= deadline {
                 return result;
             }

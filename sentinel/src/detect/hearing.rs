@@ -115,6 +115,13 @@ impl Hearing {
         };
     }
 
+    /// Silence counts from now on: nobody was to be heard here before.
+    pub fn begin_anew(&mut self, now: Moment) {
+        self.since = now;
+        self.is_silent = false;
+        self.last_renew = None;
+    }
+
     fn is_subject(&self, name: &str, incarnation: &str) -> bool {
         self.subject.as_ref().is_some_and(|subject| subject.name == name && subject.incarnation == incarnation)
     }

@@ -55,6 +55,10 @@ pub enum Refusal {
     Resigned(u64),
     #[error("a lease of epoch {0} may be valid for another {1} ms")]
     PreviousLease(u64, u64),
+    #[error("this sentinel has no vote in this cluster")]
+    NotMember,
+    #[error("the sentinels are others: their set {0} was followed by {1}")]
+    OtherSentinels(u64, u64),
     #[error("the master of epoch {0} is heard")]
     Heard(u64),
 }

@@ -1,7 +1,7 @@
 //! The one RocksDB of a sentinel: column families, identity, and the thread that makes writes durable.
 //!
 //! ```text
-//! meta   sentinel_id, raft_id, vote, last_purged
+//! meta   sentinel_id, raft_id, joined (it has had a vote), vote, last_purged
 //! logs   index (u64, big endian) -> entry (JSON)
 //! state  machine (last applied, membership, cluster state), snapshot, snapshot_meta
 //! ```
@@ -30,6 +30,7 @@ pub(super) const STATE: &str = "state";
 
 const SENTINEL_ID: &[u8] = b"sentinel_id";
 const RAFT_ID: &[u8] = b"raft_id";
+const JOINED: &[u8] = b"joined";
 
 /// Waiting syncs: Raft has a handful under way at most.
 const PENDING_SYNCS: usize = 1024;
@@ -43,11 +44,6 @@ pub enum Error {
     Open { path: String, source: rocksdb::Error },
     #[error("the data directory cannot be read or written: {0}")]
     Access(#[from] rocksdb::Error),
-    #[error(
-        "this data directory belongs to sentinel number {theirs} of --sentinels, and this is number {ours}; \
-         give each sentinel its own --data and keep the order of --sentinels"
-    )]
-    OtherSentinel { theirs: u64, ours: u64 },
 }
 
 /// The database, and the way to durability. Cheap to clone.
@@ -56,6 +52,7 @@ pub(crate) struct Disk {
     db: Arc<DB>,
     syncs: mpsc::SyncSender<Sync>,
     sentinel_id: String,
+    raft_id: u64,
 }
 
 enum Sync {
@@ -64,10 +61,10 @@ enum Sync {
 }
 
 impl Disk {
-    /// Opens or creates the database under `path`; draws the sentinel's id at creation.
+    /// Opens or creates the database under `path`; draws the sentinel's ids at creation.
     ///
     /// The second value ends when the last clone is dropped and the database is closed.
-    pub(crate) fn open(path: &Path, raft_id: u64) -> Result<(Self, oneshot::Receiver<()>), Error> {
+    pub(crate) fn open(path: &Path) -> Result<(Self, oneshot::Receiver<()>), Error> {
         let mut options = Options::default();
         options.create_if_missing(true);
         options.create_missing_column_families(true);
@@ -78,7 +75,7 @@ impl Disk {
         let db = DB::open_cf_descriptors(&options, path, families)
             .map_err(|source| Error::Open { path: path.display().to_string(), source })?;
         let db = Arc::new(db);
-        let sentinel_id = identity(&db, raft_id)?;
+        let (sentinel_id, raft_id) = identity(&db)?;
         let (syncs, requests) = mpsc::sync_channel(PENDING_SYNCS);
         let (closed, closing) = oneshot::channel();
         let flushed = Arc::clone(&db);
@@ -91,11 +88,24 @@ impl Disk {
                 let _ = closed.send(());
             })
             .expect("a thread can be started at startup");
-        Ok((Self { db, syncs, sentinel_id }, closing))
+        Ok((Self { db, syncs, sentinel_id, raft_id }, closing))
     }
 
     pub(crate) fn sentinel_id(&self) -> &str {
         &self.sentinel_id
+    }
+
+    pub(crate) fn raft_id(&self) -> u64 {
+        self.raft_id
+    }
+
+    /// This sentinel has had a vote: if it has none any more, it was removed.
+    pub(crate) fn has_joined(&self) -> Result<bool, Error> {
+        Ok(self.get(META, JOINED)?.is_some())
+    }
+
+    pub(super) fn mark_joined(&self, batch: &mut WriteBatch) {
+        batch.put_cf(self.family(META), JOINED, []);
     }
 
     pub(super) fn db(&self) -> &DB {
@@ -129,22 +139,26 @@ impl Disk {
     }
 }
 
-/// The id of this directory: 40 hex digits that a wiped directory does not have.
-fn identity(db: &DB, raft_id: u64) -> Result<String, Error> {
+/// The ids of this directory, which a wiped one does not have: 40 hex digits, and a number for Raft that was never another
+/// directory's, so that nobody votes twice.
+fn identity(db: &DB) -> Result<(String, u64), Error> {
     let meta = db.cf_handle(META).expect("every column family is created at open");
     let stored = db.get_cf(meta, SENTINEL_ID)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     if let (Some(id), Some(bytes)) = (stored, db.get_cf(meta, RAFT_ID)?) {
-        let theirs = bytes.try_into().map_or(0, u64::from_be_bytes);
-        return if theirs == raft_id { Ok(id) } else { Err(Error::OtherSentinel { theirs, ours: raft_id }) };
+        return Ok((id, bytes.try_into().map_or(0, u64::from_be_bytes)));
     }
     let id = draw_id();
+    let raft_id = rand::rng().next_u64() >> RAFT_ID_SPARE_BITS | 1;
     let mut batch = WriteBatch::default();
     batch.put_cf(meta, SENTINEL_ID, &id);
     batch.put_cf(meta, RAFT_ID, raft_id.to_be_bytes());
     db.write(batch)?;
     db.flush_wal(true)?;
-    Ok(id)
+    Ok((id, raft_id))
 }
+
+/// What is left of 64 bits is read without loss as a number of JSON by whatever reads the log.
+const RAFT_ID_SPARE_BITS: u32 = 11;
 
 /// 40 random hex digits, the form of every id of the project.
 pub(crate) fn draw_id() -> String {

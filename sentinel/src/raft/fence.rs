@@ -1,8 +1,9 @@
-//! The highest epoch of a promotion that this sentinel has in its log and has not applied: a majority that appends a
-//! promotion thereby stops granting leases below it, before the promotion is committed.
+//! What this sentinel has in its log and has not applied, as far as leases depend on it: the highest epoch of a promotion,
+//! and the newest change of who the sentinels are. A majority that appends either thereby stops granting leases of before,
+//! even before it is committed.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -15,6 +16,8 @@ use crate::state::Command;
 pub struct FenceEpoch {
     pending: Mutex<BTreeMap<u64, u64>>,
     highest: AtomicU64,
+    pending_sets: Mutex<BTreeSet<u64>>,
+    newest_set: AtomicU64,
 }
 
 impl FenceEpoch {
@@ -33,9 +36,25 @@ impl FenceEpoch {
         }
     }
 
+    /// The index of the newest such change of the sentinels; 0 if there is none.
+    #[must_use]
+    pub fn sentinels_version(&self) -> u64 {
+        self.newest_set.load(Ordering::Acquire)
+    }
+
+    /// Entry `index` changes who the sentinels are; to be called before it is acknowledged.
+    pub fn appended_set(&self, index: u64) {
+        self.change_sets(|pending| {
+            pending.insert(index);
+        });
+    }
+
     /// Entries from `index` on were cut off: they never took place.
     pub fn truncated(&self, index: u64) {
         self.change(|pending| {
+            pending.split_off(&index);
+        });
+        self.change_sets(|pending| {
             pending.split_off(&index);
         });
     }
@@ -45,12 +64,19 @@ impl FenceEpoch {
         self.change(|pending| {
             *pending = pending.split_off(&(index + 1));
         });
+        self.change_sets(|pending| *pending = pending.split_off(&(index + 1)));
     }
 
     fn change(&self, change: impl FnOnce(&mut BTreeMap<u64, u64>)) {
         let mut pending = self.pending.lock();
         change(&mut pending);
         self.highest.store(pending.values().max().copied().unwrap_or(0), Ordering::Release);
+    }
+
+    fn change_sets(&self, change: impl FnOnce(&mut BTreeSet<u64>)) {
+        let mut pending = self.pending_sets.lock();
+        change(&mut pending);
+        self.newest_set.store(pending.last().copied().unwrap_or(0), Ordering::Release);
     }
 }
 
@@ -73,5 +99,17 @@ mod tests {
         assert_eq!(fence.get(), 2);
         fence.applied(4);
         assert_eq!(fence.get(), 0);
+    }
+
+    #[test]
+    fn so_does_a_change_of_the_sentinels() {
+        let fence = FenceEpoch::default();
+        fence.appended_set(7);
+        fence.appended_set(9);
+        assert_eq!(fence.sentinels_version(), 9);
+        fence.truncated(8);
+        assert_eq!(fence.sentinels_version(), 7);
+        fence.applied(7);
+        assert_eq!(fence.sentinels_version(), 0);
     }
 }

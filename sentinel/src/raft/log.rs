@@ -39,8 +39,13 @@ impl Log {
     }
 
     fn note(&self, entry: &Entry) {
-        if let EntryPayload::Normal(command) = &entry.payload {
-            self.fence.appended(entry.log_id.index, command);
+        match &entry.payload {
+            EntryPayload::Normal(command) => self.fence.appended(entry.log_id.index, command),
+            // Other voters always come as both sets together first.
+            EntryPayload::Membership(membership) if membership.get_joint_config().len() > 1 => {
+                self.fence.appended_set(entry.log_id.index);
+            }
+            EntryPayload::Membership(_) | EntryPayload::Blank => {}
         }
     }
 

@@ -14,7 +14,7 @@ use tracing::info;
 use super::{
     disk::{Disk, STATE},
     fence::FenceEpoch,
-    types::{Entry, LogId, Snapshot, SnapshotMeta, StorageError, StorageIoError, StoredMembership, TypeConfig},
+    types::{Entry, LogId, Snapshot, SnapshotMeta, StorageError, StorageIoError, StoredMembership, TypeConfig, voters},
 };
 use crate::state::{Answer, ClusterState};
 
@@ -59,6 +59,9 @@ impl Machine {
     fn put(&self, batch: &mut WriteBatch, image: &Image) -> Result<(), StorageError> {
         let bytes = serde_json::to_vec(image).map_err(|error| StorageIoError::write_state_machine(&error))?;
         batch.put_cf(self.disk.family(STATE), MACHINE, bytes);
+        if image.state.sentinel(self.disk.sentinel_id()).is_some() {
+            self.disk.mark_joined(batch);
+        }
         Ok(())
     }
 
@@ -112,6 +115,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
                 EntryPayload::Normal(command) => image.state.apply(&command, entry.log_id.index),
                 EntryPayload::Membership(membership) => {
                     image.membership = StoredMembership::new(Some(entry.log_id), membership);
+                    let sentinels = voters(&image.membership);
+                    image.state.set_sentinels(sentinels, entry.log_id.index);
                     Answer::Done
                 }
             });
@@ -198,7 +203,7 @@ mod tests {
     impl StoreBuilder<TypeConfig, Log, Machine, tempfile::TempDir> for Arc<Builder> {
         async fn build(&self) -> Result<(tempfile::TempDir, Log, Machine), StorageError> {
             let directory = tempfile::tempdir().unwrap();
-            let (disk, closing) = Disk::open(directory.path(), 1).unwrap();
+            let (disk, closing) = Disk::open(directory.path()).unwrap();
             self.0.lock().unwrap().push(closing);
             let fence = Arc::new(FenceEpoch::default());
             let log = Log::new(disk.clone(), Arc::clone(&fence)).map_err(|error| *error)?;

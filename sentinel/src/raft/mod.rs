@@ -13,13 +13,12 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 
-use crate::state::{Answer, ClusterState, Command};
+use crate::state::{Answer, ClusterState, Command, SentinelMember};
 
-pub(crate) use bootstrap::FORMING;
-pub(crate) use bootstrap::bootstrap;
+pub(crate) use bootstrap::{FORMING, Founding, bootstrap};
 pub(crate) use disk::Disk;
 pub use fence::FenceEpoch;
-pub(crate) use network::{Peers, endpoint};
+pub(crate) use network::{Peer, Peers, endpoint};
 pub(crate) use replica::Replica;
 pub use replica::StartError;
 
@@ -40,6 +39,24 @@ pub enum Error {
     Timeout(u64),
     #[error("raft has stopped: {0}")]
     Stopped(String),
+    #[error("the sentinels cannot be changed: {0}")]
+    Refused(String),
+}
+
+/// One step of changing who takes part. A set of sentinels differs from the one before it by one, so that a majority of
+/// either holds a member of the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Sends it the log; returns when it has caught up. It has no vote.
+    Teach(SentinelMember),
+    /// Gives it a vote.
+    Admit(u64),
+    /// Takes its vote, and sends it nothing any more.
+    Dismiss(u64),
+    /// It is found elsewhere.
+    Move(SentinelMember),
+    /// Finishes a change that its leader has left half done.
+    Settle,
 }
 
 /// What consensus is for: proposing commands, following the state, knowing who leads.
@@ -52,6 +69,12 @@ pub trait Consensus: Send + Sync + std::fmt::Debug {
     fn leadership(&self) -> watch::Receiver<Leadership>;
     /// The highest epoch of a promotion in the log, committed or not.
     fn fence_epoch(&self) -> u64;
+    /// The index of the newest change of the sentinels in the log that is not applied; 0 if there is none.
+    fn pending_sentinels_version(&self) -> u64;
+    /// Changes who takes part; only the leader can. After a timeout the outcome is unknown.
+    fn reconfigure(&self, step: Step) -> BoxFuture<'_, Result<(), Error>>;
+    /// The group is known and does not hold the sentinel of this id, not even without a vote.
+    fn is_stranger(&self, sentinel_id: &str) -> bool;
 }
 
 mod types {
@@ -59,7 +82,7 @@ mod types {
 
     use serde::{Deserialize, Serialize};
 
-    use crate::state::{Answer, Command};
+    use crate::state::{Answer, Command, SentinelMember};
 
     /// What the log knows of a sentinel: an id that a wiped data directory does not have.
     #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -67,6 +90,26 @@ mod types {
         pub(crate) addr: String,
         pub(crate) name: String,
         pub(crate) sentinel_id: String,
+    }
+
+    impl From<&SentinelMember> for SentinelNode {
+        fn from(sentinel: &SentinelMember) -> Self {
+            let SentinelMember { sentinel_id, name, peer, .. } = sentinel;
+            Self { addr: peer.to_string(), name: name.clone(), sentinel_id: sentinel_id.clone() }
+        }
+    }
+
+    /// Who has a vote; while there are two sets, those of the new one.
+    pub(crate) fn voters(membership: &StoredMembership) -> Vec<SentinelMember> {
+        let membership = membership.membership();
+        let ids = membership.get_joint_config().last().into_iter().flatten();
+        let member = |id: &u64| {
+            let node = membership.get_node(id).cloned().unwrap_or_default();
+            // What was written was an address.
+            let peer = node.addr.parse().unwrap_or_default();
+            SentinelMember { raft_id: *id, sentinel_id: node.sentinel_id, name: node.name, peer }
+        };
+        ids.map(member).collect()
     }
 
     openraft::declare_raft_types!(

@@ -2,6 +2,7 @@
 //! requests over them.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -24,58 +25,92 @@ use tracing::warn;
 use super::types::{SentinelNode, TypeConfig};
 use crate::{
     limits,
-    state::{Address, ClusterState},
+    state::{Address, ClusterState, SentinelMember},
 };
 
 /// How soon openraft tries an unreachable sentinel again.
 const UNREACHABLE_BACKOFF: Duration = Duration::from_millis(200);
 
-/// One sentinel of `--sentinels`.
+/// The way to one other sentinel.
 #[derive(Debug, Clone)]
 pub(crate) struct Peer {
-    pub(crate) raft_id: u64,
     pub(crate) address: Address,
     raft: Channel,
     control: Channel,
 }
 
 impl Peer {
+    fn new(address: &Address) -> Self {
+        let endpoint = endpoint(address);
+        Self { address: address.clone(), raft: endpoint.connect_lazy(), control: endpoint.connect_lazy() }
+    }
+
     /// For leases, suspicion and forwarding: never behind a snapshot or a slow append.
     pub(crate) fn control(&self) -> SentinelClient<Channel> {
         SentinelClient::new(self.control.clone())
     }
 }
 
-/// All sentinels but this one.
+/// The ways to all other sentinels: those of `--sentinels` and those that the state names.
 #[derive(Debug, Clone)]
-pub(crate) struct Peers(Arc<Vec<Peer>>);
+pub(crate) struct Peers(Arc<Directory>);
+
+#[derive(Debug)]
+struct Directory {
+    own: Address,
+    listed: Vec<Address>,
+    channels: Mutex<BTreeMap<Address, Peer>>,
+    /// Where the sentinel of an id said last that it is.
+    heard: Mutex<BTreeMap<String, Address>>,
+}
 
 impl Peers {
-    pub(crate) fn new(sentinels: &[Address], own_id: u64) -> Self {
-        let others = (1..).zip(sentinels).filter(|&(raft_id, _)| raft_id != own_id);
-        Self(Arc::new(
-            others
-                .map(|(raft_id, address)| {
-                    let endpoint = endpoint(address);
-                    Peer {
-                        raft_id,
-                        address: address.clone(),
-                        raft: endpoint.connect_lazy(),
-                        control: endpoint.connect_lazy(),
-                    }
-                })
-                .collect(),
-        ))
+    pub(crate) fn new(sentinels: &[Address], own_index: usize) -> Self {
+        let own = sentinels[own_index].clone();
+        let listed = sentinels.iter().filter(|address| **address != own).cloned().collect();
+        Self(Arc::new(Directory { own, listed, channels: Mutex::default(), heard: Mutex::default() }))
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Peer> {
-        self.0.iter()
+    /// Those of `--sentinels`, without this one.
+    pub(crate) fn listed(&self) -> &[Address] {
+        &self.0.listed
     }
 
-    pub(crate) fn get(&self, raft_id: u64) -> Option<&Peer> {
-        self.0.iter().find(|peer| peer.raft_id == raft_id)
+    /// Everybody to be greeted: those of `--sentinels` and `members`, without this one. Forgets the ways to others.
+    pub(crate) fn keep(&self, members: &[SentinelMember]) -> BTreeSet<Address> {
+        let known = members.iter().map(|member| self.address(&member.sentinel_id, &member.peer));
+        let mut wanted: BTreeSet<Address> = self.0.listed.iter().cloned().chain(known).collect();
+        wanted.remove(&self.0.own);
+        self.0.channels.lock().retain(|address, _| wanted.contains(address));
+        let is_member = |id: &String| members.is_empty() || members.iter().any(|member| member.sentinel_id == *id);
+        self.0.heard.lock().retain(|id, _| is_member(id));
+        wanted
+    }
+
+    pub(crate) fn at(&self, address: &Address) -> Peer {
+        let mut channels = self.0.channels.lock();
+        channels.entry(address.clone()).or_insert_with(|| Peer::new(address)).clone()
+    }
+
+    pub(crate) fn member(&self, member: &SentinelMember) -> Peer {
+        self.at(&self.address(&member.sentinel_id, &member.peer))
+    }
+
+    /// A sentinel says where it is: it may have moved since the log was told.
+    pub(crate) fn heard(&self, sentinel_id: &str, address: Address) {
+        let mut heard = self.0.heard.lock();
+        if heard.len() < MOST_HEARD || heard.contains_key(sentinel_id) {
+            heard.insert(sentinel_id.to_owned(), address);
+        }
+    }
+
+    fn address(&self, sentinel_id: &str, known: &Address) -> Address {
+        self.0.heard.lock().get(sentinel_id).unwrap_or(known).clone()
     }
 }
+
+/// Sentinels whose word is remembered between two changes of the members: each of them, and as many that try to join.
+const MOST_HEARD: usize = 2 * limits::MOST_SENTINELS;
 
 /// A channel's settings; it connects at the first use and again after every failure, resolving the name anew.
 pub(crate) fn endpoint(address: &Address) -> Endpoint {
@@ -103,8 +138,9 @@ impl RaftNetworkFactory<TypeConfig> for Network {
         Connection {
             target,
             node: node.clone(),
-            // The address of the flags, not that of the log: a sentinel may have moved.
-            client: self.peers.get(target).map(|peer| SentinelClient::new(peer.raft.clone())),
+            // What was written was an address.
+            known: node.addr.parse().unwrap_or_default(),
+            peers: self.peers.clone(),
             sentinel_id: self.sentinel_id.clone(),
             state: self.state.clone(),
         }
@@ -116,7 +152,8 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 pub(crate) struct Connection {
     target: u64,
     node: SentinelNode,
-    client: Option<SentinelClient<Channel>>,
+    known: Address,
+    peers: Peers,
     sentinel_id: String,
     state: watch::Receiver<Arc<ClusterState>>,
 }
@@ -134,10 +171,8 @@ impl Connection {
         R: DeserializeOwned,
         E: std::error::Error + DeserializeOwned,
     {
-        let Some(client) = &mut self.client else {
-            let failure = Failure(format!("sentinel {} is not in --sentinels", self.node.addr));
-            return Err(Unreachable::new(&failure).into());
-        };
+        let address = self.peers.address(&self.node.sentinel_id, &self.known);
+        let mut client = SentinelClient::new(self.peers.at(&address).raft);
         let payload = serde_json::to_vec(request).map_err(|error| NetworkError::new(&error))?;
         let message = RaftRequest {
             kind: kind.into(),

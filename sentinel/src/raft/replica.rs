@@ -1,11 +1,15 @@
 //! This sentinel's member of the Raft group: starts openraft, proposes, answers the others' requests.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use openraft::{
-    Config, Raft, SnapshotPolicy,
+    ChangeMembers, Config, Raft, SnapshotPolicy,
     error::{ClientWriteError, RaftError},
 };
 use parking_lot::Mutex;
@@ -13,7 +17,7 @@ use tercet_proto::grpc::sentinel::v1::raft_request;
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    Consensus, Disk, Error, FenceEpoch, Leadership, Peers,
+    Consensus, Disk, Error, FenceEpoch, Leadership, Peers, Step,
     log::Log,
     machine::Machine,
     network::Network,
@@ -21,7 +25,7 @@ use super::{
 };
 use crate::{
     limits,
-    state::{Answer, ClusterState, Command},
+    state::{Answer, ClusterState, Command, SentinelMember},
 };
 
 pub(crate) use raft_request::Kind;
@@ -54,6 +58,7 @@ pub(crate) struct Replica {
     raft: Raft<TypeConfig>,
     sentinel_id: String,
     was_pristine: bool,
+    has_joined: bool,
     fence: Arc<FenceEpoch>,
     state: watch::Receiver<Arc<ClusterState>>,
     leadership: watch::Receiver<Leadership>,
@@ -67,23 +72,25 @@ impl std::fmt::Debug for Replica {
 }
 
 impl Replica {
-    /// Opens the data directory and joins the group that its log names; a pristine one waits for `initialize`.
-    pub(crate) async fn start(path: &Path, raft_id: u64, peers: Peers) -> Result<Self, StartError> {
-        let (disk, closed) = Disk::open(path, raft_id)?;
-        let sentinel_id = disk.sentinel_id().to_owned();
+    /// Opens the data directory and joins the group that its log names; a pristine one waits for `initialize`, or for the
+    /// leader of a group to teach it. `place`: among the listed, to stand for election at another time than they.
+    pub(crate) async fn start(path: &Path, place: usize, peers: Peers) -> Result<Self, StartError> {
+        let (disk, closed) = Disk::open(path)?;
+        let (sentinel_id, raft_id) = (disk.sentinel_id().to_owned(), disk.raft_id());
+        let has_joined = disk.has_joined()?;
         let fence = Arc::new(FenceEpoch::default());
         let log = Log::new(disk.clone(), Arc::clone(&fence))?;
         let was_pristine = log.is_pristine()?;
         let machine = Machine::new(disk, Arc::clone(&fence))?;
         let state = machine.watch();
         let network = Network { peers, sentinel_id: sentinel_id.clone(), state: state.clone() };
-        let config = Arc::new(config(raft_id).map_err(|error| StartError::Raft(error.to_string()))?);
+        let config = Arc::new(config(place).map_err(|error| StartError::Raft(error.to_string()))?);
         let raft = Raft::new(raft_id, config, network, log, machine)
             .await
             .map_err(|error| StartError::Raft(error.to_string()))?;
         let leadership = follow_leadership(&raft, raft_id);
         let closed = Mutex::new(Some(closed));
-        Ok(Self { raft_id, raft, sentinel_id, was_pristine, fence, state, leadership, closed })
+        Ok(Self { raft_id, raft, sentinel_id, was_pristine, has_joined, fence, state, leadership, closed })
     }
 
     pub(crate) fn sentinel_id(&self) -> &str {
@@ -100,17 +107,40 @@ impl Replica {
         self.raft.is_initialized().await.unwrap_or(true)
     }
 
-    /// The group is known and does not hold this sentinel.
-    pub(crate) fn is_stranger(&self, sentinel_id: &str) -> bool {
-        let metrics = self.raft.server_metrics();
-        let metrics = metrics.borrow();
-        let mut nodes = metrics.membership_config.nodes().peekable();
-        nodes.peek().is_some() && nodes.all(|(_, node)| node.sentinel_id != sentinel_id)
+    /// It had a vote when it started.
+    pub(crate) fn had_joined(&self) -> bool {
+        self.has_joined
     }
 
     /// Founds the group. Only for a pristine one whose peers are all pristine.
-    pub(crate) async fn initialize(&self, members: BTreeMap<u64, SentinelNode>) -> Result<(), String> {
+    pub(crate) async fn initialize(&self, members: &[SentinelMember]) -> Result<(), String> {
+        let members: BTreeMap<_, _> = members.iter().map(|one| (one.raft_id, SentinelNode::from(one))).collect();
         self.raft.initialize(members).await.map_err(|error| error.to_string())
+    }
+
+    async fn step(&self, step: Step) -> Result<(), WriteError> {
+        match step {
+            Step::Teach(sentinel) => {
+                self.raft.add_learner(sentinel.raft_id, SentinelNode::from(&sentinel), true).await?;
+            }
+            Step::Admit(id) => {
+                self.raft.change_membership(ChangeMembers::AddVoterIds(BTreeSet::from([id])), false).await?;
+            }
+            Step::Dismiss(id) => {
+                self.raft.change_membership(ChangeMembers::RemoveVoters(BTreeSet::from([id])), false).await?;
+            }
+            Step::Move(sentinel) => {
+                let nodes = BTreeMap::from([(sentinel.raft_id, SentinelNode::from(&sentinel))]);
+                self.raft.change_membership(ChangeMembers::SetNodes(nodes), true).await?;
+            }
+            Step::Settle => {
+                let sets = self.raft.metrics().borrow().membership_config.membership().get_joint_config().clone();
+                if let [_, .., new] = sets.as_slice() {
+                    self.raft.change_membership(ChangeMembers::ReplaceAllVoters(new.clone()), false).await?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Answers another sentinel's request; `None` if it cannot be read.
@@ -182,10 +212,38 @@ impl Consensus for Replica {
     fn fence_epoch(&self) -> u64 {
         self.fence.get()
     }
+
+    fn pending_sentinels_version(&self) -> u64 {
+        self.fence.sentinels_version()
+    }
+
+    fn reconfigure(&self, step: Step) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            let timeout = limits::RECONFIGURE_TIMEOUT;
+            match tokio::time::timeout(timeout, self.step(step)).await {
+                Err(_) => Err(Error::Timeout(crate::clock::millis(timeout))),
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward)))) => {
+                    Err(Error::NotLeader { leader: forward.leader_id })
+                }
+                Ok(Err(RaftError::APIError(error))) => Err(Error::Refused(error.to_string())),
+                Ok(Err(RaftError::Fatal(error))) => Err(Error::Stopped(error.to_string())),
+            }
+        })
+    }
+
+    fn is_stranger(&self, sentinel_id: &str) -> bool {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow();
+        let mut nodes = metrics.membership_config.nodes().peekable();
+        nodes.peek().is_some() && nodes.all(|(_, node)| node.sentinel_id != sentinel_id)
+    }
 }
 
-fn config(raft_id: u64) -> Result<Config, Box<openraft::ConfigError>> {
-    let stagger = (raft_id - 1) * ELECTION_STAGGER_MS;
+type WriteError = RaftError<u64, ClientWriteError<u64, SentinelNode>>;
+
+fn config(place: usize) -> Result<Config, Box<openraft::ConfigError>> {
+    let stagger = place as u64 * ELECTION_STAGGER_MS;
     Config {
         cluster_name: "tercet".into(),
         heartbeat_interval: HEARTBEAT_MS,
@@ -230,7 +288,7 @@ mod tests {
 
     async fn lone(path: &Path) -> Replica {
         let address = Address { host: "127.0.0.1".into(), port: 1 };
-        Replica::start(path, 1, Peers::new(&[address], 1)).await.unwrap()
+        Replica::start(path, 0, Peers::new(&[address], 0)).await.unwrap()
     }
 
     async fn lead(replica: &Replica) {
@@ -243,7 +301,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let replica = lone(directory.path()).await;
         assert!(replica.was_pristine() && !replica.is_initialized().await);
-        replica.initialize(BTreeMap::from([(1, SentinelNode::default())])).await.unwrap();
+        let own = SentinelMember { raft_id: replica.raft_id, ..SentinelMember::default() };
+        replica.initialize(&[own]).await.unwrap();
         lead(&replica).await;
         let bootstrap = Command::Bootstrap { cluster_id: "c".into(), min_isr: 2 };
         assert_eq!(replica.propose(bootstrap).await.unwrap(), Answer::Done);
@@ -273,7 +332,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let replica = lone(directory.path()).await;
         let address = Address { host: "127.0.0.1".into(), port: 1 };
-        let error = Replica::start(directory.path(), 1, Peers::new(&[address], 1)).await.unwrap_err().to_string();
+        let error = Replica::start(directory.path(), 0, Peers::new(&[address], 0)).await.unwrap_err().to_string();
         assert!(error.contains("is another sentinel using it?") && !error.contains('\n'), "{error}");
         replica.shutdown().await;
     }

@@ -2,7 +2,7 @@
 
 use tercet_proto::grpc::cluster::v1 as proto;
 
-use super::{Address, ClusterState, IsrMember, Member};
+use super::{Address, ClusterState, IsrMember, Member, SentinelMember};
 
 impl From<&Address> for proto::Address {
     fn from(address: &Address) -> Self {
@@ -58,6 +58,28 @@ impl From<proto::IsrMember> for IsrMember {
     }
 }
 
+impl From<&SentinelMember> for proto::SentinelMember {
+    fn from(sentinel: &SentinelMember) -> Self {
+        Self {
+            raft_id: sentinel.raft_id,
+            sentinel_id: sentinel.sentinel_id.clone(),
+            name: sentinel.name.clone(),
+            peer: Some((&sentinel.peer).into()),
+        }
+    }
+}
+
+impl From<proto::SentinelMember> for SentinelMember {
+    fn from(sentinel: proto::SentinelMember) -> Self {
+        Self {
+            raft_id: sentinel.raft_id,
+            sentinel_id: sentinel.sentinel_id,
+            name: sentinel.name,
+            peer: sentinel.peer.unwrap_or_default().into(),
+        }
+    }
+}
+
 impl From<&ClusterState> for proto::ClusterState {
     fn from(state: &ClusterState) -> Self {
         Self {
@@ -70,6 +92,8 @@ impl From<&ClusterState> for proto::ClusterState {
             min_isr: state.min_isr,
             log_index: state.log_index,
             witnesses: state.witnesses.iter().map(Into::into).collect(),
+            sentinels: state.sentinels.iter().map(Into::into).collect(),
+            sentinels_version: state.sentinels_version,
         }
     }
 }

@@ -21,6 +21,28 @@ impl std::fmt::Display for Address {
     }
 }
 
+impl std::str::FromStr for Address {
+    type Err = String;
+
+    /// `host:port` or `[ipv6]:port`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is not host:port");
+        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let port: u16 = port.parse().map_err(|_| wrong())?;
+        if host.is_empty() || port == 0 { Err(wrong()) } else { Ok(Self { host: host.to_owned(), port }) }
+    }
+}
+
+/// A sentinel with a vote, as Raft's membership names it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SentinelMember {
+    pub raft_id: u64,
+    pub sentinel_id: String,
+    pub name: String,
+    pub peer: Address,
+}
+
 /// A data process as the cluster knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Member {
@@ -55,6 +77,12 @@ pub struct ClusterState {
     /// Nothing has been acknowledged since, so each of them may lead.
     #[serde(default)]
     pub witnesses: Vec<IsrMember>,
+    /// Who grants leases; from Raft's own membership, not from a command.
+    #[serde(default)]
+    pub sentinels: Vec<SentinelMember>,
+    /// Index of the entry that last changed who they are; 0 for the founders.
+    #[serde(default)]
+    pub sentinels_version: u64,
 }
 
 /// A change. Serialised into the Raft log: variants and fields are append-only.
@@ -109,6 +137,25 @@ impl ClusterState {
     /// The ISR, and the witnesses of one that has become too small.
     pub fn eligible(&self) -> impl Iterator<Item = &IsrMember> {
         self.isr.iter().chain(&self.witnesses)
+    }
+
+    #[must_use]
+    pub fn sentinel(&self, sentinel_id: &str) -> Option<&SentinelMember> {
+        self.sentinels.iter().find(|sentinel| sentinel.sentinel_id == sentinel_id)
+    }
+
+    /// Raft's membership has changed with log entry `index`: other sentinels, or other addresses of the same.
+    pub fn set_sentinels(&mut self, sentinels: Vec<SentinelMember>, index: u64) {
+        let ids = |sentinels: &[SentinelMember]| -> Vec<u64> { sentinels.iter().map(|one| one.raft_id).collect() };
+        if self.sentinels == sentinels {
+            return;
+        }
+        let is_founding = self.sentinels.is_empty();
+        if !is_founding && ids(&self.sentinels) != ids(&sentinels) {
+            self.sentinels_version = index;
+        }
+        self.sentinels = sentinels;
+        self.log_index = index;
     }
 
     /// Applies the command of log entry `index`.

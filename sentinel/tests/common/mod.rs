@@ -115,6 +115,10 @@ impl Process {
         }
     }
 
+    pub(crate) fn is_running(&self) -> bool {
+        self.runtime.is_some()
+    }
+
     /// Why it must not go on, once it says so.
     pub(crate) fn failure(&mut self) -> Option<String> {
         self.failure.as_mut().and_then(|failure| failure.try_recv().ok())
@@ -153,7 +157,7 @@ pub(crate) struct Cluster {
     pub(crate) sentinels: Vec<Process>,
     pub(crate) nodes: Vec<FakeNode>,
     pub(crate) world: World,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Cluster {
@@ -170,37 +174,39 @@ impl Cluster {
         drop(tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().with_ansi(false).try_init());
         let directory = tempfile::tempdir().expect("a temporary directory");
         let peer_ports: Vec<u16> = (0..sentinels).map(|_| free_port()).collect();
-        let list = |ports: &[u16]| ports.iter().map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",");
         let world = World::new(peer_ports.clone());
         let nodes: Vec<FakeNode> = (1..=nodes).map(|at| FakeNode::start(&world, &format!("n{at}"))).collect();
-        let node_ports: Vec<u16> = nodes.iter().map(|node| node.port).collect();
-        let sentinels = (0..sentinels)
-            .map(|at| {
-                let (resp_port, peer_port) = (free_port(), peer_ports[at]);
-                let data = directory.path().join(format!("s{}", at + 1));
-                let name = format!("s{}", at + 1);
-                let text = |text: &str| text.to_owned();
-                let args = [
-                    ("--name", name),
-                    ("--data", data.display().to_string()),
-                    ("--resp-port", resp_port.to_string()),
-                    ("--peer-port", peer_port.to_string()),
-                    ("--metrics-port", "0".to_owned()),
-                    ("--sentinels", list(&peer_ports)),
-                    ("--nodes", list(&node_ports)),
-                ];
-                let args = args.into_iter().flat_map(|(flag, value)| [text(flag), value]).collect();
-                let mut process = Process { args, resp_port, peer_port, data, runtime: None, failure: None };
-                process.start();
-                process
-            })
-            .collect();
-        Self { sentinels, nodes, world, _directory: directory }
+        let mut cluster = Self { sentinels: Vec::new(), nodes, world, directory };
+        for (at, port) in peer_ports.iter().enumerate() {
+            let mut process = cluster.prepare_sentinel(&format!("s{}", at + 1), *port, &peer_ports);
+            process.start();
+            cluster.sentinels.push(process);
+        }
+        cluster
+    }
+
+    /// A sentinel that is not started yet.
+    pub(crate) fn prepare_sentinel(&self, name: &str, peer_port: u16, listed: &[u16]) -> Process {
+        let list = |ports: &[u16]| ports.iter().map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",");
+        let node_ports: Vec<u16> = self.nodes.iter().map(|node| node.port).collect();
+        let resp_port = free_port();
+        let data = self.directory.path().join(format!("{name}-{peer_port}"));
+        let args = [
+            ("--name", name.to_owned()),
+            ("--data", data.display().to_string()),
+            ("--resp-port", resp_port.to_string()),
+            ("--peer-port", peer_port.to_string()),
+            ("--metrics-port", "0".to_owned()),
+            ("--sentinels", list(listed)),
+            ("--nodes", list(&node_ports)),
+        ];
+        let args = args.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect();
+        Process { args, resp_port, peer_port, data, runtime: None, failure: None }
     }
 
     /// Waits until every running sentinel tells of this master, and it has the ISR that it wants.
     pub(crate) fn agreed_master(&self, address: &str) {
-        for process in self.sentinels.iter().filter(|process| process.runtime.is_some()) {
+        for process in self.sentinels.iter().filter(|process| process.is_running()) {
             eventually(&format!("sentinel {} tells of {address}", process.resp_port), || {
                 (process.master()? == address).then_some(())
             });

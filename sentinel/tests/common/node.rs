@@ -37,6 +37,7 @@ struct Facts {
     newest: Option<ClusterState>,
     /// Who held a lease under which epoch, from when to when.
     leases: Vec<(String, u64, Moment, Moment)>,
+    lapses: usize,
     drawn: u64,
     /// A node that reaches the sentinels and no other node.
     cut_off: Option<String>,
@@ -45,6 +46,25 @@ struct Facts {
 impl World {
     pub(crate) fn new(sentinels: Vec<u16>) -> Self {
         Self(Arc::new(Mutex::new(Facts { sentinels, ..Facts::default() })))
+    }
+
+    /// Ports and version of the sentinels that make a majority.
+    pub(crate) fn electorate(&self) -> (Vec<u16>, u64) {
+        let facts = self.0.lock();
+        let state = facts.newest.clone().unwrap_or_default();
+        let ports: Vec<u16> =
+            state.sentinels.iter().filter_map(|one| one.peer.as_ref()).map(|peer| peer.port as u16).collect();
+        if ports.is_empty() { (facts.sentinels.clone(), 0) } else { (ports, state.sentinels_version) }
+    }
+
+    pub(crate) fn sentinels(&self) -> Vec<String> {
+        let facts = self.0.lock();
+        facts.newest.iter().flat_map(|state| &state.sentinels).map(|one| one.name.clone()).collect()
+    }
+
+    /// How often a master was without a valid lease for a moment.
+    pub(crate) fn lapses(&self) -> usize {
+        self.0.lock().lapses
     }
 
     pub(crate) fn isr(&self) -> Vec<String> {
@@ -186,10 +206,7 @@ impl FakeNode {
                 .add_service(server)
                 .serve_with_incoming(TcpListenerStream::new(listener)),
         );
-        let sentinels = self.world.0.lock().sentinels.clone();
-        for port in sentinels {
-            runtime.spawn(follow(Arc::clone(&inner), port));
-        }
+        runtime.spawn(follow_all(Arc::clone(&inner)));
         runtime.spawn(lead(Arc::clone(&inner)));
         self.runtime = Some(runtime);
     }
@@ -396,6 +413,19 @@ fn sentinel(port: u16) -> SentinelClient<tonic::transport::Channel> {
     SentinelClient::new(endpoint.connect_timeout(Duration::from_millis(100)).tcp_nodelay(true).connect_lazy())
 }
 
+/// Follows the state through every sentinel that was listed or has joined since.
+async fn follow_all(inner: Arc<Inner>) {
+    let mut followed = BTreeMap::new();
+    let mut tasks = tokio::task::JoinSet::new();
+    loop {
+        let listed = inner.world.0.lock().sentinels.clone();
+        for port in listed.into_iter().chain(inner.world.electorate().0) {
+            followed.entry(port).or_insert_with(|| tasks.spawn(follow(Arc::clone(&inner), port)));
+        }
+        tokio::time::sleep(RENEW).await;
+    }
+}
+
 /// Follows the state through one sentinel.
 async fn follow(inner: Arc<Inner>, port: u16) {
     let mut client = sentinel(port);
@@ -429,29 +459,42 @@ async fn lead(inner: Arc<Inner>) {
 }
 
 async fn reign(inner: &Arc<Inner>, epoch: u64) {
-    let sentinels = inner.world.0.lock().sentinels.clone();
-    let majority = sentinels.len() / 2 + 1;
+    let (mut sentinels, mut version) = inner.world.electorate();
     let (granted, mut grants) = mpsc::channel(64);
     let over = watch::Sender::new(false);
     let mut renewing = tokio::task::JoinSet::new();
-    for (at, port) in sentinels.iter().enumerate() {
-        renewing.spawn(renew(Arc::clone(inner), *port, at, epoch, granted.clone(), over.subscribe()));
-    }
-    let mut sent: BTreeMap<usize, Moment> = BTreeMap::new();
+    let renew_at =
+        |port: u16, version: u64| renew(Arc::clone(inner), port, version, epoch, granted.clone(), over.subscribe());
+    let mut streams: BTreeMap<u16, tokio::task::AbortHandle> =
+        sentinels.iter().map(|&port| (port, renewing.spawn(renew_at(port, version)))).collect();
+    // Granted by the present set; and until when a lease lasts, which a change of the set does not shorten.
+    let mut sent: BTreeMap<u16, Moment> = BTreeMap::new();
+    let mut until: Option<(Moment, Moment)> = None;
     let mut changes = inner.state.subscribe();
     let mut ticker = tokio::time::interval(Duration::from_millis(10));
     let mut adjusted = Moment::now();
     loop {
         tokio::select! {
-            Some((at, moment)) = grants.recv() => { sent.insert(at, moment); }
+            Some((port, by, moment)) = grants.recv() => { if by == version { sent.insert(port, moment); } }
             _ = ticker.tick() => {}
             _ = changes.changed() => {}
         }
         let now = Moment::now();
+        let electorate = inner.world.electorate();
+        if electorate.1 > version {
+            (sentinels, version) = electorate;
+            sent.clear();
+            for (_, stream) in std::mem::take(&mut streams) {
+                stream.abort();
+            }
+            streams = sentinels.iter().map(|&port| (port, renewing.spawn(renew_at(port, version)))).collect();
+        }
         let mut newest: Vec<Moment> = sent.values().copied().collect();
         newest.sort_unstable_by(|a, b| b.cmp(a));
-        let until = newest.get(majority - 1).map(|moment| moment.after(LEASE));
-        let is_valid = until.is_some_and(|until| now < until) && !inner.is_frozen();
+        if let Some(&from) = newest.get(sentinels.len() / 2) {
+            until = until.max(Some((from.after(LEASE), from)));
+        }
+        let is_valid = until.is_some_and(|(until, _)| now < until) && !inner.is_frozen();
         let is_deposed = inner.state.borrow().role == Role::Replica
             && inner.state.borrow().epoch >= epoch
             && inner.state.borrow().master != inner.name;
@@ -466,8 +509,10 @@ async fn reign(inner: &Arc<Inner>, epoch: u64) {
             let _ = tokio::time::timeout(RENEW, async { while renewing.join_next().await.is_some() {} }).await;
             return;
         }
-        if is_valid {
-            note_lease(inner, epoch, newest[majority - 1], now);
+        if let Some((_, from)) = until.filter(|_| is_valid) {
+            note_lease(inner, epoch, from, now);
+        } else if inner.state.borrow().role == Role::Master {
+            inner.world.0.lock().lapses += 1;
         }
         let role = if is_valid { Role::Master } else { Role::Deposed };
         inner.state.send_if_modified(|state| {
@@ -533,9 +578,9 @@ async fn adjust_isr(inner: &Arc<Inner>, epoch: u64, first: u16) {
 async fn renew(
     inner: Arc<Inner>,
     port: u16,
-    at: usize,
+    sentinels_version: u64,
     epoch: u64,
-    granted: mpsc::Sender<(usize, Moment)>,
+    granted: mpsc::Sender<(u16, u64, Moment)>,
     mut over: watch::Receiver<bool>,
 ) {
     let mut client = sentinel(port);
@@ -553,6 +598,7 @@ async fn renew(
             sequence,
             commit_offset: 0,
             resign,
+            sentinels_version,
             heard: 0,
         };
         if let Ok(Ok(grants)) =
@@ -572,7 +618,7 @@ async fn renew(
                         Some(Ok(grant)) => {
                             let moment = sent.lock().remove(&grant.sequence);
                             if let (true, Some(moment)) = (grant.granted, moment) {
-                                let _ = granted.try_send((at, moment));
+                                let _ = granted.try_send((port, sentinels_version, moment));
                             }
                         }
                         Some(Err(_)) | None => break,

@@ -135,6 +135,7 @@ static SENTINEL: &[Row] = &[
         "Goes on without the nodes that have not reported: RECOVER <name> [node] FORCE.",
         sentinel::recover,
     ),
+    row("remove-sentinel", 4, ADMIN, "Takes its vote from a sentinel, by name or id.", sentinel::remove_sentinel),
     row("remove-node", 4, ADMIN, "Forgets a node that was stopped for good.", sentinel::remove_node),
     row("remove", 3, ADMIN, "Refused: there is one service, named at the start.", sentinel::remove),
     row("replicas", 3, ADMIN, "Shows the replicas of a service.", sentinel::replicas),

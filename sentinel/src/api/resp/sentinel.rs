@@ -176,6 +176,13 @@ pub(super) fn remove_node(call: &mut Call<'_>) {
     }
 }
 
+pub(super) fn remove_sentinel(call: &mut Call<'_>) {
+    if known_or_error(call).is_some() {
+        let sentinel = String::from_utf8_lossy(call.args[3]).into_owned();
+        call.next = Next::Order(Order::RemoveSentinel { sentinel });
+    }
+}
+
 /// What becomes of an option of SENTINEL SET.
 enum Setting {
     DownAfter,
