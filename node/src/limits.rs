@@ -109,6 +109,11 @@ pub const IMAGE_CHUNK_BYTES: usize = 256 << 10;
 /// Bytes of images that are made at a time, before the next blocks are sent. A partition that is larger is made whole.
 pub const IMAGE_BATCH_BYTES: usize = 1 << 20;
 
+/// How long a full sync rests behind a batch of images, as a multiple of what making it took: clients feel a thread that
+/// never rests. It must not outlast a heartbeat.
+pub const IMAGE_REST: u32 = 4;
+pub const IMAGE_LONGEST_REST: std::time::Duration = std::time::Duration::from_millis(20);
+
 /// Partitions of which images are made at a time: an empty shard costs nothing but its lock.
 pub const IMAGE_BATCH_PARTITIONS: usize = 128;
 

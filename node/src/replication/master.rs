@@ -353,15 +353,19 @@ impl Sender {
         })
     }
 
-    /// Makes images on another thread: this one serves everybody's acknowledgements.
+    /// Makes images on another thread: this one serves everybody's acknowledgements. Between two batches the cores are left
+    /// to the clients.
     async fn next_images(&mut self, mut images: Images) -> Result<(), Status> {
         self.blocks_since_images = 0;
         let node = self.node.clone();
         let made = tokio::task::spawn_blocking(move || {
+            let began = Instant::now();
             let messages = images.next_batch(&node.engine);
-            (images, messages)
+            (images, messages, began.elapsed())
         });
-        let (images, messages) = made.await.map_err(|error| Status::internal(format!("making an image: {error}")))?;
+        let made = made.await.map_err(|error| Status::internal(format!("making an image: {error}")))?;
+        let (images, messages, took) = made;
+        tokio::time::sleep((took * limits::IMAGE_REST).min(limits::IMAGE_LONGEST_REST)).await;
         self.outbox.extend(messages.into_iter().map(|message| FromMaster { message: Some(message) }));
         if !images.is_done {
             self.images = Some(images);
