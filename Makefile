@@ -1,7 +1,7 @@
 # The commands of Tercet. Each sets up what it needs; see README.md.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help up down build test lint deny drill bench image
+.PHONY: help up down build test lint deny drill bench comeback image
 
 ROUNDS ?= 50
 FAULT ?= kill
@@ -39,6 +39,9 @@ drill: build ## faults under load and what must hold: FAULT=all (or kill,pause,.
 bench: build ## our node beside redis-server: requests a second and CPU a request
 	@deploy/local/packages.sh bench
 	@"$$(deploy/local/target.sh)/release/bench" $(ARGS)
+
+comeback: build ## restart of a node with ten million keys, and a full sync of 2 GB under load
+	@"$$(deploy/local/target.sh)/release/comeback" $(ARGS)
 
 image: build ## the container image tercet:dev, on a base made by debootstrap if there is none
 	@deploy/image.sh

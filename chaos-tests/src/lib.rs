@@ -3,6 +3,7 @@
 //! ```text
 //! bin/drill   drill/: rounds of load (workload/), fault (nemesis/), failover, restart, judgement (check/)
 //! bin/handover handover/: planned hand-overs under load, errors and pauses of clients
+//! bin/comeback comeback/: restart from disk, full sync under load
 //! bin/bench   bench/: our node beside redis-server, in turn, in one run
 //! both stand on: cluster, client, process, ports, binaries, sys
 //! ```
@@ -12,6 +13,7 @@ pub mod binaries;
 pub mod check;
 pub mod client;
 pub mod cluster;
+pub mod comeback;
 pub mod drill;
 pub mod handover;
 pub mod nemesis;

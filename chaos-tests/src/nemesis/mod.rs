@@ -35,6 +35,8 @@ pub enum Fault {
     MasterAndSentinel,
     /// `kill -9` of the sentinel that leads Raft.
     Leader,
+    /// SIGSTOP of a replica.
+    ReplicaPause,
     /// `kill -9` of all six, and all are started again.
     RestartAll,
     /// SIGTERM to one node after the other, each started again.
@@ -109,11 +111,13 @@ const PLANNED: Promise = Promise { median_ms: None, worst_ms: Some(50), errors: 
 /// A node that stops closes its connections between two requests: a client that does not listen to the sentinels finds
 /// that out with its next one.
 const STOPPED: Promise = Promise { median_ms: None, worst_ms: Some(100), errors: Errors::Happen };
+/// A replica that stalls is out of the way before a client gives up.
+const STALLED_REPLICA: Promise = Promise { median_ms: None, worst_ms: Some(300), errors: Errors::None };
 /// Clients wait until the fault is over, which is not the cluster's to decide.
 const SAFETY_ONLY: Promise = Promise { median_ms: None, worst_ms: None, errors: Errors::Happen };
 
 /// In the order of the enum.
-pub const FAULTS: [Row; 16] = {
+pub const FAULTS: [Row; 17] = {
     use Ending::{AfterMend, AnyMaster, NewMaster, SameMaster};
     [
         row(Fault::Kill, "kill", PROCESSES, NewMaster, within(500)),
@@ -126,6 +130,7 @@ pub const FAULTS: [Row; 16] = {
         row(Fault::ClientsCut, "clients-cut", NETWORK, AfterMend, SAFETY_ONLY),
         row(Fault::MasterAndSentinel, "master-and-sentinel", PROCESSES, NewMaster, WORST_ONLY),
         row(Fault::Leader, "leader", PROCESSES, SameMaster, NOTHING_FELT),
+        row(Fault::ReplicaPause, "replica-pause", PROCESSES, SameMaster, STALLED_REPLICA),
         row(Fault::RestartAll, "restart-all", PROCESSES, AfterMend, SAFETY_ONLY),
         row(Fault::RollingRestart, "rolling-restart", PROCESSES, AnyMaster, STOPPED),
         row(Fault::HandOver, "hand-over", PROCESSES, NewMaster, PLANNED),
@@ -205,6 +210,7 @@ pub async fn strike(fault: Fault, cluster: &mut Cluster, master: usize, random: 
         Fault::Leader => kill::leader(cluster).await,
         Fault::RestartAll => kill::all(cluster),
         Fault::Pause => pause::master(cluster, master),
+        Fault::ReplicaPause => pause::replica(cluster, master, random),
         Fault::HandOver => order::hand_over(cluster, master, random).await,
         Fault::RollingRestart => order::rolling_restart(cluster).await,
         Fault::Isolate

@@ -1,0 +1,153 @@
+//! A full sync under load: what clients of the master feel of it, and what it costs the master in memory.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tercet_proto::resp::Value;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::{Error, fill, memory};
+use crate::client::resp::Connection;
+use crate::cluster::{Cluster, Member, NODES, Options};
+
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    pub data_bytes: u64,
+    pub without: Latencies,
+    pub during: Latencies,
+    pub took: Duration,
+    /// What the master's resident memory grew by, at the most.
+    pub extra_bytes: u64,
+}
+
+/// Of writes, each sent when the one before was answered.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Latencies {
+    pub answers: usize,
+    pub errors: usize,
+    pub median: Duration,
+    pub p99: Duration,
+    pub worst: Duration,
+}
+
+const WHOLE_LIMIT: Duration = Duration::from_secs(300);
+const REPLY_LIMIT: Duration = Duration::from_secs(60);
+const CLIENTS: usize = 8;
+/// Between two writes of a client, so that the machine is busy and not full.
+const PACE: Duration = Duration::from_millis(1);
+const VALUE_BYTES: usize = 1024;
+const BASELINE: Duration = Duration::from_secs(10);
+/// The fill leaves work behind: checkpoints, files to merge.
+const CALM_DOWN: Duration = Duration::from_secs(10);
+
+/// # Errors
+/// The cluster does not become whole.
+pub async fn run(data_bytes: u64) -> Result<Outcome, Error> {
+    let mut cluster = Cluster::start(Options::default())?;
+    let master = cluster.wait_until_whole(WHOLE_LIMIT).await?;
+    let blank = Member::Node((master + 1) % NODES);
+    tokio::task::block_in_place(|| cluster.stop(blank))?;
+    let address = cluster.resp_address(master);
+    let mut client = Connection::open(address, REPLY_LIMIT).await?;
+    fill(&mut client, data_bytes / VALUE_BYTES as u64, VALUE_BYTES).await?;
+    client.command(&["WAITAOF", "1", "0", "0"]).await?;
+    sleep(CALM_DOWN).await;
+    let without = {
+        let load = Load::start(address);
+        sleep(BASELINE).await;
+        load.end().await
+    };
+    std::fs::remove_dir_all(cluster.data(blank))?;
+    let pid = cluster.pid(Member::Node(master))?;
+    let before = memory(pid, "VmRSS");
+    let load = Load::start(address);
+    let began = Instant::now();
+    cluster.launch(blank)?;
+    let most = watch_memory(pid);
+    cluster.wait_until_whole(WHOLE_LIMIT).await?;
+    let took = began.elapsed();
+    let during = load.end().await;
+    let extra_bytes = most.end().saturating_sub(before);
+    Ok(Outcome { data_bytes, without, during, took, extra_bytes })
+}
+
+struct Load {
+    stop: Arc<AtomicBool>,
+    clients: JoinSet<(Vec<Duration>, usize)>,
+}
+
+impl Load {
+    fn start(address: std::net::SocketAddr) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut clients = JoinSet::new();
+        for index in 0..CLIENTS {
+            clients.spawn(write(address, index, stop.clone()));
+        }
+        Self { stop, clients }
+    }
+
+    async fn end(mut self) -> Latencies {
+        self.stop.store(true, Ordering::Relaxed);
+        let (mut all, mut errors) = (Vec::new(), 0);
+        while let Some(Ok((latencies, failed))) = self.clients.join_next().await {
+            all.extend(latencies);
+            errors += failed;
+        }
+        all.sort_unstable();
+        let at = |part: f64| all.get((all.len() as f64 * part) as usize).or(all.last()).copied().unwrap_or_default();
+        Latencies { answers: all.len(), errors, median: at(0.5), p99: at(0.99), worst: at(1.0) }
+    }
+}
+
+async fn write(address: std::net::SocketAddr, index: usize, stop: Arc<AtomicBool>) -> (Vec<Duration>, usize) {
+    let (mut latencies, mut errors) = (Vec::new(), 0);
+    let value = "y".repeat(VALUE_BYTES);
+    let Ok(mut client) = Connection::open(address, REPLY_LIMIT).await else { return (latencies, 1) };
+    let mut number = 0_u64;
+    while !stop.load(Ordering::Relaxed) {
+        number += 1;
+        let key = format!("key:{:012}", (number * CLIENTS as u64 + index as u64) * 7919 % 1_000_000);
+        let sent = Instant::now();
+        match client.command(&["SET", &key, &value]).await {
+            Ok(Value::Simple(_)) => latencies.push(sent.elapsed()),
+            Ok(_) | Err(_) => {
+                errors += 1;
+                match Connection::open(address, REPLY_LIMIT).await {
+                    Ok(again) => client = again,
+                    Err(_) => return (latencies, errors),
+                }
+            }
+        }
+        sleep(PACE).await;
+    }
+    (latencies, errors)
+}
+
+/// The largest resident memory that is seen, looked at often enough to see what a sync holds.
+struct Most {
+    stop: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<u64>,
+}
+
+fn watch_memory(pid: u32) -> Most {
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopping = stop.clone();
+    let thread = std::thread::spawn(move || {
+        let mut most = 0;
+        while !stopping.load(Ordering::Relaxed) {
+            most = most.max(memory(pid, "VmRSS"));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        most
+    });
+    Most { stop, thread }
+}
+
+impl Most {
+    fn end(self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap_or(0)
+    }
+}
