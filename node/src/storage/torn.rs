@@ -174,7 +174,7 @@ mod tests {
             let end = recovered_end(directory);
             // A block's last bytes, too few for a header, belong to no record.
             assert!(end >= whole_at(at), "flipped at {at}: {end}");
-            assert!(end <= whole_at(at) || at >= BLOCK - 7 && at < BLOCK, "flipped at {at}: {end}");
+            assert!(end <= whole_at(at) || (BLOCK - 7..BLOCK).contains(&at), "flipped at {at}: {end}");
         });
     }
 }
