@@ -1,9 +1,12 @@
 //! Everything at once: commands on keys and queues, passes at any moment, and a crash between any two steps of a pass.
 
+mod power;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tercet_proto::amqp::{BasicProperties, FieldTable, ShortString};
@@ -146,10 +149,14 @@ impl Master {
 
     /// What the thread `disk` does, and everything is committed.
     fn write_journal(&self) {
+        self.write_journal_with(Sync::Later);
+    }
+
+    fn write_journal_with(&self, sync: Sync) {
         while let Some(turn) = self.engine.journal.take_turn() {
             let mut batch = self.storage.batch();
             put_blocks(&mut batch, &turn.blocks);
-            self.storage.write(batch, Sync::Later).unwrap();
+            self.storage.write(batch, sync).unwrap();
             self.engine.journal.wrote(&turn);
         }
         self.gate.advance(self.engine.journal.durability().written());

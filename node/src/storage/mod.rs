@@ -19,6 +19,8 @@ mod meta;
 mod options;
 mod partitions;
 mod rows;
+#[cfg(test)]
+pub(crate) mod torn;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -71,6 +73,9 @@ pub struct Storage {
     generation: Mutex<Generation>,
     /// A write to the log has failed: RocksDB must not be asked to sync that file.
     is_log_broken: AtomicBool,
+    /// What of the logs was synced.
+    #[cfg(test)]
+    synced_logs: Mutex<torn::Lengths>,
 }
 
 /// A handle that every task may have.
@@ -104,6 +109,8 @@ impl Storage {
             is_whole: AtomicBool::new(true),
             generation: Mutex::default(),
             is_log_broken: AtomicBool::new(false),
+            #[cfg(test)]
+            synced_logs: Mutex::default(),
         };
         storage.load_meta()?;
         Ok(storage)

@@ -71,7 +71,12 @@ impl Storage {
         self.database.write_opt(batch.changes, &options).map_err(|error| {
             self.is_log_broken.store(true, Ordering::SeqCst);
             self.write_error(error)
-        })
+        })?;
+        #[cfg(test)]
+        if sync == Sync::Now {
+            self.synced_logs.lock().extend(super::torn::lengths(&self.path));
+        }
+        Ok(())
     }
 
     /// After a failed write: what is in memory becomes files, and a new log is begun. Does nothing to a log that is whole.
@@ -108,7 +113,12 @@ impl Storage {
         if self.is_log_broken.load(Ordering::SeqCst) {
             return Err(self.broken_log());
         }
-        self.database.flush_wal(true).map_err(|error| self.write_error(error))
+        #[cfg(test)]
+        let lengths = super::torn::lengths(&self.path);
+        self.database.flush_wal(true).map_err(|error| self.write_error(error))?;
+        #[cfg(test)]
+        self.synced_logs.lock().extend(lengths);
+        Ok(())
     }
 
     /// Everything that is in memory and in the log becomes files, which are synced.
