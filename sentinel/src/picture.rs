@@ -36,6 +36,12 @@ pub struct MasterPicture {
     pub o_down_ms: Option<u64>,
     pub failover_state: Option<&'static str>,
     pub config_epoch: u64,
+    pub name: String,
+    /// End of its journal, in records.
+    pub offset: u64,
+    /// Names of the nodes in sync, itself included.
+    pub in_sync: Vec<String>,
+    pub min_isr: u32,
     pub reported_ms: u64,
 }
 
@@ -56,6 +62,17 @@ pub struct ReplicaPicture {
     pub master: Address,
     pub priority: u32,
     pub offset: u64,
+    pub name: String,
+    pub replicated: Replicated,
+    /// Records by which it is behind the master, as both last said.
+    pub lag: u64,
+}
+
+/// Whether a replica holds everything that is acknowledged, by Raft's word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replicated {
+    InSync,
+    Behind,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,10 +125,15 @@ impl Shared {
                 o_down_ms: status.o_down.map(age),
                 failover_state: status.failover_state,
                 config_epoch: announced.epoch,
+                name: announced.member.name.clone(),
+                offset: node.map_or(0, |node| node.status.end_offset),
+                in_sync: state.isr.iter().map(|process| process.name.clone()).collect(),
+                min_isr: state.min_isr,
                 reported_ms: age(announced.since),
             }
         });
         let announced = status.announced.as_ref().map(|announced| announced.member.name.as_str());
+        let end = announced.and_then(|name| nodes.get(name)).map_or(0, |node| node.status.end_offset);
         let others = state.members.iter().filter(|member| announced.is_some_and(|name| name != member.name));
         let replicas = others.map(|member| {
             let node = nodes.get(&member.name);
@@ -130,6 +152,12 @@ impl Shared {
                 master: followed.unwrap_or_default(),
                 priority: said.map_or(100, |said| if said.priority == 0 { 100 } else { said.priority }),
                 offset: said.map_or(0, |said| said.end_offset),
+                name: member.name.clone(),
+                replicated: match said.map(|said| state.isr.iter().any(|one| one.incarnation == said.incarnation)) {
+                    Some(true) => Replicated::InSync,
+                    Some(false) | None => Replicated::Behind,
+                },
+                lag: end.saturating_sub(said.map_or(0, |said| said.end_offset)),
             }
         });
         let is_member = |id: &str| state.sentinels.is_empty() || state.sentinel(id).is_some();

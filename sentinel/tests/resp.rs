@@ -26,7 +26,7 @@ use tercet_sentinel::{
     api::resp::{Backend, Simulated, serve},
     events::{Bus, Event},
     orders::Order,
-    picture::{Instance, Link, MasterPicture, Picture, ReplicaPicture, Reported, SentinelPicture},
+    picture::{Instance, Link, MasterPicture, Picture, ReplicaPicture, Replicated, Reported, SentinelPicture},
     state::Address,
 };
 use tokio::{net::TcpListener, runtime::Runtime, sync::broadcast, sync::watch};
@@ -65,6 +65,9 @@ impl Backend for Fixed {
             master: at("10.0.0.11", 6379),
             priority: 100,
             offset,
+            name: format!("n{digit}"),
+            replicated: if s_down_ms.is_some() { Replicated::Behind } else { Replicated::InSync },
+            lag: 4711 - offset,
         };
         let sentinel = |host: &str, digit, s_down_ms| SentinelPicture {
             instance: instance(host, 26379, digit, s_down_ms),
@@ -84,6 +87,10 @@ impl Backend for Fixed {
                 o_down_ms: None,
                 failover_state: None,
                 config_epoch: 3,
+                name: "na".into(),
+                offset: 4711,
+                in_sync: vec!["na".into(), "nb".into()],
+                min_isr: 2,
                 reported_ms: 5000,
             }),
             replicas: vec![replica("10.0.0.12", 'b', None, 4711), replica("10.0.0.13", 'c', Some(900), 4000)],

@@ -77,6 +77,19 @@ const METRICS: &[Metric] = &[
             to.sample(&[("replica", &replica.instance.address.to_string())], replica.offset);
         }
     }),
+    (
+        "tercet_sentinel_replica_lag_records",
+        Kind::Gauge,
+        "Records by which a node is behind the master.",
+        |seen, to| {
+            for replica in &seen.picture.replicas {
+                to.sample(&[("node", &replica.name)], replica.lag);
+            }
+        },
+    ),
+    ("tercet_sentinel_sentinels", Kind::Gauge, "Sentinels that have a vote.", |seen, to| {
+        to.sample(&[], seen.picture.sentinel_count as u64);
+    }),
     ("tercet_sentinel_other_connected", Kind::Gauge, "1 while this sentinel hears the other one.", |seen, to| {
         for sentinel in &seen.picture.sentinels {
             connected(&sentinel.instance, "sentinel", to);

@@ -2,7 +2,7 @@
 
 use tercet_proto::resp::Encoder;
 
-use crate::picture::{Instance, Link, MasterPicture, Picture, ReplicaPicture, Reported, SentinelPicture};
+use crate::picture::{Instance, Link, MasterPicture, Picture, ReplicaPicture, Replicated, Reported, SentinelPicture};
 
 /// Shown for compatibility: reconfiguring replicas is not a step of ours, they follow the state by themselves.
 pub(crate) const FAILOVER_TIMEOUT_MS: u64 = 180_000;
@@ -58,6 +58,11 @@ pub(crate) fn master(picture: &Picture, master: &MasterPicture) -> Fields {
     fields.put("quorum", picture.quorum);
     fields.put("failover-timeout", FAILOVER_TIMEOUT_MS);
     fields.put("parallel-syncs", PARALLEL_SYNCS);
+    // Ours come behind those of Redis.
+    fields.put("node-name", &master.name);
+    fields.put("repl-offset", master.offset);
+    fields.put("in-sync-nodes", master.in_sync.join(","));
+    fields.put("min-isr", master.min_isr);
     fields
 }
 
@@ -85,6 +90,9 @@ pub(crate) fn replica(picture: &Picture, replica: &ReplicaPicture) -> Fields {
     fields.put("slave-priority", replica.priority);
     fields.put("slave-repl-offset", replica.offset);
     fields.put("replica-announced", 1);
+    fields.put("node-name", &replica.name);
+    fields.put("in-sync", if replica.replicated == Replicated::InSync { "yes" } else { "no" });
+    fields.put("lag-records", replica.lag);
     fields
 }
 
