@@ -45,6 +45,15 @@ struct State {
     is_closed: AtomicBool,
     sync: Mutex<ToSync>,
     to_sync: Condvar,
+    /// Why writes are refused.
+    troubles: Mutex<[Option<String>; 2]>,
+}
+
+/// What can be wrong with a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    Write,
+    Sync,
 }
 
 /// What there is to sync.
@@ -76,6 +85,7 @@ pub fn start(node: node::Shared, storage: storage::Shared) -> std::io::Result<Di
         is_closed: AtomicBool::new(false),
         sync: Mutex::new(ToSync::default()),
         to_sync: Condvar::new(),
+        troubles: Mutex::default(),
     };
     let state = Arc::new(state);
     let mut threads = Vec::new();
@@ -141,15 +151,17 @@ impl State {
         }
     }
 
-    /// Clients are told why nothing is written; sentinels look for another master.
-    fn refuse(&self, error: &storage::Error) {
-        self.node.engine.journal.durability().set_refusal(Some(error.reason()));
-        self.node.authority.change(|standing| standing.disk = role::Disk::Failed);
-    }
-
-    fn take_again(&self) {
-        self.node.engine.journal.durability().set_refusal(None);
-        self.node.authority.change(|standing| standing.disk = role::Disk::Well);
+    /// Clients are told why nothing is written; sentinels look for another master. `None`: this is well again. Two threads
+    /// tell, and the disk is well when both say so.
+    fn tell(&self, what: Trouble, error: Option<&storage::Error>) {
+        let mut troubles = self.troubles.lock();
+        troubles[what as usize] = error.map(storage::Error::reason);
+        let refusal = troubles.iter().flatten().next().cloned();
+        let disk = if refusal.is_some() { role::Disk::Failed } else { role::Disk::Well };
+        self.node.engine.journal.durability().set_refusal(refusal);
+        if self.node.authority.standing().disk != disk {
+            self.node.authority.change(|standing| standing.disk = disk);
+        }
     }
 
     /// Writes a turn, however long it takes; says which commit offset is on disk then. `None`: the node stops.
@@ -163,7 +175,7 @@ impl State {
             if !is_refused {
                 is_refused = true;
                 error!(%error, "the disk cannot be written: writes are refused until it can");
-                self.refuse(&error);
+                self.tell(Trouble::Write, Some(&error));
             }
             if self.is_closed() {
                 return None;
@@ -172,7 +184,7 @@ impl State {
         };
         if is_refused {
             info!("the disk can be written again");
-            self.take_again();
+            self.tell(Trouble::Write, None);
         }
         self.node.engine.journal.wrote(turn);
         match self.node.config.fsync {
@@ -247,7 +259,7 @@ impl State {
     fn sync_up_to(&self, reached: Reached) {
         let Err(error) = self.storage.sync() else { return self.synced(reached) };
         error!(%error, "the disk cannot be synced: writes are refused until it can");
-        self.refuse(&error);
+        self.tell(Trouble::Sync, Some(&error));
         while let Err(error) = self.storage.flush() {
             if self.is_closed() {
                 return;
@@ -256,7 +268,7 @@ impl State {
             std::thread::sleep(limits::DISK_RETRY);
         }
         info!("the disk can be synced again");
-        self.take_again();
+        self.tell(Trouble::Sync, None);
         self.synced(reached);
     }
 
@@ -275,5 +287,39 @@ impl State {
         }
         durability.set_behind(false);
         self.node.disk_advanced();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Action, Config};
+    use crate::node::Node;
+    use crate::role::Verdict;
+    use crate::storage::Storage;
+
+    #[test]
+    fn a_disk_takes_writes_again_when_neither_writing_nor_syncing_fails() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = Arc::new(Storage::open(directory.path()).unwrap());
+        let Ok(Action::Serve(config)) = Config::from_args(["tercet-node".into()], |_| None) else { panic!("defaults") };
+        let node = Arc::new(Node::new(*config, storage.identity("n1")));
+        let state = State {
+            node: Arc::clone(&node),
+            storage,
+            is_closed: AtomicBool::new(false),
+            sync: Mutex::default(),
+            to_sync: Condvar::new(),
+            troubles: Mutex::default(),
+        };
+        let verdict = || node.authority.enter(crate::clock::boot_now()).verdict;
+        let error = |reason: &str| storage::Error::Write { path: "/data".into(), reason: reason.to_owned() };
+        state.tell(Trouble::Sync, Some(&error("IO error: Input/output error")));
+        state.tell(Trouble::Write, Some(&error("IO error: No space left on device")));
+        state.tell(Trouble::Write, None);
+        assert_eq!(node.engine.journal.durability().refusal(), Some("Input/output error".to_owned()));
+        assert_eq!(verdict(), Verdict::DiskFailed);
+        state.tell(Trouble::Sync, None);
+        assert_eq!((node.engine.journal.durability().refusal(), verdict()), (None, Verdict::Master));
     }
 }

@@ -73,6 +73,10 @@ impl Durability {
         if self.refusal().is_some() { end.min(self.written()) } else { self.acknowledgeable(end) }
     }
 
+    pub(super) fn is_behind(&self) -> bool {
+        self.is_holding.load(Ordering::Acquire) && self.state.lock().is_behind
+    }
+
     /// What was promised of the disk. `None`: there is none.
     #[must_use]
     pub fn promise(&self) -> Option<Promise> {

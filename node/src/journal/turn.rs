@@ -86,6 +86,12 @@ impl Journal {
         self.durability.acknowledgeable(self.end())
     }
 
+    /// More is in memory and not on disk than the bound allows: nothing more is to be taken in.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.durability.is_behind() && self.inner.lock().disk.unwritten > limits::DISK_BACKLOG_BYTES
+    }
+
     /// What the disk has to do next. `None`: nothing.
     pub(crate) fn take_turn(&self) -> Option<Turn> {
         let mut inner = self.inner.lock();
@@ -297,6 +303,7 @@ mod tests {
         journal.append(&record);
         journal.append(&record);
         assert_eq!(journal.acknowledgeable(), Offset(0));
+        assert!(journal.is_full());
         let mut seen = 0;
         while let Some(turn) = journal.take_turn() {
             assert!(turn.bytes() <= limits::DISK_TURN_BYTES);
@@ -305,6 +312,7 @@ mod tests {
         }
         assert_eq!(seen, count + 1, "nothing has left the memory before it was written");
         assert_eq!(journal.acknowledgeable(), journal.end());
+        assert!(!journal.is_full());
         assert!(journal.retained_bytes() <= limits::JOURNAL_MEMORY_ALONE_BYTES + record.len() + 1000);
         assert!(matches!(journal.read(Offset(0)), Next::OnDisk { .. }));
     }

@@ -227,8 +227,11 @@ impl Link<'_> {
             disk.as_mut().enable();
             self.acknowledge(acknowledge);
             let is_readable = self.show_state();
+            // What a disk that refuses does not take stays in memory, and that is bounded: the stream waits, and its silence
+            // ends it.
+            let has_room = !self.node.engine.journal.is_full();
             tokio::select! {
-                message = stream.message() => return message?.ok_or(Error::Closed),
+                message = stream.message(), if has_room => return message?.ok_or(Error::Closed),
                 () = &mut silence => return Err(Error::Silent),
                 () = &mut progress, if !is_readable => {}
                 () = &mut disk => {}
