@@ -140,6 +140,9 @@ pub const LOG_AGAIN: Duration = Duration::from_secs(5);
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_millis(200);
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_millis(400);
 
+/// Processes that were replaced by another of the same node are remembered: more than restart within any failover.
+pub const REMEMBERED_PROCESSES: usize = 256;
+
 /// Epochs whose last grant is remembered; older ones ended long ago.
 pub const REMEMBERED_EPOCHS: usize = 16;
 

@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 use crate::{
     clock::Moment,
     limits,
-    plan::{Observations, Seen},
+    plan::{Observations, Replaced, Seen},
     raft::endpoint,
     shared::Shared,
     state::{Address, ClusterState},
@@ -49,6 +49,7 @@ struct Table {
     by_name: BTreeMap<String, Node>,
     listed: Vec<Option<String>>,
     first_answer: Option<Moment>,
+    replaced: Replaced,
     channels: HashMap<Address, Channel>,
     /// Nodes that follow the state at this sentinel, by how many streams: nobody may have told us of them.
     introduced: BTreeMap<Address, usize>,
@@ -134,6 +135,7 @@ impl Nodes {
             nodes: table.by_name.iter().map(|(name, node)| (name.clone(), seen(node))).collect(),
             listed: table.listed.clone(),
             first_answer: table.first_answer,
+            replaced: table.replaced.clone(),
         }
     }
 
@@ -181,6 +183,9 @@ impl Nodes {
             || before.is_none_or(|Node { status: old, .. }| {
                 (status.role, status.epoch, &status.incarnation) != (old.role, old.epoch, &old.incarnation)
             });
+        if let Some(before) = before.map(|node| node.status.incarnation.clone()) {
+            table.replaced.note(&before, &status.incarnation);
+        }
         table.by_name.insert(name, Node { status, at: now, streams, last_address: address.clone() });
         drop(table);
         if is_news {

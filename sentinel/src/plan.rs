@@ -3,12 +3,13 @@
 //! ```text
 //!   epoch 0                      first master: the listed node with the most data
 //!   an ISR process may live      failover: fence them, the furthest one leads
+//!   only the master itself does  failover to itself
 //!   no ISR process lives         recovery: every node of the ISR must have reported; the furthest one leads
 //!   an operator insists          forced: the named, or the furthest node that has reported leads
 //! ```
 //! A witness (see `state`) counts as a process of the ISR here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     clock::Moment,
@@ -47,6 +48,32 @@ pub struct Observations {
     /// In the order of `--nodes`: the name behind the address, once it answered.
     pub listed: Vec<Option<String>>,
     pub first_answer: Option<Moment>,
+    pub replaced: Replaced,
+}
+
+/// Incarnations that were seen, and later another one of their node.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Replaced(BTreeSet<String>);
+
+impl Replaced {
+    /// A node that was `before` says that it is `now`.
+    pub fn note(&mut self, before: &str, now: &str) {
+        if before != now {
+            self.0.insert(before.to_owned());
+            while self.0.len() > limits::REMEMBERED_PROCESSES {
+                self.0.pop_first();
+            }
+        }
+    }
+}
+
+impl Observations {
+    /// Another process has taken the place of this one: it is gone for good. What was seen of a node that is not there now
+    /// may be older than the one that is asked for.
+    fn is_gone(&self, member: &IsrMember) -> bool {
+        let is_another = |node: &Seen| node.connected && node.incarnation != member.incarnation;
+        self.replaced.0.contains(&member.incarnation) || self.nodes.get(&member.name).is_some_and(is_another)
+    }
 }
 
 /// What is to be done.
@@ -128,24 +155,35 @@ fn first_master(seen: &Observations, now: Moment) -> Plan {
 
 fn next_master(state: &ClusterState, seen: &Observations) -> Plan {
     let epoch = next_epoch(state.epoch, seen);
-    // A process that another one has taken the place of is gone for good.
-    let is_gone =
-        |member: &IsrMember| seen.nodes.get(&member.name).is_some_and(|node| node.incarnation != member.incarnation);
-    let mut alive: Vec<String> = Vec::new();
-    for member in state.eligible().filter(|member| member.name != state.master && !is_gone(member)) {
-        if !alive.contains(&member.name) {
-            alive.push(member.name.clone());
-        }
-    }
+    let alive = names(state.eligible().filter(|member| member.name != state.master && !seen.is_gone(member)));
     if !alive.is_empty() {
         return Plan::Fence { epoch, targets: alive, rule: Rule::Failover };
+    }
+    // Nobody else could lead, and none of its leases is left: it goes on itself. Perhaps it was never told that it leads,
+    // because the sentinel that had it promoted is gone.
+    let is_there = |node: &Seen, master: &IsrMember| node.connected && node.incarnation == master.incarnation;
+    if let Some(master) = state.master_process()
+        && seen.nodes.get(&master.name).is_some_and(|node| is_there(node, master))
+    {
+        return Plan::Fence { epoch, targets: vec![master.name.clone()], rule: Rule::Failover };
     }
     let missing = unreported(state, seen);
     if !missing.is_empty() {
         return Plan::Wait(Waiting::ForMembers(missing));
     }
-    let targets = state.isr.iter().map(|member| member.name.clone()).collect();
-    Plan::Fence { epoch, targets, rule: Rule::Recovery }
+    // Witnesses too: one that was taken for gone may live after all.
+    Plan::Fence { epoch, targets: names(state.eligible()), rule: Rule::Recovery }
+}
+
+/// Each once.
+fn names<'a>(members: impl Iterator<Item = &'a IsrMember>) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for member in members {
+        if !names.contains(&member.name) {
+            names.push(member.name.clone());
+        }
+    }
+    names
 }
 
 /// Nodes of the ISR that have not come back as another process and said what their disk holds.
@@ -197,6 +235,8 @@ pub fn stale_promise(state: &ClusterState, seen: &Observations) -> Option<u64> {
 /// The mastership that follows from the answers of the fenced; `None` if nobody is fit.
 #[must_use]
 pub fn choose(state: &ClusterState, rule: Rule, fenced: &[Fenced]) -> Option<Choice> {
+    let lives = |node: &Fenced| node.complete && state.is_eligible(&node.name, &node.incarnation);
+    let rule = if rule == Rule::Recovery && fenced.iter().any(lives) { Rule::Failover } else { rule };
     let is_fit =
         |node: &&Fenced| node.complete && (rule != Rule::Failover || state.is_eligible(&node.name, &node.incarnation));
     let fit: Vec<&Fenced> = fenced.iter().filter(is_fit).collect();

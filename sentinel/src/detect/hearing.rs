@@ -171,10 +171,11 @@ impl Hearing {
         self.subject.is_some() && self.streams == 0
     }
 
-    /// The node of the master answered as `incarnation`: if that is another process, the one we listen for is gone.
+    /// The node of the master answered as `incarnation`: if that is another process, the one we listen for is gone; or what
+    /// was seen is older than its promotion, until it is seen itself.
     pub fn seen_incarnation(&mut self, name: &str, incarnation: &str) {
-        if self.subject.as_ref().is_some_and(|subject| subject.name == name && subject.incarnation != incarnation) {
-            self.restarted = true;
+        if let Some(subject) = self.subject.as_ref().filter(|subject| subject.name == name) {
+            self.restarted = subject.incarnation != incarnation;
         }
     }
 

@@ -156,6 +156,11 @@ fn another_incarnation_at_the_masters_address_proves_that_it_is_gone() {
          2 open
          2 renew
          2 expect heard");
+    // Or is seen itself, though it was not told yet that it leads.
+    run("0 incarnation older
+         1 expect suspected restarted
+         2 incarnation a
+         2 expect heard");
 }
 
 #[test]

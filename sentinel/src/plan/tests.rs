@@ -82,7 +82,10 @@ impl Script {
                     disk_failed: words.contains(&"diskfail"),
                     link_up: !words.contains(&"nolink"),
                 };
-                self.seen.nodes.insert(words[0].into(), seen);
+                let before = self.seen.nodes.insert(words[0].into(), seen);
+                if let Some(before) = before {
+                    self.seen.replaced.note(&before.incarnation, words[1]);
+                }
             }
             "listed" => {
                 self.seen.listed = words.iter().map(|word| (*word != "-").then(|| (*word).to_owned())).collect();
@@ -255,6 +258,22 @@ fn without_an_isr_process_nobody_leads_until_all_of_its_nodes_have_reported() {
 }
 
 #[test]
+fn a_master_that_is_there_and_that_nobody_could_replace_is_promoted_again() {
+    run("state 3 n1 n1:a
+         seen n1 a 2/100
+         seen n2 b 2/100
+         plan Failover 4 n1
+         fenced n1 a 2/100
+         choose Failover n1 isr n1:a");
+    run("state 3 n1 n1:a n2:b
+         seen n1 a 3/100
+         seen n2 restarted 3/100
+         plan Failover 4 n1
+         seen n1 a 3/100 lost
+         plan wait for n1");
+}
+
+#[test]
 fn a_restarted_only_member_of_the_isr_leads_again() {
     run("state 3 n1 n1:a
          seen n1 a 3/100 lost
@@ -368,6 +387,31 @@ fn a_witness_leads_where_an_isr_member_could() {
          plan Failover 4 n2
          fenced n2 b 3/100
          choose Failover n2 isr n2:b");
+}
+
+#[test]
+fn what_was_seen_of_a_node_that_is_not_there_says_nothing_of_a_later_process() {
+    run("state 3 n1 n1:a
+         witness n2:c
+         seen n1 restarted 3/0
+         seen n2 b 2/50 lost
+         plan Failover 4 n2
+         seen n2 c 3/100 lost
+         plan Failover 4 n2
+         seen n2 d 3/100 lost
+         plan Recovery 4 n1 n2");
+}
+
+#[test]
+fn a_witness_that_was_taken_for_gone_leads_where_it_answers() {
+    run("state 3 n1 n1:a
+         witness n2:c
+         seen n1 restarted 3/0
+         seen n2 b 2/50
+         plan Recovery 4 n1 n2
+         fenced n1 restarted 3/0
+         fenced n2 c 3/100
+         choose Recovery n2 isr n2:c");
 }
 
 #[test]
