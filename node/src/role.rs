@@ -41,6 +41,19 @@ pub struct Standing {
     pub disk: Disk,
 }
 
+impl Standing {
+    /// A hand-over under `epoch` has come to nothing: commands go on, now or when the lease comes back. Says whether any
+    /// were held.
+    pub fn release(&mut self, epoch: Epoch) -> bool {
+        let was_held =
+            matches!(self.role, Role::Master | Role::Deposed) && self.epoch == epoch && self.hold == Hold::Held;
+        if was_held {
+            self.hold = Hold::Released;
+        }
+        was_held
+    }
+}
+
 /// Whether the disk takes what is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disk {
@@ -236,6 +249,17 @@ mod tests {
         let authority = Authority::clustered();
         authority.change(|standing| standing.state = State::Whole);
         assert_eq!(authority.enter(BootNanos(5)).verdict, Verdict::Replica);
+    }
+
+    #[test]
+    fn a_hold_that_ends_while_the_lease_is_out_does_not_outlast_it() {
+        let mut standing = Authority::clustered().standing();
+        (standing.role, standing.epoch, standing.hold) = (Role::Deposed, Epoch(3), Hold::Held);
+        assert!(!standing.release(Epoch(2)), "of another mastership");
+        assert!(standing.release(Epoch(3)));
+        standing.role = Role::Master;
+        assert_eq!(standing.hold, Hold::Released);
+        assert!(!standing.release(Epoch(3)));
     }
 
     #[test]

@@ -139,8 +139,12 @@ impl Keeper<'_> {
                 Haste::Gentle | Haste::Asked => control.closing().is_none(),
             }
         };
+        let (was_whole, wipes) = (storage.is_whole(), journal.wipes());
         match pass::run(&ground, &mut self.known, from.offset, &mut rest) {
             Ok(report) => {
+                if !was_whole {
+                    self.survives_again(wipes)?;
+                }
                 self.growth.pass_ended();
                 self.trim(report.floor);
                 say(&report);
@@ -155,6 +159,20 @@ impl Keeper<'_> {
                 Err(error.to_string())
             }
         }
+    }
+
+    /// The copy that a full sync has brought is whole on disk. What was written meanwhile did not count as durable, and
+    /// perhaps nothing follows that would: a master may wait for this copy before it takes writes.
+    fn survives_again(&self, wipes: u64) -> Result<(), String> {
+        let journal = &self.node.engine.journal;
+        let reached = journal.reached();
+        // One that was begun since is not whole, though its wipe may not have come to the disk.
+        if journal.wipes() == wipes {
+            self.storage.sync().map_err(|error| error.to_string())?;
+            journal.synced(reached);
+            self.node.disk_advanced();
+        }
+        Ok(())
     }
 
     /// What lies before the floor is kept for replicas only, within a bound.

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! **Invariant:** nothing is written that is not committed and in the journal on disk. So rows never hold what may be cut
-//! off, and a mastership that ends leaves nothing behind: what was taken is given back.
+//! off, and a mastership that ends leaves nothing behind: what was taken is given back. The first rows behind a full sync
+//! need not be committed: they cannot be cut back, only wiped.
 
 use std::time::{Duration, Instant};
 
@@ -156,7 +157,7 @@ impl Pass<'_> {
         self.due = self.due.max(self.report.floor);
         self.write()?;
         self.flush()?;
-        self.ground.storage.put_floor(self.report.floor)?;
+        self.ground.storage.put_floor(self.report.floor, self.ground.gate.commit())?;
         if !self.ground.storage.is_whole() {
             self.ground.storage.mark_whole()?;
         }
@@ -306,7 +307,11 @@ impl Pass<'_> {
 
     fn write(&mut self) -> Result<(), Broken> {
         let journal = &self.ground.engine.journal;
-        while self.ground.gate.commit() < self.due || journal.durability().written() < self.due {
+        // A copy that is not whole yet has nothing that could be cut off: what is not committed in it goes with all of it. And
+        // a master may wait for it to survive before it can commit anything.
+        let (ground, due) = (self.ground, self.due);
+        let is_committed = || !ground.storage.is_whole() || ground.gate.commit() >= due;
+        while !is_committed() || journal.durability().written() < due {
             self.rest(Rest::ForCommit)?;
         }
         // Asked behind the look at the commit offset, so that one of the next state is never taken for this one's.

@@ -425,8 +425,7 @@ impl Cluster {
         if control.holds == id {
             control.drained = None;
             self.node.authority.change(|standing| {
-                if standing.role == Role::Master && standing.epoch == epoch && standing.hold == Hold::Held {
-                    standing.hold = Hold::Released;
+                if standing.release(epoch) {
                     warn!(epoch = epoch.0, "hand-over: nobody took over, commands go on");
                 }
             });

@@ -31,7 +31,7 @@ use tracing::{error, info};
 use crate::checkpoint::Position;
 use crate::node::Shared;
 use crate::recovery::Recovered;
-use crate::replication::apply::Applier;
+use crate::replication::apply::{Applier, Committed};
 use crate::role::Role;
 use crate::storage::Storage;
 use crate::task;
@@ -153,7 +153,7 @@ impl Handle {
     /// What the load of this node is handed to, once it is done.
     pub(crate) fn take_over(&self) -> impl FnOnce(Recovered) + Send + 'static + use<> {
         let applier = Arc::clone(&self.cluster.applier);
-        move |recovered| applier.recover(recovered.applied, recovered.tail)
+        move |recovered| applier.recover(recovered.applied, recovered.committed, recovered.tail)
     }
 
     /// Says how far the partitions are; nothing while they are not the state of one moment, or nobody's.
@@ -170,7 +170,8 @@ impl Handle {
                     is_still.then_some(Position { offset, state: (term, 0) })
                 }
                 Role::Replica | Role::Waiting => {
-                    let (offset, generation) = cluster.applier.position()?;
+                    let committed = if cluster.storage.is_whole() { Committed::Only } else { Committed::OrNot };
+                    let (offset, generation) = cluster.applier.position(committed)?;
                     Some(Position { offset, state: (term, generation) })
                 }
                 Role::Deposed => None,

@@ -30,7 +30,7 @@ use tokio::sync::Notify;
 pub use durability::{Durability, Promise};
 pub use gate::{Deposed, Gate};
 pub use record::Records;
-pub(crate) use turn::{Reached, Turn};
+pub use turn::{Reached, Turn};
 
 use crate::ids::{Epoch, Offset};
 use crate::limits;
@@ -461,7 +461,8 @@ impl Block {
     }
 
     /// The part behind `after`, which lies within the block.
-    pub(crate) fn behind(&self, after: Offset) -> Self {
+    #[must_use]
+    pub fn behind(&self, after: Offset) -> Self {
         let mut records = self.iter();
         while records.next_offset() <= after && records.next().is_some() {}
         let skipped = self.records.len() - records.remaining();
@@ -469,7 +470,8 @@ impl Block {
     }
 
     /// The part up to `end`, which lies within the block.
-    pub(crate) fn up_to(&self, end: Offset) -> Self {
+    #[must_use]
+    pub fn up_to(&self, end: Offset) -> Self {
         let mut records = self.iter();
         while records.next_offset() <= end && records.next().is_some() {}
         let kept = self.records.len() - records.remaining();

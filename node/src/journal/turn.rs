@@ -26,27 +26,29 @@ pub(super) struct Disk {
     has_new_history: bool,
     /// Counts cuts and wipes: what was taken before one says nothing of the offsets behind it.
     generation: u64,
+    /// Counts wipes.
+    wipes: u64,
 }
 
 /// What the disk does next, all in one batch.
 #[derive(Debug)]
-pub(crate) struct Turn {
+pub struct Turn {
     /// Forget everything; the journal begins anew behind this.
-    pub(crate) wipe: Option<Offset>,
+    pub wipe: Option<Offset>,
     /// Cut off what lies behind this.
-    pub(crate) cut: Option<Offset>,
-    pub(crate) history: Option<Vec<Span>>,
-    pub(crate) blocks: Vec<Block>,
+    pub cut: Option<Offset>,
+    pub history: Option<Vec<Span>>,
+    pub blocks: Vec<Block>,
     /// Where the journal on disk ends afterwards.
-    pub(crate) end: Offset,
+    pub end: Offset,
     bytes: usize,
     generation: u64,
 }
 
 /// A position that the disk has reached; it counts unless the journal was cut back meanwhile.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Reached {
-    pub(crate) offset: Offset,
+pub struct Reached {
+    pub offset: Offset,
     generation: u64,
 }
 
@@ -55,7 +57,8 @@ impl Turn {
         self.bytes
     }
 
-    pub(crate) fn reached(&self) -> Reached {
+    #[must_use]
+    pub fn reached(&self) -> Reached {
         Reached { offset: self.end, generation: self.generation }
     }
 }
@@ -63,7 +66,7 @@ impl Turn {
 impl Journal {
     /// From now on everything goes to disk, where the records from `start` to `end` already are. Called before the first
     /// append.
-    pub(crate) fn start_disk(&self, promise: Promise, start: Offset, end: Offset, history: Vec<Span>) {
+    pub fn start_disk(&self, promise: Promise, start: Offset, end: Offset, history: Vec<Span>) {
         let mut inner = self.inner.lock();
         inner.restart(end, history);
         inner.disk = Disk { is_on: true, start: start.0, taken: end.0, written: end.0, ..Disk::default() };
@@ -93,7 +96,8 @@ impl Journal {
     }
 
     /// What the disk has to do next. `None`: nothing.
-    pub(crate) fn take_turn(&self) -> Option<Turn> {
+    #[must_use]
+    pub fn take_turn(&self) -> Option<Turn> {
         let mut inner = self.inner.lock();
         if inner.disk.taken + 1 >= inner.open_first {
             inner.seal();
@@ -127,7 +131,7 @@ impl Journal {
     }
 
     /// The turn is written; `durable` is the last position of which that is known.
-    pub(crate) fn wrote(&self, turn: &Turn) {
+    pub fn wrote(&self, turn: &Turn) {
         let mut inner = self.inner.lock();
         if turn.generation != inner.disk.generation {
             return;
@@ -142,6 +146,18 @@ impl Journal {
         }
     }
 
+    /// What is written by now: durable, as soon as it was synced and the copy on disk is whole.
+    #[must_use]
+    pub fn reached(&self) -> Reached {
+        let inner = self.inner.lock();
+        Reached { offset: Offset(inner.disk.written), generation: inner.disk.generation }
+    }
+
+    /// How often everything on disk was to be forgotten, since the process began.
+    pub(crate) fn wipes(&self) -> u64 {
+        self.inner.lock().disk.wipes
+    }
+
     pub(super) fn check_backlog(&self, inner: &Inner) {
         if inner.disk.unwritten > limits::DISK_BACKLOG_BYTES {
             self.durability.set_behind(true);
@@ -149,7 +165,7 @@ impl Journal {
     }
 
     /// Everything up to `reached` is synced.
-    pub(crate) fn synced(&self, reached: Reached) {
+    pub fn synced(&self, reached: Reached) {
         let inner = self.inner.lock();
         if reached.generation == inner.disk.generation && reached.offset > self.durability.durable() {
             self.durability.publish(self.durability.written(), reached.offset);
@@ -229,6 +245,7 @@ impl Inner {
             wipe: Some(end),
             has_new_history: true,
             generation: disk.generation + 1,
+            wipes: disk.wipes + 1,
             ..Disk::default()
         };
         durability.publish(end, Offset::ZERO);

@@ -60,6 +60,8 @@ pub struct Plan {
 pub(crate) struct Recovered {
     /// Everything up to here is in the state.
     pub(crate) applied: Offset,
+    /// So much is known to be committed.
+    pub(crate) committed: Offset,
     /// What lies behind, in order.
     pub(crate) tail: Vec<Block>,
 }
@@ -98,7 +100,7 @@ fn load(node: &node::Shared, storage: &Storage, plan: Plan) -> Result<(Recovered
     let bounds = plan.bounds;
     if bounds.end == Offset::ZERO {
         let known = Known::none(node.engine.keyspace.len(), storage.generation());
-        return Ok((Recovered { applied: Offset::ZERO, tail: Vec::new() }, known));
+        return Ok((Recovered { applied: Offset::ZERO, committed: Offset::ZERO, tail: Vec::new() }, known));
     }
     let began = Instant::now();
     info!(bytes = storage.data_bytes(), from = bounds.start.0, to = bounds.end.0, "loading what lies on disk");
@@ -112,7 +114,7 @@ fn load(node: &node::Shared, storage: &Storage, plan: Plan) -> Result<(Recovered
     let rows_ms = began.elapsed().as_millis() as u64;
     let load = Load { node, storage, bounds: &bounds, cuts, said: began };
     let recovered = load.replay()?;
-    node.gate.advance(recovered.applied);
+    node.gate.advance(recovered.committed);
     let keys: usize = (0..limits::DATABASES).map(|database| node.engine.keyspace.count(database)).sum();
     let took = began.elapsed();
     info!(
@@ -154,8 +156,9 @@ impl Load<'_> {
         if youngest > end {
             return Err(self.damaged(format!("the journal ends at {end}, and rows reach {youngest}")));
         }
-        // Rows are written behind the commit offset, so they are committed; the hint may be older.
-        let known = if self.node.config.is_clustered() { commit.max(youngest) } else { end };
+        // The first rows behind a full sync may be ahead of the commit offset.
+        let committed = if self.node.config.is_clustered() { commit } else { end };
+        let known = committed.max(youngest);
         let mut applied = from;
         let mut tail = Vec::new();
         for block in self.storage.journal_from(from)? {
@@ -175,7 +178,7 @@ impl Load<'_> {
         if applied < known {
             return Err(self.damaged(format!("the journal ends at {applied}, not at {known}")));
         }
-        Ok(Recovered { applied, tail })
+        Ok(Recovered { applied, committed, tail })
     }
 
     fn apply(&self, block: &Block, up_to: Offset) -> Result<Offset, Error> {

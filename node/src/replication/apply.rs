@@ -38,6 +38,13 @@ pub enum Condition {
     Lost,
 }
 
+/// Which states count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Committed {
+    Only,
+    OrNot,
+}
+
 /// What has come of a full sync.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Partial {
@@ -133,13 +140,14 @@ impl Applier {
         applier
     }
 
-    /// The disk held a state in which everything up to `applied` is, and the records behind it.
-    pub(crate) fn recover(&self, applied: Offset, tail: Vec<Block>) {
+    /// The disk held a state in which everything up to `applied` is, and the records behind it; so much is known to be
+    /// committed.
+    pub(crate) fn recover(&self, applied: Offset, committed: Offset, tail: Vec<Block>) {
         self.with(|queue| {
             let condition =
                 if applied == Offset::ZERO && tail.is_empty() { Condition::Fresh } else { Condition::Whole };
             queue.restart(applied, condition);
-            queue.target = applied;
+            queue.target = committed;
             queue.items.extend(tail.into_iter().map(|block| Item::Block { block, is_counted: false }));
         });
         self.progress.notify_waiters();
@@ -214,9 +222,13 @@ impl Applier {
     }
 
     /// Up to where everything is in the state, and which state it is. Nothing while it is not that of one moment.
-    pub(crate) fn position(&self) -> Option<(Offset, u64)> {
+    pub(crate) fn position(&self, committed: Committed) -> Option<(Offset, u64)> {
         let queue = self.queue.lock();
-        queue.is_readable().then_some((queue.applied, queue.generation))
+        let is_state = match committed {
+            Committed::Only => queue.is_readable(),
+            Committed::OrNot => queue.is_of_one_moment(),
+        };
+        is_state.then_some((queue.applied, queue.generation))
     }
 
     /// Resolves while there is room for more.
@@ -399,11 +411,13 @@ enum Step {
 }
 
 impl Queue {
+    /// Who was master, or was loaded by one, has applied what may not be committed.
     fn is_readable(&self) -> bool {
-        self.condition == Condition::Whole
-            && !self.is_loading
-            && self.target >= self.youngest_cut
-            && self.applied >= self.youngest_cut
+        self.is_of_one_moment() && self.target >= self.applied
+    }
+
+    fn is_of_one_moment(&self) -> bool {
+        self.condition == Condition::Whole && !self.is_loading && self.applied >= self.youngest_cut
     }
 
     fn restart(&mut self, applied: Offset, condition: Condition) {
@@ -671,6 +685,16 @@ mod tests {
         fixture.applied(4).await;
         assert_eq!(fixture.get("k"), "abXY");
         assert_eq!(fixture.applier.queue.lock().backlog, 0);
+    }
+
+    #[test]
+    fn what_a_former_master_has_applied_is_read_once_it_is_committed() {
+        let applier = Applier::new();
+        applier.was_master(Offset(20), Offset(15));
+        applier.resume(Offset(20));
+        assert!(!applier.is_readable(), "the next master may go before it has committed 16 to 20");
+        applier.commit(Offset(20));
+        assert!(applier.is_readable());
     }
 
     #[tokio::test]

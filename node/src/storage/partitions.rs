@@ -23,6 +23,7 @@ use std::ops::Range;
 
 use rocksdb::{ReadOptions, WriteOptions};
 
+use super::journal::put_commit;
 use super::{Batch, Error, Family, Storage, Sync};
 use crate::ids::{Offset, Partition};
 use crate::limits;
@@ -110,15 +111,17 @@ impl Storage {
         Ok(())
     }
 
-    /// The rows of all partitions, which are flushed, hold every record up to here. In the log when it returns.
+    /// The rows of all partitions, which are flushed, hold every record up to here; and so much is known to be committed. In
+    /// the log when it returns.
     ///
     /// # Errors
     /// The disk refuses.
-    pub fn put_floor(&self, floor: Offset) -> Result<(), Error> {
+    pub fn put_floor(&self, floor: Offset, commit: Offset) -> Result<(), Error> {
         let mut value = Vec::new();
         wire::put_varint(&mut value, floor.0);
         let mut batch = self.batch();
         batch.put(Family::Cuts, FLOOR.as_bytes(), &value);
+        put_commit(&mut batch, commit);
         self.write(batch, Sync::Later)
     }
 
