@@ -1,10 +1,11 @@
 # The commands of Tercet. Each sets up what it needs; see README.md.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help up down build test lint deny drill bench comeback image
+.PHONY: help up down build test lint deny drill sim bench comeback image
 
 ROUNDS ?= 50
 FAULT ?= kill
+SEEDS ?= 100000
 # More for the drill and the bench, e.g. `make bench ARGS='--quick --only GET'`.
 ARGS ?=
 
@@ -35,6 +36,9 @@ deny: ## licences, sources and advisories of the dependencies
 drill: build ## faults under load and what must hold: FAULT=all (or kill,pause,...) in turn, ROUNDS=50 in all
 	@deploy/local/packages.sh drill
 	@"$$(deploy/local/target.sh)/release/drill" --rounds $(ROUNDS) --fault $(FAULT) --times $(ARGS)
+
+sim: build ## the rules of both crates under a seeded scheduler: SEEDS=1000000 for the night
+	@"$$(deploy/local/target.sh)/release/sim" --seeds $(SEEDS) $(ARGS)
 
 bench: build ## our node beside redis-server: requests a second and CPU a request
 	@deploy/local/packages.sh bench

@@ -5,7 +5,8 @@
 //! bin/handover handover/: planned hand-overs under load, errors and pauses of clients
 //! bin/comeback comeback/: restart from disk, full sync under load
 //! bin/bench   bench/: our node beside redis-server, in turn, in one run
-//! both stand on: cluster, client, process, ports, binaries, sys
+//! bin/sim     sim/: the rules of both crates under a seeded scheduler, without processes
+//! the others stand on: cluster, client, process, ports, binaries, sys
 //! ```
 
 pub mod bench;
@@ -19,5 +20,6 @@ pub mod handover;
 pub mod nemesis;
 pub mod ports;
 pub mod process;
+pub mod sim;
 pub mod sys;
 pub mod workload;
