@@ -9,8 +9,8 @@ packages_of() {
     try) say redis-tools ;;
     bench) say redis-server redis-tools ;;
     test) say redis-server redis-tools python3 python3-venv iproute2 util-linux ;;
-    # Namespaces, bridges and filters; file systems in files, which can be full.
-    drill) say iproute2 nftables util-linux e2fsprogs ;;
+    # Namespaces, bridges and filters; file systems in files, which can be full; wall clocks that can be set.
+    drill) say iproute2 nftables util-linux e2fsprogs libfaketime ;;
     image) say debootstrap docker.io docker-compose ;;
     *) die "no group of packages is called '$1'" ;;
   esac

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use tercet_chaos::cluster::network::Network;
-use tercet_chaos::cluster::{Clocks, Disks, Family, disk};
+use tercet_chaos::cluster::{Clocks, Disks, Family, Walls, disk, wall};
 use tercet_chaos::drill::report::Scope;
 use tercet_chaos::drill::{Drill, Plan};
 use tercet_chaos::nemesis::{FAULTS, Fault};
@@ -81,6 +81,7 @@ fn main() -> ExitCode {
 struct Place {
     network: Option<Arc<Network>>,
     disks: Disks,
+    walls: Walls,
     faults: Vec<Fault>,
 }
 
@@ -102,7 +103,14 @@ impl Place {
                 Err(error) => leave_out(&mut faults, |fault| fault.row().needs.disks, &error.to_string()),
             }
         }
-        Self { network, disks, faults }
+        let mut walls = Walls::Machine;
+        if faults.iter().any(|fault| fault.row().needs.clocks) {
+            match wall::library() {
+                Some(_) => walls = Walls::Own,
+                None => leave_out(&mut faults, |fault| fault.row().needs.clocks, "libfaketime is not installed"),
+            }
+        }
+        Self { network, disks, walls, faults }
     }
 }
 
@@ -136,8 +144,9 @@ async fn run(options: Options, place: Place) -> ExitCode {
     let password = options.password.or_else(|| place.network.is_some().then(|| "drill".to_owned()));
     // Processes whose clocks have nothing in common: nobody may compare one with another.
     let clocks = if place.network.is_some() { Clocks::Different } else { Clocks::Same };
-    let (network, disks) = (place.network, place.disks);
-    let plan = Plan { rounds: options.rounds, faults: place.faults, seed, password, family, network, disks, clocks };
+    let (network, disks, walls) = (place.network, place.disks, place.walls);
+    let plan =
+        Plan { rounds: options.rounds, faults: place.faults, seed, password, family, network, disks, clocks, walls };
     let mut drill = match Drill::start(plan) {
         Ok(drill) => drill,
         Err(error) => {

@@ -11,6 +11,7 @@ pub mod disk;
 pub mod health;
 mod launch;
 pub mod network;
+pub mod wall;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use tempfile::TempDir;
 
 use self::disk::Disk;
 use self::network::Network;
+use self::wall::Skew;
 use crate::binaries::NotBuilt;
 use crate::client::discovery::Sentinels;
 use crate::ports::{self, Block};
@@ -70,6 +72,7 @@ pub struct Options {
     pub network: Option<Arc<Network>>,
     pub disks: Disks,
     pub clocks: Clocks,
+    pub walls: Walls,
 }
 
 /// Where the nodes keep their data.
@@ -88,6 +91,15 @@ pub enum Clocks {
     Same,
     /// Each process, at each start, has a boot clock that is ahead by another amount.
     Different,
+}
+
+/// Whose the wall clocks of the processes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Walls {
+    #[default]
+    Machine,
+    /// Each process has one of its own, which can be set.
+    Own,
 }
 
 #[derive(Debug)]
@@ -127,6 +139,8 @@ pub enum Error {
     NoNetwork,
     #[error("the nodes have no disks of their own")]
     NoDisk,
+    #[error("{member} has no wall clock of its own")]
+    NoClock { member: Member },
     #[error("{0}")]
     Network(#[from] network::Error),
     #[error("{0}")]
@@ -187,6 +201,12 @@ impl Cluster {
         if self.options.clocks == Clocks::Different {
             sys::shift_boot_clock(&mut command, BOOT_CLOCK_STEP * u32::try_from(self.launches).unwrap_or(1));
         }
+        if self.options.walls == Walls::Own {
+            let library = wall::library().ok_or(Error::NoClock { member })?;
+            let file = self.clock_file(member);
+            wall::set(&file, Skew::NONE).map_err(to_error)?;
+            wall::give(&mut command, &library, &file);
+        }
         let log = self.folder.path().join(format!("{member}.log"));
         let process = Process::start(command, &log).map_err(to_error)?;
         *self.slot(member) = Some(process);
@@ -208,7 +228,9 @@ impl Cluster {
     /// It does not run; the fault did not happen.
     pub fn kill(&mut self, member: Member) -> Result<(), Error> {
         let mut process = self.slot(member).take().ok_or(Error::NotRunning { member })?;
-        process.kill().map(|_| ()).map_err(|error| Error::Process { member, error })
+        let killed = process.kill();
+        self.tidy_up_after(&process);
+        killed.map(|_| ()).map_err(|error| Error::Process { member, error })
     }
 
     /// SIGTERM, then SIGKILL after a bounded wait.
@@ -217,7 +239,9 @@ impl Cluster {
     /// It does not run.
     pub fn stop(&mut self, member: Member) -> Result<crate::process::Ended, Error> {
         let mut process = self.slot(member).take().ok_or(Error::NotRunning { member })?;
-        Ok(process.terminate(STOP_LIMIT))
+        let ended = process.terminate(STOP_LIMIT);
+        self.tidy_up_after(&process);
+        Ok(ended)
     }
 
     /// # Errors
@@ -263,6 +287,25 @@ impl Cluster {
     /// The nodes share one.
     pub fn disk(&self, node: usize) -> Result<&Disk, Error> {
         self.disks.get(node).ok_or(Error::NoDisk)
+    }
+
+    /// Sets the wall clock of a member. It sees it within a second.
+    ///
+    /// # Errors
+    /// It has the machine's.
+    pub fn set_wall_clock(&self, member: Member, skew: Skew) -> Result<(), Error> {
+        match self.options.walls {
+            Walls::Machine => Err(Error::NoClock { member }),
+            Walls::Own => wall::set(&self.clock_file(member), skew).map_err(|error| Error::Process { member, error }),
+        }
+    }
+
+    /// The last lines of a member's log.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn log_tail(&self, member: Member, lines: usize) -> Result<String, Error> {
+        self.process(member).map(|process| process.log_tail(lines)).ok_or(Error::NotRunning { member })
     }
 
     #[must_use]
@@ -323,6 +366,17 @@ impl Cluster {
         self.folder.path().to_owned()
     }
 
+    fn clock_file(&self, member: Member) -> PathBuf {
+        self.folder.path().join(format!("{member}.clock"))
+    }
+
+    /// What a process with a clock of its own leaves behind if it is killed.
+    fn tidy_up_after(&self, process: &Process) {
+        if self.options.walls == Walls::Own {
+            wall::tidy_up_after(process.pid());
+        }
+    }
+
     fn slot(&mut self, member: Member) -> &mut Option<Process> {
         match member {
             Member::Node(index) => &mut self.nodes[index],
@@ -351,6 +405,15 @@ impl Cluster {
             Ports::Shared(block) => block.port(index),
         };
         SocketAddr::new(self.address(member), port)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for member in (0..NODES).map(Member::Node).chain((0..SENTINELS).map(Member::Sentinel)) {
+            // Who does not run needs no end.
+            let _ = self.kill(member);
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use crate::check::rejoin;
 use crate::check::unavailable;
 use crate::cluster::health::Status;
 use crate::cluster::network::Network;
-use crate::cluster::{self, Clocks, Cluster, Disks, Family, Member, NODES};
+use crate::cluster::{self, Clocks, Cluster, Disks, Family, Member, NODES, Walls};
 use crate::nemesis::{self, Ending, Fault, Struck};
 use crate::sys::Moment;
 use crate::workload::amqp;
@@ -55,6 +55,7 @@ pub struct Plan {
     pub network: Option<Arc<Network>>,
     pub disks: Disks,
     pub clocks: Clocks,
+    pub walls: Walls,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +99,7 @@ impl Drill {
             network: plan.network.clone(),
             disks: plan.disks,
             clocks: plan.clocks,
+            walls: plan.walls,
             ..Default::default()
         };
         Ok(Self {
@@ -189,16 +191,16 @@ impl Drill {
                 };
                 self.cluster.wait_until(FAILOVER_LIMIT, has_moved).await?;
                 self.books.wait_for_write(load, Moment::now(), FAILOVER_LIMIT).await?;
-                struck.mend(&mut self.cluster)?;
+                struck.mend(&mut self.cluster).await?;
             }
             Ending::SameMaster | Ending::AnyMaster => {
                 sleep(LASTING).await;
                 self.books.wait_for_write(load, Moment::now(), FAILOVER_LIMIT).await?;
-                struck.mend(&mut self.cluster)?;
+                struck.mend(&mut self.cluster).await?;
             }
             Ending::AfterMend => {
                 sleep(OUTAGE).await;
-                struck.mend(&mut self.cluster)?;
+                struck.mend(&mut self.cluster).await?;
                 self.books.wait_for_write(load, Moment::now(), REJOIN_LIMIT).await?;
             }
         }

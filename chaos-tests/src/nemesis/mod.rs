@@ -1,6 +1,7 @@
 //! Faults: one row each in `FAULTS`, what it needs, how it ends, and what is promised of it. How it is done stands in the
 //! files of this folder, which also tell whether it happened.
 
+pub mod clock;
 pub mod cut;
 pub mod disk;
 pub mod kill;
@@ -49,6 +50,8 @@ pub enum Fault {
     FullDisk,
     /// Writes and syncs of the master's disk hang, again and again.
     SlowDisk,
+    /// The wall clocks of a replica, a sentinel and the master jump and drift.
+    ClockSkew,
 }
 
 /// What a fault takes besides processes.
@@ -58,6 +61,8 @@ pub struct Needs {
     pub network: bool,
     /// A file system for each node.
     pub disks: bool,
+    /// Wall clocks of their own.
+    pub clocks: bool,
 }
 
 /// What comes of it.
@@ -98,9 +103,10 @@ pub struct Row {
     pub promise: Promise,
 }
 
-const PROCESSES: Needs = Needs { network: false, disks: false };
-const NETWORK: Needs = Needs { network: true, disks: false };
-const DISKS: Needs = Needs { network: false, disks: true };
+const PROCESSES: Needs = Needs { network: false, disks: false, clocks: false };
+const NETWORK: Needs = Needs { network: true, ..PROCESSES };
+const DISKS: Needs = Needs { disks: true, ..PROCESSES };
+const CLOCKS: Needs = Needs { clocks: true, ..PROCESSES };
 
 const fn within(median_ms: u128) -> Promise {
     Promise { median_ms: Some(median_ms), worst_ms: Some(1500), errors: Errors::Happen }
@@ -117,7 +123,7 @@ const STALLED_REPLICA: Promise = Promise { median_ms: None, worst_ms: Some(300),
 const SAFETY_ONLY: Promise = Promise { median_ms: None, worst_ms: None, errors: Errors::Happen };
 
 /// In the order of the enum.
-pub const FAULTS: [Row; 17] = {
+pub const FAULTS: [Row; 18] = {
     use Ending::{AfterMend, AnyMaster, NewMaster, SameMaster};
     [
         row(Fault::Kill, "kill", PROCESSES, NewMaster, within(500)),
@@ -137,6 +143,7 @@ pub const FAULTS: [Row; 17] = {
         row(Fault::SlowLink, "slow-link", NETWORK, SameMaster, NOTHING_FELT),
         row(Fault::FullDisk, "full-disk", DISKS, AnyMaster, WORST_ONLY),
         row(Fault::SlowDisk, "slow-disk", DISKS, AnyMaster, WORST_ONLY),
+        row(Fault::ClockSkew, "clock-skew", CLOCKS, SameMaster, NOTHING_FELT),
     ]
 };
 
@@ -174,6 +181,10 @@ pub enum Error {
     Disk(#[from] cluster::disk::Error),
     #[error("the fault did not happen: {0}")]
     DidNotHappen(String),
+    #[error("no answer to a question about the fault: {0}")]
+    NoAnswer(String),
+    #[error("the fault did what it must not do: {0}")]
+    Broken(String),
 }
 
 /// A fault under way.
@@ -197,6 +208,7 @@ enum Wound {
     SlowLink(cluster::network::delay::SlowLink),
     FullDisk(usize),
     SlowDisk(cluster::disk::Stalling),
+    Clocks(clock::Wrong),
 }
 
 /// Begins a fault.
@@ -222,6 +234,7 @@ pub async fn strike(fault: Fault, cluster: &mut Cluster, master: usize, random: 
         Fault::SlowLink => cut::slow_link(master, random),
         Fault::FullDisk => disk::full(cluster, master).await,
         Fault::SlowDisk => disk::slow(cluster, master),
+        Fault::ClockSkew => clock::skew(cluster, master, random).await,
     }
 }
 
@@ -229,8 +242,8 @@ impl Struck {
     /// Ends the fault.
     ///
     /// # Errors
-    /// It had not happened, or cannot be undone.
-    pub fn mend(self, cluster: &mut Cluster) -> Result<(), Error> {
+    /// It had not happened, or cannot be undone, or has done what it must not do.
+    pub async fn mend(self, cluster: &mut Cluster) -> Result<(), Error> {
         match self.wound {
             Wound::Done => Ok(()),
             Wound::Killed(members) => kill::start_again(cluster, &members),
@@ -239,6 +252,7 @@ impl Struck {
             Wound::SlowLink(link) => cut::mend_link(link),
             Wound::FullDisk(node) => disk::free(cluster, node),
             Wound::SlowDisk(stalling) => Ok(stalling.end()?),
+            Wound::Clocks(wrong) => clock::set_right(cluster, wrong).await,
         }
     }
 }
