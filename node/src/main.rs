@@ -1,7 +1,7 @@
 //! The node's program: settings, threads, listeners, and an orderly end.
 
-use std::io::IsTerminal;
-use std::process::ExitCode;
+use std::fmt::Display;
+use std::io::{IsTerminal, Write as _};
 use std::sync::Arc;
 
 use tercet_node::config::{Action, Config, LogFormat};
@@ -10,41 +10,55 @@ use tercet_node::{backup, server};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-fn main() -> ExitCode {
+/// A wrong flag: nothing was started.
+const EXIT_USAGE: u8 = 2;
+
+fn main() -> ! {
     let config = match Config::from_process() {
         Ok(Action::Serve(config)) => config,
-        Ok(Action::Healthcheck(config)) => return server::healthcheck(&config),
-        Ok(Action::Backup { config, directory }) => return told(backup::ask(&config, &directory)),
+        Ok(Action::Healthcheck(config)) => told(server::healthcheck(&config).map(|()| None)),
+        Ok(Action::Backup { config, directory }) => told(backup::ask(&config, &directory).map(Some)),
         Ok(Action::Restore { config, directory, over }) => {
-            return told(backup::restore(&config.data, &directory, over));
+            told(backup::restore(&config.data, &directory, over).map(Some));
         }
         Err(error) => {
             eprintln!("error: {error}");
-            return ExitCode::from(2);
+            leave(EXIT_USAGE);
         }
     };
     log_to_stdout(config.log_format);
     match server::run(Arc::from(config)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => leave(0),
         Err(error) => {
             eprintln!("error: {error}");
-            ExitCode::from(error.exit_code())
+            leave(error.exit_code());
         }
     }
 }
 
-/// What a command of an operator came to.
-fn told(result: Result<String, backup::Error>) -> ExitCode {
+/// Ends with what a command of an operator came to.
+fn told(result: Result<Option<String>, impl Display>) -> ! {
     match result {
         Ok(text) => {
-            println!("{text}");
-            ExitCode::SUCCESS
+            if let Some(text) = text {
+                println!("{text}");
+            }
+            leave(0);
         }
         Err(error) => {
             eprintln!("error: {error}");
-            ExitCode::FAILURE
+            leave(1);
         }
     }
+}
+
+/// Ends the process without the handlers of the C library's `exit`: those of RocksDB take down what its own threads may
+/// still be using, and a refusal would now and then end with a signal in place of its code.
+fn leave(code: u8) -> ! {
+    // What does not go out has nobody who reads it.
+    let _ = std::io::stdout().flush();
+    // SAFETY: `_exit` takes a number and ends the process.
+    unsafe { libc::_exit(i32::from(code)) }
 }
 
 fn log_to_stdout(format: LogFormat) {

@@ -9,7 +9,6 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -215,9 +214,11 @@ fn raise_descriptor_limit() {
     }
 }
 
-/// `tercet-node healthcheck`: 0 if the node on the RESP port answers.
-#[must_use]
-pub fn healthcheck(config: &Config) -> ExitCode {
+/// `tercet-node healthcheck`: whether the node on the RESP port answers.
+///
+/// # Errors
+/// Nobody answers there, or not what a node would.
+pub fn healthcheck(config: &Config) -> Result<(), String> {
     let host = if config.bind.is_unspecified() { [127, 0, 0, 1].into() } else { config.bind };
     let ask = || -> std::io::Result<bool> {
         let timeout = Duration::from_secs(2);
@@ -230,14 +231,8 @@ pub fn healthcheck(config: &Config) -> ExitCode {
         Ok(reply[..count].starts_with(b"+PONG") || reply[..count].starts_with(b"-NOAUTH"))
     };
     match ask() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => {
-            eprintln!("error: the node on port {} does not answer PING", config.resp_port);
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            eprintln!("error: no node answers on port {}: {error}", config.resp_port);
-            ExitCode::FAILURE
-        }
+        Ok(true) => Ok(()),
+        Ok(false) => Err(format!("the node on port {} does not answer PING", config.resp_port)),
+        Err(error) => Err(format!("no node answers on port {}: {error}", config.resp_port)),
     }
 }

@@ -1,6 +1,6 @@
 //! The program: reads its settings, runs a sentinel until it is told to stop.
 
-use std::{io::IsTerminal as _, process::ExitCode};
+use std::io::{IsTerminal as _, Write as _};
 
 use tercet_sentinel::{
     config::{self, Config, Invocation, LogFormat},
@@ -13,39 +13,50 @@ use tracing_subscriber::EnvFilter;
 
 /// A wrong flag, file or port: nothing was started.
 const EXIT_USAGE: u8 = 2;
+/// It could not go on.
+const EXIT_FAILURE: u8 = 1;
 
-fn main() -> ExitCode {
+fn main() -> ! {
     let invocation = match config::read(std::env::args_os(), |name| std::env::var(name).ok()) {
         Ok(invocation) => invocation,
-        Err(error) => return usage(&error.to_string()),
+        Err(error) => leave(usage(&error.to_string())),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(std::thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(2, 4))
         .enable_all()
         .build()
         .expect("the runtime of a fresh process starts");
-    match invocation {
+    leave(match invocation {
         Invocation::Print(text) => {
             print!("{text}");
-            ExitCode::SUCCESS
+            0
         }
         Invocation::Healthcheck(config) => match runtime.block_on(health::check(&config)) {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(()) => 0,
             Err(error) => {
                 eprintln!("tercet-sentinel: unhealthy: {error}");
-                ExitCode::FAILURE
+                EXIT_FAILURE
             }
         },
         Invocation::Run(config) => {
             start_log(config.log_format);
             runtime.block_on(run(*config))
         }
-    }
+    })
 }
 
-fn usage(text: &str) -> ExitCode {
+/// Ends the process without the handlers of the C library's `exit`: those of RocksDB take down what its own threads may
+/// still be using, and a refusal would now and then end with a signal in place of its code.
+fn leave(code: u8) -> ! {
+    // What does not go out has nobody who reads it.
+    let _ = std::io::stdout().flush();
+    // SAFETY: `_exit` takes a number and ends the process.
+    unsafe { libc::_exit(i32::from(code)) }
+}
+
+fn usage(text: &str) -> u8 {
     eprintln!("tercet-sentinel: {text}");
-    ExitCode::from(EXIT_USAGE)
+    EXIT_USAGE
 }
 
 fn start_log(format: LogFormat) {
@@ -64,7 +75,7 @@ fn start_log(format: LogFormat) {
     }
 }
 
-async fn run(config: Config) -> ExitCode {
+async fn run(config: Config) -> u8 {
     let mut sentinel = match Sentinel::start(config).await {
         Ok(sentinel) => sentinel,
         Err(error) => return usage(&error.to_string()),
@@ -81,9 +92,9 @@ async fn run(config: Config) -> ExitCode {
     if let Some(reason) = failure {
         error!("{reason}");
         sentinel.stop().await;
-        return ExitCode::FAILURE;
+        return EXIT_FAILURE;
     }
     info!("stopping");
     sentinel.stop().await;
-    ExitCode::SUCCESS
+    0
 }
