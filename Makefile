@@ -3,8 +3,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help up down build test lint deny drill sim bench comeback image
 
-ROUNDS ?= 50
-FAULT ?= kill
+ROUNDS ?= 200
+FAULT ?= all
 SEEDS ?= 100000
 # More for the drill and the bench, e.g. `make bench ARGS='--quick --only GET'`.
 ARGS ?=
@@ -24,7 +24,7 @@ build: ## the release build of everything
 	@deploy/local/packages.sh build
 	@deploy/local/build.sh release --workspace --bins
 
-test: ## every test: units, doc tests, the seed programs, bad input, client libraries, drills of ten faults
+test: ## every test: units, doc tests, the seed programs, bad input, client libraries, the simulation, drills of fifteen faults
 	@chaos-tests/test.sh
 
 lint: ## formatting, clippy, licences and sources
@@ -33,7 +33,7 @@ lint: ## formatting, clippy, licences and sources
 deny: ## licences, sources and advisories of the dependencies
 	@chaos-tests/deny.sh
 
-drill: build ## faults under load and what must hold: FAULT=all (or kill,pause,...) in turn, ROUNDS=50 in all
+drill: build ## faults under load and what must hold: each in turn (or FAULT=kill,pause,...), ROUNDS=200 in all
 	@deploy/local/packages.sh drill
 	@"$$(deploy/local/target.sh)/release/drill" --rounds $(ROUNDS) --fault $(FAULT) --times $(ARGS)
 
