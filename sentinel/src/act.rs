@@ -120,6 +120,9 @@ async fn fence_and_promote(
         isr: choice.isr,
     };
     if let Err(outcome) = propose(shared, command).await {
+        if voice == Voice::Loud && rule != Rule::First {
+            shared.events.about("-failover-abort-not-elected", Instance::Master, &shared.master_name());
+        }
         return outcome;
     }
     shared.crash_if(Simulated::CrashAfterPromotion).await;
@@ -176,7 +179,10 @@ pub(crate) async fn hand_over(shared: &Arc<Shared>) -> Result<(), String> {
         master: target.clone(),
         isr: state.isr.clone(),
     };
-    propose(shared, command).await.map_err(|_| "ERR the hand-over was not agreed on; try again".to_owned())?;
+    if propose(shared, command).await.is_err() {
+        shared.events.about("-failover-abort-not-elected", Instance::Master, &shared.master_name());
+        return Err("ERR the hand-over was not agreed on; try again".into());
+    }
     if activate(shared, &target, epoch).await {
         info!(epoch, master = target, took_ms = millis(began.elapsed()), "handed over");
         announce_end(shared, &candidate);
@@ -280,6 +286,7 @@ async fn activate(shared: &Arc<Shared>, name: &str, epoch: u64) -> bool {
         }
         if shared.suspects(epoch, Moment::now()) || began.elapsed() > limits::ACTIVATION_TIMEOUT {
             warn!(epoch, master = name, "the new master does not take over");
+            shared.events.about("-failover-abort-slave-timeout", Instance::Master, &shared.master_name());
             return false;
         }
         let accepted = promote(shared, &state, name).await;

@@ -27,8 +27,39 @@ pub(crate) enum Doubt {
 #[derive(Debug, Default)]
 struct Told {
     incarnation: String,
-    /// The epoch under which it was seen to follow.
-    follows: u64,
+    /// How far it was seen to come to the announced master, under which epoch.
+    reached: (u64, Step),
+    /// It was seen to take itself for a master.
+    claims: bool,
+}
+
+/// What a replica does on the way to a new master, in the order of the events that tell of it.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    #[default]
+    Elsewhere,
+    /// It knows the epoch.
+    Sent,
+    /// It connects.
+    InProgress,
+    Done,
+}
+
+/// Under Redis' names, and the one that go-redis listens for.
+const STEPS: [(Step, &[&str]); 3] = [
+    (Step::Sent, &["+slave-reconf-sent"]),
+    (Step::InProgress, &["+slave-reconf-inprog"]),
+    (Step::Done, &["+slave-reconf-done", "+replica-reconf-done"]),
+];
+
+/// How far a node has come to the master of `epoch`.
+fn step(status: &NodeStatus, epoch: u64) -> Step {
+    match status.role() {
+        Role::Replica if status.epoch == epoch && status.link_up => Step::Done,
+        Role::Replica if status.epoch == epoch => Step::InProgress,
+        Role::Replica | Role::Waiting | Role::Deposed if status.epoch == epoch => Step::Sent,
+        Role::Replica | Role::Waiting | Role::Deposed | Role::Master | Role::Unspecified => Step::Elsewhere,
+    }
 }
 
 /// Called by the watchdog at each of its looks.
@@ -186,30 +217,48 @@ impl Herald {
         for member in state.members.iter().filter(|member| member.name != master_name) {
             let node = self.shared.nodes.get(&member.name).filter(Node::is_connected);
             let told = self.told.entry(member.name.clone()).or_insert_with(|| {
-                events.push(("+slave", member));
+                events.push(("+slave", member, ""));
                 Told::default()
             });
             let Some(node) = node else { continue };
-            let NodeStatus { incarnation, .. } = &node.status;
+            let incarnation = &node.status.incarnation;
             if told.incarnation != *incarnation {
                 if !told.incarnation.is_empty() {
-                    events.push(("+reboot", member));
+                    events.push(("+reboot", member, ""));
                 }
                 told.incarnation.clone_from(incarnation);
             }
-            let follows = node.status.role() == Role::Replica && node.status.epoch == epoch && node.status.link_up;
-            if follows && told.follows != epoch {
-                told.follows = epoch;
-                // Redis' name, and the one that go-redis listens for.
-                events.push(("+slave-reconf-done", member));
-                events.push(("+replica-reconf-done", member));
+            let claims = node.status.role() == Role::Master;
+            if std::mem::replace(&mut told.claims, claims) != claims {
+                events.push(if claims {
+                    ("-role-change", member, " new reported role is master")
+                } else {
+                    ("+role-change", member, " new reported role is slave")
+                });
+            }
+            let step = step(&node.status, epoch);
+            let before = if told.reached.0 == epoch { told.reached.1 } else { Step::Elsewhere };
+            if step > before {
+                told.reached = (epoch, step);
+                let passed = STEPS.iter().filter(|(passed, _)| (before..=step).contains(passed) && *passed != before);
+                events.extend(passed.flat_map(|(_, names)| names.iter().map(|name| (*name, member, ""))));
             }
         }
         if !events.is_empty() {
             let master = self.shared.master_name();
-            for (channel, member) in events {
-                self.shared.events.about(channel, Instance::Slave(&member.resp), &master);
+            for (channel, member, more) in events {
+                self.shared.events.about_with(channel, Instance::Slave(&member.resp), &master, more);
             }
+        }
+    }
+
+    /// This sentinel was not running, and counts silence anew; or it has seen a whole window since.
+    pub(crate) fn tilt(&self, since: Option<Moment>) {
+        let was = std::mem::replace(&mut self.shared.status.lock().tilt, since);
+        match (was, since) {
+            (None, Some(_)) => self.shared.events.publish("+tilt", "#tilt mode entered".into()),
+            (Some(_), None) => self.shared.events.publish("-tilt", "#tilt mode exited".into()),
+            (None, None) | (Some(_), Some(_)) => {}
         }
     }
 

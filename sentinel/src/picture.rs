@@ -5,6 +5,7 @@ use std::time::Duration;
 use tercet_proto::grpc::peer::v1::Role;
 
 use crate::{
+    api::resp::Simulated,
     clock::{Moment, millis},
     nodes::Node,
     shared::Shared,
@@ -93,6 +94,10 @@ pub struct Picture {
     /// Sentinels of the cluster, this one included, whether they answer or not.
     pub sentinel_count: usize,
     pub down_after_ms: u64,
+    /// For how long it may have missed something, because it was not running.
+    pub tilt_ms: Option<u64>,
+    /// What `SENTINEL SIMULATE-FAILURE` asked for.
+    pub simulated: Option<Simulated>,
     pub master: Option<MasterPicture>,
     pub replicas: Vec<ReplicaPicture>,
     pub sentinels: Vec<SentinelPicture>,
@@ -181,6 +186,8 @@ impl Shared {
             quorum: self.quorum(),
             sentinel_count: self.sentinel_count(),
             down_after_ms: millis(self.tunable.lock().down_after),
+            tilt_ms: status.tilt.map(age),
+            simulated: *self.simulated.lock(),
             master,
             replicas: replicas.collect(),
             sentinels: siblings.collect(),

@@ -62,6 +62,8 @@ pub(crate) struct Status {
     pub(crate) failover_state: Option<&'static str>,
     /// Replicas that are subjectively down, since when.
     pub(crate) replicas_down: HashMap<String, Moment>,
+    /// Since when this sentinel may have missed something: it was not running.
+    pub(crate) tilt: Option<Moment>,
     /// A failover is due and comes to nothing: whom it waits for.
     pub(crate) stuck: Option<Vec<String>>,
 }

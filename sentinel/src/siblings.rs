@@ -88,7 +88,11 @@ async fn greet(shared: Arc<Shared>, address: Address) {
                 let id = reply.sentinel_id.clone();
                 if let Some(before) = known.replace(id.clone()).filter(|before| *before != id) {
                     warn!(sentinel = reply.name, was = before, is = id, "another data directory");
-                    shared.siblings.0.lock().remove(&before);
+                    let displaced = shared.siblings.0.lock().remove(&before);
+                    if let Some(Sibling { resp, .. }) = displaced {
+                        let instance = Instance::Sentinel(&before, &resp);
+                        shared.events.about("+sentinel-invalid-addr", instance, &shared.master_name());
+                    }
                 }
                 heard(&shared, reply, answered);
             }
@@ -127,6 +131,9 @@ fn heard(shared: &Shared, reply: HelloReply, answered: Moment) {
                 shared.events.about("-sdown", instance, &master);
             }
             if before.resp != sibling.resp {
+                let Address { host, port } = &sibling.resp;
+                let more = format!(" ip {host} port {port} for {}", sibling.sentinel_id);
+                shared.events.about_with("+sentinel-address-switch", Instance::Master, &master, &more);
                 shared.events.about("+sentinel-address-update", instance, &master);
             }
         }

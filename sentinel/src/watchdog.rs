@@ -120,6 +120,8 @@ impl Watchdog {
     fn look(&mut self, state: &Arc<ClusterState>, now: Moment) {
         self.follow(state, now);
         let verdict = self.listen(state, now);
+        let tilt = self.shared.leases.lock().hearing.tilt(now);
+        self.herald.tilt(tilt);
         self.suspect(state, verdict, now);
         self.ask(state, now);
         if self.leadership.is_us && !state.cluster_id.is_empty() {

@@ -4,33 +4,11 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Cluster, eventually, resp::Client, within};
+use common::{Cluster, eventually, read_until, subscribe, within};
 use tercet_proto::resp::Value;
 
 /// Whether there is a failover at all: how long one takes is measured by `make drill`, not where other tests take the cores.
 const FAILOVER: Duration = common::BOUND;
-
-fn subscribe(cluster: &Cluster) -> Vec<Client> {
-    let subscribe = |client: &mut Client| {
-        client.command(&["PSUBSCRIBE", "*"]);
-    };
-    let mut clients: Vec<Client> = cluster.sentinels.iter().map(common::Process::client).collect();
-    clients.iter_mut().for_each(subscribe);
-    clients
-}
-
-/// Reads events until one of this channel comes; all of them, as `channel message`.
-fn read_until(client: &mut Client, channel: &str) -> Vec<String> {
-    let mut events = Vec::new();
-    loop {
-        let Value::Array(parts) = client.read() else { panic!("an event is an array in RESP2") };
-        let text: Vec<String> = parts.iter().filter_map(|part| part.as_text().map(Into::into)).collect();
-        events.push(format!("{} {}", text[2], text[3]));
-        if text[2] == channel {
-            return events;
-        }
-    }
-}
 
 #[test]
 fn the_first_listed_of_empty_nodes_becomes_master() {
@@ -119,6 +97,26 @@ fn the_leader_tells_the_story_in_the_order_of_redis() {
     ];
     let told: Vec<&str> = channels.into_iter().filter(|channel| wanted.contains(channel)).collect();
     assert_eq!(told, wanted);
+}
+
+#[test]
+fn a_replica_that_finds_the_new_master_is_told_of_step_by_step() {
+    let mut cluster = Cluster::start(3, 3);
+    cluster.await_isr(&["n1", "n2", "n3"]);
+    let mut subscribers = subscribe(&cluster);
+    cluster.nodes[2].write(5);
+    cluster.nodes[0].kill();
+    for subscriber in &mut subscribers {
+        let events = read_until(subscriber, "+replica-reconf-done");
+        let follower = format!("slave {0} {1} @", cluster.nodes[1].resp(), cluster.nodes[1].resp().replace(':', " "));
+        let steps: Vec<&str> = events
+            .iter()
+            .filter(|event| event.contains(&follower))
+            .filter_map(|event| event.split(' ').next())
+            .filter(|channel| channel.contains("-reconf-"))
+            .collect();
+        assert_eq!(steps, ["+slave-reconf-sent", "+slave-reconf-inprog", "+slave-reconf-done", "+replica-reconf-done"]);
+    }
 }
 
 #[test]

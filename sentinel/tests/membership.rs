@@ -104,9 +104,12 @@ fn a_sentinel_that_lost_its_disk_is_replaced_by_what_comes_in_its_place() {
     let mut cluster = Cluster::start(3, 2);
     cluster.await_isr(&["n1", "n2"]);
     let before = id(&cluster.sentinels[2]);
+    let mut subscriber = common::subscribe(&cluster).swap_remove(0);
     cluster.sentinels[2].kill();
     std::fs::remove_dir_all(&cluster.sentinels[2].data).expect("the data can be removed");
     cluster.sentinels[2].start();
+    let events = common::read_until(&mut subscriber, "+sentinel-invalid-addr");
+    assert!(events.last().is_some_and(|event| event.contains(&format!(" sentinel {before} "))), "{events:?}");
     let after = id(&cluster.sentinels[2]);
     assert_ne!(before, after);
     let mut client = cluster.sentinels[0].client();

@@ -82,6 +82,8 @@ impl Backend for Fixed {
             quorum: 2,
             sentinel_count: 3,
             down_after_ms: *self.down_after.lock(),
+            tilt_ms: None,
+            simulated: None,
             master: Some(MasterPicture {
                 instance: instance("10.0.0.11", 6379, 'a', None),
                 o_down_ms: None,

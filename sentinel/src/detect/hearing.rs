@@ -64,6 +64,8 @@ pub struct Hearing {
     restarted: bool,
     resigned: Option<Moment>,
     last_tick: Moment,
+    /// When we last found that we had not been running.
+    stood_still: Option<Moment>,
 }
 
 impl Hearing {
@@ -81,6 +83,7 @@ impl Hearing {
             restarted: false,
             resigned: None,
             last_tick: now,
+            stood_still: None,
         }
     }
 
@@ -112,6 +115,7 @@ impl Hearing {
             restarted: false,
             resigned: None,
             last_tick: self.last_tick,
+            stood_still: self.stood_still,
         };
     }
 
@@ -183,9 +187,12 @@ impl Hearing {
     pub fn tick(&mut self, now: Moment) -> Verdict {
         let slip = now.since(self.last_tick);
         self.last_tick = now;
-        // What was found before we stood still stays found: only a Renew ends it.
-        if slip > limits::TICK + limits::TICK_SLIP && !self.is_silent {
-            self.since = now;
+        if slip > limits::TICK + limits::TICK_SLIP {
+            self.stood_still = Some(now);
+            // What was found before we stood still stays found: only a Renew ends it.
+            if !self.is_silent {
+                self.since = now;
+            }
         }
         self.is_silent = self.is_silent || now.since(self.since) > self.patience();
         self.verdict(now)
@@ -223,6 +230,13 @@ impl Hearing {
     #[must_use]
     pub fn hears(&self, now: Moment) -> bool {
         self.verdict(now) == Verdict::Heard && self.resigned.is_none() && !(self.had_stream && self.streams == 0)
+    }
+
+    /// When this sentinel found that it had not been running, for as long as what it sees is not a whole window again:
+    /// what Redis calls TILT.
+    #[must_use]
+    pub fn tilt(&self, now: Moment) -> Option<Moment> {
+        self.stood_still.filter(|&at| now.since(at) <= self.silence)
     }
 
     /// Since the last Renew of this epoch, for `last-ok-ping-reply`.

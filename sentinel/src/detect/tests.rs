@@ -10,6 +10,7 @@
 //! <t> expect heard | suspected <reason>     after a tick at each 10 ms up to here
 //! <t> sleep                                 no ticks up to here: the process did not run
 //! <t> hears yes|no                          what another sentinel is answered
+//! <t> tilt yes|no                           whether it says that it may have missed something
 //! ```
 
 use std::time::Duration;
@@ -54,6 +55,7 @@ fn run(text: &str) {
                 assert_eq!(format!("{came:?}").to_lowercase(), reason, "in: {line}");
             }
             ["sleep"] => clock = time / 10 * 10,
+            ["tilt", answer] => assert_eq!(hearing.tilt(now).is_some(), answer == "yes", "in: {line}"),
             ["hears", answer] => assert_eq!(hearing.hears(now), answer == "yes", "in: {line}"),
             _ => panic!("no such step: {line}"),
         }
@@ -198,9 +200,13 @@ fn what_was_not_heard_while_we_did_not_run_proves_nothing() {
     run("0 open
          0 renew
          100 expect heard
+         100 tilt no
          700 sleep
          700 expect heard
+         700 tilt yes
          1150 expect heard
+         1150 tilt yes
+         1151 tilt no
          1151 expect suspected silent");
 }
 

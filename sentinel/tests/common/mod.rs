@@ -16,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tercet_proto::resp::Value;
 use tercet_sentinel::{
     config::{self, Invocation},
     sentinel::Sentinel,
@@ -224,5 +225,28 @@ impl Cluster {
             isr.sort();
             (isr == names).then_some(())
         });
+    }
+}
+
+/// A subscriber of everything at each sentinel.
+pub(crate) fn subscribe(cluster: &Cluster) -> Vec<Client> {
+    let subscribe = |client: &mut Client| {
+        client.command(&["PSUBSCRIBE", "*"]);
+    };
+    let mut clients: Vec<Client> = cluster.sentinels.iter().map(Process::client).collect();
+    clients.iter_mut().for_each(subscribe);
+    clients
+}
+
+/// Reads events until one of this channel comes; all of them, as `channel message`.
+pub(crate) fn read_until(client: &mut Client, channel: &str) -> Vec<String> {
+    let mut events = Vec::new();
+    loop {
+        let Value::Array(parts) = client.read() else { panic!("an event is an array in RESP2") };
+        let text: Vec<String> = parts.iter().filter_map(|part| part.as_text().map(Into::into)).collect();
+        events.push(format!("{} {}", text[2], text[3]));
+        if text[2] == channel {
+            return events;
+        }
     }
 }

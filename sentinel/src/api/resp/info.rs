@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, sync::atomic::Ordering};
 
-use super::{Server, commands::Call};
+use super::{Server, Simulated, commands::Call};
 use crate::picture::Picture;
 
 type Section = fn(&Server, &Picture) -> String;
@@ -96,11 +96,11 @@ fn stats(server: &Server, picture: &Picture) -> String {
 fn sentinel(_: &Server, picture: &Picture) -> String {
     let mut text = lines(&[
         ("sentinel_masters", usize::from(picture.master.is_some()).to_string()),
-        ("sentinel_tilt", "0".into()),
-        ("sentinel_tilt_since_seconds", "-1".into()),
+        ("sentinel_tilt", u8::from(picture.tilt_ms.is_some()).to_string()),
+        ("sentinel_tilt_since_seconds", picture.tilt_ms.map_or_else(|| "-1".into(), |ms| (ms / 1000).to_string())),
         ("sentinel_running_scripts", "0".into()),
         ("sentinel_scripts_queue_length", "0".into()),
-        ("sentinel_simulate_failure_flags", "0".into()),
+        ("sentinel_simulate_failure_flags", picture.simulated.map_or(0, Simulated::flag).to_string()),
     ]);
     if let Some(master) = &picture.master {
         let status = match (master.o_down_ms, master.instance.s_down_ms) {

@@ -60,6 +60,16 @@ pub enum Simulated {
     CrashAfterPromotion,
 }
 
+impl Simulated {
+    /// Its bit in `sentinel_simulate_failure_flags`.
+    fn flag(self) -> u8 {
+        match self {
+            Self::CrashAfterElection => 1,
+            Self::CrashAfterPromotion => 2,
+        }
+    }
+}
+
 /// What all connections share.
 #[derive(Debug)]
 pub(crate) struct Server {
