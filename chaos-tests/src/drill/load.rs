@@ -142,10 +142,11 @@ impl Books {
     async fn missing_messages(&self, cluster: &Cluster) -> Result<Option<Violation>, Error> {
         let confirmed = self.messages.confirmed();
         let ready = amqp::count(&brokers(cluster)).await?;
-        if ready >= confirmed {
+        let drained = self.messages.drained().len();
+        if drained + ready >= confirmed {
             return Ok(None);
         }
-        let what = format!("{ready} messages are ready, {confirmed} were confirmed");
+        let what = format!("{ready} messages are ready and {drained} were taken out, {confirmed} were confirmed");
         Ok(Some(Violation::Lost { place: self.messages.elements().name, what }))
     }
 

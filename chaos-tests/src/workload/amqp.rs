@@ -34,6 +34,8 @@ struct Published {
     confirmations: Vec<Success>,
     rejected: u64,
     errors: Vec<String>,
+    /// What has been taken out of the queue again.
+    drained: Vec<String>,
 }
 
 impl Book {
@@ -47,6 +49,22 @@ impl Book {
     #[must_use]
     pub fn confirmed(&self) -> usize {
         self.lock().confirmations.len()
+    }
+
+    /// What the queue held each time that it was emptied, in order.
+    #[must_use]
+    pub fn drained(&self) -> Vec<String> {
+        self.lock().drained.clone()
+    }
+
+    /// Empties the queue.
+    ///
+    /// # Errors
+    /// The broker stops before it has delivered what it counted.
+    pub async fn empty(&self, brokers: &Brokers) -> Result<(), Error> {
+        let messages = drain(brokers).await?;
+        self.lock().drained.extend(messages);
+        Ok(())
     }
 
     /// Confirmations from the `first` on.
@@ -181,8 +199,8 @@ pub async fn count(brokers: &Brokers) -> Result<usize, Error> {
 /// Takes every message out of the queue, in order.
 ///
 /// # Errors
-/// The broker stops before it has delivered what it counted, or has more.
-pub async fn drain(brokers: &Brokers) -> Result<Vec<String>, Error> {
+/// The broker stops before it has delivered what it counted.
+async fn drain(brokers: &Brokers) -> Result<Vec<String>, Error> {
     let mut channel = Channel::open(brokers.addresses[0], USER, &brokers.password, DRAIN_LIMIT).await?;
     let count = channel.declare_durable(QUEUE).await? as usize;
     if count > 0 {

@@ -42,6 +42,8 @@ pub struct SlowLink {
     member: Member,
     counters: Arc<Counters>,
     threads: Vec<JoinHandle<()>>,
+    /// A tap is gone with its last file: these keep both until they are deleted.
+    taps: [Arc<File>; 2],
 }
 
 #[derive(Debug, Default)]
@@ -83,7 +85,7 @@ impl SlowLink {
             threads.push(thread::spawn(move || let_go(&to, &receiver)));
         }
         run(None, "ip", &["link", "set", &member.to_string(), "master", "far"])?;
-        Ok(Self { member, counters, threads })
+        Ok(Self { member, counters, threads, taps: [near, far] })
     }
 
     /// Puts the cable back and says what passed.
@@ -99,6 +101,7 @@ impl SlowLink {
         for thread in self.threads {
             assert!(thread.join().is_ok(), "a thread of the slow link panicked");
         }
+        drop(self.taps);
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Ok(Passed { frames: read(&self.counters.frames), lost: read(&self.counters.lost) })
     }
