@@ -160,6 +160,36 @@ def test_a_damaged_file_is_refused_in_one_line(tmp_path):
     assert len(errors) == 1 and "restore" in errors[0], lines
 
 
+def test_a_damaged_byte_of_what_was_synced_is_refused_in_one_line_and_not_taken_for_a_torn_tail(tmp_path):
+    with Node(tmp_path, "--fsync", "always") as node:
+        client = node.redis()
+        for number in range(200):
+            client.set(f"key:{number}", "v" * 100)
+        node.process.kill()
+        node.process.wait()
+    data = tmp_path / "data"
+    log = max(data.glob("*.log"), key=lambda path: int(path.stem))
+    with open(log, "r+b") as file:
+        middle = log.stat().st_size // 2
+        file.seek(middle)
+        byte = file.read(1)[0]
+        file.seek(middle)
+        file.write(bytes([byte ^ 0x55]))
+    for _ in range(2):
+        (tmp_path / "node.log").unlink()
+        code, lines = started_with(tmp_path)
+        assert code == 2, lines
+        errors = [line for line in lines if "error" in line.lower()]
+        assert len(errors) == 1, lines
+        for words in [f"data directory {data} is damaged", "had been synced", "tercet-node restore", f"if {data}/synced is removed"]:
+            assert words in errors[0], errors
+    (data / "synced").unlink()
+    with Node(tmp_path) as node:
+        client = node.redis()
+        wait_for(lambda: 0 < client.dbsize() < 200, 20, "what lies before the damage")
+        assert client.get("key:0") == "v" * 100
+
+
 def test_two_nodes_do_not_share_a_directory(tmp_path):
     with Node(tmp_path) as node:
         node.redis()

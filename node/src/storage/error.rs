@@ -14,6 +14,9 @@ pub enum Error {
     /// Files are missing, or do not hold what was written to them.
     #[error("data directory {} is damaged: {reason}; restore a backup with `tercet-node restore`, or empty the directory: a member of a cluster is then loaded by its master", path.display())]
     Broken { path: PathBuf, reason: String },
+    /// The log ends before what was synced.
+    #[error("data directory {} is damaged: its log ends at write {found}, but write {synced} had been synced; restore a backup with `tercet-node restore`, or empty the directory: a member of a cluster is then loaded by its master; a node by itself goes on without what is lost if {} is removed", path.display(), file.display())]
+    Lost { path: PathBuf, found: u64, synced: u64, file: PathBuf },
     #[error("backup to {}: {reason}", directory.display())]
     Backup { directory: PathBuf, reason: String },
     #[error("data directory {}: {reason}", path.display())]

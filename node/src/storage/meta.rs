@@ -20,6 +20,8 @@ pub(super) mod name {
     pub(crate) const JOURNAL_START: &str = "journal_start";
     /// A commit offset that was reached: a varint.
     pub(crate) const JOURNAL_COMMIT: &str = "journal_commit";
+    /// How many writes the log has taken: a varint.
+    pub(crate) const WRITES: &str = "writes";
     /// Present: rows and journal do not make a whole copy, because a full sync has begun.
     pub(crate) const NOT_WHOLE: &str = "not_whole";
 }

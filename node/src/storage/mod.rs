@@ -1,7 +1,8 @@
 //! What lies on disk: the one module that opens RocksDB.
 //!
 //! ```text
-//! <data>/  family    key                                    value
+//! <data>/  synced                                           how much of the log is synced          synced.rs
+//!          family    key                                    value
 //!          meta      name                                   ids, promises, the journal's bounds        meta.rs
 //!          journal   first offset (u64 BE)                  epoch, last offset, records                journal.rs
 //!          keys      partition (u32 BE) | page (u16 BE)     entries of a page of a shard                  partitions.rs
@@ -19,6 +20,7 @@ mod meta;
 mod options;
 mod partitions;
 mod rows;
+mod synced;
 #[cfg(test)]
 pub(crate) mod torn;
 
@@ -36,6 +38,7 @@ pub use partitions::{Generation, Written, head_key, message_key, page_key, split
 pub use rows::{Batch, Rows, Sync};
 
 use meta::Meta;
+use synced::Synced;
 
 /// A column family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +76,9 @@ pub struct Storage {
     generation: Mutex<Generation>,
     /// A write to the log has failed: RocksDB must not be asked to sync that file.
     is_log_broken: AtomicBool,
+    /// The last write. Held by whoever writes, so that numbers are in the order of the log.
+    written: Mutex<synced::Number>,
+    synced: Synced,
     /// What of the logs was synced.
     #[cfg(test)]
     synced_logs: Mutex<torn::Lengths>,
@@ -109,9 +115,12 @@ impl Storage {
             is_whole: AtomicBool::new(true),
             generation: Mutex::default(),
             is_log_broken: AtomicBool::new(false),
+            written: Mutex::default(),
+            synced: Synced::open(path),
             #[cfg(test)]
             synced_logs: Mutex::default(),
         };
+        storage.check_synced()?;
         storage.load_meta()?;
         Ok(storage)
     }

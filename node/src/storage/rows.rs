@@ -65,15 +65,21 @@ impl Storage {
     ///
     /// # Errors
     /// The disk refuses; nothing of the batch counts.
-    pub fn write(&self, batch: Batch<'_>, sync: Sync) -> Result<(), Error> {
+    pub fn write(&self, mut batch: Batch<'_>, sync: Sync) -> Result<(), Error> {
+        let mut written = self.written.lock();
+        let number = written.next();
+        number.put(&mut batch);
         let mut options = WriteOptions::default();
         options.set_sync(sync == Sync::Now);
         self.database.write_opt(batch.changes, &options).map_err(|error| {
             self.is_log_broken.store(true, Ordering::SeqCst);
             self.write_error(error)
         })?;
-        #[cfg(test)]
+        *written = number;
+        drop(written);
         if sync == Sync::Now {
+            self.synced.note(number);
+            #[cfg(test)]
             self.synced_logs.lock().extend(super::torn::lengths(&self.path));
         }
         Ok(())
@@ -113,9 +119,11 @@ impl Storage {
         if self.is_log_broken.load(Ordering::SeqCst) {
             return Err(self.broken_log());
         }
+        let number = *self.written.lock();
         #[cfg(test)]
         let lengths = super::torn::lengths(&self.path);
         self.database.flush_wal(true).map_err(|error| self.write_error(error))?;
+        self.synced.note(number);
         #[cfg(test)]
         self.synced_logs.lock().extend(lengths);
         Ok(())

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! closed logs: synced whole | newest log: synced ......... | unsynced: any part of it may be there
+//! the file `synced`: as of now, of any moment before, damaged or missing
 //! ```
 //!
 //! Tables and the manifest are synced by RocksDB before anything refers to them, so they are whole in every cut.
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use rand::Rng;
 
-use super::Storage;
+use super::{Storage, synced};
 
 /// Bytes of each log, by its name; the newest has the greatest.
 pub(crate) type Lengths = BTreeMap<String, u64>;
@@ -69,6 +70,18 @@ pub(crate) fn tear(tail: &Tail, rng: &mut impl Rng) {
     fs::write(&tail.file, bytes).unwrap();
 }
 
+/// Leaves the file `synced` as it is, of some moment before, torn, or not at all.
+pub(crate) fn tear_note(copy: &Path, rng: &mut impl Rng) {
+    let file = copy.join(synced::NAME);
+    match rng.random_range(0..8) {
+        0..4 => {}
+        4 => fs::remove_file(file).unwrap(),
+        5 => fs::File::options().write(true).open(file).unwrap().set_len(rng.random_range(0..16)).unwrap(),
+        6 => fs::write(file, [0; 16]).unwrap(),
+        _ => synced::age(&file, rng),
+    }
+}
+
 /// A directory in memory where there is one: what is tested is not the disk of this machine.
 pub(crate) fn directory() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
@@ -87,11 +100,14 @@ pub(crate) fn copy(from: &Path, to: &Path) {
 }
 
 mod tests {
-    use super::super::{Sync, put_blocks};
+    use super::super::{Error, Sync, put_blocks};
     use super::*;
     use crate::ids::{Epoch, Offset};
     use crate::journal::Block;
     use crate::wire;
+
+    /// RocksDB's log has blocks of 32 KiB, over whose ends a record goes in fragments.
+    const BLOCK: u64 = 32 << 10;
 
     fn append(storage: &Storage, offset: u64, bytes: usize) {
         let mut records = Vec::new();
@@ -132,8 +148,6 @@ mod tests {
 
     #[test]
     fn a_log_that_is_torn_at_any_byte_of_its_last_blocks_recovers_to_the_records_before() {
-        // RocksDB's log has blocks of 32 KiB, over whose ends a record goes in fragments.
-        const BLOCK: u64 = 32 << 10;
         let folder = directory();
         let data = folder.path().join("data");
         let storage = Storage::open(&data).unwrap();
@@ -176,5 +190,76 @@ mod tests {
             assert!(end >= whole_at(at), "flipped at {at}: {end}");
             assert!(end <= whole_at(at) || (BLOCK - 7..BLOCK).contains(&at), "flipped at {at}: {end}");
         });
+    }
+
+    #[test]
+    fn a_damaged_byte_in_what_was_synced_is_refused_until_it_is_mended() {
+        let folder = directory();
+        let data = folder.path().join("data");
+        let storage = Storage::open(&data).unwrap();
+        let length = || lengths(&data).pop_last().unwrap().1;
+        let mut written = 0;
+        while length() < BLOCK + 2000 {
+            written += 1;
+            append(&storage, written, 100);
+        }
+        storage.sync().unwrap();
+        let synced = length();
+        for _ in 0..5 {
+            written += 1;
+            append(&storage, written, 100);
+        }
+        let image = folder.path().join("image");
+        copy(&data, &image);
+        let tail = tail(&image, &storage.synced()).unwrap();
+        assert_eq!(tail.unsynced, synced..length());
+        let name = tail.file.file_name().unwrap();
+        let flip = |directory: &Path, at: u64| {
+            copy(&image, directory);
+            let mut bytes = fs::read(directory.join(name)).unwrap();
+            bytes[at as usize] ^= 0x55;
+            fs::write(directory.join(name), bytes).unwrap();
+        };
+
+        // All kinds of bytes of some records, those over the end of a block among them; and some of each of the others.
+        let all = |at: &u64| *at < 100 || (BLOCK - 200..BLOCK + 200).contains(at) || *at >= synced - 200;
+        let positions: Vec<_> = (0..synced).filter(|at| all(at) || at % 101 == 0).collect();
+        each(0..positions.len() as u64, |directory, index| {
+            let at = positions[index as usize];
+            flip(directory, at);
+            match Storage::open(directory) {
+                Err(Error::Lost { found, synced, .. }) => assert!(found < synced, "flipped at {at}"),
+                // A block's last bytes, too few for a header, belong to no record.
+                Ok(storage) if (BLOCK - 7..BLOCK).contains(&at) => {
+                    assert_eq!(storage.journal_bounds().unwrap().end, Offset(written), "flipped at {at}");
+                }
+                other => panic!("flipped at {at}: {other:?}"),
+            }
+        });
+
+        let victim = folder.path().join("victim");
+        flip(&victim, synced - 1);
+        // RocksDB has put the log away after the first time.
+        for _ in 0..2 {
+            let (path, error) = (victim.display(), Storage::open(&victim).unwrap_err());
+            let Error::Lost { found, synced, .. } = error else { panic!("{error:?}") };
+            assert_eq!(found + 1, synced);
+            assert_eq!(
+                error.to_string(),
+                format!(
+                    "data directory {path} is damaged: its log ends at write {found}, but write {synced} had been synced; \
+                     restore a backup with `tercet-node restore`, or empty the directory: a member of a cluster is then \
+                     loaded by its master; a node by itself goes on without what is lost if {path}/synced is removed"
+                )
+            );
+        }
+        fs::remove_file(victim.join("synced")).unwrap();
+        assert_eq!(recovered_end(&victim), written - 6);
+        // Mended for good: what comes now is looked after again.
+        let storage = Storage::open(&victim).unwrap();
+        append(&storage, written - 5, 1);
+        storage.sync().unwrap();
+        drop(storage);
+        assert_eq!(recovered_end(&victim), written - 5);
     }
 }

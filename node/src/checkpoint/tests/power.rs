@@ -93,6 +93,7 @@ impl Run {
         if let Some(tail) = torn::tail(&copy, &synced) {
             torn::tear(&tail, &mut *self.master.rng.borrow_mut());
         }
+        torn::tear_note(&copy, &mut *self.master.rng.borrow_mut());
         let (engine, end) = recovered(&copy).unwrap_or_else(|error| panic!("{what}: {error}"));
         let (promised, written) = (self.promised.get(), self.master.engine.journal.durability().written());
         assert!(promised <= end && end <= written, "{what}: {promised} promised, {end} there, {written} written");
