@@ -20,7 +20,7 @@ const LIMIT: Duration = Duration::from_millis(500);
 /// Unconfirmed messages of a publisher.
 const WINDOW: usize = 32;
 /// Between two publishes: the queue of a long drill stays small enough to be copied to a replica that comes back.
-const PACE: Duration = Duration::from_millis(4);
+const PACE: Duration = Duration::from_millis(1);
 /// The drain's own limit for one answer; a long queue has just been re-read by nobody.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
@@ -147,9 +147,13 @@ async fn publish_on(
             let body = element.clone();
             pending.push_back(Pending { tag, element, sent });
             channel.publish_persistent(QUEUE, body.as_bytes()).await?;
-            tokio::select! {
-                event = channel.event() => settle(event?, pending, book),
-                () = sleep(PACE) => {}
+            let next = sleep(PACE);
+            tokio::pin!(next);
+            loop {
+                tokio::select! {
+                    event = channel.event() => settle(event?, pending, book),
+                    () = &mut next => break,
+                }
             }
         } else {
             settle(channel.event_in_time().await?, pending, book);
