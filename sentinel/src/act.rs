@@ -39,8 +39,22 @@ pub(crate) enum Voice {
     Quiet,
 }
 
-/// Gives the cluster a master in place of the one of `state`, whose leases have all ended.
-pub(crate) async fn replace_master(shared: Arc<Shared>, state: Arc<ClusterState>, voice: Voice) -> Outcome {
+/// Why no lease of the master is left when its successor is agreed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sureness {
+    /// They have all run out.
+    LeasesOver,
+    /// It is heard: it steps down when it is told to, and says so.
+    ByItsWord,
+}
+
+/// Gives the cluster a master in place of the one of `state`.
+pub(crate) async fn replace_master(
+    shared: Arc<Shared>,
+    state: Arc<ClusterState>,
+    sureness: Sureness,
+    voice: Voice,
+) -> Outcome {
     match plan::plan(&state, &shared.nodes.observations(), Moment::now()) {
         Plan::Wait(waiting) => {
             if matches!(waiting, Waiting::ForMembers(_)) && voice == Voice::Loud {
@@ -49,7 +63,15 @@ pub(crate) async fn replace_master(shared: Arc<Shared>, state: Arc<ClusterState>
             }
             Outcome::Waiting(waiting)
         }
-        Plan::Fence { epoch, targets, rule } => fence_and_promote(&shared, &state, (epoch, targets, rule), voice).await,
+        Plan::Fence { targets, rule, .. }
+            if sureness == Sureness::ByItsWord && (rule != Rule::Failover || targets.contains(&state.master)) =>
+        {
+            // Nobody else could lead.
+            Outcome::LookAgain
+        }
+        Plan::Fence { epoch, targets, rule } => {
+            fence_and_promote(&shared, &state, (epoch, targets, rule), sureness, voice).await
+        }
     }
 }
 
@@ -79,7 +101,8 @@ pub(crate) async fn recover(shared: &Arc<Shared>, node: Option<&str>) -> Result<
         Plan::Wait(_) => Err("ERR no node has reported".into()),
         Plan::Fence { epoch, targets, rule } => {
             warn!(epoch, missing = missing.join(", "), "as ordered: what only the missing nodes hold is given up");
-            match fence_and_promote(shared, &state, (epoch, targets, rule), Voice::Loud).await {
+            let plan = (epoch, targets, rule);
+            match fence_and_promote(shared, &state, plan, Sureness::LeasesOver, Voice::Loud).await {
                 Outcome::Promoted => Ok(()),
                 Outcome::Waiting(_) | Outcome::NoCandidate => Err("NOGOODSLAVE No suitable replica to promote".into()),
                 Outcome::LookAgain => Err("ERR the recovery was not agreed on; try again".into()),
@@ -92,6 +115,7 @@ async fn fence_and_promote(
     shared: &Arc<Shared>,
     state: &Arc<ClusterState>,
     (epoch, targets, rule): (u64, Vec<String>, Rule),
+    sureness: Sureness,
     voice: Voice,
 ) -> Outcome {
     let began = Instant::now();
@@ -107,6 +131,9 @@ async fn fence_and_promote(
         }
         return Outcome::NoCandidate;
     };
+    if sureness == Sureness::ByItsWord && depose(shared, state, epoch).await == Deposed::No {
+        return Outcome::LookAgain;
+    }
     let candidate = state.member(&choice.master).map(|member| member.resp.clone()).unwrap_or_default();
     if rule != Rule::First {
         announce_candidate(shared, &candidate);
@@ -213,6 +240,31 @@ pub(crate) async fn raise_epoch(shared: Arc<Shared>, state: Arc<ClusterState>) -
     }
     activate(&shared, &state.master, epoch).await;
     Outcome::Promoted
+}
+
+/// Whether a master has stepped down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Deposed {
+    Yes,
+    No,
+}
+
+/// Has the master of `state` promise `epoch`: from its answer on it executes and acknowledges nothing more under its own,
+/// and it gives its lease up. Its heirs are fenced already, so that it steps down for somebody. A change of the ISR that it
+/// brought about before makes the promotion fail, as always.
+async fn depose(shared: &Shared, state: &ClusterState, epoch: u64) -> Deposed {
+    let Some(process) = state.master_process() else { return Deposed::No };
+    match fence(shared, state, epoch, process.name.clone()).await {
+        Ok(fenced) if fenced.incarnation == process.incarnation => {
+            info!(epoch, master = process.name, "the master has stepped down");
+            Deposed::Yes
+        }
+        Ok(_) => Deposed::No,
+        Err(reason) => {
+            warn!(epoch, master = process.name, reason, "the master does not step down: its lease has to run out");
+            Deposed::No
+        }
+    }
 }
 
 /// Asks all at once to promise `epoch`; who does not answer in time, refuses, or is another process does not count.

@@ -47,12 +47,18 @@ pub const RESIGNATION_GRACE: Duration = Duration::from_millis(50);
 /// The answer to a new master's Renew waits this long for the old one to step down: less than until the next Renew.
 pub const RELEASE_PATIENCE: Duration = Duration::from_millis(40);
 
+/// A stream between a master and a replica on which nothing has come for so long, four heartbeats, carries nothing.
+pub const LINK_SILENCE: Duration = Duration::from_millis(200);
+
+/// What a node said longer ago, three statuses, says nothing of how it is now.
+pub(crate) const STATUS_LIFE: Duration = Duration::from_millis(300);
+
 /// A master that is heard and cut off from its replicas is replaced after so long: longer than replicas that live take to
 /// reconnect. Nothing can be written meanwhile.
-pub(crate) const CUT_OFF_AFTER: Duration = Duration::from_millis(300);
+pub(crate) const CUT_OFF_AFTER: Duration = Duration::from_millis(150);
 
-/// One whose disk has failed and who did not hand over when it was asked to.
-pub(crate) const DISK_FAILED_AFTER: Duration = Duration::from_secs(2);
+/// One whose disk has failed and who did not hand over when it was asked to: it says so within half of `HANDOVER_HOLD`.
+pub(crate) const DISK_FAILED_AFTER: Duration = Duration::from_millis(700);
 
 /// One that never was of use, or whom nobody could replace: so that where all links are broken masters do not alternate.
 pub(crate) const UNFIT_AGAIN: Duration = Duration::from_secs(10);

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
@@ -130,6 +130,9 @@ impl Nodes {
             loading: node.status.loading,
             disk_failed: node.status.disk_failed,
             link_up: node.status.link_up,
+            link_silent: Duration::from_millis(node.status.link_silent_ms),
+            hears: heard_by(&node.status),
+            at: node.at,
         };
         Observations {
             nodes: table.by_name.iter().map(|(name, node)| (name.clone(), seen(node))).collect(),
@@ -202,6 +205,13 @@ impl Nodes {
         drop(table);
         self.changed.notify_waiters();
     }
+}
+
+/// The replicas that a master hears.
+fn heard_by(status: &NodeStatus) -> BTreeSet<String> {
+    let is_heard = |silent_ms: u64| Duration::from_millis(silent_ms) < limits::LINK_SILENCE;
+    let heard = status.replicas.iter().filter(|replica| is_heard(replica.silent_ms));
+    heard.map(|replica| replica.name.clone()).collect()
 }
 
 /// Keeps one stream to each address of `--nodes` and of the members, for as long as the sentinel lives.

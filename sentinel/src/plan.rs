@@ -9,7 +9,10 @@
 //! ```
 //! A witness (see `state`) counts as a process of the ISR here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::{
     clock::Moment,
@@ -32,6 +35,12 @@ pub struct Seen {
     pub disk_failed: bool,
     /// A replica's stream to its master is up.
     pub link_up: bool,
+    /// For how long nothing had come on that stream.
+    pub link_silent: Duration,
+    /// The replicas that a master had just heard.
+    pub hears: BTreeSet<String>,
+    /// When it said this.
+    pub at: Moment,
 }
 
 impl Seen {

@@ -5,6 +5,7 @@
 //!     ^                    |                     |                                  |
 //!     +----- heard again --+---------------------+         a newer epoch <----------+
 //! ```
+//! A master that is heard and of no use is told to step down, once: then its leases need not run out.
 
 use std::{sync::Arc, time::Instant};
 
@@ -17,7 +18,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
-    act::{self, Outcome, Voice},
+    act::{self, Outcome, Sureness, Voice},
     clock::{Moment, millis},
     detect::{Grounds, Poll, Probe, Reason, Report, Subject, Verdict},
     herald::{Doubt, Herald},
@@ -37,6 +38,8 @@ struct Episode {
     asking: JoinSet<()>,
     /// Sentinels with a question under way.
     asked: Vec<u64>,
+    /// A master that is of no use has been told once to step down.
+    is_told: bool,
 }
 
 #[derive(Debug)]
@@ -195,7 +198,8 @@ impl Watchdog {
                 warn!(epoch = subject.epoch, master = subject.name, ?reason, "the master is suspected");
                 let poll = Poll::new(self.shared.sentinel_count(), self.shared.lease);
                 let grounds = grounds(reason);
-                self.episode = Some(Episode { subject, grounds, poll, asking: JoinSet::new(), asked: Vec::new() });
+                let (asking, asked) = (JoinSet::new(), Vec::new());
+                self.episode = Some(Episode { subject, grounds, poll, asking, asked, is_told: false });
                 self.herald.suspected(state, reason, now);
             }
             Verdict::Heard if self.episode.is_some() && self.acting.is_none() => {
@@ -269,21 +273,21 @@ impl Watchdog {
         }
     }
 
-    /// Starts a failover as soon as no lease can be valid; or the choice of the first master.
+    /// Starts a failover as soon as no lease can be valid, or none will be once the master has stepped down; or the choice
+    /// of the first master.
     fn fail_over(&mut self, state: &Arc<ClusterState>, now: Moment) {
         if self.acting.is_some() || now < self.not_before {
             return;
         }
-        let is_due = match &self.episode {
-            Some(episode) => episode.poll.lease_ends(now).is_some_and(|end| now >= end),
-            None => state.epoch == 0,
-        };
-        if !is_due {
+        let Some(sureness) = self.sureness(state, now) else {
             self.relieve_failed_disk(now);
             return self.mend_promises(state, now);
-        }
+        };
         self.stale_since = None;
         let Some(guard) = self.shared.begin_failover() else { return };
+        if let Some(episode) = &mut self.episode {
+            episode.is_told |= sureness == Sureness::ByItsWord;
+        }
         let is_loud = self.last_loud.is_none_or(|(epoch, at)| epoch != state.epoch || at.elapsed() > limits::LOG_AGAIN);
         let voice = if is_loud { Voice::Loud } else { Voice::Quiet };
         if is_loud {
@@ -291,10 +295,20 @@ impl Watchdog {
         }
         let (shared, state) = (Arc::clone(&self.shared), Arc::clone(state));
         self.acting = Some(tokio::spawn(async move {
-            let outcome = act::replace_master(shared, state, voice).await;
+            let outcome = act::replace_master(shared, state, sureness, voice).await;
             drop(guard);
             outcome
         }));
+    }
+
+    /// A failover is due, and this is why no lease will be left.
+    fn sureness(&self, state: &ClusterState, now: Moment) -> Option<Sureness> {
+        let Some(episode) = &self.episode else { return (state.epoch == 0).then_some(Sureness::LeasesOver) };
+        let end = episode.poll.lease_ends(now)?;
+        if now >= end {
+            return Some(Sureness::LeasesOver);
+        }
+        (episode.grounds == Grounds::Unfit && !episode.is_told).then_some(Sureness::ByItsWord)
     }
 
     /// A master whose disk has failed hands over while it still can; a failover comes if that does not help.

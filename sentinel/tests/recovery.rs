@@ -81,7 +81,7 @@ fn a_master_that_is_cut_off_from_its_replicas_is_replaced_by_a_witness() {
     eventually("n3 leads", || cluster.nodes[2].is_master().then_some(()));
     let took = cut.elapsed();
     println!("cut off to new master: {took:?}");
-    assert!(took > Duration::from_millis(500), "a moment without replicas is no reason: {took:?}");
+    assert!(took > Duration::from_millis(150), "a moment without replicas is no reason: {took:?}");
     cluster.agreed_master(&cluster.nodes[2].resp());
     assert_eq!(cluster.world.epoch(), 2);
     cluster.world.assert_no_two_masters();

@@ -130,7 +130,7 @@ pub const FAULTS: [Row; 18] = {
         row(Fault::Pause, "pause", PROCESSES, NewMaster, within(700)),
         row(Fault::Isolate, "isolate", NETWORK, NewMaster, within(700)),
         row(Fault::SentinelsCut, "sentinels-cut", NETWORK, NewMaster, within(700)),
-        row(Fault::ReplicasCut, "replicas-cut", NETWORK, NewMaster, WORST_ONLY),
+        row(Fault::ReplicasCut, "replicas-cut", NETWORK, NewMaster, within(700)),
         row(Fault::OneWayOut, "one-way-out", NETWORK, NewMaster, within(700)),
         row(Fault::OneWayIn, "one-way-in", NETWORK, NewMaster, within(700)),
         row(Fault::ClientsCut, "clients-cut", NETWORK, AfterMend, SAFETY_ONLY),

@@ -93,8 +93,9 @@ pub(super) struct Context {
     pub(super) is_traced: bool,
     pub(super) hash: u64,
     pub(super) is_healed: bool,
-    /// ISRs of promotions that have just been agreed on.
+    /// ISRs of promotions that have just been agreed on; and the entry of the newest of all.
     pub(super) promoted: Vec<Vec<IsrMember>>,
+    pub(super) newest_promotion: u64,
     /// Commands from here on were asked for when everything was healed; and one of them was acknowledged.
     pub(super) healed_id: CallId,
     pub(super) has_acknowledged: bool,
@@ -139,6 +140,7 @@ impl Context {
             hash: 0xcbf2_9ce4_8422_2325,
             is_healed: false,
             promoted: Vec::new(),
+            newest_promotion: 0,
             healed_id: 0,
             has_acknowledged: false,
         }

@@ -28,6 +28,7 @@ counters! {
     masterships: "masterships",
     failovers: "failovers",
     hand_overs: "hand-overs",
+    deposed: "masters that stepped down",
     recoveries: "recoveries",
     raised_epochs: "raised epochs",
     isr_changes: "ISR changes",

@@ -22,6 +22,7 @@ pub enum Mutation {
     SuspensionIgnored,
     YoungestGrantNotAwaited,
     LowerLeasesForgotten,
+    StepDownNotAwaited,
     RestartedSentinelGrants,
     LeaseByWallClock,
     AppliedBeyondCommit,
@@ -103,6 +104,12 @@ pub const ROWS: &[Row] = &[
         Mutation::YoungestGrantNotAwaited,
         "youngest-grant-not-awaited",
         "5: a failover begins as soon as most have agreed (and leases of lower epochs are forgotten, which guard it)",
+        &[Name::LeaseExclusion],
+    ),
+    row(
+        Mutation::StepDownNotAwaited,
+        "step-down-not-awaited",
+        "5: a master of no use is replaced without its word (and leases of lower epochs are forgotten, which guard it)",
         &[Name::LeaseExclusion],
     ),
     row(

@@ -71,6 +71,7 @@ impl Kind {
             | Mutation::SuspensionIgnored
             | Mutation::YoungestGrantNotAwaited
             | Mutation::LowerLeasesForgotten
+            | Mutation::StepDownNotAwaited
             | Mutation::RestartedSentinelGrants => Self::Leases,
             Mutation::PromoteWithoutCommit
             | Mutation::AcknowledgeByMajority
@@ -170,6 +171,11 @@ impl Swarm {
             // In a hand-over the forgotten leases alone are seen.
             self.faults.retain(|fault| *fault != Fault::HandOver);
             self.faults.push(Fault::IsolateNode);
+        }
+        if mutation == Some(Mutation::StepDownNotAwaited) {
+            // A node that reaches the sentinels alone.
+            (self.nodes, self.min_isr) = (3, 2);
+            self.faults = vec![Fault::IsolateNode];
         }
     }
 }

@@ -263,9 +263,12 @@ impl World {
     fn void_what_is_lost(&mut self) {
         let keeping = self.context.swarm.keeping;
         let copies: Vec<_> = self.nodes.iter().map(|node| node.copy_that_counts(keeping)).collect();
-        let mut states = vec![(None, self.newest_state())];
+        let newest = self.newest_state();
+        // What a sentinel that lags is yet to apply was agreed on, and superseded.
+        let applied = self.sentinels.iter().map(|sentinel| sentinel.disk().applied()).max().unwrap_or(0);
+        let mut states = vec![(None, newest)];
         for sentinel in &self.sentinels {
-            let to_come = sentinel.disk().states_to_come().into_iter();
+            let to_come = sentinel.disk().states_to_come().into_iter().filter(|((index, _), _)| *index > applied);
             states.extend(to_come.map(|(entry, known)| (Some(entry), known)));
         }
         for (entry, known) in states.into_iter().filter(|(_, known)| known.state.epoch > 0) {

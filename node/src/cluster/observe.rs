@@ -76,5 +76,6 @@ fn status(cluster: &Cluster) -> NodeStatus {
         clients: node.clients.len() as u64,
         loading: cluster.applier.condition() == Condition::Loading,
         disk_failed: node.engine.journal.durability().refusal().is_some(),
+        link_silent_ms: if link.is_up { now.millis_since(link.last_heard) } else { 0 },
     }
 }

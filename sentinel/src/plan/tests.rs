@@ -81,6 +81,8 @@ impl Script {
                     loading: words.contains(&"loading"),
                     disk_failed: words.contains(&"diskfail"),
                     link_up: !words.contains(&"nolink"),
+                    at: self.now,
+                    ..Seen::default()
                 };
                 let before = self.seen.nodes.insert(words[0].into(), seen);
                 if let Some(before) = before {

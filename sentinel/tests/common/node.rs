@@ -9,7 +9,7 @@ use tercet_proto::grpc::{
     cluster::v1::{Address, ClusterState, IsrMember, Member},
     peer::v1::{
         FenceReply, FenceRequest, FromMaster, FromReplica, NodeStatus, ObserveRequest, PrepareHandoverReply,
-        PrepareHandoverRequest, PromoteReply, PromoteRequest, Role,
+        PrepareHandoverRequest, PromoteReply, PromoteRequest, ReplicaLag, Role,
         peer_server::{Peer, PeerServer},
     },
     sentinel::v1::{ChangeIsrRequest, Renew, WatchRequest, sentinel_client::SentinelClient},
@@ -302,8 +302,19 @@ impl Inner {
             priority: 100,
             loading: *self.loading.borrow(),
             disk_failed: *self.disk_failed.borrow(),
+            replicas: self.replicas(),
             ..NodeStatus::default()
         }
+    }
+
+    /// Whom a master hears.
+    fn replicas(&self) -> Vec<ReplicaLag> {
+        if self.state.borrow().role != Role::Master || self.world.is_cut_off(&self.name) {
+            return Vec::new();
+        }
+        let alive = self.world.0.lock().alive.clone();
+        let others = alive.into_iter().filter(|(name, _)| *name != self.name);
+        others.map(|(name, incarnation)| ReplicaLag { name, incarnation, ..ReplicaLag::default() }).collect()
     }
 
     fn is_frozen(&self) -> bool {
@@ -372,7 +383,12 @@ impl Peer for Inner {
         let epoch = request.into_inner().epoch;
         let accepted = self.state.borrow().promised <= epoch;
         if accepted {
-            self.state.send_modify(|state| state.promised = epoch);
+            self.state.send_modify(|state| {
+                state.promised = epoch;
+                if state.role == Role::Master && state.epoch < epoch {
+                    state.role = Role::Deposed;
+                }
+            });
         }
         let state = self.state.borrow().clone();
         Ok(Response::new(FenceReply {
@@ -495,9 +511,10 @@ async fn reign(inner: &Arc<Inner>, epoch: u64) {
             until = until.max(Some((from.after(LEASE), from)));
         }
         let is_valid = until.is_some_and(|(until, _)| now < until) && !inner.is_frozen();
-        let is_deposed = inner.state.borrow().role == Role::Replica
+        let is_replaced = inner.state.borrow().role == Role::Replica
             && inner.state.borrow().epoch >= epoch
             && inner.state.borrow().master != inner.name;
+        let is_deposed = is_replaced || inner.state.borrow().promised > epoch;
         let is_raised =
             inner.world.0.lock().newest.as_ref().is_some_and(|state| state.epoch > epoch && state.master == inner.name);
         if is_raised {

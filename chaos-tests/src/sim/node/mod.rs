@@ -9,15 +9,19 @@ mod lease;
 mod master;
 mod replica;
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tercet_node::ids::{Epoch, Offset};
 use tercet_node::journal::{Block, Gate, Journal, Promise, Reached, Turn};
 use tercet_node::limits;
 use tercet_node::node::Identity;
-use tercet_node::replication::commit::{Disk as Kept, Tracker};
+use tercet_node::replication::commit::{Copy as Replica, Disk as Kept, Tracker};
 use tercet_node::role::{Authority, Role, State, Verdict};
 use tercet_proto::grpc::cluster::v1::IsrMember;
+use tercet_sentinel::clock::{Moment, millis};
+use tercet_sentinel::limits::LINK_SILENCE;
 use tercet_sentinel::plan::Seen;
 
 use super::clock::{MS, Nanos};
@@ -379,11 +383,23 @@ impl Process {
             loading: condition == Condition::Loading,
             disk_failed: false,
             link_up: self.link.as_ref().is_some_and(|link| link.is_up),
+            link_silent: self.link.as_ref().map_or(Duration::ZERO, |link| link.silent(now)),
+            hears: self.hears(context),
+            // The sentinel says when it came.
+            at: Moment::default(),
         };
         let status = Status { seen, is_master, is_replica: standing.role == Role::Replica, epoch: standing.epoch.0 };
         for &stream in &self.observers {
             context.stream(stream, self.host, Message::Status(Box::new(status.clone())));
         }
+    }
+
+    /// The replicas that a master has just heard.
+    fn hears(&self, context: &Context) -> BTreeSet<String> {
+        let now = context.boot(self.host);
+        let is_heard = |copy: &Replica| copy.is_connected() && now.millis_since(copy.heard) < millis(LINK_SILENCE);
+        let copies = self.tracker.copies().into_iter().map(|(copy, _)| copy).filter(is_heard);
+        copies.map(|copy| copy.member.name).collect()
     }
 
     fn kept(&self) -> Kept {

@@ -1,5 +1,7 @@
 //! A replica's stream from its master, as `replication::replica` has it.
 
+use std::time::Duration;
+
 use tercet_node::ids::{Epoch, Offset};
 use tercet_node::journal::{Block, Promise, Span};
 use tercet_node::limits;
@@ -61,6 +63,11 @@ impl Link {
             level: None,
             told: None,
         }
+    }
+
+    /// For how long nothing has come, if it is up.
+    pub(super) fn silent(&self, now: Nanos) -> Duration {
+        if self.is_up { Duration::from_nanos(now.saturating_sub(self.heard)) } else { Duration::ZERO }
     }
 
     fn is_down(&mut self, now: Nanos) {

@@ -27,6 +27,14 @@ enum Step {
         known: Rc<Known>,
         calls: Vec<(CallId, String)>,
         fenced: Vec<Fenced>,
+        sureness: Sureness,
+        until: Moment,
+    },
+    /// The master is to step down for those that are fenced.
+    Deposing {
+        call: CallId,
+        command: Command,
+        incarnation: String,
         until: Moment,
     },
     Preparing {
@@ -54,6 +62,13 @@ enum Step {
     },
 }
 
+/// Why no lease of the master is left when its successor is agreed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sureness {
+    LeasesOver,
+    ByItsWord,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Why {
     By(Rule),
@@ -68,8 +83,8 @@ impl Acting {
 }
 
 impl Process {
-    /// Gives the cluster a master in place of one whose leases have all ended.
-    pub(super) fn replace_master(&mut self, context: &mut Context, now: Moment) {
+    /// Gives the cluster a master in place of the one that it has.
+    pub(super) fn replace_master(&mut self, context: &mut Context, sureness: Sureness, now: Moment) {
         let known = Rc::clone(self.known());
         let mut state = known.state.clone();
         if context.is(Mutation::RecoveryWithoutAll) && state.epoch > 0 {
@@ -81,6 +96,10 @@ impl Process {
         let Plan::Fence { epoch, mut targets, rule } = plan::plan(&state, &self.seen, now) else {
             return self.come_to_nothing(now);
         };
+        if sureness == Sureness::ByItsWord && (rule != Rule::Failover || targets.contains(&state.master)) {
+            // Nobody else could lead.
+            return self.look_again(now);
+        }
         if context.is(Mutation::OutsiderPromoted) {
             targets = state.members.iter().map(|member| member.name.clone()).collect();
             targets.retain(|name| rule != Rule::Failover || *name != state.master);
@@ -94,7 +113,7 @@ impl Process {
         }
         let known = if state == known.state { known } else { Known::new(state) };
         let until = now.after(limits::FENCE_TIMEOUT);
-        self.acting.0 = Some(Step::Fencing { epoch, rule, known, calls, fenced: Vec::new(), until });
+        self.acting.0 = Some(Step::Fencing { epoch, rule, known, calls, fenced: Vec::new(), sureness, until });
     }
 
     /// Nothing can be done yet, or nobody who may lead answered.
@@ -142,6 +161,18 @@ impl Process {
                 if accepted && !loading {
                     fenced.push(Fenced { name, incarnation, last_epoch, end_offset, complete });
                 }
+            }
+            (
+                Some(Step::Deposing { call, command, incarnation, .. }),
+                Message::Fenced { id, accepted, loading, incarnation: process, .. },
+            ) if *call == id => {
+                let command = command.clone();
+                if !accepted || loading || process != *incarnation {
+                    return self.look_again(now);
+                }
+                trace!(context, "{process} has stepped down");
+                context.coverage.deposed += 1;
+                self.propose(context, command, Why::By(Rule::Failover), now);
             }
             (Some(Step::Preparing { call, epoch, target, known, .. }), Message::Prepared { id, accepted })
                 if *call == id =>
@@ -211,14 +242,14 @@ impl Process {
         match &mut self.acting.0 {
             Some(Step::Fencing { calls, until, .. }) if calls.is_empty() || now >= *until => self.choose(context, now),
             Some(Step::Preparing { until, .. }) if now >= *until => self.acting.0 = None,
-            Some(Step::Proposing { until, .. }) if now >= *until => self.look_again(now),
+            Some(Step::Proposing { until, .. } | Step::Deposing { until, .. }) if now >= *until => self.look_again(now),
             Some(Step::Activating { .. }) => self.activate(context, now),
             _ => {}
         }
     }
 
     fn choose(&mut self, context: &mut Context, now: Moment) {
-        let Some(Step::Fencing { epoch, rule, known, mut fenced, .. }) = self.acting.0.take() else { return };
+        let Some(Step::Fencing { epoch, rule, known, mut fenced, sureness, .. }) = self.acting.0.take() else { return };
         let mut rule_of_choice = rule;
         if context.is(Mutation::OutsiderPromoted) && rule == Rule::Failover {
             rule_of_choice = Rule::Forced;
@@ -234,7 +265,13 @@ impl Process {
         };
         // What was taken out of the state for a mutation is in it all the same.
         let command = promotion(&known, epoch, choice);
-        self.propose(context, command, Why::By(rule), now);
+        if sureness == Sureness::LeasesOver || context.is(Mutation::StepDownNotAwaited) {
+            return self.propose(context, command, Why::By(rule), now);
+        }
+        let Some(process) = known.state.master_process() else { return self.look_again(now) };
+        let (call, until) = (context.new_call(), now.after(limits::FENCE_TIMEOUT));
+        context.call(self.host, node_of(&process.name), Message::Fence { id: call, epoch });
+        self.acting.0 = Some(Step::Deposing { call, command, incarnation: process.incarnation.clone(), until });
     }
 
     /// Tells the new master, again and again, until it answers as master.
@@ -244,7 +281,7 @@ impl Process {
             return;
         };
         // After a hand-over the old master gives its lease up within moments; should it die instead, its lease runs out.
-        let is_waited_for = now.since(*began) >= limits::lease_bound(LEASE);
+        let is_waited_for = now.since(*began) >= limits::lease_bound(LEASE) || context.is(Mutation::StepDownNotAwaited);
         *is_clear |= is_waited_for || self.leases.ledger.is_clear_below(*epoch, now);
         let observer = &self.observers[node_of(master)];
         let is_up = observer.stream.is_some() && observer.is_master && observer.epoch == *epoch;

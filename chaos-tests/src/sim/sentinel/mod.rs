@@ -10,7 +10,7 @@ use std::time::Duration;
 use tercet_sentinel::clock::{Moment, millis};
 use tercet_sentinel::detect::{Fitness, Grounds, Hearing, Leases, Ledger, Probe, Refusal, Renewal, Report, Resign};
 use tercet_sentinel::limits;
-use tercet_sentinel::plan::Observations;
+use tercet_sentinel::plan::{Observations, Seen};
 use tercet_sentinel::state::{Answer, Command};
 
 use super::clock::{MS, Nanos};
@@ -273,9 +273,8 @@ impl Process {
     }
 
     fn try_renew(&mut self, context: &Context, renew: &Renew, now: Moment) -> Result<(), Refusal> {
-        let forgets = Mutation::LowerLeasesForgotten;
-        let forgets = [forgets, Mutation::SuspensionIgnored, Mutation::YoungestGrantNotAwaited];
-        if context.mutation.is_some_and(|mutation| forgets.contains(&mutation)) {
+        let guarded = [Mutation::SuspensionIgnored, Mutation::YoungestGrantNotAwaited, Mutation::StepDownNotAwaited];
+        if context.is(Mutation::LowerLeasesForgotten) || guarded.iter().any(|mutation| context.is(*mutation)) {
             // A process that goes on under a higher epoch does not compete with itself, whoever it was.
             for node in &self.lease_streams {
                 self.leases.ledger.stepped_down(&node.incarnation, renew.epoch);
@@ -321,7 +320,7 @@ impl Process {
         if let Some(before) = self.seen.nodes.get(&name) {
             self.seen.replaced.note(&before.incarnation, &status.seen.incarnation);
         }
-        self.seen.nodes.insert(name, status.seen);
+        self.seen.nodes.insert(name, Seen { at: now, ..status.seen });
     }
 
     fn stream_closed(&mut self, context: &mut Context, stream: StreamId) {
@@ -410,7 +409,11 @@ impl Process {
                 }
             }
             context.invariants.entry_applied((applied.index, applied.term));
-            if let (Some(Command::Promote { isr, .. }), Answer::Done) = (&applied.command, &applied.answer) {
+            // A sentinel that lags may apply what has been superseded.
+            if let (Some(Command::Promote { isr, .. }), Answer::Done) = (&applied.command, &applied.answer)
+                && applied.index > context.newest_promotion
+            {
+                context.newest_promotion = applied.index;
                 context.promoted.push(isr.clone());
             }
             self.proposal_applied(context, &applied);

@@ -10,6 +10,7 @@ use super::super::LEASE;
 use super::super::context::{Context, trace};
 use super::super::message::{CallId, Message};
 use super::super::mutation::Mutation;
+use super::act::Sureness;
 use super::{Process, report};
 
 #[derive(Debug, Default)]
@@ -28,6 +29,8 @@ pub(super) struct Episode {
     pub(super) grounds: Grounds,
     pub(super) poll: Poll,
     asked: Vec<Question>,
+    /// A master that is of no use has been told once to step down.
+    is_told: bool,
 }
 
 #[derive(Debug)]
@@ -125,7 +128,8 @@ impl Process {
                 let Some(subject) = self.leases.hearing.subject().cloned() else { return };
                 trace!(context, "s{} suspects {}: {reason:?}", self.index, subject.incarnation);
                 let poll = Poll::new(context.swarm.sentinels, LEASE);
-                self.watch.episode = Some(Episode { subject, grounds: grounds(reason), poll, asked: Vec::new() });
+                let (grounds, asked) = (grounds(reason), Vec::new());
+                self.watch.episode = Some(Episode { subject, grounds, poll, asked, is_told: false });
             }
             Verdict::Heard if self.watch.episode.is_some() && self.acting.is_idle() => {
                 trace!(context, "s{} hears the master again at {now:?}", self.index);
@@ -169,7 +173,8 @@ impl Process {
         self.watch.episode = Some(episode);
     }
 
-    /// Starts a failover as soon as no lease can be valid; or the choice of the first master.
+    /// Starts a failover as soon as no lease can be valid, or none will be once the master has stepped down; or the choice
+    /// of the first master.
     fn fail_over(&mut self, context: &mut Context, now: Moment) {
         if !self.acting.is_idle() || now < self.watch.not_before {
             return;
@@ -180,12 +185,20 @@ impl Process {
             Some(episode) => episode.poll.lease_ends(now).is_some_and(|end| is_hasty || now >= end),
             None => epoch == 0,
         };
-        if is_due {
+        if is_due || self.is_to_be_told(now) {
             self.watch.stale_since = None;
-            self.replace_master(context, now);
+            let by = if is_due { Sureness::LeasesOver } else { Sureness::ByItsWord };
+            self.replace_master(context, by, now);
         } else {
             self.mend_promises(context, now);
         }
+    }
+
+    /// It is heard, most agree that it is of no use, and it has not been told yet.
+    fn is_to_be_told(&mut self, now: Moment) -> bool {
+        let Some(episode) = &mut self.watch.episode else { return false };
+        let is_agreed = episode.grounds == Grounds::Unfit && episode.poll.lease_ends(now).is_some();
+        is_agreed && !std::mem::replace(&mut episode.is_told, true)
     }
 
     /// The master is well and somebody cannot follow it, for longer than a promotion takes to be known.
