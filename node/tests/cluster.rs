@@ -5,7 +5,7 @@
 mod support;
 
 use support::sentinel::{self, CLUSTER, FakeSentinel, former};
-use support::{TestNode, assert_same_keys, bounded, is_level, until};
+use support::{Keeping, TestNode, assert_same_keys, bounded, is_level, until};
 use tercet_node::clock;
 use tercet_node::cluster::carry::{Port, carry};
 use tercet_node::ids::Offset;
@@ -75,7 +75,7 @@ async fn a_promise_survives_a_restart() {
     let again = bounded(sentinel::fence(&node, 7)).await;
     assert!(again.accepted, "the same order again: {}", again.refusal);
     let directory = node.kill();
-    let node = TestNode::start_in("n1", &[sentinel.port], directory, &[]);
+    let node = TestNode::start_in("n1", &[sentinel.port], directory, &[], Keeping::InMemory);
     let reply = bounded(sentinel::fence(&node, 6)).await;
     assert_eq!((reply.accepted, reply.promised_epoch), (false, 7), "{}", reply.refusal);
     let state = ClusterState {
@@ -103,7 +103,7 @@ async fn a_restarted_master_does_not_lead_and_is_loaded_by_who_does() {
     until("both are in the ISR", || sentinel.isr_names() == ["n1", "n2"]).await;
     bounded(n1.set("key", "value").unwrap().acknowledged()).await.unwrap();
     let directory = n1.kill();
-    let n1 = TestNode::start_in("n1", &[sentinel.port], directory, &[]);
+    let n1 = TestNode::start_in("n1", &[sentinel.port], directory, &[], Keeping::InMemory);
     until("it knows the state", || n1.node.cluster.read().is_some()).await;
     assert_eq!(n1.role(), Role::Waiting, "the state names another process of this name");
 
@@ -122,7 +122,7 @@ async fn an_empty_process_leads_if_the_state_names_it() {
     let n1 = lone_master(&sentinel).await;
     n1.set("key", "value").unwrap();
     let directory = n1.kill();
-    let n1 = TestNode::start_in("n1", &[sentinel.port], directory, &[]);
+    let n1 = TestNode::start_in("n1", &[sentinel.port], directory, &[], Keeping::InMemory);
     bounded(sentinel.lead(&n1, &[&n1], vec![n1.member()])).await;
     n1.is_serving().await;
     assert_eq!((n1.get("key"), n1.end()), (None, Offset(0)));
@@ -152,7 +152,7 @@ async fn another_cluster_is_not_heeded() {
     let refusal = node.peer().await.observe(request).await.err().unwrap();
     assert_eq!(refusal.code(), tonic::Code::FailedPrecondition, "{refusal}");
     let directory = node.kill();
-    let node = TestNode::start_in("n1", &[foreign.port], directory, &[]);
+    let node = TestNode::start_in("n1", &[foreign.port], directory, &[], Keeping::InMemory);
     foreign.decide(&node, &[&node], vec![node.member()]);
     until("the node has asked twice", || foreign.watched() >= 1).await;
     let request = PromoteRequest { state: Some(foreign.state()) };

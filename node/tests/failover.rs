@@ -14,7 +14,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use support::proxy::Proxy;
 use support::sentinel::{self, CLUSTER, FakeSentinel};
-use support::{TestNode, assert_same_keys, bounded, is_level, until};
+use support::{Keeping, TestNode, assert_same_keys, bounded, is_level, until};
 use tercet_proto::grpc::cluster::v1::IsrMember;
 use tercet_proto::grpc::peer::v1::PrepareHandoverRequest;
 
@@ -81,7 +81,7 @@ impl Cluster {
         let node = loop {
             // The data directory is free once the last handle of the old process is gone.
             match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                TestNode::start_in(name, &[self.sentinel.port], Arc::clone(&directory), &[])
+                TestNode::start_in(name, &[self.sentinel.port], Arc::clone(&directory), &[], Keeping::InMemory)
             })) {
                 Ok(node) => break Arc::new(node),
                 Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,

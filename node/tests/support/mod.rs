@@ -20,8 +20,9 @@ use tercet_node::engine::{Locked, Transaction};
 use tercet_node::ids::Offset;
 use tercet_node::journal::Deposed;
 use tercet_node::node::{Node, Shared};
+use tercet_node::recovery;
 use tercet_node::role::{Role, State, Verdict};
-use tercet_node::storage::Storage;
+use tercet_node::storage::{self, Storage};
 use tercet_proto::grpc::cluster::v1::{Address, IsrMember, Member};
 use tercet_proto::grpc::peer::v1::peer_client::PeerClient;
 use tonic::transport::Channel;
@@ -44,24 +45,60 @@ pub async fn bounded<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(BOUND, future).await.expect("the test hangs")
 }
 
+/// The directory of a node that was killed is free once its last thread has ended.
+fn open(directory: &std::path::Path) -> Storage {
+    let began = std::time::Instant::now();
+    loop {
+        match Storage::open(directory) {
+            Err(storage::Error::InUse { .. }) if began.elapsed() < BOUND => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            opened => return opened.unwrap(),
+        }
+    }
+}
+
 /// A node with its data in a directory of its own.
 pub struct TestNode {
+    // They end before the directory goes.
+    handle: parking_lot::Mutex<Option<Handle>>,
+    running: parking_lot::Mutex<Option<recovery::Running>>,
     pub node: Shared,
     pub directory: Arc<tempfile::TempDir>,
     pub peer_port: u16,
-    handle: parking_lot::Mutex<Option<Handle>>,
+}
+
+/// What a test's node does with its directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeping {
+    /// Nothing of its data goes there.
+    InMemory,
+    /// As the program does, by its flags.
+    OnDisk,
 }
 
 impl TestNode {
     pub fn start(name: &str, sentinels: &[u16]) -> Self {
-        Self::start_in(name, sentinels, Arc::new(tempfile::tempdir().unwrap()), &[])
+        Self::start_with(name, sentinels, &[])
     }
 
     pub fn start_with(name: &str, sentinels: &[u16], flags: &[&str]) -> Self {
-        Self::start_in(name, sentinels, Arc::new(tempfile::tempdir().unwrap()), flags)
+        let directory = Arc::new(tempfile::tempdir().unwrap());
+        Self::start_in(name, sentinels, directory, flags, Keeping::InMemory)
     }
 
-    pub fn start_in(name: &str, sentinels: &[u16], directory: Arc<tempfile::TempDir>, flags: &[&str]) -> Self {
+    pub fn start_keeping(name: &str, sentinels: &[u16], flags: &[&str]) -> Self {
+        let directory = Arc::new(tempfile::tempdir().unwrap());
+        Self::start_in(name, sentinels, directory, flags, Keeping::OnDisk)
+    }
+
+    pub fn start_in(
+        name: &str,
+        sentinels: &[u16],
+        directory: Arc<tempfile::TempDir>,
+        flags: &[&str],
+        keeping: Keeping,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let peer_port = listener.local_addr().unwrap().port();
@@ -74,16 +111,24 @@ impl TestNode {
         | Action::Healthcheck(config)
         | Action::Backup { config, .. }
         | Action::Restore { config, .. }) = action;
-        let storage = Arc::new(Storage::open(directory.path()).unwrap());
+        let storage = Arc::new(open(directory.path()));
         let node = Arc::new(Node::new(*config, storage.identity(name)));
-        let handle = cluster::start(node.clone(), storage, listener).unwrap();
-        Self { node, directory, peer_port, handle: parking_lot::Mutex::new(Some(handle)) }
+        let plan = match keeping {
+            Keeping::InMemory => None,
+            Keeping::OnDisk => recovery::prepare(&node, &storage).unwrap(),
+        };
+        let handle = cluster::start(node.clone(), storage.clone(), listener).unwrap();
+        let running = recovery::start(&node, &storage, plan, &handle).unwrap();
+        let (handle, running) = (Some(handle).into(), Some(running).into());
+        Self { handle, running, node, directory, peer_port }
     }
 
     /// Ends the process, as it were: its connections break, its memory is gone.
     pub fn kill(&self) -> Arc<tempfile::TempDir> {
-        let handle = self.handle.lock().take();
+        let (handle, running) = (self.handle.lock().take(), self.running.lock().take());
         drop(handle);
+        // Its threads are waited for.
+        drop(running);
         Arc::clone(&self.directory)
     }
 
