@@ -100,6 +100,55 @@ def test_a_full_disk_refuses_writes_answers_reads_and_mends_by_itself(tmp_path):
             assert client.get("before:99") == "99"
 
 
+def fill_up(disk):
+    """Not one more byte can be written. What is returned gives the room back when it is removed."""
+    ballast = disk / "ballast"
+    with open(ballast, "ab", buffering=0) as file:
+        for size in (1 << 20, 1 << 12):
+            with contextlib.suppress(OSError):
+                while file.write(bytes(size)):
+                    pass
+    return ballast
+
+
+def test_a_node_stops_in_order_on_a_full_disk_and_starts_when_there_is_room(tmp_path):
+    with small_disk(tmp_path / "disk", "200m") as disk, Node(tmp_path, data=disk / "data") as node:
+        client = node.redis()
+        for number in range(1000):
+            client.set(f"key:{number}", number)
+        assert client.execute_command("WAITAOF", 1, 0, 10_000)[0] == 1
+        fill_up(disk)
+        node.stop()
+        node.log.unlink()
+        ballast = fill_up(disk)
+        with node:
+            assert node.process.wait(20) == 2
+        errors = [line for line in node.log.read_text().splitlines() if "error" in line.lower()]
+        assert len(errors) == 1, errors
+        for words in [f"data directory {node.data}", "No space left on device", "make room"]:
+            assert words in errors[0], errors
+        ballast.unlink()
+        with node:
+            client = node.redis()
+            wait_for(lambda: client.dbsize() == 1000, 20, "everything that was acknowledged")
+            assert client.get("key:999") == "999"
+
+
+def test_nothing_is_written_to_the_diary_of_rocksdb_while_the_node_runs(tmp_path):
+    # On a full disk a second line would end the process.
+    with Node(tmp_path) as node:
+        client = node.redis()
+        client.set("key", "value")
+        client.save()
+        before = (node.data / "LOG").stat().st_size
+        for number in range(30_000):
+            client.set(f"key:{number % 100}", "v" * 1000) if number % 100 == 0 else client.incr("counter")
+        client.save()
+        assert client.execute_command("WAITAOF", 1, 0, 10_000)[0] == 1
+        node.stop()
+        assert (node.data / "LOG").stat().st_size == before
+
+
 def test_publishers_are_blocked_while_there_is_no_room(tmp_path):
     with Node(tmp_path, "--disk-free-limit", "1000000gb") as node:
         client = node.redis()

@@ -62,6 +62,9 @@ pub const WAL_BYTES: u64 = 128 << 20;
 /// Bytes after which the kernel is asked to write out, so that a sync has little left to do.
 pub const WRITE_OUT_BYTES: u64 = 1 << 20;
 
+/// A node starts only where so much can be written: new files of RocksDB begin with less.
+pub const ROOM_TO_OPEN_BYTES: usize = 1 << 20;
+
 /// How often the master looks at its ISR.
 pub const ISR_TICK: std::time::Duration = std::time::Duration::from_millis(25);
 

@@ -188,5 +188,8 @@ pub const MOST_SUBSCRIPTIONS: usize = 1024;
 /// HTTP/2 pings to whoever connected to the peer port: streams of a host that vanished are freed.
 pub const SERVER_KEEPALIVE: Duration = Duration::from_secs(2);
 
+/// A sentinel starts only where so many bytes can be written: new files of RocksDB begin with less.
+pub const ROOM_TO_OPEN: usize = 1 << 20;
+
 /// How long an orderly end waits for the data directory to be closed.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -23,6 +23,8 @@ pub enum Error {
     Write { path: PathBuf, reason: String },
     #[error("data directory {}: less than {limit} bytes are free: No space left on device", path.display())]
     NoRoom { path: PathBuf, limit: u64 },
+    #[error("data directory {}: there is no room for the {bytes} bytes that a start takes: {reason}; make room, or choose another directory with --data", path.display())]
+    NoRoomToOpen { path: PathBuf, bytes: usize, reason: String },
     #[error("data directory {}: {reason}", path.display())]
     Read { path: PathBuf, reason: String },
     #[error("this node belongs to cluster {ours}, not to {theirs}")]

@@ -24,6 +24,7 @@ mod synced;
 #[cfg(test)]
 pub(crate) mod torn;
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -37,6 +38,7 @@ pub use journal::{Bounds, put_blocks, put_commit, put_history};
 pub use partitions::{Generation, Written, head_key, message_key, page_key, split_key};
 pub use rows::{Batch, Rows, Sync};
 
+use crate::limits;
 use meta::Meta;
 use synced::Synced;
 
@@ -95,6 +97,7 @@ impl Storage {
     pub fn open(path: &Path) -> Result<Self, Error> {
         let refused = |reason: String| Error::Directory { path: path.to_owned(), reason };
         std::fs::create_dir_all(path).map_err(|error| refused(error.to_string()))?;
+        check_room_to_open(path)?;
         let families = Family::ALL.map(options::family);
         let database = DB::open_cf_descriptors(&options::database(), path, families).map_err(|error| {
             // RocksDB has no code of its own for these.
@@ -161,6 +164,24 @@ impl Storage {
 
     fn write_error(&self, error: rocksdb::Error) -> Error {
         Error::Write { path: self.path.clone(), reason: error.into_string() }
+    }
+}
+
+/// RocksDB begins new files when it opens. On a full disk its assertions would end the process before it can say why.
+fn check_room_to_open(path: &Path) -> Result<(), Error> {
+    let probe = path.join(format!("room.{}", std::process::id()));
+    let written = std::fs::write(&probe, vec![0; limits::ROOM_TO_OPEN_BYTES]);
+    let removed = std::fs::remove_file(&probe);
+    match written.and(removed) {
+        Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+            Err(Error::NoRoomToOpen {
+                path: path.to_owned(),
+                bytes: limits::ROOM_TO_OPEN_BYTES,
+                reason: error.to_string(),
+            })
+        }
+        Err(error) => Err(Error::Directory { path: path.to_owned(), reason: error.to_string() }),
+        Ok(()) => Ok(()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! How RocksDB is set up, and why.
 
-use rocksdb::{BlockBasedOptions, ColumnFamilyDescriptor, DBCompressionType, Options};
+use rocksdb::{BlockBasedOptions, ColumnFamilyDescriptor, DBCompressionType, LogLevel, Options};
 
 use super::Family;
 use crate::limits;
@@ -11,6 +11,9 @@ pub(super) fn database() -> Options {
     options.create_missing_column_families(true);
     options.set_keep_log_file_num(2);
     options.set_max_log_file_size(1 << 20);
+    // It writes its diary at the start and never again: a line that meets a full disk would end the process with the line
+    // behind it, by an assertion that Debian's build keeps. What it fails at we are told anyway.
+    options.set_log_level(LogLevel::Fatal);
     // One thread flushes while another compacts; the node's own threads need the cores.
     options.set_max_background_jobs(2);
     // Logs are kept until every family has flushed what is in them: this bounds what a start has to read again.

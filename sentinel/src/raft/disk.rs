@@ -17,7 +17,7 @@ use std::{
 
 use openraft::storage::LogFlushed;
 use rand::RngCore;
-use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, Options, WriteBatch};
+use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, LogLevel, Options, WriteBatch};
 use tokio::sync::oneshot;
 use tracing::warn;
 
@@ -42,6 +42,8 @@ const SLOW_SYNC: Duration = Duration::from_millis(100);
 pub enum Error {
     #[error("cannot open the data directory {path}: {source}; is another sentinel using it?")]
     Open { path: String, source: rocksdb::Error },
+    #[error("no room for a start in the data directory {path}: {source}; make room or choose another one")]
+    Room { path: String, source: io::Error },
     #[error("the data directory cannot be read or written: {0}")]
     Access(#[from] rocksdb::Error),
 }
@@ -70,7 +72,11 @@ impl Disk {
         options.create_missing_column_families(true);
         // A sentinel's data is some kilobytes: keep what RocksDB leaves around small.
         options.set_keep_log_file_num(2);
+        // It writes its diary at the start and never again: a line that meets a full disk would end the process with the
+        // line behind it, by an assertion that Debian's build keeps. What it fails at we are told anyway.
+        options.set_log_level(LogLevel::Fatal);
         options.set_max_total_wal_size(16 << 20);
+        check_room(path)?;
         let families = [META, LOGS, STATE].map(|name| ColumnFamilyDescriptor::new(name, Options::default()));
         let db = DB::open_cf_descriptors(&options, path, families)
             .map_err(|source| Error::Open { path: path.display().to_string(), source })?;
@@ -136,6 +142,20 @@ impl Disk {
         let ended = || io::Error::other("the sync thread has ended");
         self.syncs.send(Sync::Wait(done)).map_err(|_| ended())?;
         wait.await.map_err(|_| ended())?
+    }
+}
+
+/// RocksDB begins new files when it opens. On a full disk its assertions would end the process before it can say why.
+fn check_room(path: &Path) -> Result<(), Error> {
+    let probe = path.join(format!("room.{}", std::process::id()));
+    let written = std::fs::create_dir_all(path).and_then(|()| std::fs::write(&probe, vec![0; limits::ROOM_TO_OPEN]));
+    let removed = std::fs::remove_file(&probe);
+    match written.and(removed) {
+        Err(source) if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+            Err(Error::Room { path: path.display().to_string(), source })
+        }
+        // What else is wrong with the directory RocksDB can say.
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 
