@@ -55,6 +55,35 @@ pub fn cpu_time(pid: u32) -> io::Result<Duration> {
     Ok(read_clock(clock))
 }
 
+/// Has all threads of a process, and those that they start, run on these cores alone.
+///
+/// # Errors
+/// There is no such process, or no such core.
+pub fn run_on(pid: u32, cores: &[usize]) -> io::Result<()> {
+    // SAFETY: an all-zero set is a valid one: it is empty.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    for &core in cores {
+        if core >= usize::try_from(libc::CPU_SETSIZE).unwrap_or(0) {
+            return Err(io::Error::from(io::ErrorKind::InvalidInput));
+        }
+        // SAFETY: `core` is within the set.
+        unsafe { libc::CPU_SET(core, &mut set) };
+    }
+    // A thread may start another one while they are listed: the second time its child has been born where it belongs.
+    for _ in 0..2 {
+        for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+            let thread = thread?.file_name().to_string_lossy().parse().map_err(io::Error::other)?;
+            // SAFETY: `set` is valid for the length of the call.
+            let result = unsafe { libc::sched_setaffinity(thread, size_of::<libc::cpu_set_t>(), &raw const set) };
+            let error = io::Error::last_os_error();
+            if result != 0 && error.raw_os_error() != Some(libc::ESRCH) {
+                return Err(error);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// What a drill does to a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {

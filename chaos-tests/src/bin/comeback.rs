@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use tercet_chaos::comeback::full_sync::{self, Latencies};
+use tercet_chaos::comeback::full_sync::{self, Latencies, Place};
 use tercet_chaos::comeback::restart::{self, End};
 
 #[derive(Debug, Parser)]
@@ -20,6 +20,9 @@ struct Options {
     /// Data of the full sync in MiB; 0: none is made.
     #[arg(long, default_value_t = 2048)]
     sync_mib: u64,
+    /// The replica that is loaded has a core to itself, as if it were on a machine of its own.
+    #[arg(long)]
+    apart: bool,
 }
 
 fn main() -> ExitCode {
@@ -53,7 +56,8 @@ async fn run(options: &Options) -> Result<(), tercet_chaos::comeback::Error> {
         }
     }
     if options.sync_mib > 0 {
-        let outcome = full_sync::run(options.sync_mib << 20).await?;
+        let place = if options.apart { Place::Apart } else { Place::Among };
+        let outcome = full_sync::run(options.sync_mib << 20, place).await?;
         let line = |what: &str, seen: &Latencies| {
             let ms = |time: std::time::Duration| time.as_secs_f64() * 1e3;
             println!(

@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use super::{Error, fill, memory};
 use crate::client::resp::Connection;
 use crate::cluster::{Cluster, Member, NODES, Options};
+use crate::sys;
 
 #[derive(Debug, Clone)]
 pub struct Outcome {
@@ -42,9 +43,24 @@ const BASELINE: Duration = Duration::from_secs(10);
 /// The fill leaves work behind: checkpoints, files to merge.
 const CALM_DOWN: Duration = Duration::from_secs(10);
 
+/// Where the replica is that is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// It shares all cores with the others: their clients feel its work.
+    Among,
+    /// It has the last core to itself, and the rest of the cluster and the load have the others, before the full sync and
+    /// during it: as if it were on a machine of its own, so that what is felt is what the sync costs its master.
+    Apart,
+}
+
 /// # Errors
-/// The cluster does not become whole.
-pub async fn run(data_bytes: u64) -> Result<Outcome, Error> {
+/// The cluster does not become whole; or there is one core, which cannot be shared out.
+pub async fn run(data_bytes: u64, place: Place) -> Result<Outcome, Error> {
+    let last_core = std::thread::available_parallelism()?.get() - 1;
+    if place == Place::Apart {
+        // Whatever is started from here on is there too.
+        sys::run_on(std::process::id(), &(0..last_core).collect::<Vec<_>>())?;
+    }
     let mut cluster = Cluster::start(Options::default())?;
     let master = cluster.wait_until_whole(WHOLE_LIMIT).await?;
     let blank = Member::Node((master + 1) % NODES);
@@ -65,6 +81,9 @@ pub async fn run(data_bytes: u64) -> Result<Outcome, Error> {
     let load = Load::start(address);
     let began = Instant::now();
     cluster.launch(blank)?;
+    if place == Place::Apart {
+        sys::run_on(cluster.pid(blank)?, &[last_core])?;
+    }
     let most = watch_memory(pid);
     cluster.wait_until_whole(WHOLE_LIMIT).await?;
     let took = began.elapsed();

@@ -24,6 +24,7 @@ macro_rules! counters {
 
 counters! {
     steps: "steps",
+    mixed_disks: "runs in which nodes keep their data differently",
     elections: "elections",
     masterships: "masterships",
     failovers: "failovers",

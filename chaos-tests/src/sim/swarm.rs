@@ -15,6 +15,16 @@ pub(super) enum Keeping {
     Always,
 }
 
+impl Keeping {
+    fn draw(random: &mut Random) -> Self {
+        match random.below(8) {
+            0 => Self::Nothing,
+            1..=3 => Self::EverySecond,
+            _ => Self::Always,
+        }
+    }
+}
+
 /// Everything that is drawn before the run begins.
 #[derive(Debug, Clone)]
 pub(super) struct Swarm {
@@ -22,7 +32,8 @@ pub(super) struct Swarm {
     pub(super) sentinels: usize,
     pub(super) clients: usize,
     pub(super) min_isr: u32,
-    pub(super) keeping: Keeping,
+    /// Of each node.
+    pub(super) keeping: Vec<Keeping>,
     /// One way, least and most.
     pub(super) delay: [Nanos; 2],
     /// In a thousand messages: lost (on a stream: held up, or the end of it), sent twice.
@@ -135,11 +146,9 @@ impl Swarm {
             2 => (2, 5),
             _ => (3, 3),
         };
-        let keeping = match random.below(8) {
-            0 => Keeping::Nothing,
-            1..=3 => Keeping::EverySecond,
-            _ => Keeping::Always,
-        };
+        let of_all = Keeping::draw(random);
+        let is_mixed = random.chance(200);
+        let keeping = (0..nodes).map(|_| if is_mixed { Keeping::draw(random) } else { of_all }).collect();
         let slow = random.chance(150);
         let mut swarm = Self {
             nodes,
@@ -175,6 +184,7 @@ impl Swarm {
         if mutation == Some(Mutation::StepDownNotAwaited) {
             // A node that reaches the sentinels alone.
             (self.nodes, self.min_isr) = (3, 2);
+            self.keeping.resize(self.nodes, self.keeping[0]);
             self.faults = vec![Fault::IsolateNode];
         }
     }

@@ -77,7 +77,8 @@ impl World {
         }
         let Context { invariants, mut coverage, hash, now, mutation, swarm, .. } = self.context;
         coverage.voided_writes += invariants.voided_writes;
-        let may_void = swarm.keeping != Keeping::Always || coverage.wiped_disks > 0;
+        coverage.mixed_disks += u64::from(swarm.keeping.iter().any(|keeping| *keeping != swarm.keeping[0]));
+        let may_void = swarm.keeping.iter().any(|keeping| *keeping != Keeping::Always) || coverage.wiped_disks > 0;
         assert!(may_void || coverage.voided_writes == 0 || mutation.is_some(), "nothing can have been lost");
         Outcome { violation: invariants.violation, coverage, hash, ended_ms: now / MS }
     }
@@ -261,8 +262,8 @@ impl World {
     /// See `invariant::acknowledged_kept`: is there a copy left that counts, by the state in force, and by those that the
     /// sentinels may be about to agree on?
     fn void_what_is_lost(&mut self) {
-        let keeping = self.context.swarm.keeping;
-        let copies: Vec<_> = self.nodes.iter().map(|node| node.copy_that_counts(keeping)).collect();
+        let keeping = &self.context.swarm.keeping;
+        let copies: Vec<_> = self.nodes.iter().map(|node| node.copy_that_counts(keeping[node.host])).collect();
         let newest = self.newest_state();
         // What a sentinel that lags is yet to apply was agreed on, and superseded.
         let applied = self.sentinels.iter().map(|sentinel| sentinel.disk().applied()).max().unwrap_or(0);
@@ -293,7 +294,8 @@ impl World {
             let is_left = isr.iter().any(|member| self.nodes.iter().any(|node| lives(node, &member.incarnation)));
             if !is_left {
                 let named = self.nodes.iter().filter(|node| isr.iter().any(|member| member.name == node.name));
-                let copies: Vec<_> = named.map(|node| node.copy_that_counts(self.context.swarm.keeping)).collect();
+                let copies: Vec<_> =
+                    named.map(|node| node.copy_that_counts(self.context.swarm.keeping[node.host])).collect();
                 self.context.invariants.only_copies(None, copies.iter().map(Vec::as_slice));
             }
         }

@@ -138,7 +138,7 @@ impl Process {
         context.invariants.began(epoch, &self.identity.incarnation, &self.log);
         self.journal.begin_epoch(Epoch(epoch));
         let floor = self.journal.end();
-        let is_durable = context.swarm.keeping == Keeping::Always && !context.is(Mutation::SyncNotAwaited);
+        let is_durable = context.swarm.keeping[self.host] == Keeping::Always && !context.is(Mutation::SyncNotAwaited);
         let counted = if is_durable { Counted::Durable } else { Counted::Received };
         let term = Term::new(self.member(), &known.wire, counted, floor, context.boot(self.host));
         self.control.leading = Some(epoch);

@@ -120,14 +120,15 @@ impl Node {
         let authority = Authority::clustered();
         let mut copy = Copy::default();
         let (mut log, mut loading) = (Vec::new(), None);
-        if context.swarm.keeping != Keeping::Nothing {
+        let keeping = context.swarm.keeping[self.host];
+        if keeping != Keeping::Nothing {
             if self.disk.is_not_whole {
                 let promised = self.disk.promised;
                 self.disk.wipe();
                 self.disk.promise(promised);
             }
             let mut found = self.disk.read();
-            let promise = if context.swarm.keeping == Keeping::Always { Promise::Durable } else { Promise::Appended };
+            let promise = if keeping == Keeping::Always { Promise::Durable } else { Promise::Appended };
             journal.start_disk(promise, found.start, found.end, found.history.clone());
             log = std::mem::take(&mut found.log);
             if found.end > Offset::ZERO {
@@ -412,21 +413,23 @@ impl Process {
 
     /// The disk takes what there is, one batch at a time.
     fn start_turn(&mut self, context: &mut Context, now: Nanos) {
-        if context.swarm.keeping == Keeping::Nothing || self.writer.turn.is_some() || self.loading.is_some() {
+        let keeping = context.swarm.keeping[self.host];
+        if keeping == Keeping::Nothing || self.writer.turn.is_some() || self.loading.is_some() {
             return;
         }
         if let Some(turn) = self.journal.take_turn() {
             let [least, most] = context.swarm.sync;
-            let wait = if context.swarm.keeping == Keeping::Always { context.random.between(least, most) } else { MS };
+            let wait = if keeping == Keeping::Always { context.random.between(least, most) } else { MS };
             self.writer.turn = Some((turn, now + wait));
         }
     }
 
     fn write_to_disk(&mut self, disk: &mut Disk, context: &mut Context, now: Nanos) {
-        if context.swarm.keeping == Keeping::Nothing {
+        let keeping = context.swarm.keeping[self.host];
+        if keeping == Keeping::Nothing {
             return;
         }
-        let is_always = context.swarm.keeping == Keeping::Always;
+        let is_always = keeping == Keeping::Always;
         if let Some((turn, _)) = self.writer.turn.take_if(|(_, until)| now >= *until) {
             let reached = turn.reached();
             self.journal.wrote(&turn);
