@@ -309,6 +309,7 @@ async fn shutdown_is_for_the_node_that_a_client_came_to() {
     let sentinel = FakeSentinel::start(1).await;
     let (n1, n2) = pair(&sentinel, [&[], &[]]).await;
     let mut client = Client::connect(n1.address).await;
+    until("it is accepted", || n1.node.node.clients.len() == 1).await;
     hand_over(&sentinel, &n1, &n2).await;
     let reply = client.call(&["SHUTDOWN"]).await;
     assert!(reply.starts_with("ERR this connection is carried"), "{reply}");
