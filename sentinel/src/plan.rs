@@ -4,7 +4,7 @@
 //!   epoch 0                      first master: the listed node with the most data
 //!   an ISR process may live      failover: fence them, the furthest one leads
 //!   only the master itself does  failover to itself
-//!   no ISR process lives         recovery: every node of the ISR must have reported; the furthest one leads
+//!   no ISR process lives         recovery: every node of the ISR must have reported; the furthest of all members leads
 //!   an operator insists          forced: the named, or the furthest node that has reported leads
 //! ```
 //! A witness (see `state`) counts as a process of the ISR here.
@@ -180,8 +180,14 @@ fn next_master(state: &ClusterState, seen: &Observations) -> Plan {
     if !missing.is_empty() {
         return Plan::Wait(Waiting::ForMembers(missing));
     }
-    // Witnesses too: one that was taken for gone may live after all.
-    Plan::Fence { epoch, targets: names(state.eligible()), rule: Rule::Recovery }
+    // Witnesses too: one that was taken for gone may live after all. And whoever else is there: of the journals of two
+    // copies the one with the greater (epoch, offset) holds every acknowledged write that the other holds. So a copy outside
+    // of the ISR is as good, and it may have kept what those in it have lost.
+    let mut targets = names(state.eligible());
+    let others = state.members.iter().map(|member| &member.name);
+    let is_there = |name: &&String| seen.nodes.get(*name).is_some_and(Seen::is_whole);
+    targets.extend(others.filter(is_there).filter(|name| !targets.contains(name)).cloned().collect::<Vec<_>>());
+    Plan::Fence { epoch, targets, rule: Rule::Recovery }
 }
 
 /// Each once.

@@ -93,9 +93,9 @@ pub(super) struct Context {
     pub(super) is_traced: bool,
     pub(super) hash: u64,
     pub(super) is_healed: bool,
-    /// ISRs of promotions that have just been agreed on; and the entry of the newest of all.
-    pub(super) promoted: Vec<Vec<IsrMember>>,
-    pub(super) newest_promotion: u64,
+    /// Who may lead by promotions and changes of the ISR that have just been agreed on; and the entry of the newest of all.
+    pub(super) agreed: Vec<Vec<IsrMember>>,
+    pub(super) newest_agreed: u64,
     /// Commands from here on were asked for when everything was healed; and one of them was acknowledged.
     pub(super) healed_id: CallId,
     pub(super) has_acknowledged: bool,
@@ -139,8 +139,8 @@ impl Context {
             is_traced: false,
             hash: 0xcbf2_9ce4_8422_2325,
             is_healed: false,
-            promoted: Vec::new(),
-            newest_promotion: 0,
+            agreed: Vec::new(),
+            newest_agreed: 0,
             healed_id: 0,
             has_acknowledged: false,
         }

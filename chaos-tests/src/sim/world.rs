@@ -70,7 +70,7 @@ impl World {
             let Some(event) = self.context.next_event() else { break };
             self.context.coverage.steps += 1;
             self.step(event);
-            self.look_at_promotions();
+            self.look_at_what_was_agreed();
             if self.context.is_healed && self.context.now >= self.look_at && self.is_over() {
                 break;
             }
@@ -281,13 +281,14 @@ impl World {
                 is_witness || known.state.isr.iter().any(|member| member.name == node.name)
             };
             let that_count = self.nodes.iter().zip(&copies).filter(|(node, _)| counts(node));
-            self.context.invariants.only_copies(entry, that_count.map(|(_, log)| log.as_slice()));
+            self.context.invariants.only_copies(known.state.epoch, entry, that_count.map(|(_, log)| log.as_slice()));
         }
     }
 
-    /// Of those that were fenced for a promotion none may be left when it is agreed on.
-    fn look_at_promotions(&mut self) {
-        for isr in std::mem::take(&mut self.context.promoted) {
+    /// Of those that count by an entry none may be left when it is agreed on: who was fenced for a promotion, or who stays
+    /// in the ISR as a master proposed it that is gone meanwhile.
+    fn look_at_what_was_agreed(&mut self) {
+        for isr in std::mem::take(&mut self.context.agreed) {
             let lives = |node: &Node, incarnation: &str| {
                 node.process.as_ref().is_some_and(|process| process.identity.incarnation == incarnation)
             };
@@ -296,7 +297,8 @@ impl World {
                 let named = self.nodes.iter().filter(|node| isr.iter().any(|member| member.name == node.name));
                 let copies: Vec<_> =
                     named.map(|node| node.copy_that_counts(self.context.swarm.keeping[node.host])).collect();
-                self.context.invariants.only_copies(None, copies.iter().map(Vec::as_slice));
+                let epoch = self.newest_state().state.epoch;
+                self.context.invariants.only_copies(epoch, None, copies.iter().map(Vec::as_slice));
             }
         }
     }

@@ -249,10 +249,11 @@ fn without_an_isr_process_nobody_leads_until_all_of_its_nodes_have_reported() {
     run("state 3 n1 n1:a n2:b
          seen n1 a 3/100 lost
          seen n2 restarted 3/90
-         seen n3 c 3/500
+         seen n3 c 3/50
          plan wait for n1
          seen n1 restarted 3/100
-         plan Recovery 4 n1 n2
+         plan Recovery 4 n1 n2 n3
+         fenced n3 c 3/50
          fenced n1 restarted 3/100
          choose Recovery nobody
          fenced n2 restarted 3/90
@@ -282,8 +283,9 @@ fn a_restarted_only_member_of_the_isr_leads_again() {
          seen n2 b 3/100
          plan wait for n1
          seen n1 restarted 3/100
-         plan Recovery 4 n1
+         plan Recovery 4 n1 n2
          fenced n1 restarted 3/100
+         fenced n2 b 3/100
          choose Recovery n1 isr n1:restarted");
 }
 
@@ -352,6 +354,49 @@ fn a_wiped_node_has_reported_that_it_holds_nothing() {
          fenced n1 restarted 0/0
          fenced n2 restarted 3/120
          choose Recovery n2 isr n2:restarted");
+}
+
+#[test]
+fn a_copy_outside_of_the_isr_leads_if_those_in_it_came_back_with_less() {
+    run("state 3 n1 n1:a n2:b
+         seen n1 restarted 0/0
+         seen n2 restarted 0/0
+         seen n3 c 3/90
+         plan Recovery 4 n1 n2 n3
+         fenced n1 restarted 0/0
+         fenced n2 restarted 0/0
+         fenced n3 c 3/90
+         choose Recovery n3 isr n3:c");
+}
+
+#[test]
+fn a_copy_outside_of_the_isr_is_not_waited_for_and_leads_nothing_if_it_is_not_whole() {
+    for outside in ["lost", "syncing", "loading"] {
+        run(&format!(
+            "state 3 n1 n1:a n2:b
+             seen n1 restarted 3/100
+             seen n2 restarted 3/80
+             seen n3 c 3/90 {outside}
+             plan Recovery 4 n1 n2"
+        ));
+    }
+    run("state 3 n1 n1:a n2:b
+         seen n1 restarted 3/100
+         seen n2 restarted 3/80
+         seen n3 c 3/90
+         plan Recovery 4 n1 n2 n3
+         fenced n1 restarted 3/100
+         fenced n2 restarted 3/80
+         choose Recovery n1 isr n1:restarted");
+}
+
+#[test]
+fn a_copy_outside_of_the_isr_leads_nothing_while_a_process_of_the_isr_lives() {
+    run("state 3 n1 n1:a n2:b
+         fenced n1 restarted 0/0
+         fenced n2 b 3/80
+         fenced n3 c 3/90
+         choose Recovery n2 isr n2:b");
 }
 
 #[test]

@@ -5,7 +5,8 @@
 //! a process that lives and holds a whole copy, else what its disk would come back with) of any node that the ISR names,
 //! nor in that of a process that bears witness. So: loss of the disks of all of them; or, unless every node syncs
 //! always, the end of all of them at once. The same goes for those that a promotion names, if none of the processes that
-//! were fenced for it is left when it is agreed on. In runs with `--fsync always` and whole disks nothing is ever void.
+//! were fenced for it is left when it is agreed on; and for those that a change of the ISR names, if none of their processes
+//! is left then (the order of a master may be agreed on after its end). In runs with `--fsync always` and whole disks nothing is ever void.
 
 use super::super::message::{KEYS, Record};
 

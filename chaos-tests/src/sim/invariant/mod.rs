@@ -57,8 +57,8 @@ pub(super) struct Invariants {
     commits: monotonic_commit::Commits,
     journals: prefixes::Journals,
     reads: no_stale_read::Reads,
-    /// What will be void once an entry is applied: the entry, and up to where nothing is.
-    to_void: Vec<(EntryId, usize)>,
+    /// What will be void once an entry is applied: the entry, its epoch, and up to where nothing is.
+    to_void: Vec<(EntryId, u64, usize)>,
     pub(super) voided_writes: u64,
     pub(super) violation: Option<Violation>,
 }
@@ -106,6 +106,10 @@ impl Invariants {
 
     /// A write's answer leaves.
     pub(super) fn acknowledged(&mut self, offset: u64, record: Record) {
+        if self.history.is_void(offset, record) {
+            self.voided_writes += 1;
+            return;
+        }
         self.reads.acknowledged(record.key, offset);
         let result = self.acknowledged.acknowledged(offset, record);
         self.judge(Name::AcknowledgedKept, result);
@@ -139,29 +143,34 @@ impl Invariants {
     }
 
     /// A fault has left no copy that counts but these. What lies behind the longest of them was promised to nobody: see
-    /// `acknowledged_kept`. If they count by an entry that is not applied, so once it is.
-    pub(super) fn only_copies<'a>(&mut self, entry: Option<EntryId>, logs: impl Iterator<Item = &'a [Record]>) {
+    /// `acknowledged_kept`. They count in `epoch`; if by an entry that is not applied, so once it is.
+    pub(super) fn only_copies<'a>(
+        &mut self,
+        epoch: u64,
+        entry: Option<EntryId>,
+        logs: impl Iterator<Item = &'a [Record]>,
+    ) {
         let longest = logs.map(|log| self.history.common(log)).max().unwrap_or(0);
         if longest >= self.history.committed().len() {
             return;
         }
         match entry {
-            None => self.void_behind(longest),
-            Some(entry) => self.to_void.push((entry, longest)),
+            None => self.void_behind(epoch, longest),
+            Some(entry) => self.to_void.push((entry, epoch, longest)),
         }
     }
 
     /// The sentinels have agreed on this entry.
     pub(super) fn entry_applied(&mut self, entry: EntryId) {
-        while let Some(at) = self.to_void.iter().position(|(waiting, _)| *waiting == entry) {
-            let (_, longest) = self.to_void.swap_remove(at);
-            self.void_behind(longest);
+        while let Some(at) = self.to_void.iter().position(|(waiting, ..)| *waiting == entry) {
+            let (_, epoch, longest) = self.to_void.swap_remove(at);
+            self.void_behind(epoch, longest);
         }
     }
 
-    fn void_behind(&mut self, offset: usize) {
+    fn void_behind(&mut self, epoch: u64, offset: usize) {
         if offset < self.history.committed().len() {
-            self.history.void_behind(offset);
+            self.history.void_behind(epoch, offset);
             self.voided_writes += self.acknowledged.void_behind(offset as u64) as u64;
             self.reads.void_behind(&self.acknowledged.newest());
         }

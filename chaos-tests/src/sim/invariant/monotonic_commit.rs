@@ -39,6 +39,7 @@ impl Commits {
                 return Err(format!("epoch {epoch} commits {at}, and its journal ends at {}", log.len()));
             };
             match history.at(at) {
+                _ if history.is_lost(epoch, at) => history.push_void(at, record),
                 None => history.push(record),
                 Some(known) if known == record => {}
                 Some(known) => return Err(format!("epoch {epoch} commits {record:?} at {at}, where {known:?} was")),
@@ -64,5 +65,20 @@ mod tests {
         assert!(commits.committed(&mut history, 2, &[record(1, 1), record(2, 3)], 2).is_err());
         assert!(commits.began(&history, 3, &[record(1, 1)]).is_err(), "it begins with too little");
         assert!(commits.began(&history, 1, &[record(1, 1)]).is_ok(), "it was over before it began");
+    }
+    #[test]
+    fn what_a_superseded_master_says_of_lost_records_changes_nothing() {
+        let (mut history, mut commits) = (History::default(), Commits::default());
+        let log: Vec<_> = (1..=4).map(|id| record(1, id)).collect();
+        assert_eq!(commits.committed(&mut history, 1, &log, 3), Ok(()));
+        history.void_behind(2, 1);
+        assert_eq!(commits.committed(&mut history, 2, &[record(1, 1), record(2, 9)], 2), Ok(()));
+        assert_eq!(commits.committed(&mut history, 1, &log, 4), Ok(()));
+        assert_eq!(history.committed(), [record(1, 1), record(2, 9)]);
+        assert!(history.is_void(4, record(1, 4)));
+        assert!(
+            commits.committed(&mut history, 2, &[record(1, 1), record(2, 9)], 3).is_err(),
+            "the present one may not"
+        );
     }
 }

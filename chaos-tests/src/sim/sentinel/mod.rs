@@ -410,11 +410,16 @@ impl Process {
             }
             context.invariants.entry_applied((applied.index, applied.term));
             // A sentinel that lags may apply what has been superseded.
-            if let (Some(Command::Promote { isr, .. }), Answer::Done) = (&applied.command, &applied.answer)
-                && applied.index > context.newest_promotion
-            {
-                context.newest_promotion = applied.index;
-                context.promoted.push(isr.clone());
+            if applied.answer == Answer::Done && applied.index > context.newest_agreed {
+                let agreed = match &applied.command {
+                    Some(Command::Promote { isr, .. }) => Some(isr.clone()),
+                    Some(Command::ChangeIsr { .. }) => Some(self.known().state.eligible().cloned().collect()),
+                    _ => None,
+                };
+                if let Some(agreed) = agreed {
+                    context.newest_agreed = applied.index;
+                    context.agreed.push(agreed);
+                }
             }
             self.proposal_applied(context, &applied);
         }
