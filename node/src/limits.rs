@@ -106,22 +106,23 @@ pub const REPLAY_FROM_NOTHING_BYTES: usize = 1 << 20;
 /// Bytes of the journal that are read from disk at a time for one replica.
 pub const DISK_READ_BYTES: usize = 1 << 20;
 
-/// Bytes of an image in one message.
-pub const IMAGE_CHUNK_BYTES: usize = 256 << 10;
+/// Bytes of an image in one message: sending it takes a tenth of a millisecond.
+pub const IMAGE_CHUNK_BYTES: usize = 64 << 10;
+
+/// Chunks of an image at the most: no block is sent between two of them, so a large image is sent in larger ones.
+pub const IMAGE_CHUNKS: usize = 256;
+
+/// One chunk of images is sent in so long.
+pub const IMAGE_REST: std::time::Duration = std::time::Duration::from_millis(1);
 
 /// Bytes of images that are made at a time, before the next blocks are sent. A partition that is larger is made whole.
 pub const IMAGE_BATCH_BYTES: usize = 1 << 20;
 
-/// How long a full sync rests behind a batch of images, as a multiple of what making it took: clients feel a thread that
-/// never rests. It must not outlast a heartbeat.
-pub const IMAGE_REST: u32 = 4;
-pub const IMAGE_LONGEST_REST: std::time::Duration = std::time::Duration::from_millis(20);
-
 /// Partitions of which images are made at a time: an empty shard costs nothing but its lock.
 pub const IMAGE_BATCH_PARTITIONS: usize = 128;
 
-/// Blocks that are sent between two batches of images, so that neither starves the other.
-pub const BLOCKS_BETWEEN_IMAGES: usize = 16;
+/// Bytes of the journal that are sent between two batches of images, so that neither starves the other.
+pub const JOURNAL_BETWEEN_IMAGES_BYTES: usize = 1 << 20;
 
 /// Bytes that a replica has received and may apply, but has not yet: beyond it the stream waits.
 pub const APPLY_BACKLOG_BYTES: usize = 64 << 20;
@@ -156,6 +157,9 @@ pub const PEER_KEEPALIVE: std::time::Duration = std::time::Duration::from_secs(2
 
 /// Pause before a lease stream is opened again: a master must not miss more than a few renewals.
 pub const LEASE_RECONNECT_PAUSE: std::time::Duration = std::time::Duration::from_millis(25);
+
+/// How many entries ahead a value is asked of the memory when all values are read: about what one core has under way.
+pub const VALUES_AHEAD: usize = 8;
 
 /// log2 of the number of shards. 1024 tables keep each resize of ten million keys under a millisecond.
 pub const SHARD_BITS: u32 = 10;

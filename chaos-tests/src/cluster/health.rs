@@ -140,6 +140,20 @@ impl Cluster {
     pub async fn wait_until<T>(
         &mut self,
         limit: Duration,
+        condition: impl FnMut(&Status) -> Result<T, String>,
+    ) -> Result<T, Error> {
+        self.look_until(limit, POLL, condition).await
+    }
+
+    /// Waits until `condition` holds, and looks `every` so often. A look is a dozen connections and some milliseconds of
+    /// everybody's time: who measures latencies meanwhile must not look often.
+    ///
+    /// # Errors
+    /// A process has ended, or the limit has passed; with what `condition` said last.
+    pub async fn look_until<T>(
+        &mut self,
+        limit: Duration,
+        every: Duration,
         mut condition: impl FnMut(&Status) -> Result<T, String>,
     ) -> Result<T, Error> {
         let deadline = Instant::now() + limit;
@@ -152,7 +166,7 @@ impl Cluster {
             if Instant::now() > deadline {
                 return Err(Error::NotHealthy { limit, missing });
             }
-            sleep(POLL).await;
+            sleep(every).await;
         }
     }
 

@@ -10,6 +10,7 @@ use tokio::time::sleep;
 
 use super::{Error, fill, memory};
 use crate::client::resp::Connection;
+use crate::cluster::health::Status;
 use crate::cluster::{Cluster, Member, NODES, Options};
 use crate::sys;
 
@@ -39,9 +40,16 @@ const CLIENTS: usize = 8;
 /// Between two writes of a client, so that the machine is busy and not full.
 const PACE: Duration = Duration::from_millis(1);
 const VALUE_BYTES: usize = 1024;
-const BASELINE: Duration = Duration::from_secs(10);
-/// The fill leaves work behind: checkpoints, files to merge.
-const CALM_DOWN: Duration = Duration::from_secs(10);
+/// As long as a sync takes, so that both meet what a node does now and then.
+const BASELINE: Duration = Duration::from_secs(30);
+/// The fill leaves work behind: checkpoints, files to merge. It is done when a node needs no more than this part of a core
+/// for a while.
+const CALM_SHARE: f64 = 0.02;
+const CALM_WINDOW: Duration = Duration::from_secs(3);
+const CALM_LIMIT: Duration = Duration::from_secs(120);
+
+/// So seldom that what it costs is not seen in the latencies' 99th percentile.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Where the replica is that is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +77,7 @@ pub async fn run(data_bytes: u64, place: Place) -> Result<Outcome, Error> {
     let mut client = Connection::open(address, REPLY_LIMIT).await?;
     fill(&mut client, data_bytes / VALUE_BYTES as u64, VALUE_BYTES).await?;
     client.command(&["WAITAOF", "1", "0", "0"]).await?;
-    sleep(CALM_DOWN).await;
+    calm_down(&[cluster.pid(Member::Node(master))?, cluster.pid(Member::Node((master + 2) % NODES))?]).await?;
     let without = {
         let load = Load::start(address);
         sleep(BASELINE).await;
@@ -85,11 +93,31 @@ pub async fn run(data_bytes: u64, place: Place) -> Result<Outcome, Error> {
         sys::run_on(cluster.pid(blank)?, &[last_core])?;
     }
     let most = watch_memory(pid);
-    cluster.wait_until_whole(WHOLE_LIMIT).await?;
+    cluster.look_until(WHOLE_LIMIT, LOOK_EVERY, Status::whole).await?;
     let took = began.elapsed();
     let during = load.end().await;
     let extra_bytes = most.end().saturating_sub(before);
     Ok(Outcome { data_bytes, without, during, took, extra_bytes })
+}
+
+/// Waits until the processes have little left to do.
+async fn calm_down(pids: &[u32]) -> Result<(), Error> {
+    let deadline = Instant::now() + CALM_LIMIT;
+    while Instant::now() < deadline {
+        let mut used = Vec::new();
+        for pid in pids {
+            used.push(sys::cpu_time(*pid)?);
+        }
+        sleep(CALM_WINDOW).await;
+        let mut is_calm = true;
+        for (pid, before) in pids.iter().zip(used) {
+            is_calm &= sys::cpu_time(*pid)?.saturating_sub(before) <= CALM_WINDOW.mul_f64(CALM_SHARE);
+        }
+        if is_calm {
+            return Ok(());
+        }
+    }
+    Err(Error::TooLate { what: "the nodes' own work behind the fill", limit: CALM_LIMIT })
 }
 
 struct Load {

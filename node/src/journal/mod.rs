@@ -455,7 +455,7 @@ impl Inner {
 
 impl Block {
     /// What it takes in memory. A block of one small record is mostly this structure and its allocation.
-    fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         const ALLOCATION_BYTES: usize = 64;
         self.records.len() + size_of::<Self>() + ALLOCATION_BYTES
     }

@@ -206,6 +206,16 @@ impl Database {
         self.table.iter()
     }
 
+    /// All entries, for who reads their values too: those lie anywhere in the memory, so they are asked for ahead.
+    pub fn iter_values(&self) -> impl Iterator<Item = &Entry> {
+        let mut ahead = self.table.iter().skip(limits::VALUES_AHEAD);
+        self.table.iter().inspect(move |_| {
+            if let Some(entry) = ahead.next() {
+                entry.value.prefetch();
+            }
+        })
+    }
+
     /// The entry, expired or not.
     #[inline]
     #[must_use]

@@ -29,7 +29,7 @@ pub fn take(engine: &Engine, partition: Partition, out: &mut Vec<u8>) -> Offset 
     let shard = engine.keyspace.lock(index);
     let mut scratch = Vec::new();
     for (database, table) in shard.databases() {
-        table.iter().for_each(|entry| put_entry(database, entry, &mut scratch, out));
+        table.iter_values().for_each(|entry| put_entry(database, entry, &mut scratch, out));
     }
     engine.journal.end()
 }

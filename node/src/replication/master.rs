@@ -19,7 +19,7 @@ use tercet_proto::grpc::cluster::v1::Member;
 use tercet_proto::grpc::peer::v1::{
     self as wire, FromMaster, FromReplica, ReplicaHello, from_master::Message, from_replica,
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tonic::{Status, Streaming};
 use tracing::{info, warn};
 
@@ -138,7 +138,8 @@ struct Sender {
     heartbeat_due: Instant,
     outbox: VecDeque<FromMaster>,
     images: Option<Images>,
-    blocks_since_images: usize,
+    journal_since_images: usize,
+    pace: Pace,
     is_over: bool,
 }
 
@@ -163,7 +164,8 @@ impl Sender {
             heartbeat_due: Instant::now(),
             outbox: VecDeque::new(),
             images: None,
-            blocks_since_images: 0,
+            journal_since_images: 0,
+            pace: Pace::new(),
             is_over: false,
         }
     }
@@ -277,7 +279,12 @@ impl Sender {
                 self.heartbeat_due = Instant::now() + limits::REPLICATION_HEARTBEAT;
                 return Some(Ok(message));
             }
-            if self.images.is_none() || self.blocks_since_images < limits::BLOCKS_BETWEEN_IMAGES {
+            if let Some(message) = self.images.as_mut().and_then(|images| images.made.pop_front()) {
+                self.heartbeat_due = Instant::now() + limits::REPLICATION_HEARTBEAT;
+                self.pace.before(&message).await;
+                return Some(Ok(FromMaster { message: Some(message) }));
+            }
+            if self.images.is_none() || self.journal_since_images < limits::JOURNAL_BETWEEN_IMAGES_BYTES {
                 match self.node.engine.journal.read(self.after) {
                     Next::Block(block) => {
                         let message = self.block(block);
@@ -301,7 +308,10 @@ impl Sender {
                 }
             }
             match self.images.take() {
+                Some(images) if images.is_done => {}
                 Some(images) => {
+                    // A replica that falls behind the journal must have it, so the images are not to hold it up.
+                    self.pace.rests = self.journal_since_images < limits::JOURNAL_BETWEEN_IMAGES_BYTES;
                     if let Err(error) = self.next_images(images).await {
                         self.is_over = true;
                         return Some(Err(error));
@@ -341,7 +351,7 @@ impl Sender {
 
     fn block(&mut self, block: Block) -> Message {
         self.after = block.last;
-        self.blocks_since_images += 1;
+        self.journal_since_images += block.bytes();
         self.sent_commit = self.node.gate.commit();
         self.commit_due = None;
         Message::Block(wire::Block {
@@ -353,23 +363,15 @@ impl Sender {
         })
     }
 
-    /// Makes images on another thread: this one serves everybody's acknowledgements. Between two batches the cores are left
-    /// to the clients.
+    /// Makes images on another thread: this one serves everybody's acknowledgements.
     async fn next_images(&mut self, mut images: Images) -> Result<(), Status> {
-        self.blocks_since_images = 0;
+        self.journal_since_images = 0;
         let node = self.node.clone();
         let made = tokio::task::spawn_blocking(move || {
-            let began = Instant::now();
-            let messages = images.next_batch(&node.engine);
-            (images, messages, began.elapsed())
+            images.next_batch(&node.engine);
+            images
         });
-        let made = made.await.map_err(|error| Status::internal(format!("making an image: {error}")))?;
-        let (images, messages, took) = made;
-        tokio::time::sleep((took * limits::IMAGE_REST).min(limits::IMAGE_LONGEST_REST)).await;
-        self.outbox.extend(messages.into_iter().map(|message| FromMaster { message: Some(message) }));
-        if !images.is_done {
-            self.images = Some(images);
-        }
+        self.images = Some(made.await.map_err(|error| Status::internal(format!("making an image: {error}")))?);
         Ok(())
     }
 
@@ -395,11 +397,47 @@ impl Sender {
     }
 }
 
+/// Images go out a chunk at a time, with a rest between two: the thread that sends them has everybody's acknowledgements to
+/// read, and what it does not rest from is felt by every client as the sync's length.
+#[derive(Debug)]
+struct Pace {
+    ticks: Interval,
+    bytes_since_rest: usize,
+    rests: bool,
+}
+
+impl Pace {
+    fn new() -> Self {
+        let mut ticks = tokio::time::interval(limits::IMAGE_REST);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { ticks, bytes_since_rest: 0, rests: true }
+    }
+
+    async fn before(&mut self, message: &Message) {
+        if self.must_rest_before(message) {
+            self.ticks.tick().await;
+        }
+    }
+
+    /// Counts the message. Small ones share a rest: a thousand empty partitions are not a second.
+    fn must_rest_before(&mut self, message: &Message) -> bool {
+        let Message::Image(image) = message else { return false };
+        let is_due = self.rests && self.bytes_since_rest >= limits::IMAGE_CHUNK_BYTES;
+        if is_due {
+            self.bytes_since_rest = 0;
+        }
+        self.bytes_since_rest += image.chunk.len();
+        is_due
+    }
+}
+
 /// The partitions of a full sync, a batch at a time.
 #[derive(Debug)]
 struct Images {
     pending: VecDeque<Partition>,
-    made: HashSet<Partition>,
+    taken: HashSet<Partition>,
+    /// Nothing of the journal may be sent before these.
+    made: VecDeque<Message>,
     youngest_cut: Offset,
     expected: u64,
     is_done: bool,
@@ -409,40 +447,45 @@ impl Images {
     fn new(engine: &Engine) -> Self {
         let pending: VecDeque<_> = (0..engine.keyspace.len()).map(Partition::shard).collect();
         let expected = (pending.len() + engine.broker.partitions().len()) as u64;
-        Self { pending, made: HashSet::new(), youngest_cut: Offset::ZERO, expected, is_done: false }
+        Self {
+            pending,
+            taken: HashSet::new(),
+            made: VecDeque::new(),
+            youngest_cut: Offset::ZERO,
+            expected,
+            is_done: false,
+        }
     }
 
     /// What an earlier stream has not brought.
     fn resumed(engine: &Engine, partial: &wire::PartialSync) -> Self {
         let mut images = Self::new(engine);
-        images.made = partial.partitions.iter().copied().map(Partition).collect();
-        images.pending.retain(|partition| !images.made.contains(partition));
+        images.taken = partial.partitions.iter().copied().map(Partition).collect();
+        images.pending.retain(|partition| !images.taken.contains(partition));
         images.youngest_cut = Offset(partial.youngest_cut);
         let of_broker = engine.broker.partitions();
-        let of_broker = of_broker.iter().filter(|partition| !images.made.contains(partition)).count();
+        let of_broker = of_broker.iter().filter(|partition| !images.taken.contains(partition)).count();
         images.expected = (images.pending.len() + of_broker) as u64;
         images
     }
 
-    fn next_batch(&mut self, engine: &Engine) -> Vec<Message> {
-        let mut messages = Vec::new();
+    fn next_batch(&mut self, engine: &Engine) {
         let mut bytes = 0;
         for _ in 0..limits::IMAGE_BATCH_PARTITIONS {
             let Some(partition) = self.next_partition(engine) else {
                 self.is_done = true;
-                messages.push(Message::SyncEnd(wire::SyncEnd { offset: self.youngest_cut.0 }));
+                self.made.push_back(Message::SyncEnd(wire::SyncEnd { offset: self.youngest_cut.0 }));
                 break;
             };
             let mut image = Vec::new();
             let cut = image::take(engine, partition, &mut image);
             self.youngest_cut = self.youngest_cut.max(cut);
             bytes += image.len();
-            messages.extend(chunks(partition, cut, image.into()));
+            self.made.extend(chunks(partition, cut, image.into()));
             if bytes >= limits::IMAGE_BATCH_BYTES {
                 break;
             }
         }
-        messages
     }
 
     /// The queues are listed until no new one is found. One that is made later lies behind the end that was read
@@ -451,7 +494,7 @@ impl Images {
         if self.pending.is_empty() {
             let end = engine.journal.end();
             let mut found = engine.broker.partitions();
-            found.retain(|partition| !self.made.contains(partition));
+            found.retain(|partition| !self.taken.contains(partition));
             found.sort_unstable_by_key(|partition| partition.0);
             self.pending = found.into();
             if self.pending.is_empty() {
@@ -459,18 +502,59 @@ impl Images {
             }
         }
         let partition = self.pending.pop_front()?;
-        self.made.insert(partition);
+        self.taken.insert(partition);
         Some(partition)
     }
 }
 
 fn chunks(partition: Partition, cut: Offset, image: Bytes) -> impl Iterator<Item = Message> {
+    let bytes = limits::IMAGE_CHUNK_BYTES.max(image.len().div_ceil(limits::IMAGE_CHUNKS));
     // An empty image is a message too: it says that the partition is empty.
-    let count = image.len().div_ceil(limits::IMAGE_CHUNK_BYTES).max(1);
+    let count = image.len().div_ceil(bytes).max(1);
     (0..count).map(move |index| {
-        let from = index * limits::IMAGE_CHUNK_BYTES;
-        let to = (from + limits::IMAGE_CHUNK_BYTES).min(image.len());
+        let from = index * bytes;
+        let to = (from + bytes).min(image.len());
         let chunk = image.slice(from..to);
         Message::Image(wire::Image { partition: partition.0, cut: cut.0, chunk, last: index + 1 == count })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sizes(bytes: usize) -> Vec<(usize, bool)> {
+        let image = |message| match message {
+            Message::Image(image) => (image.chunk.len(), image.last),
+            other => panic!("{other:?}"),
+        };
+        chunks(Partition::shard(7), Offset(3), vec![0; bytes].into()).map(image).collect()
+    }
+
+    #[test]
+    fn an_image_is_sent_in_chunks_of_which_the_last_says_so() {
+        let chunk = limits::IMAGE_CHUNK_BYTES;
+        assert_eq!(sizes(0), [(0, true)], "an empty partition is said to be empty");
+        assert_eq!(sizes(chunk), [(chunk, true)]);
+        assert_eq!(sizes(2 * chunk + 1), [(chunk, false), (chunk, false), (1, true)]);
+        let large = sizes(limits::IMAGE_CHUNK_BYTES * limits::IMAGE_CHUNKS * 3 + 5);
+        assert!(large.len() <= limits::IMAGE_CHUNKS, "{}", large.len());
+        assert_eq!(large.iter().map(|(bytes, _)| bytes).sum::<usize>(), chunk * limits::IMAGE_CHUNKS * 3 + 5);
+        assert_eq!(large.iter().filter(|(_, last)| *last).count(), 1);
+    }
+
+    #[tokio::test]
+    async fn images_are_paced_by_their_bytes_and_nothing_else_is() {
+        let message = |bytes| chunks(Partition::shard(1), Offset(1), vec![1; bytes].into()).next().unwrap();
+        let mut pace = Pace::new();
+        let rests = |pace: &mut Pace, messages: usize, bytes: usize| {
+            (0..messages).filter(|_| pace.must_rest_before(&message(bytes))).count()
+        };
+        assert_eq!(rests(&mut pace, 1000, 0), 0, "empty partitions");
+        assert_eq!(rests(&mut pace, 1000, 10), 0);
+        assert!(!pace.must_rest_before(&Message::SyncEnd(wire::SyncEnd { offset: 1 })));
+        assert_eq!(rests(&mut pace, 100, limits::IMAGE_CHUNK_BYTES), 99);
+        pace.rests = false;
+        assert_eq!(rests(&mut pace, 100, limits::IMAGE_CHUNK_BYTES), 0, "a replica that is behind is not held up");
+    }
 }

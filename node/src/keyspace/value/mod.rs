@@ -35,7 +35,11 @@ pub mod iter {
     pub use super::sorted_set::Iter as SortedSetIter;
 }
 
+use crate::prefetch;
 use memory::{Heap, allocated};
+
+const CACHE_LINE_BYTES: usize = 64;
+const PREFETCHED_LINES: usize = 4;
 
 /// What a key holds. A string that is a canonical integer is kept as one; collections are never empty.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,6 +59,22 @@ impl Value {
         match parse_integer(bytes) {
             Some(number) => Value::Integer(number),
             None => Value::String(ShortBytes::from(bytes)),
+        }
+    }
+
+    /// Asks the memory for what lies outside of the entry: the beginning, behind which the processor itself sees the rest
+    /// coming.
+    #[inline]
+    pub fn prefetch(&self) {
+        match self {
+            Value::Integer(_) => {}
+            Value::String(text) => {
+                text.chunks(CACHE_LINE_BYTES).take(PREFETCHED_LINES).for_each(|line| prefetch::read(&line[0]));
+            }
+            Value::List(list) => prefetch::read(&**list),
+            Value::Hash(hash) => prefetch::read(&**hash),
+            Value::Set(set) => prefetch::read(&**set),
+            Value::SortedSet(set) => prefetch::read(&**set),
         }
     }
 
