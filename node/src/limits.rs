@@ -97,6 +97,9 @@ pub const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_milli
 /// Flow control windows of streams between nodes: some ten blocks in flight each way.
 pub const PEER_WINDOW_BYTES: u32 = 8 << 20;
 
+/// Largest frame of such a stream: a block and a chunk of an image are sent in one.
+pub const PEER_FRAME_BYTES: u32 = 128 << 10;
+
 /// Largest message between nodes: a block holds a whole record, and a record may hold the largest value.
 pub const PEER_MESSAGE_BYTES: usize = 1 << 30;
 
@@ -109,8 +112,19 @@ pub const DISK_READ_BYTES: usize = 1 << 20;
 /// Bytes of an image in one message: sending it takes a tenth of a millisecond.
 pub const IMAGE_CHUNK_BYTES: usize = 64 << 10;
 
+/// Bytes of memory that an image begins with at the most; most are as large as the one before.
+pub const IMAGE_RESERVE_BYTES: usize = 8 << 20;
+
 /// Chunks of an image at the most: no block is sent between two of them, so a large image is sent in larger ones.
 pub const IMAGE_CHUNKS: usize = 256;
+
+/// Bytes of an image that a replica loads before it rests, and the rest: it computes for nobody yet, and may share its cores
+/// with who serves. Twice as fast as images are sent.
+pub const LOAD_SLICE_BYTES: usize = 64 << 10;
+pub const LOAD_REST: std::time::Duration = std::time::Duration::from_micros(100);
+
+/// Bytes that have come and are not applied, beyond which a replica does not rest.
+pub const LOAD_HURRY_BYTES: usize = 8 << 20;
 
 /// One chunk of images is sent in so long.
 pub const IMAGE_REST: std::time::Duration = std::time::Duration::from_millis(1);
@@ -160,6 +174,10 @@ pub const LEASE_RECONNECT_PAUSE: std::time::Duration = std::time::Duration::from
 
 /// How many entries ahead a value is asked of the memory when all values are read: about what one core has under way.
 pub const VALUES_AHEAD: usize = 8;
+
+/// The slice of a core that threads ask for which others wait for: the shortest that the kernel grants. What they do at a
+/// time takes less.
+pub const PROMPT_SLICE: std::time::Duration = std::time::Duration::from_micros(100);
 
 /// log2 of the number of shards. 1024 tables keep each resize of ten million keys under a millisecond.
 pub const SHARD_BITS: u32 = 10;

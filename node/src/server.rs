@@ -158,7 +158,10 @@ fn io_threads(node: &Shared) -> Result<(Vec<Handle>, Vec<Arc<Runtime>>), Error> 
         runtimes.push(Arc::clone(&runtime));
         std::thread::Builder::new()
             .name(format!("io-{index}"))
-            .spawn(move || runtime.block_on(std::future::pending::<()>()))
+            .spawn(move || {
+                task::run_promptly();
+                runtime.block_on(std::future::pending::<()>());
+            })
             .map_err(Error::Thread)?;
     }
     Ok((handles, runtimes))

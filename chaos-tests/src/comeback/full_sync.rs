@@ -81,7 +81,7 @@ pub async fn run(data_bytes: u64, place: Place) -> Result<Outcome, Error> {
     let without = {
         let load = Load::start(address);
         sleep(BASELINE).await;
-        load.end().await
+        load.end().await?
     };
     std::fs::remove_dir_all(cluster.data(blank))?;
     let pid = cluster.pid(Member::Node(master))?;
@@ -95,7 +95,7 @@ pub async fn run(data_bytes: u64, place: Place) -> Result<Outcome, Error> {
     let most = watch_memory(pid);
     cluster.look_until(WHOLE_LIMIT, LOOK_EVERY, Status::whole).await?;
     let took = began.elapsed();
-    let during = load.end().await;
+    let during = load.end().await?;
     let extra_bytes = most.end().saturating_sub(before);
     Ok(Outcome { data_bytes, without, during, took, extra_bytes })
 }
@@ -120,32 +120,43 @@ async fn calm_down(pids: &[u32]) -> Result<(), Error> {
     Err(Error::TooLate { what: "the nodes' own work behind the fill", limit: CALM_LIMIT })
 }
 
+/// The clients, on a thread of their own that comes before all others: they stand for clients on other machines, so
+/// what they wait for is to be the cluster.
 struct Load {
     stop: Arc<AtomicBool>,
-    clients: JoinSet<(Vec<Duration>, usize)>,
+    thread: std::thread::JoinHandle<std::io::Result<Latencies>>,
 }
 
 impl Load {
     fn start(address: std::net::SocketAddr) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let mut clients = JoinSet::new();
-        for index in 0..CLIENTS {
-            clients.spawn(write(address, index, stop.clone()));
-        }
-        Self { stop, clients }
+        let stopping = stop.clone();
+        let thread = std::thread::spawn(move || {
+            sys::come_first()?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            Ok(runtime.block_on(clients(address, &stopping)))
+        });
+        Self { stop, thread }
     }
 
-    async fn end(mut self) -> Latencies {
+    async fn end(self) -> Result<Latencies, Error> {
         self.stop.store(true, Ordering::Relaxed);
-        let (mut all, mut errors) = (Vec::new(), 0);
-        while let Some(Ok((latencies, failed))) = self.clients.join_next().await {
-            all.extend(latencies);
-            errors += failed;
-        }
-        all.sort_unstable();
-        let at = |part: f64| all.get((all.len() as f64 * part) as usize).or(all.last()).copied().unwrap_or_default();
-        Latencies { answers: all.len(), errors, median: at(0.5), p99: at(0.99), worst: at(1.0) }
+        let ended = tokio::task::spawn_blocking(|| self.thread.join());
+        let latencies = ended.await.ok().and_then(Result::ok);
+        Ok(latencies.ok_or_else(|| std::io::Error::other("the clients have panicked"))??)
     }
+}
+
+async fn clients(address: std::net::SocketAddr, stop: &Arc<AtomicBool>) -> Latencies {
+    let mut clients: JoinSet<_> = (0..CLIENTS).map(|index| write(address, index, stop.clone())).collect();
+    let (mut all, mut errors) = (Vec::new(), 0);
+    while let Some(Ok((latencies, failed))) = clients.join_next().await {
+        all.extend(latencies);
+        errors += failed;
+    }
+    all.sort_unstable();
+    let at = |part: f64| all.get((all.len() as f64 * part) as usize).or(all.last()).copied().unwrap_or_default();
+    Latencies { answers: all.len(), errors, median: at(0.5), p99: at(0.99), worst: at(1.0) }
 }
 
 async fn write(address: std::net::SocketAddr, index: usize, stop: Arc<AtomicBool>) -> (Vec<Duration>, usize) {

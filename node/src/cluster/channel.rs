@@ -24,6 +24,7 @@ pub(crate) fn endpoint_at(address: &str) -> Result<Endpoint, Error> {
         .tcp_nodelay(true)
         .initial_stream_window_size(limits::PEER_WINDOW_BYTES)
         .initial_connection_window_size(limits::PEER_WINDOW_BYTES)
+        .max_frame_size(limits::PEER_FRAME_BYTES)
         .http2_keep_alive_interval(limits::PEER_KEEPALIVE)
         .keep_alive_timeout(limits::PEER_KEEPALIVE)
         .keep_alive_while_idle(true))

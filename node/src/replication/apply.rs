@@ -405,9 +405,22 @@ impl Drop for Draining<'_> {
 #[derive(Debug)]
 enum Step {
     Reset(Begin),
-    Apply { block: Block, behind: Offset, to: Offset },
-    Load { partition: Partition, cut: Offset, chunks: Vec<Bytes> },
-    SyncEnd { offset: Offset, applied: Offset },
+    Apply {
+        block: Block,
+        behind: Offset,
+        to: Offset,
+    },
+    Load {
+        partition: Partition,
+        cut: Offset,
+        chunks: Vec<Bytes>,
+        /// More has come than a loading that rests would take in.
+        is_urgent: bool,
+    },
+    SyncEnd {
+        offset: Offset,
+        applied: Offset,
+    },
 }
 
 impl Queue {
@@ -444,9 +457,12 @@ impl Queue {
             }
             Item::Reset(begin) => Step::Reset(*begin),
             Item::SyncEnd(offset) => Step::SyncEnd { offset: *offset, applied: self.applied },
-            Item::Image { partition, cut, chunks } => {
-                Step::Load { partition: *partition, cut: *cut, chunks: chunks.clone() }
-            }
+            Item::Image { partition, cut, chunks } => Step::Load {
+                partition: *partition,
+                cut: *cut,
+                chunks: chunks.clone(),
+                is_urgent: self.backlog > limits::LOAD_HURRY_BYTES,
+            },
         })
     }
 
@@ -516,12 +532,17 @@ impl Cuts {
                 *self = Self { is_syncing: *begin == Begin::Images, ..Self::default() };
                 Ok(())
             }
-            Step::Load { partition, cut, chunks } => {
+            Step::Load { partition, cut, chunks, is_urgent } => {
                 self.by_partition.insert(*partition, *cut);
+                let rest = || {
+                    if !is_urgent {
+                        std::thread::sleep(limits::LOAD_REST);
+                    }
+                };
                 let loaded = match &chunks[..] {
-                    [] => image::load(engine, *partition, *cut, &[]),
-                    [only] => image::load(engine, *partition, *cut, only),
-                    _ => image::load(engine, *partition, *cut, &chunks.concat()),
+                    [] => image::load(engine, *partition, *cut, &[], rest),
+                    [only] => image::load(engine, *partition, *cut, only, rest),
+                    _ => image::load(engine, *partition, *cut, &chunks.concat(), rest),
                 };
                 loaded.map_err(Error::from)
             }

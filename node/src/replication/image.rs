@@ -10,6 +10,7 @@
 use crate::engine::Engine;
 use crate::ids::{Offset, Partition, PartitionKind};
 use crate::keyspace::entry_image::{self, put_entry, take_entry};
+use crate::limits;
 use crate::wire::Reader;
 
 /// An image that cannot be loaded.
@@ -34,11 +35,17 @@ pub fn take(engine: &Engine, partition: Partition, out: &mut Vec<u8>) -> Offset 
     engine.journal.end()
 }
 
-/// Puts an image in the place of a partition.
+/// Puts an image in the place of a partition. `rest` is called after every `LOAD_SLICE_BYTES` of it.
 ///
 /// # Errors
 /// The image cannot be read.
-pub fn load(engine: &Engine, partition: Partition, cut: Offset, image: &[u8]) -> Result<(), Error> {
+pub fn load(
+    engine: &Engine,
+    partition: Partition,
+    cut: Offset,
+    image: &[u8],
+    mut rest: impl FnMut(),
+) -> Result<(), Error> {
     let PartitionKind::Shard(index) = partition.kind() else {
         let loaded = engine.broker.load_image(partition, cut, image);
         return loaded.map_err(|error| Error::State { partition: partition.0, what: error.to_string() });
@@ -50,9 +57,14 @@ pub fn load(engine: &Engine, partition: Partition, cut: Offset, image: &[u8]) ->
     let mut shard = engine.keyspace.lock(index);
     shard.reset();
     let mut reader = Reader::new(image);
+    let mut next_rest = image.len().saturating_sub(limits::LOAD_SLICE_BYTES);
     while !reader.is_empty() {
         let entry = take_entry(&mut reader).map_err(broken)?;
         shard.load(&entry).map_err(broken)?;
+        if reader.remaining() < next_rest {
+            rest();
+            next_rest = reader.remaining().saturating_sub(limits::LOAD_SLICE_BYTES);
+        }
     }
     shard.changed_at(cut);
     Ok(())
@@ -96,7 +108,7 @@ mod tests {
             let mut image = Vec::new();
             let cut = take(&here, Partition::shard(index), &mut image);
             assert_eq!(cut, here.journal.end());
-            load(&there, Partition::shard(index), cut, &image).unwrap();
+            load(&there, Partition::shard(index), cut, &image, || {}).unwrap();
             let (a, b) = (here.keyspace.lock(index), there.keyspace.lock(index));
             for (database, table) in a.databases() {
                 for entry in table.iter() {
@@ -116,7 +128,7 @@ mod tests {
     #[test]
     fn a_broken_image_is_an_error() {
         let engine = Engine::default();
-        assert!(load(&engine, Partition::shard(0), Offset(1), &[0, 200]).is_err());
-        assert!(load(&engine, Partition::shard(9999), Offset(1), &[]).is_err());
+        assert!(load(&engine, Partition::shard(0), Offset(1), &[0, 200], || {}).is_err());
+        assert!(load(&engine, Partition::shard(9999), Offset(1), &[], || {}).is_err());
     }
 }

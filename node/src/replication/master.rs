@@ -438,6 +438,8 @@ struct Images {
     taken: HashSet<Partition>,
     /// Nothing of the journal may be sent before these.
     made: VecDeque<Message>,
+    /// What the next image begins with: a little more than the last one had.
+    reserve_bytes: usize,
     youngest_cut: Offset,
     expected: u64,
     is_done: bool,
@@ -451,6 +453,7 @@ impl Images {
             pending,
             taken: HashSet::new(),
             made: VecDeque::new(),
+            reserve_bytes: 0,
             youngest_cut: Offset::ZERO,
             expected,
             is_done: false,
@@ -477,8 +480,9 @@ impl Images {
                 self.made.push_back(Message::SyncEnd(wire::SyncEnd { offset: self.youngest_cut.0 }));
                 break;
             };
-            let mut image = Vec::new();
+            let mut image = Vec::with_capacity(self.reserve_bytes);
             let cut = image::take(engine, partition, &mut image);
+            self.reserve_bytes = (image.len() + image.len() / 8).min(limits::IMAGE_RESERVE_BYTES);
             self.youngest_cut = self.youngest_cut.max(cut);
             bytes += image.len();
             self.made.extend(chunks(partition, cut, image.into()));
