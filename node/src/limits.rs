@@ -118,14 +118,6 @@ pub const IMAGE_RESERVE_BYTES: usize = 8 << 20;
 /// Chunks of an image at the most: no block is sent between two of them, so a large image is sent in larger ones.
 pub const IMAGE_CHUNKS: usize = 256;
 
-/// Bytes of an image that a replica loads before it rests, and the rest: it computes for nobody yet, and may share its cores
-/// with who serves. Twice as fast as images are sent.
-pub const LOAD_SLICE_BYTES: usize = 64 << 10;
-pub const LOAD_REST: std::time::Duration = std::time::Duration::from_micros(100);
-
-/// Bytes that have come and are not applied, beyond which a replica does not rest.
-pub const LOAD_HURRY_BYTES: usize = 8 << 20;
-
 /// One chunk of images is sent in so long.
 pub const IMAGE_REST: std::time::Duration = std::time::Duration::from_millis(1);
 
@@ -134,6 +126,14 @@ pub const IMAGE_BATCH_BYTES: usize = 1 << 20;
 
 /// Partitions of which images are made at a time: an empty shard costs nothing but its lock.
 pub const IMAGE_BATCH_PARTITIONS: usize = 128;
+
+/// Bytes of an image that a replica loads before it rests, and the rest: it computes for nobody yet, and may share its cores
+/// with who serves. Twice as fast as images are sent.
+pub const LOAD_SLICE_BYTES: usize = 64 << 10;
+pub const LOAD_REST: std::time::Duration = std::time::Duration::from_micros(100);
+
+/// Bytes that have come and are not applied, beyond which a replica does not rest.
+pub const LOAD_HURRY_BYTES: usize = 8 << 20;
 
 /// Bytes of the journal that are sent between two batches of images, so that neither starves the other.
 pub const JOURNAL_BETWEEN_IMAGES_BYTES: usize = 1 << 20;

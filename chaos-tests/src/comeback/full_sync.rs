@@ -132,7 +132,9 @@ impl Load {
         let stop = Arc::new(AtomicBool::new(false));
         let stopping = stop.clone();
         let thread = std::thread::spawn(move || {
-            sys::come_first()?;
+            if let Err(error) = sys::come_first() {
+                eprintln!("comeback: the clients share the cores like everybody, and wait for them: {error}");
+            }
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             Ok(runtime.block_on(clients(address, &stopping)))
         });
