@@ -1,23 +1,9 @@
-//! Every bound of the node, with its reason.
+//! Every bound of the node, with its reason. Those of the core are in the core.
+
+pub use tercet_core::limits::*;
 
 /// A node with a whole copy and no master answers reads after so long: longer than any failover takes.
 pub(crate) const MASTERLESS_READS_AFTER_MS: u64 = 2000;
-
-/// Bytes after which the open block of the journal is sealed: large enough to amortise a gRPC message, small enough to
-/// leave at once.
-pub const JOURNAL_BLOCK_BYTES: usize = 64 << 10;
-
-/// Bytes that a record may run over a block's end without a new allocation: the allocator's next size.
-pub const JOURNAL_BLOCK_SLACK_BYTES: usize = 16 << 10;
-
-/// Bytes of records that stay in memory where nobody but the disk reads them: what fits in a core's cache.
-pub const JOURNAL_MEMORY_ALONE_BYTES: usize = 1 << 20;
-
-/// Bytes of records that are not on disk yet. Beyond it acknowledgements wait: some seconds of a slow disk.
-pub const DISK_BACKLOG_BYTES: usize = 64 << 20;
-
-/// Bytes of records in one batch to the disk.
-pub const DISK_TURN_BYTES: usize = 4 << 20;
 
 /// How long the disk lets records gather before it writes them, unless acknowledgements wait for it.
 pub const DISK_GATHER: std::time::Duration = std::time::Duration::from_millis(5);
@@ -33,10 +19,6 @@ pub const SYNC_LATE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Pause before a failed write to the disk is tried again.
 pub const DISK_RETRY: std::time::Duration = std::time::Duration::from_millis(200);
-
-/// Bytes of records kept in memory for replicas that were away: some seconds of writes at full speed. A replica behind
-/// it needs a full sync.
-pub const JOURNAL_MEMORY_BYTES: usize = 128 << 20;
 
 /// Bytes of small blocks that become one row on disk: a row costs about as much as this many bytes.
 pub const JOURNAL_ROW_BYTES: usize = 64 << 10;
@@ -172,18 +154,9 @@ pub const PEER_KEEPALIVE: std::time::Duration = std::time::Duration::from_secs(2
 /// Pause before a lease stream is opened again: a master must not miss more than a few renewals.
 pub const LEASE_RECONNECT_PAUSE: std::time::Duration = std::time::Duration::from_millis(25);
 
-/// How many entries ahead a value is asked of the memory when all values are read: about what one core has under way.
-pub const VALUES_AHEAD: usize = 8;
-
 /// The slice of a core that threads ask for which others wait for: the shortest that the kernel grants. What they do at a
 /// time takes less.
 pub const PROMPT_SLICE: std::time::Duration = std::time::Duration::from_micros(100);
-
-/// log2 of the number of shards. 1024 tables keep each resize of ten million keys under a millisecond.
-pub const SHARD_BITS: u32 = 10;
-
-/// Databases of SELECT, as in Redis.
-pub const DATABASES: u8 = 16;
 
 /// Bytes of replies after which a batch of pipelined commands stops, so that its replies leave before more are made.
 pub const REPLY_BATCH_BYTES: usize = 1 << 20;
@@ -224,10 +197,6 @@ pub const GATEWAY_BACKLOG: usize = 64;
 
 /// A buffer that is kept for the next client may be so large.
 pub const SPARE_BUFFER_BYTES: usize = 8 * READ_BYTES;
-
-/// Ended masterships (and restarts of a copy) of which is known how far they came, for replies that leave late. A
-/// hand-over makes three of them.
-pub const ENDED_TERMS: usize = 8;
 
 /// How long a master may take to give a carried client's session back: it may be holding commands itself.
 pub const TAKE_BACK_WAIT: std::time::Duration = AUTHORITY_WAIT.saturating_add(std::time::Duration::from_secs(1));
@@ -275,9 +244,6 @@ pub const JOURNAL_KEEP_BYTES: u64 = 256 << 20;
 /// How often shards are looked after whose counters of changes run away: they have to be within 2^30 of each other, and
 /// no shard can be changed so often in this time.
 pub const SETTLE_EVERY: std::time::Duration = std::time::Duration::from_secs(30);
-
-/// Keys of a database that room is made for before they are seen: the number on disk is only a claim.
-pub const RESERVED_KEYS: usize = 1 << 22;
 
 /// Threads that load rows: beyond it the memory is the bound.
 pub const LOAD_THREADS: usize = 16;

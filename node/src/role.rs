@@ -9,11 +9,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::{RwLock, RwLockReadGuard};
 use tokio::sync::watch;
 
 use crate::clock::BootNanos;
 use crate::ids::Epoch;
+use crate::lock::{Rank, ReadGuard, RwLock};
 
 /// What a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,7 +93,7 @@ pub enum Verdict {
 /// Holds the standing as long as a batch executes.
 #[derive(Debug)]
 pub struct Permit<'a> {
-    standing: RwLockReadGuard<'a, Standing>,
+    standing: ReadGuard<'a, Standing>,
     pub verdict: Verdict,
 }
 
@@ -149,7 +149,7 @@ impl Authority {
 
     fn new(standing: Standing, lease_until: u64) -> Self {
         let changes = watch::Sender::new(standing.clone());
-        Self { standing: RwLock::new(standing), lease_until: AtomicU64::new(lease_until), changes }
+        Self { standing: RwLock::new(Rank::Door, standing), lease_until: AtomicU64::new(lease_until), changes }
     }
 
     /// Goes through the door. The permit is to be dropped before anything is awaited.

@@ -135,11 +135,24 @@ impl Window {
 
 #[cfg(test)]
 mod tests {
+    use tercet_proto::amqp::{FieldTable, ShortString};
+
     use super::*;
-    use crate::broker::Broker;
+    use crate::broker::{Broker, ConnectionId, Name, QueueDeclaration};
+    use crate::ids::UnixMillis;
+    use crate::journal::Journal;
+
+    fn queue() -> Arc<Queue> {
+        let (broker, journal, mut record) = (Broker::default(), Journal::new(), Vec::new());
+        let mut batch = broker.begin(&journal, &mut record, UnixMillis(0));
+        let arguments = FieldTable::new();
+        let declaration = QueueDeclaration { durable: false, auto_delete: false, owner: None, arguments };
+        let (vhost, name) = (ShortString::from_static("/"), ShortString::from_static("q"));
+        broker.declare_queue(&mut batch, ConnectionId(0), Name { vhost: &vhost, name: &name }, declaration).unwrap()
+    }
 
     fn window(count: u64) -> Window {
-        let queue = crate::broker::testing::queue(&Broker::default(), "q");
+        let queue = queue();
         let mut window = Window::default();
         for id in 1..=count {
             window.add(Holder::Client(Arc::clone(&queue)), id);

@@ -243,7 +243,7 @@ impl Load<'_> {
 struct Shard<'a> {
     index: usize,
     partition: Partition,
-    shard: parking_lot::MutexGuard<'a, crate::keyspace::Shard>,
+    shard: crate::lock::MutexGuard<'a, crate::keyspace::Shard>,
     head: ShardHead,
     rows: ShardRows,
     loaded: usize,

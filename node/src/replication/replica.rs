@@ -223,8 +223,6 @@ impl Link<'_> {
             tokio::pin!(progress);
             progress.as_mut().enable();
             let disk = durability.changed();
-            tokio::pin!(disk);
-            disk.as_mut().enable();
             self.acknowledge(acknowledge);
             let is_readable = self.show_state();
             // What a disk that refuses does not take stays in memory, and that is bounded: the stream waits, and its silence
@@ -234,7 +232,7 @@ impl Link<'_> {
                 message = stream.message(), if has_room => return message?.ok_or(Error::Closed),
                 () = &mut silence => return Err(Error::Silent),
                 () = &mut progress, if !is_readable => {}
-                () = &mut disk => {}
+                () = disk => {}
             }
         }
     }

@@ -92,9 +92,8 @@ impl Waiting {
             loop {
                 let (acknowledged, disk) =
                     (node.commit.acknowledged.notified(), node.engine.journal.durability().changed());
-                tokio::pin!(acknowledged, disk);
+                tokio::pin!(acknowledged);
                 acknowledged.as_mut().enable();
-                disk.as_mut().enable();
                 if self.is_answered(node) {
                     return;
                 }

@@ -30,14 +30,12 @@ mod sweep;
 mod topology;
 
 #[cfg(test)]
-pub(crate) mod testing;
+pub mod testing;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
-use parking_lot::RwLock;
 
 pub use batch::Batch;
 pub use declare::{BindTo, Deletion, Name};
@@ -51,6 +49,7 @@ pub use topology::DEFAULT_VHOST;
 
 use crate::ids::{Offset, Partition, PartitionKind, UnixMillis};
 use crate::journal::Journal;
+use crate::lock::{Rank, RwLock};
 use effect::BrokerEffect;
 use topology::Topology;
 
@@ -74,7 +73,7 @@ pub enum Error {
 }
 
 /// Topology and queues of a node.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Broker {
     topology: RwLock<Topology>,
     /// Counts changes of the topology: a route that was found under another number may be wrong.
@@ -83,6 +82,17 @@ pub struct Broker {
     is_live: AtomicBool,
     /// Time alone may change a queue.
     is_timed: AtomicBool,
+}
+
+impl Default for Broker {
+    fn default() -> Self {
+        Self {
+            topology: RwLock::new(Rank::Topology, Topology::default()),
+            version: AtomicU64::default(),
+            is_live: AtomicBool::default(),
+            is_timed: AtomicBool::default(),
+        }
+    }
 }
 
 impl Broker {

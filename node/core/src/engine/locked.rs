@@ -2,12 +2,12 @@
 
 use std::cell::Cell;
 
-use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 
 use super::Engine;
 use crate::ids::{Offset, UnixMillis};
 use crate::keyspace::{Entry, Keyspace, Shard};
+use crate::lock::MutexGuard;
 
 /// The shards that are held.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl<'e> Locked<'e> {
     }
 
     #[inline]
-    pub(crate) fn shard(&self, index: usize) -> Option<&Shard> {
+    pub fn shard(&self, index: usize) -> Option<&Shard> {
         match self {
             Self::Nothing => None,
             Self::One(held, guard) => (*held == index).then_some(guard),

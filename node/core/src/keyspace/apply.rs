@@ -17,7 +17,7 @@ pub struct Applied {
 }
 
 impl Applied {
-    pub(crate) const NOTHING: Self = Self { changed: false, count: 0, updated: 0 };
+    pub const NOTHING: Self = Self { changed: false, count: 0, updated: 0 };
 
     fn removed(count: usize) -> Self {
         Self { changed: count > 0, count, updated: 0 }

@@ -16,12 +16,11 @@ mod shard;
 mod table;
 pub mod value;
 
-use parking_lot::{Mutex, MutexGuard};
-
 pub use apply::Applied;
 pub use shard::{Database, Entry, Place, Shard};
 
 use crate::limits;
+use crate::lock::{Mutex, MutexGuard, Rank};
 
 /// The operation does not fit the type of the value that is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -53,7 +52,8 @@ impl Keyspace {
     pub fn new(bits: u32) -> Self {
         assert!((1..=16).contains(&bits), "a shard's number fits in 16 bits");
         let seed = foldhash::fast::RandomState::default();
-        let shards = (0..1usize << bits).map(|_| Mutex::new(Shard::new(bits, seed.clone()))).collect();
+        let shards =
+            (0..1u32 << bits).map(|shard| Mutex::new(Rank::Shard(shard), Shard::new(bits, seed.clone()))).collect();
         Self { shards, bits }
     }
 

@@ -41,7 +41,7 @@ impl Kind {
 
 /// Where a binding leads. Exchanges are named, for they may be deleted and declared anew.
 #[derive(Debug, Clone)]
-pub(crate) enum Destination {
+pub(super) enum Destination {
     Queue(Arc<Queue>),
     Exchange(ShortString),
 }
@@ -58,7 +58,7 @@ impl PartialEq for Destination {
 
 /// One binding of an exchange.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Bound {
+pub(super) struct Bound {
     pub key: ShortString,
     pub arguments: FieldTable,
     pub to: Destination,
@@ -83,7 +83,7 @@ impl Declaration {
 
 /// An exchange with its bindings: a list that is the truth, and the index of its type.
 #[derive(Debug)]
-pub(crate) struct Exchange {
+pub(super) struct Exchange {
     pub declaration: Declaration,
     pub bindings: Vec<Bound>,
     /// Where messages go that find no other way.
@@ -101,7 +101,7 @@ enum Router {
 
 impl Exchange {
     #[must_use]
-    pub(crate) fn new(declaration: Declaration) -> Self {
+    pub(super) fn new(declaration: Declaration) -> Self {
         let router = match declaration.kind {
             Kind::Direct => Router::Direct(direct::Direct::default()),
             Kind::Fanout => Router::Fanout(fanout::Fanout::default()),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Block, Durability, Inner, Journal, Promise, Span};
 use crate::ids::Offset;
 use crate::limits;
+use crate::lock::MutexGuard;
 
 /// The journal's side of the disk.
 #[derive(Debug, Default)]
@@ -53,7 +54,7 @@ pub struct Reached {
 }
 
 impl Turn {
-    pub(crate) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.bytes
     }
 
@@ -154,7 +155,7 @@ impl Journal {
     }
 
     /// How often everything on disk was to be forgotten, since the process began.
-    pub(crate) fn wipes(&self) -> u64 {
+    pub fn wipes(&self) -> u64 {
         self.inner.lock().disk.wipes
     }
 
@@ -180,19 +181,19 @@ impl Journal {
 
     /// Waits until there is something for the disk to do, or the time is over; says whether there is. Whoever appends wakes
     /// it with `publish`.
-    pub(crate) fn wait_for_turn(&self, most: Duration) -> bool {
+    pub fn wait_for_turn(&self, most: Duration) -> bool {
         let mut inner = self.inner.lock();
         self.disk_waits.store(true, Ordering::Release);
         fence(Ordering::SeqCst);
         if !inner.has_turn() {
-            self.disk_work.wait_for(&mut inner, most);
+            self.disk_work.wait_for(MutexGuard::bare(&mut inner), most);
         }
         self.disk_waits.store(false, Ordering::Release);
         inner.has_turn()
     }
 
     /// Ends a wait of the disk thread.
-    pub(crate) fn wake_disk(&self) {
+    pub fn wake_disk(&self) {
         // Behind the lock the thread either waits or will look again.
         drop(self.inner.lock());
         self.disk_work.notify_one();

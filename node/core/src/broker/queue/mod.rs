@@ -5,7 +5,6 @@ mod written;
 
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
 use tercet_proto::amqp::{FieldTable, ShortString};
 
 pub use messages::{Delivered, Taken};
@@ -18,6 +17,7 @@ use super::message::{Message, Persistence};
 use super::settings::{Active, Overflow, Settings};
 use crate::effect::Effect;
 use crate::ids::{Offset, Partition};
+use crate::lock::{Mutex, MutexGuard, Rank};
 use messages::Messages;
 
 /// What declare says of a queue.
@@ -98,7 +98,7 @@ pub struct Settled {
 impl Queue {
     pub(super) fn new(number: u32, vhost: ShortString, name: ShortString, declaration: Declaration) -> Self {
         let settings = Settings::of(&declaration.arguments);
-        let state = Mutex::new(State::of(&settings));
+        let state = Mutex::new(Rank::Queue(number), State::of(&settings));
         Self { number, vhost, name, declaration, settings, state }
     }
 

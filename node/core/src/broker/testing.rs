@@ -10,15 +10,7 @@ use super::{
 };
 use crate::engine::Engine;
 use crate::ids::{Offset, UnixMillis};
-use crate::journal::{Journal, Next};
-
-/// A transient queue.
-pub(crate) fn queue(broker: &Broker, name: &str) -> Arc<Queue> {
-    let (journal, mut record) = (Journal::new(), Vec::new());
-    let mut batch = broker.begin(&journal, &mut record, UnixMillis(0));
-    let declaration = transient();
-    broker.declare_queue(&mut batch, ConnectionId(0), named(&short(name)), declaration).unwrap()
-}
+use crate::journal::Next;
 
 pub(super) fn transient() -> QueueDeclaration {
     QueueDeclaration { durable: false, auto_delete: false, owner: None, arguments: FieldTable::new() }

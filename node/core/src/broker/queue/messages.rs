@@ -66,7 +66,7 @@ pub(crate) struct Messages {
     /// Of a queue with priorities: what is ready, in the order in which it goes. `fresh` and `returned` mean nothing then.
     by_priority: Option<Priorities>,
     /// What the last checkpoint has taken.
-    pub(crate) written: Written,
+    pub written: Written,
 }
 
 #[derive(Debug)]
@@ -84,9 +84,9 @@ impl Priorities {
 /// A message that is ready and comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Head {
-    pub(crate) id: u64,
+    pub id: u64,
     /// 0 is never.
-    pub(crate) deadline: u64,
+    pub deadline: u64,
 }
 
 impl Messages {

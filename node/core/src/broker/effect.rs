@@ -77,13 +77,13 @@ pub enum Target<'a> {
     Exchange(&'a str),
 }
 
-pub(crate) mod exchange_flags {
-    pub(crate) const AUTO_DELETE: u8 = 1;
-    pub(crate) const INTERNAL: u8 = 2;
+pub mod exchange_flags {
+    pub const AUTO_DELETE: u8 = 1;
+    pub const INTERNAL: u8 = 2;
 }
 
-pub(crate) mod queue_flags {
-    pub(crate) const AUTO_DELETE: u8 = 1;
+pub mod queue_flags {
+    pub const AUTO_DELETE: u8 = 1;
 }
 
 mod tag {
@@ -99,7 +99,7 @@ mod tag {
 }
 
 impl<'a> BrokerEffect<'a> {
-    pub(crate) fn tag(&self) -> u8 {
+    pub fn tag(&self) -> u8 {
         match self {
             Self::DeclareExchange { .. } => tag::DECLARE_EXCHANGE,
             Self::DeleteExchange { .. } => tag::DELETE_EXCHANGE,
@@ -113,7 +113,7 @@ impl<'a> BrokerEffect<'a> {
         }
     }
 
-    pub(crate) fn encode_body(&self, out: &mut Vec<u8>) {
+    pub fn encode_body(&self, out: &mut Vec<u8>) {
         match self {
             Self::DeclareExchange { vhost, name, kind, flags, arguments } => {
                 put_texts(out, &[vhost, name, kind]);
@@ -151,7 +151,7 @@ impl<'a> BrokerEffect<'a> {
         }
     }
 
-    pub(crate) fn decode_body(tag: u8, reader: &mut Reader<'a>) -> Result<Self, wire::Error> {
+    pub fn decode_body(tag: u8, reader: &mut Reader<'a>) -> Result<Self, wire::Error> {
         Ok(match tag {
             tag::DECLARE_EXCHANGE => Self::DeclareExchange {
                 vhost: reader.text()?,
@@ -210,7 +210,7 @@ impl<'a> Binding<'a> {
 }
 
 /// Groups ascending ids into ranges.
-pub(crate) fn ranges(ids: impl IntoIterator<Item = u64>) -> Vec<(u64, u64)> {
+pub fn ranges(ids: impl IntoIterator<Item = u64>) -> Vec<(u64, u64)> {
     let mut ranges: Vec<(u64, u64)> = Vec::new();
     for id in ids {
         match ranges.last_mut() {

@@ -24,8 +24,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
-use tokio::sync::Notify;
+use event_listener::Event;
 
 pub use durability::{Durability, Promise};
 pub use gate::{Deposed, Gate};
@@ -34,6 +33,7 @@ pub use turn::{Reached, Turn};
 
 use crate::ids::{Epoch, Offset};
 use crate::limits;
+use crate::lock::{Mutex, Rank};
 use crate::wire;
 
 /// What the journal refuses.
@@ -95,7 +95,7 @@ pub struct Journal {
     /// Up to here the others have been woken.
     published: AtomicU64,
     reader_waits: AtomicBool,
-    appended: Notify,
+    appended: Event,
     disk_waits: AtomicBool,
     /// Wakes the disk thread.
     disk_work: parking_lot::Condvar,
@@ -131,12 +131,12 @@ impl Journal {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            inner: Mutex::new(Inner { open_first: 1, ..Inner::default() }),
+            inner: Mutex::new(Rank::Journal, Inner { open_first: 1, ..Inner::default() }),
             end: AtomicU64::new(0),
             retaining: AtomicBool::new(false),
             published: AtomicU64::new(0),
             reader_waits: AtomicBool::new(false),
-            appended: Notify::new(),
+            appended: Event::new(),
             disk_waits: AtomicBool::new(false),
             disk_work: parking_lot::Condvar::new(),
             durability: Durability::default(),
@@ -205,7 +205,7 @@ impl Journal {
         // here.
         fence(Ordering::SeqCst);
         if self.reader_waits.load(Ordering::Acquire) && self.reader_waits.swap(false, Ordering::AcqRel) {
-            self.appended.notify_waiters();
+            self.appended.notify(usize::MAX);
         }
         if self.disk_waits.load(Ordering::Acquire) && self.disk_waits.swap(false, Ordering::AcqRel) {
             self.disk_work.notify_one();
@@ -261,9 +261,7 @@ impl Journal {
 
     /// Resolves when something may have been appended behind `after`, or the journal was changed in another way.
     pub async fn readable(&self, after: Offset) {
-        let appended = self.appended.notified();
-        tokio::pin!(appended);
-        appended.as_mut().enable();
+        let appended = self.appended.listen();
         self.reader_waits.store(true, Ordering::Release);
         fence(Ordering::SeqCst);
         if self.end() > after {
@@ -455,7 +453,7 @@ impl Inner {
 
 impl Block {
     /// What it takes in memory. A block of one small record is mostly this structure and its allocation.
-    pub(crate) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         const ALLOCATION_BYTES: usize = 64;
         self.records.len() + size_of::<Self>() + ALLOCATION_BYTES
     }

@@ -6,8 +6,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use event_listener::{Event, EventListener};
 use parking_lot::Mutex;
-use tokio::sync::Notify;
 
 use crate::ids::Offset;
 
@@ -29,7 +29,7 @@ pub struct Durability {
     durable: AtomicU64,
     state: Mutex<State>,
     /// Any of it has changed.
-    changed: Notify,
+    changed: Event,
 }
 
 #[derive(Debug, Default)]
@@ -102,9 +102,9 @@ impl Durability {
     }
 
     /// Resolves at the next change of any of these. What was changed before the call is not waited for; so the future is
-    /// made, and enabled, before the look at the offsets.
-    pub fn changed(&self) -> tokio::sync::futures::Notified<'_> {
-        self.changed.notified()
+    /// made before the look at the offsets.
+    pub fn changed(&self) -> EventListener {
+        self.changed.listen()
     }
 
     pub(super) fn publish(&self, written: Offset, durable: Offset) {
@@ -113,14 +113,14 @@ impl Durability {
         self.change(|_| ());
     }
 
-    pub(crate) fn set_behind(&self, is_behind: bool) {
+    pub fn set_behind(&self, is_behind: bool) {
         if self.state.lock().is_behind != is_behind {
             self.change(|state| state.is_behind = is_behind);
         }
     }
 
     /// The disk cannot be written, or it can again.
-    pub(crate) fn set_refusal(&self, refusal: Option<String>) {
+    pub fn set_refusal(&self, refusal: Option<String>) {
         self.change(|state| state.refusal = refusal);
     }
 
@@ -134,6 +134,6 @@ impl Durability {
         };
         self.is_holding.store(is_holding, Ordering::Release);
         drop(state);
-        self.changed.notify_waiters();
+        self.changed.notify(usize::MAX);
     }
 }

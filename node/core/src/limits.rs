@@ -1,0 +1,37 @@
+//! Every bound of the core, with its reason.
+
+/// Bytes after which the open block of the journal is sealed: large enough to amortise a gRPC message, small enough to
+/// leave at once.
+pub const JOURNAL_BLOCK_BYTES: usize = 64 << 10;
+
+/// Bytes that a record may run over a block's end without a new allocation: the allocator's next size.
+pub const JOURNAL_BLOCK_SLACK_BYTES: usize = 16 << 10;
+
+/// Bytes of records that stay in memory where nobody but the disk reads them: what fits in a core's cache.
+pub const JOURNAL_MEMORY_ALONE_BYTES: usize = 1 << 20;
+
+/// Bytes of records that are not on disk yet. Beyond it acknowledgements wait: some seconds of a slow disk.
+pub const DISK_BACKLOG_BYTES: usize = 64 << 20;
+
+/// Bytes of records in one batch to the disk.
+pub const DISK_TURN_BYTES: usize = 4 << 20;
+
+/// Bytes of records kept in memory for replicas that were away: some seconds of writes at full speed. A replica behind
+/// it needs a full sync.
+pub const JOURNAL_MEMORY_BYTES: usize = 128 << 20;
+
+/// How many entries ahead a value is asked of the memory when all values are read: about what one core has under way.
+pub const VALUES_AHEAD: usize = 8;
+
+/// log2 of the number of shards. 1024 tables keep each resize of ten million keys under a millisecond.
+pub const SHARD_BITS: u32 = 10;
+
+/// Databases of SELECT, as in Redis.
+pub const DATABASES: u8 = 16;
+
+/// Ended masterships (and restarts of a copy) of which is known how far they came, for replies that leave late. A
+/// hand-over makes three of them.
+pub const ENDED_TERMS: usize = 8;
+
+/// Keys of a database that room is made for before they are seen: the number on disk is only a claim.
+pub const RESERVED_KEYS: usize = 1 << 22;
