@@ -12,6 +12,7 @@ pub mod clients;
 pub mod clock;
 pub mod cluster;
 pub mod config;
+pub mod counters;
 pub mod disk;
 pub mod drain;
 pub mod expiry;

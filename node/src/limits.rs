@@ -260,3 +260,12 @@ pub const LAST_REPLIES: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// How long a connection that we close waits for the client's end, so that it reads our last words.
 pub const CLOSING: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// Error codes that are counted one by one: those of commands are some thirty, scripts may invent others. As Redis.
+pub const ERROR_CODES: usize = 128;
+
+/// `slowlog-log-slower-than`, in microseconds.
+pub const SLOW_AFTER_US: i64 = 10_000;
+
+/// Where a command that took longer than this may have to be shown, short commands are measured one by one.
+pub const EXACT_BELOW_US: i64 = 1_000;

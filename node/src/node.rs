@@ -1,7 +1,7 @@
 //! A node: what its tasks share. Everything here is a cheap handle; state changes go through the engine.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 
 use parking_lot::RwLock;
 use tercet_proto::grpc::cluster::v1::{Address, ClusterState, Member};
@@ -10,10 +10,12 @@ use crate::checkpoint;
 use crate::clients::Clients;
 use crate::clock;
 use crate::config::Config;
+use crate::counters::Counters;
 use crate::drain::Leaving;
 use crate::engine::Engine;
 use crate::ids::{Offset, UnixMillis};
 use crate::journal::{Gate, Promise, relay};
+use crate::limits;
 use crate::recovery;
 use crate::replication::commit::{Counted, Disk, Held, Tracker};
 use crate::role::Authority;
@@ -85,6 +87,12 @@ pub struct Node {
     pub authority: Authority,
     pub clients: Clients,
     pub stats: Stats,
+    /// Calls of each command, and errors.
+    pub counters: Counters,
+    /// Memory is used up: commands that may need more of it are refused.
+    pub is_out_of_memory: AtomicBool,
+    /// `slowlog-log-slower-than`: microseconds; negative: nothing is slow.
+    pub slow_after_us: AtomicI64,
     /// Checkpoints: asked for and reported here.
     pub checkpoint: checkpoint::Control,
     /// How far what lies on disk is loaded.
@@ -120,6 +128,9 @@ impl Node {
             authority,
             clients: Clients::default(),
             stats: Stats::default(),
+            counters: Counters::default(),
+            is_out_of_memory: AtomicBool::new(false),
+            slow_after_us: AtomicI64::new(limits::SLOW_AFTER_US),
             checkpoint: checkpoint::Control::default(),
             loading: recovery::Progress::default(),
             cluster: RwLock::new(None),

@@ -52,6 +52,7 @@ transcripts! {
     encodings_are_named_as_in_redis: "encodings";
     the_third_version_of_the_protocol_has_its_own_shapes: "resp3";
     transactions_answer_as_redis_does: "transactions";
+    subcommands_are_checked_when_they_are_queued: "calls";
     clients_wait_for_replicas_as_in_redis: "wait";
 }
 

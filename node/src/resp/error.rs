@@ -41,8 +41,9 @@ pub enum Error {
     Arity(Cow<'static, str>),
     #[error("ERR unknown command '{name}', with args beginning with: {args}")]
     UnknownCommand { name: String, args: String },
+    /// `command` in upper case.
     #[error("ERR unknown subcommand '{subcommand}'. Try {command} HELP.")]
-    UnknownSubcommand { command: &'static str, subcommand: String },
+    UnknownSubcommand { command: String, subcommand: String },
     #[error("NOAUTH Authentication required.")]
     NotAuthenticated,
     #[error("WRONGPASS invalid username-password pair or user is disabled.")]
@@ -56,10 +57,29 @@ pub enum Error {
     DiskFailed(String),
     #[error("LOADING Tercet is loading the dataset in memory")]
     Loading,
+    #[error("OOM command not allowed when used memory > 'maxmemory'.")]
+    OutOfMemory,
     #[error("EXECABORT Transaction discarded because of previous errors.")]
     ExecAbort,
     #[error("{0}")]
     Other(Cow<'static, str>),
+}
+
+/// Bytes of a name that an error shows.
+const SHOWN: usize = 128;
+
+/// A byte that is no text is kept as a letter of Unicode's private use behind this one, until the error is written.
+const FOREIGN: u32 = 0xf700;
+
+/// A client's bytes as an error shows them: up to the first NUL, as C's strings end there, and otherwise unchanged.
+pub(crate) fn shown(bytes: &[u8]) -> String {
+    let end = memchr::memchr(0, bytes).unwrap_or(bytes.len());
+    let mut text = String::with_capacity(end);
+    for chunk in bytes[..end].utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().filter_map(|byte| char::from_u32(FOREIGN + u32::from(*byte))));
+    }
+    text
 }
 
 impl From<WrongType> for Error {
@@ -76,21 +96,53 @@ impl Error {
 
     /// What Redis answers to a name that no row has: the name cut at 128 bytes, the arguments up to 128 bytes in all.
     pub(crate) fn unknown_command(args: &[&[u8]]) -> Self {
-        const SHOWN: usize = 128;
-        let clean = |bytes: &[u8]| {
-            let cut = &bytes[..bytes.len().min(SHOWN)];
-            String::from_utf8_lossy(cut).into_owned()
-        };
-        let mut shown = String::new();
+        let clean = |bytes: &[u8]| shown(&bytes[..bytes.len().min(SHOWN)]);
+        let mut listed = String::new();
         for arg in args.iter().skip(1) {
-            if shown.len() >= SHOWN {
+            if listed.len() >= SHOWN {
                 break;
             }
-            let room = SHOWN - shown.len();
-            shown.push('\'');
-            shown.push_str(&clean(&arg[..arg.len().min(room)]));
-            shown.push_str("' ");
+            let room = SHOWN - listed.len();
+            listed.push('\'');
+            listed.push_str(&clean(&arg[..arg.len().min(room)]));
+            listed.push_str("' ");
         }
-        Self::UnknownCommand { name: clean(args.first().copied().unwrap_or_default()), args: shown }
+        Self::UnknownCommand { name: clean(args.first().copied().unwrap_or_default()), args: listed }
+    }
+
+    /// What Redis answers to a subcommand that no row has.
+    pub(crate) fn unknown_subcommand(command: &str, subcommand: &[u8]) -> Self {
+        let subcommand = shown(&subcommand[..subcommand.len().min(SHOWN)]);
+        Self::UnknownSubcommand { command: command.to_ascii_uppercase(), subcommand }
+    }
+
+    /// What the client reads.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let text = self.to_string();
+        let mut bytes = Vec::with_capacity(text.len());
+        for letter in text.chars() {
+            match u32::from(letter).checked_sub(FOREIGN) {
+                Some(byte @ 0..=255) => bytes.push(byte as u8),
+                _ => bytes.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_are_no_text_are_answered_as_they_came() {
+        let error = Error::unknown_command(&[b"b\xffd\xc3\xa9\0hidden", b"a\xfe"]);
+        assert_eq!(error.to_bytes(), b"ERR unknown command 'b\xffd\xc3\xa9', with args beginning with: 'a\xfe' ");
+    }
+
+    #[test]
+    fn a_long_name_is_cut() {
+        let error = Error::unknown_subcommand("config", &[b'x'; 200]);
+        assert_eq!(error.to_string(), format!("ERR unknown subcommand '{}'. Try CONFIG HELP.", "x".repeat(128)));
     }
 }

@@ -1,6 +1,9 @@
 //! A session: what the server remembers of one RESP client, and how one command of it is executed.
 
+mod call;
+mod meter;
 mod portable;
+mod transaction;
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -8,13 +11,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tercet_proto::resp::{Encoder, Version};
 
-use super::error::Error;
-use super::table::{self, Args, Handler, Keys, Row, Transactional, flag};
+use self::meter::Meter;
+use self::transaction::{Multi, Watched};
+use super::table::{self, Row};
 use super::waiting::{Waiting, Wanted};
 use crate::clients::Client;
 use crate::clock::BootNanos;
-use crate::engine::{Locked, Transaction, View};
 use crate::ids::{Epoch, Offset, UnixMillis};
+use crate::limits;
 use crate::node::Shared;
 use crate::role::{Permit, Verdict};
 
@@ -32,6 +36,9 @@ pub struct Session {
     pub(crate) home: Home,
     /// Time of the batch.
     pub(crate) now: UnixMillis,
+    /// What the batch may do.
+    verdict: Verdict,
+    meter: Meter,
     multi: Option<Multi>,
     watched: Vec<Watched>,
     /// The newest record that any reply of the batch depends on.
@@ -95,46 +102,10 @@ enum Blocking {
     Denied,
 }
 
-/// Commands between MULTI and EXEC.
-#[derive(Debug, Default)]
-struct Multi {
-    queued: Vec<(&'static Row, Vec<Vec<u8>>)>,
-    is_broken: bool,
-}
-
-/// What must not change before EXEC.
-#[derive(Debug)]
-enum Watched {
-    Key {
-        database: u8,
-        key: Vec<u8>,
-        version: Option<u32>,
-    },
-    /// The session came from another node: nobody knows what has changed on the way.
-    Lost,
-}
-
-impl Watched {
-    fn key(&self) -> Option<&[u8]> {
-        match self {
-            Self::Key { key, .. } => Some(key),
-            Self::Lost => None,
-        }
-    }
-
-    fn is_unchanged(&self, view: &View<'_>) -> bool {
-        match self {
-            Self::Key { database, key, version } => {
-                view.peek_in(*database, key).map(crate::keyspace::Entry::version) == *version
-            }
-            Self::Lost => false,
-        }
-    }
-}
-
 impl Session {
     pub(crate) fn new(node: Shared, client: Arc<Client>) -> Self {
         let is_authenticated = node.config.requirepass.is_empty();
+        let meter = Meter::new(node.counters.of_thread(table::rows().len()));
         Self {
             node,
             client,
@@ -144,6 +115,8 @@ impl Session {
             is_closing: false,
             home: Home::Anywhere,
             now: UnixMillis(0),
+            verdict: Verdict::Wait,
+            meter,
             multi: None,
             watched: Vec::new(),
             depends_on: Offset::ZERO,
@@ -170,25 +143,27 @@ impl Session {
         }
     }
 
-    /// Executes one command; its reply, or its error, is appended to `out`.
+    /// A batch begins: what it may do, and when it is.
     #[inline]
-    pub(crate) fn execute(&mut self, row: Option<&'static Row>, args: &Args<'_>, verdict: Verdict, out: &mut Vec<u8>) {
-        self.commands += 1;
-        let before = out.len();
-        if let Err(error) = self.dispatch(row, args, verdict, out) {
-            out.truncate(before);
-            Encoder::new(out, self.version).error(&error.to_string());
-        }
+    pub(crate) fn begin_batch(&mut self, verdict: Verdict, boot: BootNanos, now: UnixMillis) {
+        self.verdict = verdict;
+        self.now = now;
+        let slow_after_us = self.node.slow_after_us.load(Ordering::Relaxed);
+        self.meter.begin(boot, slow_after_us);
     }
 
     /// Takes what the batch's replies depend on, and hands the counters over.
     #[inline]
     pub(crate) fn end_batch(&mut self, now: BootNanos, bytes_in: usize, bytes_out: usize) -> Offset {
+        self.meter.flush();
+        if self.record.capacity() > limits::SPARE_BUFFER_BYTES {
+            self.record = Vec::new();
+        }
         let stats = &self.node.stats;
         if self.commands > 0 {
             let mut about = self.client.about.lock();
             about.last_active = now;
-            about.last_command = self.last.as_ref().map_or("", |(_, row)| row.name);
+            about.last_command = self.meter.last_command();
         }
         stats.bytes_in.fetch_add(bytes_in as u64, Ordering::Relaxed);
         stats.bytes_out.fetch_add(bytes_out as u64, Ordering::Relaxed);
@@ -218,11 +193,12 @@ impl Session {
 
     /// The row of a command.
     #[inline]
-    pub(crate) fn row(&mut self, name: &[u8]) -> Option<&'static Row> {
+    pub(crate) fn row<'a>(&mut self, mut args: impl Iterator<Item = &'a [u8]>) -> Option<&'static Row> {
+        let name = args.next()?;
         if let Some((last, row)) = &self.last
             && last == name
         {
-            return Some(row);
+            return Some(table::refine(row, args.next()));
         }
         let row = table::find(name)?;
         match &mut self.last {
@@ -233,243 +209,7 @@ impl Session {
             }
             none => *none = Some((name.to_vec(), row)),
         }
-        Some(row)
-    }
-
-    #[inline]
-    fn dispatch(
-        &mut self,
-        row: Option<&'static Row>,
-        args: &Args<'_>,
-        verdict: Verdict,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Error> {
-        let Some(row) = row else {
-            self.break_multi();
-            return Err(if self.is_authenticated { Error::unknown_command(args) } else { Error::NotAuthenticated });
-        };
-        if !row.accepts(args.len()) {
-            self.break_multi();
-            return Err(Error::Arity(row.name.into()));
-        }
-        if let Err(error) = self.check(row, verdict) {
-            self.break_multi();
-            return Err(error);
-        }
-        if matches!(row.handler, Handler::Transactional(Transactional::Exec))
-            && let Err(error) = self.check_queued(verdict)
-        {
-            self.multi = None;
-            self.watched.clear();
-            return Err(Error::text(format!("EXECABORT Transaction discarded because of: {error}")));
-        }
-        if self.multi.is_some() && !row.has(flag::NO_MULTI) && !matches!(row.handler, Handler::Transactional(_)) {
-            return self.queue(row, args, out);
-        }
-        self.run(row, args, out)
-    }
-
-    #[inline]
-    fn check(&self, row: &Row, verdict: Verdict) -> Result<(), Error> {
-        if !self.is_authenticated && !row.has(flag::NO_AUTH) {
-            return Err(Error::NotAuthenticated);
-        }
-        match verdict {
-            Verdict::Master => Ok(()),
-            Verdict::TooFewReplicas if row.is_write() => Err(Error::TooFewReplicas),
-            Verdict::Replica if row.is_write() => Err(Error::ReadOnly),
-            Verdict::DiskFailed if row.is_write() => Err(self.disk_failed()),
-            Verdict::TooFewReplicas | Verdict::DiskFailed | Verdict::Replica => Ok(()),
-            Verdict::Loading | Verdict::Wait if row.has(flag::LOADING) => Ok(()),
-            Verdict::Loading | Verdict::Wait => Err(Error::Loading),
-        }
-    }
-
-    #[cold]
-    fn disk_failed(&self) -> Error {
-        // It may be well again by now; the next write finds that out.
-        Error::DiskFailed(self.node.engine.journal.durability().refusal().unwrap_or_default())
-    }
-
-    /// EXEC writes if anything that is queued does: the role may have changed since it was queued.
-    fn check_queued(&self, verdict: Verdict) -> Result<(), Error> {
-        let queued = self.multi.iter().filter(|multi| !multi.is_broken).flat_map(|multi| &multi.queued);
-        queued.filter(|(row, _)| row.is_write()).try_for_each(|(row, _)| self.check(row, verdict))
-    }
-
-    #[inline]
-    fn run(&mut self, row: &'static Row, args: &Args<'_>, out: &mut Vec<u8>) -> Result<(), Error> {
-        match row.handler {
-            Handler::Write(function) => {
-                let node = Arc::clone(&self.node);
-                let engine = &node.engine;
-                let locked = match row.keys {
-                    // The common case, without a list.
-                    Keys::Range(1, 1, 1) => {
-                        let shard = engine.keyspace.shard_of(args[1]);
-                        Locked::One(shard, engine.keyspace.lock(shard))
-                    }
-                    Keys::Space | Keys::Any => Locked::all(&engine.keyspace),
-                    keys => Locked::keys(&engine.keyspace, keys.of(args).into_iter()),
-                };
-                let mut transaction = Transaction::new(engine, locked, &mut self.record, self.database, self.now);
-                let outcome = function(&mut transaction, args, &mut Encoder::new(out, self.version));
-                self.expired += transaction.expired() as u32;
-                let offset = transaction.finish();
-                self.depends_on = self.depends_on.max(offset);
-                outcome
-            }
-            Handler::Read(function) => {
-                let engine = &self.node.engine;
-                let locked = match row.keys {
-                    Keys::Range(1, 1, 1) => {
-                        let shard = engine.keyspace.shard_of(args[1]);
-                        Locked::One(shard, engine.keyspace.lock(shard))
-                    }
-                    Keys::Space | Keys::None => Locked::Nothing,
-                    Keys::Any => Locked::all(&engine.keyspace),
-                    keys => Locked::keys(&engine.keyspace, keys.of(args).into_iter()),
-                };
-                let view = View::new(engine, &locked, self.database, self.now, &self.hits, &self.misses);
-                let outcome = function(&view, args, &mut Encoder::new(out, self.version));
-                self.depends_on = self.depends_on.max(view.depends_on());
-                outcome
-            }
-            Handler::Session(function) => {
-                let version = self.version;
-                let mut encoder = Encoder::new(out, version);
-                function(self, args, &mut encoder)
-            }
-            Handler::Transactional(which) => self.transactional(which, args, out),
-        }
-    }
-
-    fn break_multi(&mut self) {
-        if let Some(multi) = &mut self.multi {
-            multi.is_broken = true;
-        }
-    }
-
-    fn queue(&mut self, row: &'static Row, args: &Args<'_>, out: &mut Vec<u8>) -> Result<(), Error> {
-        if row.has(flag::NOT_IN_MULTI) {
-            self.break_multi();
-            return Err(Error::text(format!("ERR Command not allowed inside a transaction: {}", row.name)));
-        }
-        if let Some(multi) = &mut self.multi {
-            multi.queued.push((row, args.iter().map(|arg| arg.to_vec()).collect()));
-        }
-        Encoder::new(out, self.version).simple("QUEUED");
-        Ok(())
-    }
-
-    fn transactional(&mut self, which: Transactional, args: &Args<'_>, out: &mut Vec<u8>) -> Result<(), Error> {
-        match which {
-            Transactional::Multi if self.multi.is_some() => Err(Error::text("ERR MULTI calls can not be nested")),
-            Transactional::Multi => {
-                self.multi = Some(Multi::default());
-                Encoder::new(out, self.version).ok();
-                Ok(())
-            }
-            Transactional::Discard if self.multi.is_none() => Err(Error::text("ERR DISCARD without MULTI")),
-            Transactional::Discard => {
-                self.multi = None;
-                self.watched.clear();
-                Encoder::new(out, self.version).ok();
-                Ok(())
-            }
-            Transactional::Watch if self.multi.is_some() => Err(Error::text("ERR WATCH inside MULTI is not allowed")),
-            Transactional::Watch => {
-                for key in &args[1..] {
-                    let version = self.version_of(self.database, key);
-                    self.watched.push(Watched::Key { database: self.database, key: key.to_vec(), version });
-                }
-                Encoder::new(out, self.version).ok();
-                Ok(())
-            }
-            Transactional::Unwatch if self.multi.is_some() => {
-                let row = table::find(b"unwatch").expect("the row that led here");
-                self.queue(row, args, out)
-            }
-            Transactional::Unwatch => {
-                self.watched.clear();
-                Encoder::new(out, self.version).ok();
-                Ok(())
-            }
-            Transactional::Exec => self.exec(out),
-        }
-    }
-
-    fn version_of(&mut self, database: u8, key: &[u8]) -> Option<u32> {
-        let keyspace = &self.node.engine.keyspace;
-        let shard = keyspace.lock(keyspace.shard_of(key));
-        self.depends_on = self.depends_on.max(shard.last_offset());
-        let entry = shard.database(database).find(key)?;
-        (!entry.is_expired(self.now)).then(|| entry.version())
-    }
-
-    fn exec(&mut self, out: &mut Vec<u8>) -> Result<(), Error> {
-        let Some(multi) = self.multi.take() else { return Err(Error::text("ERR EXEC without MULTI")) };
-        let watched = std::mem::take(&mut self.watched);
-        if multi.is_broken {
-            return Err(Error::ExecAbort);
-        }
-        let node = Arc::clone(&self.node);
-        let engine = &node.engine;
-        let slices: Vec<Vec<&[u8]>> =
-            multi.queued.iter().map(|(_, args)| args.iter().map(Vec::as_slice).collect()).collect();
-        // One lock set for all: what the commands declare, and what is watched.
-        let whole = multi.queued.iter().any(|(row, _)| matches!(row.keys, Keys::Space | Keys::Any));
-        let locked = if whole {
-            Locked::all(&engine.keyspace)
-        } else {
-            let declared = multi.queued.iter().zip(&slices).flat_map(|((row, _), args)| row.keys.of(args));
-            Locked::keys(&engine.keyspace, declared.chain(watched.iter().filter_map(Watched::key)))
-        };
-        let mut record = std::mem::take(&mut self.record);
-        let mut transaction = Transaction::new(engine, locked, &mut record, self.database, self.now);
-        let unchanged = {
-            let view = transaction.view(&self.hits, &self.misses);
-            watched.iter().all(|watched| watched.is_unchanged(&view))
-        };
-        if unchanged {
-            Encoder::new(out, self.version).array(multi.queued.len());
-            self.may_block = Blocking::Denied;
-            for ((row, _), args) in multi.queued.iter().zip(&slices) {
-                transaction.select(self.database);
-                self.run_queued(row, args, &mut transaction, out);
-            }
-            self.may_block = Blocking::Allowed;
-        } else {
-            Encoder::new(out, self.version).null_array();
-        }
-        self.expired += transaction.expired() as u32;
-        let offset = transaction.finish();
-        self.depends_on = self.depends_on.max(offset);
-        self.record = record;
-        Ok(())
-    }
-
-    fn run_queued(&mut self, row: &'static Row, args: &Args<'_>, transaction: &mut Transaction<'_>, out: &mut Vec<u8>) {
-        let before = out.len();
-        let outcome = match row.handler {
-            Handler::Write(function) => function(transaction, args, &mut Encoder::new(out, self.version)),
-            Handler::Read(function) => {
-                let view = transaction.view(&self.hits, &self.misses);
-                function(&view, args, &mut Encoder::new(out, self.version))
-            }
-            Handler::Session(function) => {
-                let version = self.version;
-                function(self, args, &mut Encoder::new(out, version))
-            }
-            Handler::Transactional(_) => {
-                Encoder::new(out, self.version).ok();
-                Ok(())
-            }
-        };
-        if let Err(error) = outcome {
-            out.truncate(before);
-            Encoder::new(out, self.version).error(&error.to_string());
-        }
+        Some(table::refine(row, args.next()))
     }
 
     /// Between MULTI or WATCH and EXEC.
@@ -494,6 +234,7 @@ mod testing {
 
     use super::*;
     use crate::clients::{Protocol, Registration};
+    use crate::clock;
     use crate::config::{Action, Config};
     use crate::node::{Identity, Node, random_id};
 
@@ -505,5 +246,15 @@ mod testing {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         let registration = Registration::new(Arc::clone(&node), Protocol::Resp, address, address);
         Session::new(node, Arc::clone(&registration.client))
+    }
+
+    /// Puts one command to it, on a master, and says what is answered.
+    pub(super) fn say(session: &mut Session, words: &[&str]) -> String {
+        let args: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        let mut out = Vec::new();
+        session.begin_batch(Verdict::Master, clock::boot_now(), clock::unix_now());
+        session.execute(table::resolve(args.iter().copied()), &args, &mut out);
+        session.end_batch(clock::boot_now(), 0, out.len());
+        String::from_utf8_lossy(&out).into_owned()
     }
 }

@@ -1,8 +1,11 @@
 //! The command table: one row and one function a command.
 //!
 //! What else needs to know a command is derived from its row: arity errors, which keys it locks, READONLY checks, COMMAND
-//! INFO and DOCS. A row made by `read` has a function that takes a view, a row made by `write` one that takes a
-//! transaction, so the flag cannot disagree with what the function does.
+//! INFO and DOCS, its counters. A row made by `read` has a function that takes a view, a row made by `write` one that takes
+//! a transaction, so the flag cannot disagree with what the function does.
+//!
+//! A container's subcommands are rows too: `container("config", ..., &[session("config|get", ...), ...])`. Their arity
+//! counts the name and the subcommand, and their keys are found in the whole command, as in Redis.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -23,10 +26,16 @@ pub(crate) type Outcome = Result<(), Error>;
 pub enum Handler {
     Read(fn(&View<'_>, &Args<'_>, &mut Encoder<'_>) -> Outcome),
     Write(fn(&mut Transaction<'_>, &Args<'_>, &mut Encoder<'_>) -> Outcome),
-    /// About the connection or the server.
+    /// About the connection or the server. Such a function locks no shard: within EXEC all of them may be held.
     Session(fn(&mut Session, &Args<'_>, &mut Encoder<'_>) -> Outcome),
-    /// MULTI, EXEC, DISCARD, WATCH, UNWATCH, WAIT: the session itself carries them out.
+    /// About the server and its key space, which is seen through the view.
+    Survey(fn(&mut Session, &View<'_>, &Args<'_>, &mut Encoder<'_>) -> Outcome),
+    /// Runs other commands in its own transaction (`Session::call_within`).
+    Nested(fn(&mut Session, &mut Transaction<'_>, &Args<'_>, &mut Encoder<'_>) -> Outcome),
+    /// MULTI, EXEC, DISCARD, WATCH, UNWATCH: the session itself carries them out.
     Transactional(Transactional),
+    /// Has subcommands and does nothing by itself.
+    Container,
 }
 
 /// The commands that the session carries out itself.
@@ -88,10 +97,18 @@ pub mod flag {
     pub const LOADING: u32 = 8;
     pub const ADMIN: u32 = 16;
     /// Executed at once also between MULTI and EXEC.
-    pub const NO_MULTI: u32 = 32;
+    pub const AT_ONCE: u32 = 32;
     /// Not allowed between MULTI and EXEC.
     pub const NOT_IN_MULTI: u32 = 64;
     pub const BLOCKING: u32 = 128;
+    /// Not allowed in scripts.
+    pub const NO_SCRIPT: u32 = 256;
+    /// About channels.
+    pub const PUBSUB: u32 = 512;
+    /// MONITOR does not show it.
+    pub const SKIP_MONITOR: u32 = 1024;
+    /// CLIENT PAUSE WRITE holds it up, though it changes no key.
+    pub const MAY_REPLICATE: u32 = 2048;
 }
 
 /// A family of commands, as COMMAND DOCS names it.
@@ -106,6 +123,7 @@ pub enum Group {
     Connection,
     Server,
     Transactions,
+    PubSub,
 }
 
 impl Group {
@@ -121,21 +139,29 @@ impl Group {
             Self::Connection => "connection",
             Self::Server => "server",
             Self::Transactions => "transactions",
+            Self::PubSub => "pubsub",
         }
     }
 }
 
-/// One command.
+/// One command, or one subcommand.
+#[derive(Clone, Copy)]
 pub struct Row {
-    /// Lower case.
+    /// Lower case; a subcommand's stands behind its container's: `config|get`.
     pub name: &'static str,
-    /// Arguments with the name; negative: at least so many.
+    /// Arguments with the name (and the subcommand); negative: at least so many.
     pub arity: i32,
     pub flags: u32,
     pub keys: Keys,
     pub group: Group,
     pub summary: &'static str,
     pub handler: Handler,
+    /// As they were declared; `subcommands()` has them with their numbers.
+    declared: &'static [Self],
+    /// Its place among all rows, by which its counters are found.
+    pub id: usize,
+    /// Where its subcommands stand among all rows.
+    first_subcommand: usize,
 }
 
 impl std::fmt::Debug for Row {
@@ -145,6 +171,23 @@ impl std::fmt::Debug for Row {
 }
 
 impl Row {
+    pub(crate) const fn new(
+        name: &'static str,
+        arity: i32,
+        flags: u32,
+        keys: Keys,
+        group: Group,
+        summary: &'static str,
+        handler: Handler,
+    ) -> Self {
+        Self { name, arity, flags, keys, group, summary, handler, declared: &[], id: 0, first_subcommand: 0 }
+    }
+
+    /// Gives a row subcommands, whatever it does without one.
+    pub(crate) const fn with(self, subcommands: &'static [Self]) -> Self {
+        Self { declared: subcommands, ..self }
+    }
+
     #[inline]
     #[must_use]
     pub fn has(&self, flag: u32) -> bool {
@@ -161,6 +204,36 @@ impl Row {
     pub fn is_write(&self) -> bool {
         matches!(self.handler, Handler::Write(_))
     }
+
+    /// Takes a time that need not be measured call by call: one key, and constant or logarithmic time.
+    #[inline]
+    #[must_use]
+    pub fn is_brief(&self) -> bool {
+        self.keys == Keys::ONE && (self.has(flag::FAST) || self.group == Group::String)
+    }
+
+    #[inline]
+    #[must_use]
+    pub fn has_subcommands(&self) -> bool {
+        !self.declared.is_empty()
+    }
+
+    #[must_use]
+    pub fn subcommands(&self) -> &'static [Self] {
+        TABLE.rows.get(self.first_subcommand..self.first_subcommand + self.declared.len()).unwrap_or_default()
+    }
+
+    /// The row of a subcommand, whatever the case of its letters.
+    #[must_use]
+    pub fn subcommand(&self, name: &[u8]) -> Option<&'static Self> {
+        self.subcommands().iter().find(|row| row.last_name().as_bytes().eq_ignore_ascii_case(name))
+    }
+
+    /// The name of a subcommand without that of its container; a command's own name.
+    #[must_use]
+    pub fn last_name(&self) -> &'static str {
+        self.name.split_once('|').map_or(self.name, |(_, name)| name)
+    }
 }
 
 /// A row whose function reads.
@@ -173,7 +246,7 @@ pub(crate) const fn read(
     summary: &'static str,
     function: fn(&View<'_>, &Args<'_>, &mut Encoder<'_>) -> Outcome,
 ) -> Row {
-    Row { name, arity, flags, keys, group, summary, handler: Handler::Read(function) }
+    Row::new(name, arity, flags, keys, group, summary, Handler::Read(function))
 }
 
 /// A row whose function writes.
@@ -186,7 +259,7 @@ pub(crate) const fn write(
     summary: &'static str,
     function: fn(&mut Transaction<'_>, &Args<'_>, &mut Encoder<'_>) -> Outcome,
 ) -> Row {
-    Row { name, arity, flags, keys, group, summary, handler: Handler::Write(function) }
+    Row::new(name, arity, flags, keys, group, summary, Handler::Write(function))
 }
 
 /// A row about the connection or the server.
@@ -198,17 +271,54 @@ pub(crate) const fn session(
     summary: &'static str,
     function: fn(&mut Session, &Args<'_>, &mut Encoder<'_>) -> Outcome,
 ) -> Row {
-    Row { name, arity, flags, keys: Keys::None, group, summary, handler: Handler::Session(function) }
+    Row::new(name, arity, flags, Keys::None, group, summary, Handler::Session(function))
+}
+
+/// A row about the server that looks at the key space.
+pub(crate) const fn survey(
+    name: &'static str,
+    arity: i32,
+    flags: u32,
+    group: Group,
+    summary: &'static str,
+    function: fn(&mut Session, &View<'_>, &Args<'_>, &mut Encoder<'_>) -> Outcome,
+) -> Row {
+    Row::new(name, arity, flags, Keys::Space, group, summary, Handler::Survey(function))
+}
+
+/// A row that has subcommands and does nothing by itself.
+pub(crate) const fn container(
+    name: &'static str,
+    group: Group,
+    summary: &'static str,
+    subcommands: &'static [Row],
+) -> Row {
+    Row::new(name, -2, 0, Keys::None, group, summary, Handler::Container).with(subcommands)
 }
 
 /// Longest name of a command.
 const NAME_LENGTH: usize = 24;
 
-static INDEX: LazyLock<HashMap<&'static [u8], &'static Row, foldhash::fast::FixedState>> = LazyLock::new(|| {
-    commands::FAMILIES.iter().flat_map(|rows| rows.iter()).map(|row| (row.name.as_bytes(), row)).collect()
+/// All rows with their numbers: first the commands, then the subcommands of each.
+struct Table {
+    rows: Vec<Row>,
+    commands: usize,
+    index: HashMap<&'static [u8], usize, foldhash::fast::FixedState>,
+}
+
+static TABLE: LazyLock<Table> = LazyLock::new(|| {
+    let mut rows: Vec<Row> = commands::FAMILIES.iter().flat_map(|rows| rows.iter()).copied().collect();
+    let commands = rows.len();
+    for at in 0..commands {
+        rows[at].first_subcommand = rows.len();
+        rows.extend_from_slice(rows[at].declared);
+    }
+    rows.iter_mut().enumerate().for_each(|(id, row)| row.id = id);
+    let index = rows[..commands].iter().map(|row| (row.name.as_bytes(), row.id)).collect();
+    Table { rows, commands, index }
 });
 
-/// The row of a command, whatever the case of its letters.
+/// The row of a command, whatever the case of its letters. A container's is its own; see `resolve`.
 #[inline]
 #[must_use]
 pub fn find(name: &[u8]) -> Option<&'static Row> {
@@ -216,15 +326,49 @@ pub fn find(name: &[u8]) -> Option<&'static Row> {
     let lower = lower.get_mut(..name.len())?;
     lower.copy_from_slice(name);
     lower.make_ascii_lowercase();
-    INDEX.get(&*lower).copied()
+    let table = &*TABLE;
+    table.index.get(&*lower).and_then(|id| table.rows.get(*id))
 }
 
-/// All rows, by name.
+/// The row that a whole command is executed by: that of the subcommand, if there is one of this name. Otherwise the
+/// container's, which says what is wrong.
+#[inline]
+#[must_use]
+pub fn resolve<'a>(mut args: impl Iterator<Item = &'a [u8]>) -> Option<&'static Row> {
+    find(args.next()?).map(|row| refine(row, args.next()))
+}
+
+/// The subcommand's row where `row` has subcommands and one of this name.
+#[inline]
+#[must_use]
+pub fn refine(row: &'static Row, subcommand: Option<&[u8]>) -> &'static Row {
+    if row.has_subcommands() { subcommand.and_then(|name| row.subcommand(name)).unwrap_or(row) } else { row }
+}
+
+/// The row of a name as COMMAND INFO takes it: `get`, or `config|get`.
+#[must_use]
+pub fn find_full(name: &[u8]) -> Option<&'static Row> {
+    let mut parts = name.splitn(2, |byte| *byte == b'|');
+    let row = find(parts.next()?)?;
+    match parts.next() {
+        None => Some(row),
+        Some(subcommand) => row.subcommand(subcommand),
+    }
+}
+
+/// All commands, by name, without their subcommands.
 #[must_use]
 pub fn all() -> Vec<&'static Row> {
-    let mut rows: Vec<_> = INDEX.values().copied().collect();
+    let table = &*TABLE;
+    let mut rows: Vec<_> = table.rows[..table.commands].iter().collect();
     rows.sort_by_key(|row| row.name);
     rows
+}
+
+/// All rows by their numbers, those of subcommands included.
+#[must_use]
+pub fn rows() -> &'static [Row] {
+    &TABLE.rows
 }
 
 #[cfg(test)]
@@ -235,8 +379,24 @@ mod tests {
     fn names_are_unique_lower_case_and_short() {
         let count: usize = commands::FAMILIES.iter().map(|rows| rows.len()).sum();
         assert_eq!(count, all().len(), "a name stands twice");
-        for row in all() {
-            assert!(row.name.len() <= NAME_LENGTH && row.name == row.name.to_ascii_lowercase(), "{}", row.name);
+        for row in rows() {
+            assert!(row.last_name().len() <= NAME_LENGTH && row.name == row.name.to_ascii_lowercase(), "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn a_subcommand_is_named_after_its_container_and_found_in_it() {
+        for container in all() {
+            for row in container.subcommands() {
+                assert_eq!(row.name, format!("{}|{}", container.name, row.last_name()));
+                assert!(!row.has_subcommands(), "{} has subcommands of its own", row.name);
+                assert_eq!(find_full(row.name.as_bytes()).map(|found| found.id), Some(row.id));
+                let words = [container.name.to_uppercase(), row.last_name().to_uppercase()];
+                let found = resolve(words.iter().map(String::as_bytes));
+                assert_eq!(found.map(|found| found.id), Some(row.id));
+            }
+            let unknown = resolve([container.name.as_bytes(), b"no such subcommand"].into_iter());
+            assert_eq!(unknown.map(|found| found.id), Some(container.id));
         }
     }
 

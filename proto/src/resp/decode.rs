@@ -25,7 +25,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { bulk_length: 512 << 20, array_length: 1 << 20, inline_length: 64 << 10, unauthenticated: None }
+        Self { bulk_length: 512 << 20, array_length: i32::MAX as usize, inline_length: 64 << 10, unauthenticated: None }
     }
 }
 
@@ -382,7 +382,7 @@ mod tests {
     fn error_texts_are_those_of_redis() {
         let cases: [(&[u8], &str); 6] = [
             (b"*abc\r\n", "ERR Protocol error: invalid multibulk length"),
-            (b"*1048577\r\n", "ERR Protocol error: invalid multibulk length"),
+            (b"*2147483648\r\n", "ERR Protocol error: invalid multibulk length"),
             (b"*1\r\n:3\r\n", "ERR Protocol error: expected '$', got ':'"),
             (b"*1\r\n$-5\r\n", "ERR Protocol error: invalid bulk length"),
             (b"*1\r\n$1000000000\r\n", "ERR Protocol error: invalid bulk length"),

@@ -46,9 +46,14 @@ impl<'a> Encoder<'a> {
 
     /// `text` begins with its code: `ERR`, `WRONGTYPE`, ... Line breaks become spaces, at the end they go.
     pub fn error(&mut self, text: &str) {
-        let text = text.trim_end_matches(['\r', '\n']);
+        self.error_bytes(text.as_bytes());
+    }
+
+    /// As `error`, for a text that shows what a client has sent.
+    pub fn error_bytes(&mut self, text: &[u8]) {
+        let end = text.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n')).map_or(0, |last| last + 1);
         self.out.push(b'-');
-        self.out.extend(text.bytes().map(|b| if b == b'\r' || b == b'\n' { b' ' } else { b }));
+        self.out.extend(text[..end].iter().map(|b| if matches!(b, b'\r' | b'\n') { b' ' } else { *b }));
         self.raw(b"\r\n");
     }
 

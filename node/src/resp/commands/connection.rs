@@ -3,38 +3,50 @@
 use sha2::{Digest, Sha256};
 use tercet_proto::resp::{Encoder, Version};
 
-use super::number;
-use crate::clients::{Client, Protocol};
-use crate::clock;
+use super::{client, number};
 use crate::ids::Epoch;
 use crate::limits;
 use crate::resp::error::Error;
 use crate::resp::frame;
 use crate::resp::session::{Home, Session};
-use crate::resp::table::flag::{FAST, LOADING, NO_AUTH, NOT_IN_MULTI};
-use crate::resp::table::{Args, Group, Outcome, Row, session};
+use crate::resp::table::flag::{AT_ONCE, FAST, LOADING, NO_AUTH, NO_SCRIPT, NOT_IN_MULTI};
+use crate::resp::table::{Args, Group, Outcome, Row, container, session};
 
 const G: Group = Group::Connection;
 
 pub(super) const ROWS: &[Row] = &[
     session("ping", -1, FAST | LOADING, G, "Returns the server's liveliness response.", ping),
     session("echo", 2, FAST | LOADING, G, "Returns the given string.", echo),
-    session("auth", -2, FAST | LOADING | NO_AUTH, G, "Authenticates the connection.", auth),
-    session("hello", -1, FAST | LOADING | NO_AUTH, G, "Handshakes with the server.", hello),
+    session("auth", -2, FAST | LOADING | NO_AUTH | NO_SCRIPT, G, "Authenticates the connection.", auth),
+    session("hello", -1, FAST | LOADING | NO_AUTH | NO_SCRIPT, G, "Handshakes with the server.", hello),
     session("select", 2, FAST | LOADING, G, "Changes the selected database.", select),
-    session("quit", -1, FAST | LOADING | NO_AUTH, G, "Closes the connection.", quit),
-    session("reset", 1, FAST | LOADING | NO_AUTH | NOT_IN_MULTI, G, "Resets the connection.", reset),
-    session("client", -2, LOADING, G, "A container for client connection commands.", client),
+    session("quit", -1, FAST | LOADING | NO_AUTH | AT_ONCE | NO_SCRIPT, G, "Closes the connection.", quit),
+    session("reset", 1, FAST | LOADING | NO_AUTH | AT_ONCE | NO_SCRIPT, G, "Resets the connection.", reset),
+    container("client", G, "A container for client connection commands.", client::ROWS),
     session(
         frame::COMMAND,
         -2,
-        FAST | LOADING | NO_AUTH | NOT_IN_MULTI,
+        FAST | LOADING | NO_AUTH | NOT_IN_MULTI | NO_SCRIPT,
         G,
         "Continues the session of a client that another node carries here.",
         carry,
     ),
-    session("readonly", 1, FAST | LOADING, G, "Enables read-only queries for a connection.", accepted),
-    session("readwrite", 1, FAST | LOADING, G, "Enables read-write queries for a connection.", accepted),
+    session(
+        "readonly",
+        1,
+        FAST | LOADING,
+        G,
+        "Enables read-only queries for a Redis Cluster replica node.",
+        no_cluster,
+    ),
+    session(
+        "readwrite",
+        1,
+        FAST | LOADING,
+        G,
+        "Enables read-write queries for a Redis Cluster replica node.",
+        no_cluster,
+    ),
 ];
 
 fn ping(_: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
@@ -51,9 +63,8 @@ fn echo(_: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     Ok(())
 }
 
-fn accepted(_: &mut Session, _: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    out.ok();
-    Ok(())
+fn no_cluster(_: &mut Session, _: &Args<'_>, _: &mut Encoder<'_>) -> Outcome {
+    Err(Error::text("ERR This instance has cluster support disabled"))
 }
 
 fn auth(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
@@ -103,14 +114,14 @@ fn hello(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outco
             _ => return Err(Error::text("NOPROTO unsupported protocol version")),
         };
     }
-    let mut name = None;
+    // In their order, as Redis does: what stands before a mistake has happened.
     let mut rest = args.iter().skip(2);
     while let Some(option) = rest.next() {
         if option.eq_ignore_ascii_case(b"auth") {
             let (Some(user), Some(password)) = (rest.next(), rest.next()) else { return Err(hello_syntax(option)) };
             authenticate(session, user, password)?;
         } else if option.eq_ignore_ascii_case(b"setname") {
-            name = Some(*rest.next().ok_or_else(|| hello_syntax(option))?);
+            client::set_name(session, rest.next().ok_or_else(|| hello_syntax(option))?)?;
         } else {
             return Err(hello_syntax(option));
         }
@@ -121,9 +132,6 @@ fn hello(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outco
              <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the \
              same time",
         ));
-    }
-    if let Some(name) = name {
-        set_name(session, name)?;
     }
     session.version = version;
     session.client.about.lock().resp = if version == Version::Resp3 { 3 } else { 2 };
@@ -197,179 +205,4 @@ fn carry(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outco
     }
     session.is_closing = false;
     Ok(())
-}
-
-fn set_name(session: &Session, name: &[u8]) -> Outcome {
-    session.client.about.lock().name = printable(name, "Client names")?;
-    Ok(())
-}
-
-/// Text without spaces and line breaks, which would make CLIENT LIST ambiguous.
-fn printable(text: &[u8], what: &str) -> Result<String, Error> {
-    if text.iter().all(|byte| (b'!'..=b'~').contains(byte)) {
-        Ok(String::from_utf8_lossy(text).into_owned())
-    } else {
-        Err(Error::text(format!("ERR {what} cannot contain spaces, newlines or special characters.")))
-    }
-}
-
-fn client(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let subcommand = args[1].to_ascii_lowercase();
-    let arity = |expected: usize| {
-        if args.len() == expected {
-            Ok(())
-        } else {
-            Err(Error::Arity(format!("client|{}", String::from_utf8_lossy(&subcommand)).into()))
-        }
-    };
-    match subcommand.as_slice() {
-        b"id" => {
-            arity(2)?;
-            out.integer(session.client.id as i64);
-        }
-        b"getname" => {
-            arity(2)?;
-            let name = session.client.about.lock().name.clone();
-            if name.is_empty() { out.null() } else { out.bulk(name.as_bytes()) }
-        }
-        b"setname" => {
-            arity(3)?;
-            set_name(session, args[2])?;
-            out.ok();
-        }
-        b"setinfo" => {
-            arity(4)?;
-            let mut about = session.client.about.lock();
-            match args[2].to_ascii_lowercase().as_slice() {
-                b"lib-name" => about.library = printable(args[3], "lib-name")?,
-                b"lib-ver" => about.library_version = printable(args[3], "lib-ver")?,
-                _ => {
-                    let option = String::from_utf8_lossy(args[2]).into_owned();
-                    return Err(Error::text(format!("ERR Unrecognized option '{option}'")));
-                }
-            }
-            drop(about);
-            out.ok();
-        }
-        b"info" => {
-            arity(2)?;
-            let line = describe(&session.client) + "\n";
-            out.verbatim("txt", &line);
-        }
-        b"list" => {
-            let lines: String = resp_clients(session).iter().map(|client| describe(client) + "\n").collect();
-            out.verbatim("txt", &lines);
-        }
-        b"kill" => kill(session, args, out)?,
-        b"no-evict" | b"no-touch" => {
-            arity(3)?;
-            on_or_off(args[2])?;
-            out.ok();
-        }
-        b"reply" if args.len() == 3 && args[2].eq_ignore_ascii_case(b"on") => out.ok(),
-        b"help" => {
-            let lines = [
-                "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-                "GETNAME",
-                "ID",
-                "INFO",
-                "KILL <ip:port> | ID <id> | ADDR <ip:port> ...",
-                "LIST",
-                "NO-EVICT (ON|OFF)",
-                "SETINFO (LIB-NAME|LIB-VER) <value>",
-                "SETNAME <name>",
-            ];
-            out.array(lines.len());
-            lines.iter().for_each(|line| out.simple(line));
-        }
-        _ => {
-            let subcommand = String::from_utf8_lossy(args[1]).into_owned();
-            return Err(Error::UnknownSubcommand { command: "CLIENT", subcommand });
-        }
-    }
-    Ok(())
-}
-
-fn on_or_off(text: &[u8]) -> Outcome {
-    if text.eq_ignore_ascii_case(b"on") || text.eq_ignore_ascii_case(b"off") { Ok(()) } else { Err(Error::Syntax) }
-}
-
-fn resp_clients(session: &Session) -> Vec<std::sync::Arc<Client>> {
-    session.node.clients.list().into_iter().filter(|client| client.protocol == Protocol::Resp).collect()
-}
-
-/// `CLIENT KILL addr`, or filters: ID, ADDR, LADDR, TYPE, USER, SKIPME.
-fn kill(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    if let [_, _, address] = args {
-        let address = text(address);
-        let found = resp_clients(session).into_iter().find(|client| client.address.to_string() == address);
-        let Some(found) = found else { return Err(Error::text("ERR No such client")) };
-        close(session, &found);
-        out.ok();
-        return Ok(());
-    }
-    let (filters, []) = args[2..].as_chunks::<2>() else { return Err(Error::Syntax) };
-    if filters.is_empty() {
-        return Err(Error::Arity("client|kill".into()));
-    }
-    let (mut chosen, mut skip_me) = (resp_clients(session), true);
-    for [name, value] in filters {
-        match name.to_ascii_lowercase().as_slice() {
-            b"id" => {
-                let id = number::parse_integer(value).filter(|id| *id > 0);
-                let id = id.ok_or(Error::text("ERR client-id should be greater than 0"))?;
-                chosen.retain(|client| client.id == id as u64);
-            }
-            b"addr" => chosen.retain(|client| client.address.to_string() == text(value)),
-            b"laddr" => chosen.retain(|client| client.local.to_string() == text(value)),
-            b"user" => chosen.retain(|client| client.about.lock().user == text(value)),
-            b"type" => match value.to_ascii_lowercase().as_slice() {
-                b"normal" => {}
-                b"master" | b"slave" | b"replica" | b"pubsub" => chosen.clear(),
-                _ => return Err(Error::text(format!("ERR Unknown client type '{}'", text(value)))),
-            },
-            b"skipme" if value.eq_ignore_ascii_case(b"yes") => skip_me = true,
-            b"skipme" if value.eq_ignore_ascii_case(b"no") => skip_me = false,
-            _ => return Err(Error::Syntax),
-        }
-    }
-    chosen.retain(|client| !(skip_me && client.id == session.client.id));
-    for client in &chosen {
-        close(session, client);
-    }
-    out.integer(chosen.len() as i64);
-    Ok(())
-}
-
-/// Closes a client; this one only behind its reply.
-fn close(session: &mut Session, client: &Client) {
-    if client.id == session.client.id {
-        session.is_closing = true;
-    } else {
-        client.close();
-    }
-}
-
-/// A line of CLIENT LIST.
-fn describe(client: &Client) -> String {
-    let now = clock::boot_now();
-    let about = client.about.lock();
-    format!(
-        "id={} addr={} laddr={} fd=-1 name={} age={} idle={} flags=N db={} sub=0 psub=0 ssub=0 multi=-1 watch=0 \
-         qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd={} user={} \
-         redir=-1 resp={} lib-name={} lib-ver={}",
-        client.id,
-        client.address,
-        client.local,
-        about.name,
-        now.millis_since(client.since) / 1000,
-        now.millis_since(about.last_active) / 1000,
-        about.database,
-        if about.last_command.is_empty() { "NULL" } else { about.last_command },
-        about.user,
-        about.resp,
-        about.library,
-        about.library_version,
-    )
 }

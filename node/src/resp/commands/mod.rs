@@ -1,5 +1,6 @@
 //! The commands, a file a family. To add one: a row in its family's table and a function below it.
 
+mod client;
 mod connection;
 mod generic;
 mod hashes;
@@ -15,6 +16,8 @@ mod strings;
 mod transactions;
 mod typed;
 
+use tercet_proto::resp::Encoder;
+
 use super::table::Row;
 
 /// All families; `table` is built from them.
@@ -29,3 +32,9 @@ pub(super) const FAMILIES: &[&[Row]] = &[
     connection::ROWS,
     server::ROWS,
 ];
+
+/// The answer to the HELP of a container.
+fn help(out: &mut Encoder<'_>, lines: &[&str]) {
+    out.array(lines.len());
+    lines.iter().for_each(|line| out.simple(line));
+}

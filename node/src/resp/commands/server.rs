@@ -3,17 +3,16 @@
 mod command;
 mod config;
 mod info;
+mod memory;
 mod save;
 
 use tercet_proto::resp::Encoder;
 
-use super::number;
-use crate::clock;
 use crate::node::Node;
 use crate::resp::error::Error;
 use crate::resp::session::{Home, Session};
-use crate::resp::table::flag::{ADMIN, FAST, LOADING, NOT_IN_MULTI};
-use crate::resp::table::{Args, Group, Outcome, Row, session};
+use crate::resp::table::flag::{ADMIN, FAST, LOADING, NO_SCRIPT, NOT_IN_MULTI};
+use crate::resp::table::{Args, Group, Outcome, Row, container, session, survey};
 use crate::role::Role;
 
 /// The version of Redis whose behaviour this frontend has; clients branch on it.
@@ -22,12 +21,13 @@ pub(super) const REDIS_VERSION: &str = "7.2.6";
 const G: Group = Group::Server;
 
 pub(super) const ROWS: &[Row] = &[
-    session("info", -1, LOADING, G, "Returns information and statistics about the server.", info::info),
-    session("config", -2, ADMIN | LOADING, G, "A container for server configuration commands.", config::config),
-    session("command", -1, LOADING, G, "Returns detailed information about all commands.", command::command),
+    survey("info", -1, LOADING, G, "Returns information and statistics about the server.", info::info),
+    container("config", G, "A container for server configuration commands.", config::ROWS),
+    session("command", -1, LOADING, G, "Returns detailed information about all commands.", command::command)
+        .with(command::ROWS),
     session("role", 1, FAST | LOADING, G, "Returns the replication role.", role),
     session("time", 1, FAST | LOADING, G, "Returns the server time.", time),
-    session("shutdown", -1, ADMIN | LOADING, G, "Stops the server.", shutdown),
+    session("shutdown", -1, ADMIN | LOADING | NOT_IN_MULTI | NO_SCRIPT, G, "Stops the server.", shutdown),
     session(
         "lastsave",
         1,
@@ -48,10 +48,10 @@ pub(super) const ROWS: &[Row] = &[
     session("bgsave", -1, ADMIN, G, "Asynchronously saves the database(s) to disk.", save::bgsave),
     session("bgrewriteaof", 1, ADMIN, G, "Asynchronously rewrites the append-only file to disk.", save::bgrewriteaof),
     session("lolwut", -1, FAST, G, "Displays computer art and the Redis version.", lolwut),
-    session("memory", -2, 0, G, "A container for memory diagnostics commands.", memory),
-    session("module", -2, ADMIN, G, "A container for module commands.", module),
-    session("slowlog", -2, ADMIN | LOADING, G, "A container for slow log commands.", slowlog),
-    session("latency", -2, ADMIN | LOADING, G, "A container for latency diagnostics commands.", latency),
+    container("memory", G, "A container for memory diagnostics commands.", memory::ROWS),
+    container("module", G, "A container for module commands.", MODULE),
+    container("slowlog", G, "A container for slow log commands.", SLOWLOG),
+    container("latency", G, "A container for latency diagnostics commands.", LATENCY),
     session(
         "replicaof",
         3,
@@ -146,69 +146,76 @@ fn lolwut(_: &mut Session, _: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     Ok(())
 }
 
-fn unknown(command: &'static str, args: &Args<'_>) -> Error {
-    Error::UnknownSubcommand { command, subcommand: String::from_utf8_lossy(args[1]).into_owned() }
-}
+const MODULE: &[Row] = &[
+    session("module|list", 2, ADMIN | NO_SCRIPT, G, "Returns all loaded modules.", |_, _, out| {
+        out.array(0);
+        Ok(())
+    }),
+    session("module|load", -3, ADMIN | NO_SCRIPT, G, "Loads a module.", no_modules),
+    session("module|loadex", -3, ADMIN | NO_SCRIPT, G, "Loads a module using extended parameters.", no_modules),
+    session("module|unload", 3, ADMIN | NO_SCRIPT, G, "Unloads a module.", no_modules),
+];
 
-fn memory(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    match (args[1].to_ascii_lowercase().as_slice(), args.len()) {
-        (b"usage", 3..) => {
-            let samples = match args.get(3..5) {
-                Some([option, count]) if option.eq_ignore_ascii_case(b"samples") => {
-                    usize::try_from(number::integer(count)?).map_err(|_| Error::Syntax)?
-                }
-                _ if args.len() == 3 => 5,
-                _ => return Err(Error::Syntax),
-            };
-            let keyspace = &session.node.engine.keyspace;
-            let shard = keyspace.lock(keyspace.shard_of(args[2]));
-            match shard.database(session.database).find(args[2]).filter(|entry| !entry.is_expired(clock::unix_now())) {
-                None => out.null(),
-                Some(entry) => {
-                    let bytes = size_of_val(entry) + entry.key.memory_usage() + entry.value.memory_usage(samples);
-                    out.integer(bytes as i64);
-                }
-            }
-        }
-        (b"doctor", 2) => out.verbatim("txt", "Hi Sam, I can't find any memory issue in your instance."),
-        (b"purge", 2) => out.ok(),
-        _ => return Err(unknown("MEMORY", args)),
-    }
-    Ok(())
-}
-
-fn module(_: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    match args[1].to_ascii_lowercase().as_slice() {
-        b"list" => out.array(0),
-        b"load" | b"loadex" | b"unload" => {
-            return Err(Error::text("ERR Error loading the extension. Tercet has no modules."));
-        }
-        _ => return Err(unknown("MODULE", args)),
-    }
-    Ok(())
+fn no_modules(_: &mut Session, _: &Args<'_>, _: &mut Encoder<'_>) -> Outcome {
+    Err(Error::text("ERR Error loading the extension. Tercet has no modules."))
 }
 
 /// There is no slow log yet: it is always empty, and says so by its length.
-fn slowlog(_: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    match args[1].to_ascii_lowercase().as_slice() {
-        b"get" => out.array(0),
-        b"len" => out.integer(0),
-        b"reset" => out.ok(),
-        _ => return Err(unknown("SLOWLOG", args)),
-    }
-    Ok(())
-}
+const SLOWLOG: &[Row] = &[
+    session("slowlog|get", -2, ADMIN | LOADING, G, "Returns the slow log's entries.", |_, _, out| {
+        out.array(0);
+        Ok(())
+    }),
+    session("slowlog|len", 2, ADMIN | LOADING, G, "Returns the number of entries in the slow log.", |_, _, out| {
+        out.integer(0);
+        Ok(())
+    }),
+    session("slowlog|reset", 2, ADMIN | LOADING, G, "Clears all entries from the slow log.", |_, _, out| {
+        out.ok();
+        Ok(())
+    }),
+];
 
 /// No latency events are collected yet.
-fn latency(_: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    match args[1].to_ascii_lowercase().as_slice() {
-        b"latest" | b"history" => out.array(0),
-        b"reset" => out.integer(0),
-        b"histogram" => out.map(0),
-        _ => return Err(unknown("LATENCY", args)),
-    }
-    Ok(())
-}
+const LATENCY: &[Row] = &[
+    session(
+        "latency|latest",
+        2,
+        ADMIN | LOADING,
+        G,
+        "Returns the latest latency samples for all events.",
+        |_, _, out| {
+            out.array(0);
+            Ok(())
+        },
+    ),
+    session(
+        "latency|history",
+        3,
+        ADMIN | LOADING,
+        G,
+        "Returns timestamp-latency samples for an event.",
+        |_, _, out| {
+            out.array(0);
+            Ok(())
+        },
+    ),
+    session("latency|reset", -2, ADMIN | LOADING, G, "Resets the latency data for one or more events.", |_, _, out| {
+        out.integer(0);
+        Ok(())
+    }),
+    session(
+        "latency|histogram",
+        -2,
+        ADMIN | LOADING,
+        G,
+        "Returns the cumulative distribution of latencies of a subset or all commands.",
+        |_, _, out| {
+            out.map(0);
+            Ok(())
+        },
+    ),
+];
 
 fn replicaof(session: &mut Session, _: &Args<'_>, _: &mut Encoder<'_>) -> Outcome {
     Err(if session.node.config.is_clustered() {

@@ -1,16 +1,16 @@
 //! MULTI and its relatives; the session carries them out (`resp::session`).
 
-use crate::resp::table::flag::{FAST, LOADING, NO_MULTI};
+use crate::resp::table::flag::{AT_ONCE, FAST, LOADING};
 use crate::resp::table::{Group, Handler, Keys, Row, Transactional};
 
 pub(super) const ROWS: &[Row] = &[
-    row("multi", 1, FAST | LOADING | NO_MULTI, Keys::None, "Starts a transaction.", Transactional::Multi),
-    row("exec", 1, NO_MULTI, Keys::None, "Executes all commands in a transaction.", Transactional::Exec),
-    row("discard", 1, FAST | LOADING | NO_MULTI, Keys::None, "Discards a transaction.", Transactional::Discard),
+    row("multi", 1, FAST | LOADING | AT_ONCE, Keys::None, "Starts a transaction.", Transactional::Multi),
+    row("exec", 1, AT_ONCE, Keys::None, "Executes all commands in a transaction.", Transactional::Exec),
+    row("discard", 1, FAST | LOADING | AT_ONCE, Keys::None, "Discards a transaction.", Transactional::Discard),
     row(
         "watch",
         -2,
-        FAST | NO_MULTI,
+        FAST | AT_ONCE,
         Keys::REST,
         "Monitors changes to keys to determine the execution of a transaction.",
         Transactional::Watch,
@@ -33,5 +33,5 @@ const fn row(
     summary: &'static str,
     which: Transactional,
 ) -> Row {
-    Row { name, arity, flags, keys, group: Group::Transactions, summary, handler: Handler::Transactional(which) }
+    Row::new(name, arity, flags, keys, Group::Transactions, summary, Handler::Transactional(which))
 }

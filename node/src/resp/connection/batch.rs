@@ -63,7 +63,7 @@ impl Connection {
             Place::Elsewhere if frame::is_announced(&self.input) => Verdict::Wait,
             Place::Elsewhere => return (Batch::Elsewhere, nothing),
         };
-        self.session.now = clock::unix_now();
+        self.session.begin_batch(verdict, now, clock::unix_now());
         let mut position = 0;
         let batch = loop {
             let (decoded, error) = self.look_ahead(position);
@@ -115,8 +115,7 @@ impl Connection {
                     command.start = position;
                     position += used;
                     command.end = position;
-                    command.row =
-                        command.args.slices(&input[command.start..]).next().and_then(|name| session.row(name));
+                    command.row = session.row(command.args.slices(&input[command.start..]));
                     decoded += 1;
                 }
             }
@@ -159,7 +158,7 @@ impl Connection {
             if verdict == Verdict::Wait && !command.row.is_some_and(|row| row.has(flag::LOADING)) {
                 return (index, Some(Batch::Wait));
             }
-            session.execute(command.row, &args, verdict, output);
+            session.execute(command.row, &args, output);
             if session.is_closing {
                 return (index + 1, Some(Batch::Drained));
             }

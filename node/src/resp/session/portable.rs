@@ -86,15 +86,15 @@ impl Session {
             *text = String::from_utf8_lossy(reader.bytes()?).into_owned();
         }
         let mut multi = (flags & flag::MULTI != 0)
-            .then(|| Multi { queued: Vec::new(), is_broken: flags & flag::MULTI_IS_BROKEN != 0 });
+            .then(|| Multi { is_broken: flags & flag::MULTI_IS_BROKEN != 0, ..Multi::default() });
         for _ in 0..reader.varint()? {
             let mut args = Vec::new();
             for _ in 0..reader.varint()? {
                 args.push(reader.bytes()?.to_vec());
             }
-            let row = args.first().and_then(|name| table::find(name));
+            let row = table::resolve(args.iter().map(Vec::as_slice));
             match (&mut multi, row) {
-                (Some(multi), Some(row)) => multi.queued.push((row, args)),
+                (Some(multi), Some(row)) => multi.push(row, args),
                 // The other node knows a command that this one does not.
                 (Some(multi), None) => multi.is_broken = true,
                 (None, _) => {}
@@ -112,15 +112,7 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resp::session::testing;
-    use crate::role::Verdict;
-
-    fn say(session: &mut Session, words: &[&str]) -> String {
-        let args: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
-        let mut out = Vec::new();
-        session.execute(table::find(args[0]), &args, Verdict::Master, &mut out);
-        String::from_utf8_lossy(&out).into_owned()
-    }
+    use crate::resp::session::testing::{self, say};
 
     #[test]
     fn a_session_goes_on_where_it_is_unpacked() {

@@ -14,7 +14,7 @@ use super::{number, scanning};
 use crate::effect::KeyChange;
 use crate::engine::{Transaction, View};
 use crate::resp::table::flag::{BLOCKING, DENY_OOM, FAST};
-use crate::resp::table::{Args, Group, Keys, Outcome, Row, read, session, write};
+use crate::resp::table::{Args, Group, Keys, Outcome, Row, container, read, session, write};
 
 const G: Group = Group::Generic;
 
@@ -35,7 +35,7 @@ pub(super) const ROWS: &[Row] = &[
     read("keys", 2, 0, Keys::Space, G, "Returns all key names that match a pattern.", scan::keys),
     read("scan", -2, 0, Keys::Space, G, "Iterates over the key names in the database.", scan::scan),
     read("randomkey", 1, 0, Keys::Space, G, "Returns a random key name from the database.", scan::randomkey),
-    read("object", -2, 0, Keys::Range(2, 2, 1), G, "Shows how the value of a key is kept.", object::object),
+    container("object", G, "A container for object introspection commands.", object::ROWS),
     write("rename", 3, 0, Keys::TWO, G, "Renames a key and overwrites the destination.", moving::rename),
     write(
         "renamenx",

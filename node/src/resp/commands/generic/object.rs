@@ -2,12 +2,14 @@
 
 use tercet_proto::resp::Encoder;
 
-use super::number;
+use super::G;
 use crate::engine::View;
 use crate::keyspace::Entry;
 use crate::keyspace::value::{Limits, Value};
 use crate::resp::error::Error;
-use crate::resp::table::{Args, Outcome};
+use crate::resp::session::Session;
+use crate::resp::table::flag::LOADING;
+use crate::resp::table::{Args, Keys, Outcome, Row, read, session};
 
 /// What Redis answers for the integers that it keeps once and shares.
 const SHARED: i64 = i32::MAX as i64;
@@ -32,23 +34,27 @@ const HELP: &[&str] = &[
     "    Print this help.",
 ];
 
-pub(super) fn object(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let name = args[1].to_ascii_lowercase();
-    let reply: fn(&Entry, &mut Encoder<'_>) -> Outcome = match name.as_slice() {
-        b"help" if args.len() == 2 => return help(out),
-        b"encoding" => encoding,
-        b"refcount" => refcount,
-        b"idletime" => idletime,
-        b"freq" => freq,
-        b"help" => return Err(Error::Arity("object|help".into())),
-        _ => {
-            let subcommand = String::from_utf8_lossy(number::c_text(args[1])).into_owned();
-            return Err(Error::UnknownSubcommand { command: "OBJECT", subcommand });
-        }
-    };
-    if args.len() != 3 {
-        return Err(Error::Arity(format!("object|{}", String::from_utf8_lossy(&name)).into()));
-    }
+pub(super) const ROWS: &[Row] = &[
+    row("object|encoding", "Returns the internal encoding of a Redis object.", encoding),
+    row("object|refcount", "Returns the reference count of a value of a key.", refcount),
+    row("object|idletime", "Returns the time since the last access to a Redis object.", idletime),
+    row("object|freq", "Returns the logarithmic access frequency counter of a Redis object.", freq),
+    session("object|help", 2, LOADING, G, "Returns helpful text about the different subcommands.", help),
+];
+
+type Function = fn(&View<'_>, &Args<'_>, &mut Encoder<'_>) -> Outcome;
+
+const fn row(name: &'static str, summary: &'static str, function: Function) -> Row {
+    read(name, 3, 0, Keys::Range(2, 2, 1), G, summary, function)
+}
+
+/// Answers about the key, or nil if there is none.
+fn about(
+    view: &View<'_>,
+    args: &Args<'_>,
+    out: &mut Encoder<'_>,
+    reply: fn(&Entry, &mut Encoder<'_>) -> Outcome,
+) -> Outcome {
     match view.peek(args[2]) {
         None => out.null(),
         Some(entry) => reply(entry, out)?,
@@ -56,32 +62,40 @@ pub(super) fn object(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) ->
     Ok(())
 }
 
-fn help(out: &mut Encoder<'_>) -> Outcome {
+fn help(_: &mut Session, _: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     out.array(HELP.len());
     HELP.iter().for_each(|line| out.simple(line));
     Ok(())
 }
 
-fn encoding(entry: &Entry, out: &mut Encoder<'_>) -> Outcome {
-    out.bulk(entry.value.encoding_name(&Limits::default()).as_bytes());
-    Ok(())
+fn encoding(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    about(view, args, out, |entry, out| {
+        out.bulk(entry.value.encoding_name(&Limits::default()).as_bytes());
+        Ok(())
+    })
 }
 
-fn refcount(entry: &Entry, out: &mut Encoder<'_>) -> Outcome {
-    let is_shared = matches!(entry.value, Value::Integer(number) if (0..SHARED_END).contains(&number));
-    out.integer(if is_shared { SHARED } else { 1 });
-    Ok(())
+fn refcount(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    about(view, args, out, |entry, out| {
+        let is_shared = matches!(entry.value, Value::Integer(number) if (0..SHARED_END).contains(&number));
+        out.integer(if is_shared { SHARED } else { 1 });
+        Ok(())
+    })
 }
 
 /// Accesses are not timed as long as nothing is evicted: every key was used just now.
-fn idletime(_: &Entry, out: &mut Encoder<'_>) -> Outcome {
-    out.integer(0);
-    Ok(())
+fn idletime(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    about(view, args, out, |_, out| {
+        out.integer(0);
+        Ok(())
+    })
 }
 
-fn freq(_: &Entry, _: &mut Encoder<'_>) -> Outcome {
-    Err(Error::text(
-        "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching \
-         between policies at runtime LRU and LFU data will take some time to adjust.",
-    ))
+fn freq(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    about(view, args, out, |_, _| {
+        Err(Error::text(
+            "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching \
+             between policies at runtime LRU and LFU data will take some time to adjust.",
+        ))
+    })
 }

@@ -2,62 +2,95 @@
 
 use tercet_proto::resp::Encoder;
 
-use super::{Session, unknown};
+use super::{G, Session};
 use crate::resp::error::Error;
-use crate::resp::table::{self, Args, Handler, Keys, Outcome, Row, flag};
+use crate::resp::table::{self, Args, Handler, Keys, Outcome, Row, flag, session};
 
-pub(super) fn command(_: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let Some(subcommand) = args.get(1) else {
-        let rows = table::all();
-        out.array(rows.len());
-        rows.into_iter().for_each(|row| describe(row, out));
-        return Ok(());
-    };
-    match subcommand.to_ascii_lowercase().as_slice() {
-        b"count" => out.integer(table::all().len() as i64),
-        b"list" => {
-            let rows = table::all();
-            out.array(rows.len());
-            rows.iter().for_each(|row| out.bulk(row.name.as_bytes()));
+pub(super) const ROWS: &[Row] = &[
+    session("command|count", 2, flag::LOADING, G, "Returns a count of commands.", count),
+    session("command|list", -2, flag::LOADING, G, "Returns a list of command names.", list),
+    session("command|info", -2, flag::LOADING, G, "Returns information about one, multiple or all commands.", info),
+    session(
+        "command|docs",
+        -2,
+        flag::LOADING,
+        G,
+        "Returns documentary information about one, multiple or all commands.",
+        docs,
+    ),
+    session("command|getkeys", -3, flag::LOADING, G, "Extracts the key names from an arbitrary command.", getkeys),
+];
+
+pub(super) fn command(_: &mut Session, _: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let rows = table::all();
+    out.array(rows.len());
+    rows.into_iter().for_each(|row| describe(row, out));
+    Ok(())
+}
+
+fn count(_: &mut Session, _: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    out.integer(table::all().len() as i64);
+    Ok(())
+}
+
+fn list(_: &mut Session, _: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let rows = table::all();
+    out.array(rows.len());
+    rows.iter().for_each(|row| out.bulk(row.name.as_bytes()));
+    Ok(())
+}
+
+fn info(_: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let rows = chosen(&args[2..]);
+    out.array(rows.len());
+    for row in rows {
+        match row {
+            None => out.null_array(),
+            Some(row) => describe(row, out),
         }
-        b"info" => {
-            let rows = chosen(&args[2..]);
-            out.array(rows.len());
-            for row in rows {
-                match row {
-                    None => out.null_array(),
-                    Some(row) => describe(row, out),
-                }
-            }
-        }
-        b"docs" => {
-            let rows: Vec<_> = chosen(&args[2..]).into_iter().flatten().collect();
-            out.map(rows.len());
-            for row in rows {
-                out.bulk(row.name.as_bytes());
-                out.map(2);
-                out.bulk(b"summary");
-                out.bulk(row.summary.as_bytes());
-                out.bulk(b"group");
-                out.bulk(row.group.name().as_bytes());
-            }
-        }
-        b"getkeys" => {
-            let inner = args.get(2..).filter(|inner| !inner.is_empty());
-            let inner = inner.ok_or(Error::Arity("command|getkeys".into()))?;
-            let row = table::find(inner[0]).ok_or(Error::text("ERR Invalid command specified"))?;
-            if !row.accepts(inner.len()) {
-                return Err(Error::text("ERR Invalid number of arguments specified for command"));
-            }
-            let keys = row.keys.of(inner);
-            if keys.is_empty() {
-                return Err(Error::text("ERR The command has no key arguments"));
-            }
-            out.array(keys.len());
-            keys.iter().for_each(|key| out.bulk(key));
-        }
-        _ => return Err(unknown("COMMAND", args)),
     }
+    Ok(())
+}
+
+fn docs(_: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let rows: Vec<_> = chosen(&args[2..]).into_iter().flatten().collect();
+    out.map(rows.len());
+    for row in rows {
+        out.bulk(row.name.as_bytes());
+        document(row, out);
+    }
+    Ok(())
+}
+
+fn document(row: &Row, out: &mut Encoder<'_>) {
+    let subcommands = row.subcommands();
+    out.map(2 + usize::from(!subcommands.is_empty()));
+    out.bulk(b"summary");
+    out.bulk(row.summary.as_bytes());
+    out.bulk(b"group");
+    out.bulk(row.group.name().as_bytes());
+    if !subcommands.is_empty() {
+        out.bulk(b"subcommands");
+        out.map(subcommands.len());
+        for row in subcommands {
+            out.bulk(row.name.as_bytes());
+            document(row, out);
+        }
+    }
+}
+
+fn getkeys(_: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let inner = &args[2..];
+    let row = table::resolve(inner.iter().copied()).ok_or(Error::text("ERR Invalid command specified"))?;
+    if !row.accepts(inner.len()) {
+        return Err(Error::text("ERR Invalid number of arguments specified for command"));
+    }
+    let keys = row.keys.of(inner);
+    if keys.is_empty() {
+        return Err(Error::text("ERR The command has no key arguments"));
+    }
+    out.array(keys.len());
+    keys.iter().for_each(|key| out.bulk(key));
     Ok(())
 }
 
@@ -65,7 +98,7 @@ fn chosen(names: &Args<'_>) -> Vec<Option<&'static Row>> {
     if names.is_empty() {
         table::all().into_iter().map(Some).collect()
     } else {
-        names.iter().map(|name| table::find(name)).collect()
+        names.iter().map(|name| table::find_full(name)).collect()
     }
 }
 
@@ -73,9 +106,13 @@ fn chosen(names: &Args<'_>) -> Vec<Option<&'static Row>> {
 fn describe(row: &Row, out: &mut Encoder<'_>) {
     let mut flags = vec![];
     match row.handler {
-        Handler::Write(_) => flags.push("write"),
+        Handler::Write(_) | Handler::Nested(_) => flags.push("write"),
         Handler::Read(_) if row.keys != Keys::None => flags.push("readonly"),
-        Handler::Read(_) | Handler::Session(_) | Handler::Transactional(_) => {}
+        Handler::Read(_)
+        | Handler::Session(_)
+        | Handler::Survey(_)
+        | Handler::Transactional(_)
+        | Handler::Container => {}
     }
     let named = [
         (flag::DENY_OOM, "denyoom"),
@@ -85,7 +122,11 @@ fn describe(row: &Row, out: &mut Encoder<'_>) {
         (flag::FAST, "fast"),
         (flag::BLOCKING, "blocking"),
         (flag::NO_AUTH, "no_auth"),
-        (flag::NO_MULTI, "no_multi"),
+        (flag::NOT_IN_MULTI, "no_multi"),
+        (flag::NO_SCRIPT, "noscript"),
+        (flag::PUBSUB, "pubsub"),
+        (flag::SKIP_MONITOR, "skip_monitor"),
+        (flag::MAY_REPLICATE, "may_replicate"),
     ];
     flags.extend(named.iter().filter(|(bit, _)| row.has(*bit)).map(|(_, name)| *name));
     if matches!(row.keys, Keys::Counted(..)) {
@@ -114,5 +155,6 @@ fn describe(row: &Row, out: &mut Encoder<'_>) {
     categories.iter().for_each(|category| out.simple(category));
     out.array(0);
     out.array(0);
-    out.array(0);
+    out.array(row.subcommands().len());
+    row.subcommands().iter().for_each(|row| describe(row, out));
 }

@@ -2,12 +2,13 @@
 
 use tercet_proto::resp::Encoder;
 
-use super::{Session, unknown};
+use super::{G, Session};
 use crate::config::{SETTINGS, Secret, Switch};
 use crate::glob;
 use crate::limits;
 use crate::resp::error::Error;
-use crate::resp::table::{Args, Outcome};
+use crate::resp::table::flag::{ADMIN, LOADING, NO_SCRIPT};
+use crate::resp::table::{Args, Outcome, Row, session};
 
 /// Parameters of Redis that have one value here, for clients and tools that read them.
 const FIXED: &[(&str, &str)] = &[
@@ -24,26 +25,25 @@ const FIXED: &[(&str, &str)] = &[
     ("replica-priority", "100"),
 ];
 
-pub(super) fn config(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    match args[1].to_ascii_lowercase().as_slice() {
-        b"get" if args.len() < 3 => Err(Error::Arity("config|get".into())),
-        b"get" => {
-            get(session, &args[2..], out);
-            Ok(())
-        }
-        b"set" if args.len() < 4 || args.len() % 2 == 1 => Err(Error::Arity("config|set".into())),
-        b"set" => set(session, &args[2..], out),
-        b"resetstat" => {
-            let stats = &session.node.stats;
-            for counter in [&stats.commands, &stats.connections, &stats.hits, &stats.misses, &stats.expired] {
-                counter.store(0, std::sync::atomic::Ordering::Relaxed);
-            }
-            out.ok();
-            Ok(())
-        }
-        b"rewrite" => Err(Error::text("ERR The server is running without a config file")),
-        _ => Err(unknown("CONFIG", args)),
+const USUAL: u32 = ADMIN | LOADING | NO_SCRIPT;
+
+pub(super) const ROWS: &[Row] = &[
+    session("config|get", -3, USUAL, G, "Returns the effective values of configuration parameters.", get),
+    session("config|set", -4, USUAL, G, "Sets configuration parameters in-flight.", set),
+    session("config|resetstat", 2, USUAL, G, "Resets the server's statistics.", resetstat),
+    session("config|rewrite", 2, USUAL, G, "Persists the effective configuration to file.", |_, _, _| {
+        Err(Error::text("ERR The server is running without a config file"))
+    }),
+];
+
+fn resetstat(session: &mut Session, _: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let stats = &session.node.stats;
+    for counter in [&stats.commands, &stats.connections, &stats.hits, &stats.misses, &stats.expired] {
+        counter.store(0, std::sync::atomic::Ordering::Relaxed);
     }
+    session.node.counters.reset();
+    out.ok();
+    Ok(())
 }
 
 /// All parameters with their values, by name.
@@ -64,8 +64,8 @@ fn parameters(session: &Session) -> Vec<(String, String)> {
     all
 }
 
-fn get(session: &Session, patterns: &Args<'_>, out: &mut Encoder<'_>) {
-    let patterns: Vec<Vec<u8>> = patterns.iter().map(|pattern| pattern.to_ascii_lowercase()).collect();
+fn get(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let patterns: Vec<Vec<u8>> = args[2..].iter().map(|pattern| pattern.to_ascii_lowercase()).collect();
     let found: Vec<_> = parameters(session)
         .into_iter()
         .filter(|(name, _)| patterns.iter().any(|pattern| glob::matches(pattern, name.as_bytes())))
@@ -75,12 +75,14 @@ fn get(session: &Session, patterns: &Args<'_>, out: &mut Encoder<'_>) {
         out.bulk(name.as_bytes());
         out.bulk(value.as_bytes());
     }
+    Ok(())
 }
 
 /// Nothing can be changed at run time yet. A parameter that already has the value is accepted, as scripts set defaults.
-fn set(session: &Session, pairs: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+fn set(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let (pairs, []) = args[2..].as_chunks::<2>() else { return Err(Error::Arity("config|set".into())) };
     let parameters = parameters(session);
-    for pair in pairs.chunks_exact(2) {
+    for pair in pairs {
         let name = String::from_utf8_lossy(&pair[0].to_ascii_lowercase()).into_owned();
         match parameters.iter().find(|(known, _)| *known == name) {
             None => {

@@ -8,14 +8,15 @@ use tercet_proto::resp::Encoder;
 
 use super::{REDIS_VERSION, Session};
 use crate::clock;
+use crate::engine::View;
 use crate::limits;
 use crate::node::Node;
 use crate::replication::commit::Held;
-use crate::resp::table::{Args, Outcome};
+use crate::resp::table::{self, Args, Outcome};
 use crate::role::{Role, State};
 
 /// A section: its name in lower case, its title, what writes it.
-type Section = (&'static str, &'static str, fn(&Node, &mut String));
+type Section = (&'static str, &'static str, fn(&Node, &View<'_>, &mut String));
 
 const SECTIONS: &[Section] = &[
     ("server", "Server", server),
@@ -25,25 +26,32 @@ const SECTIONS: &[Section] = &[
     ("stats", "Stats", stats),
     ("replication", "Replication", replication),
     ("cpu", "CPU", cpu),
-    ("modules", "Modules", |_, _| ()),
-    ("errorstats", "Errorstats", |_, _| ()),
-    ("cluster", "Cluster", |_, text| line(text, "cluster_enabled", 0)),
+    ("modules", "Modules", |_, _, _| ()),
+    ("commandstats", "Commandstats", commandstats),
+    ("errorstats", "Errorstats", errorstats),
+    ("cluster", "Cluster", |_, _, text| line(text, "cluster_enabled", 0)),
     ("keyspace", "Keyspace", keyspace),
 ];
 
-pub(super) fn info(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+pub(super) fn info(session: &mut Session, view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     let wanted: Vec<Vec<u8>> = args[1..].iter().map(|name| name.to_ascii_lowercase()).collect();
     let everything =
         wanted.is_empty() || wanted.iter().any(|name| matches!(name.as_slice(), b"all" | b"default" | b"everything"));
+    let and_commands = wanted.iter().any(|name| matches!(name.as_slice(), b"all" | b"everything" | b"commandstats"));
     let mut text = String::new();
     for (name, title, write) in SECTIONS {
-        if everything || wanted.iter().any(|wanted| wanted == name.as_bytes()) {
+        let is_wanted = match *name {
+            // As in Redis, not by default.
+            "commandstats" => and_commands,
+            _ => everything || wanted.iter().any(|wanted| wanted == name.as_bytes()),
+        };
+        if is_wanted {
             if !text.is_empty() {
                 text.push_str("\r\n");
             }
             // Writing to a String cannot fail.
             _ = write!(text, "# {title}\r\n");
-            write(&session.node, &mut text);
+            write(&session.node, view, &mut text);
         }
     }
     out.verbatim("txt", &text);
@@ -60,7 +68,7 @@ pub(super) fn address(address: Option<&Address>) -> (String, i64) {
     address.map_or_else(Default::default, |address| (address.host.clone(), i64::from(address.port)))
 }
 
-fn server(node: &Node, text: &mut String) {
+fn server(node: &Node, _: &View<'_>, text: &mut String) {
     let uptime = clock::boot_now().millis_since(node.started) / 1000;
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     line(text, "redis_version", REDIS_VERSION);
@@ -82,14 +90,14 @@ fn server(node: &Node, text: &mut String) {
     line(text, "node_id", &node.identity.node_id);
 }
 
-fn clients(node: &Node, text: &mut String) {
+fn clients(node: &Node, _: &View<'_>, text: &mut String) {
     line(text, "connected_clients", node.clients.len());
     line(text, "cluster_connections", 0);
     line(text, "maxclients", node.config.maxclients);
     line(text, "blocked_clients", node.stats.blocked.load(Relaxed));
 }
 
-fn memory(node: &Node, text: &mut String) {
+fn memory(node: &Node, _: &View<'_>, text: &mut String) {
     let allocated = crate::memory::allocated();
     let resident = crate::memory::resident();
     line(text, "used_memory", allocated);
@@ -112,7 +120,7 @@ fn human(bytes: u64) -> String {
     }
 }
 
-fn persistence(node: &Node, text: &mut String) {
+fn persistence(node: &Node, _: &View<'_>, text: &mut String) {
     let loading = matches!(node.authority.standing().state, State::Loading);
     let checkpoint = node.checkpoint.status();
     line(text, "loading", u8::from(loading));
@@ -155,7 +163,7 @@ fn persistence(node: &Node, text: &mut String) {
     }
 }
 
-fn stats(node: &Node, text: &mut String) {
+fn stats(node: &Node, _: &View<'_>, text: &mut String) {
     let stats = &node.stats;
     line(text, "total_connections_received", stats.connections.load(Relaxed));
     line(text, "total_commands_processed", stats.commands.load(Relaxed));
@@ -174,7 +182,7 @@ fn stats(node: &Node, text: &mut String) {
     line(text, "latest_fork_usec", 0);
 }
 
-fn replication(node: &Node, text: &mut String) {
+fn replication(node: &Node, _: &View<'_>, text: &mut String) {
     let standing = node.authority.standing();
     let now = clock::boot_now();
     let end = node.engine.journal.end();
@@ -237,8 +245,29 @@ fn replication(node: &Node, text: &mut String) {
     line(text, "repl_backlog_histlen", end.0 + 1 - node.engine.journal.first_kept().0.min(end.0 + 1));
 }
 
+fn commandstats(node: &Node, _: &View<'_>, text: &mut String) {
+    for row in table::rows() {
+        let count = node.counters.count(row.id);
+        if count.calls + count.rejected > 0 {
+            let micros = count.nanos / 1000;
+            let each = if count.calls == 0 { 0.0 } else { count.nanos as f64 / 1000.0 / count.calls as f64 };
+            let (calls, rejected, failed) = (count.calls, count.rejected, count.failed);
+            let value = format!(
+                "calls={calls},usec={micros},usec_per_call={each:.2},rejected_calls={rejected},failed_calls={failed}"
+            );
+            line(text, &format!("cmdstat_{}", row.name), value);
+        }
+    }
+}
+
+fn errorstats(node: &Node, _: &View<'_>, text: &mut String) {
+    for (code, count) in node.counters.errors() {
+        line(text, &format!("errorstat_{code}"), format_args!("count={count}"));
+    }
+}
+
 #[allow(unsafe_code, reason = "std has no getrusage")]
-fn cpu(_: &Node, text: &mut String) {
+fn cpu(_: &Node, _: &View<'_>, text: &mut String) {
     // SAFETY: an all-zero rusage is a valid value, and the pointer is writable for the length of the call.
     let usage = unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
@@ -250,12 +279,17 @@ fn cpu(_: &Node, text: &mut String) {
     line(text, "used_cpu_user", format_args!("{:.6}", seconds(usage.ru_utime)));
 }
 
-fn keyspace(node: &Node, text: &mut String) {
-    for database in 0..limits::DATABASES {
-        let keys = node.engine.keyspace.count(database);
-        if keys > 0 {
-            let expires = node.engine.keyspace.count_expiring(database);
-            line(text, &format!("db{database}"), format_args!("keys={keys},expires={expires},avg_ttl=0"));
+fn keyspace(_: &Node, view: &View<'_>, text: &mut String) {
+    let mut counts = [(0, 0); limits::DATABASES as usize];
+    view.each_shard(|shard| {
+        for (database, held) in shard.databases() {
+            if let Some((keys, expires)) = counts.get_mut(usize::from(database)) {
+                *keys += held.len();
+                *expires += held.expiring();
+            }
         }
+    });
+    for (database, (keys, expires)) in counts.into_iter().enumerate().filter(|(_, (keys, _))| *keys > 0) {
+        line(text, &format!("db{database}"), format_args!("keys={keys},expires={expires},avg_ttl=0"));
     }
 }

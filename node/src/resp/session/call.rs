@@ -1,0 +1,380 @@
+//! call: the one place where a command is checked, executed, counted and answered, whoever asks for it.
+//!
+//! ```text
+//! connection --execute--> admit --.--> queue (between MULTI and EXEC)
+//! EXEC ------call_queued----------+--> call --> run --> the row's function
+//! script ----call_within--> admit-'       '--> meter, counters, the text of an error
+//! ```
+//!
+//! What runs within EXEC or a script is given the transaction, and with it what is locked. **Invariant:** nothing locks a
+//! shard while a transaction holds shards, for two threads that do so can wait for each other for ever.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tercet_proto::resp::Encoder;
+
+use super::Session;
+use crate::engine::{Engine, Locked, Transaction, View};
+use crate::resp::error::Error;
+use crate::resp::table::{self, Args, Handler, Keys, Row, Transactional, flag};
+use crate::role::Verdict;
+
+/// What holds the shards that a command works on.
+enum Scope<'s, 't> {
+    /// Nothing yet: the command locks what its row declares, and its change is a record of its own.
+    Alone,
+    /// EXEC or a script: what the command changes becomes part of its record.
+    Within(&'s mut Transaction<'t>),
+}
+
+/// Who asks for a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Caller {
+    Client,
+    Script,
+}
+
+impl Session {
+    /// Executes (or queues) one command of the client; its reply, or its error, is appended to `out`.
+    #[inline]
+    pub(crate) fn execute(&mut self, row: Option<&'static Row>, args: &Args<'_>, out: &mut Vec<u8>) {
+        self.commands += 1;
+        let Some(row) = row else { return self.refuse_unknown(args, out) };
+        if let Err(error) = self.admit(row, args, Caller::Client) {
+            return self.reject(row, &error, out);
+        }
+        if self.is_queueing(row) {
+            return self.queue(row, args, out);
+        }
+        self.call(Scope::Alone, row, args, out);
+    }
+
+    /// Executes one command of the client's transaction, which is held. It was admitted when it was queued.
+    pub(super) fn call_queued(
+        &mut self,
+        transaction: &mut Transaction<'_>,
+        row: &'static Row,
+        args: &Args<'_>,
+        out: &mut Vec<u8>,
+    ) {
+        transaction.select(self.database);
+        self.call(Scope::Within(transaction), row, args, out);
+    }
+
+    /// Executes one command of a script within the script's transaction, as a client's command but for what scripts may
+    /// not do; its reply, or its error, is appended to `out`.
+    pub fn call_within(&mut self, transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Vec<u8>) {
+        let Some(row) = table::resolve(args.iter().copied()) else { return self.refuse_unknown(args, out) };
+        if let Err(error) = self.admit(row, args, Caller::Script) {
+            return self.reject(row, &error, out);
+        }
+        transaction.select(self.database);
+        self.call(Scope::Within(transaction), row, args, out);
+    }
+
+    /// Runs a command, counts it and writes its error.
+    #[inline]
+    fn call(&mut self, scope: Scope<'_, '_>, row: &'static Row, args: &Args<'_>, out: &mut Vec<u8>) {
+        let before = out.len();
+        self.meter.before(row);
+        let outcome = match row.handler {
+            // Their own commands are measured too.
+            Handler::Nested(_) | Handler::Transactional(Transactional::Exec) => {
+                let began = self.meter.enter();
+                let outcome = self.run(scope, row, args, out);
+                self.meter.leave(row, began);
+                outcome
+            }
+            _ => self.run(scope, row, args, out),
+        };
+        self.meter.after(row);
+        if let Err(error) = outcome {
+            out.truncate(before);
+            self.meter.counters().failed(row.id);
+            self.answer_error(&error, out);
+        }
+    }
+
+    #[cold]
+    fn answer_error(&mut self, error: &Error, out: &mut Vec<u8>) {
+        let text = error.to_bytes();
+        self.meter.counters().error(&text);
+        Encoder::new(out, self.version).error_bytes(&text);
+    }
+
+    /// A command that is not executed: the transaction that it belongs to will not be, either.
+    #[cold]
+    fn reject(&mut self, row: &'static Row, error: &Error, out: &mut Vec<u8>) {
+        self.meter.counters().rejected(row.id);
+        if matches!(row.handler, Handler::Transactional(Transactional::Exec)) {
+            let error = self.abort(error);
+            return self.answer_error(&error, out);
+        }
+        self.break_multi();
+        self.answer_error(error, out);
+    }
+
+    #[cold]
+    fn refuse_unknown(&mut self, args: &Args<'_>, out: &mut Vec<u8>) {
+        if let Some(name) = args.first()
+            && (name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:"))
+        {
+            // A browser that was made to speak to us: what follows was not meant as commands.
+            tracing::warn!(
+                client = self.client.id,
+                address = %self.client.address,
+                "possible security attack: an HTTP request came to the RESP port; the connection is closed"
+            );
+            self.is_closing = true;
+            return;
+        }
+        self.break_multi();
+        let error = if self.is_authenticated { Error::unknown_command(args) } else { Error::NotAuthenticated };
+        self.answer_error(&error, out);
+    }
+
+    /// Whether a command may be executed or queued, in the order in which Redis asks.
+    #[inline]
+    fn admit(&self, row: &'static Row, args: &Args<'_>, caller: Caller) -> Result<(), Error> {
+        if row.has_subcommands() && args.len() > 1 {
+            // A known subcommand has a row of its own.
+            return Err(Error::unknown_subcommand(row.name, args[1]));
+        }
+        if !row.accepts(args.len()) {
+            return Err(Error::Arity(row.name.into()));
+        }
+        if !self.is_authenticated && !row.has(flag::NO_AUTH) {
+            return Err(Error::NotAuthenticated);
+        }
+        if row.has(flag::NOT_IN_MULTI) && self.multi.is_some() && caller == Caller::Client {
+            return Err(Error::text("ERR Command not allowed inside a transaction"));
+        }
+        if caller == Caller::Script && (row.has(flag::NO_SCRIPT) || matches!(row.handler, Handler::Transactional(_))) {
+            return Err(Error::text("ERR This Redis command is not allowed from script"));
+        }
+        // EXEC writes if anything that is queued does: the role may have changed since it was queued.
+        let queued = match row.handler {
+            Handler::Transactional(Transactional::Exec) => self.multi.as_ref().filter(|multi| !multi.is_broken),
+            _ => None,
+        };
+        let any = |has: fn(&Row) -> bool| has(row) || queued.is_some_and(|multi| multi.queued.iter().any(|q| has(q.0)));
+        if self.node.is_out_of_memory.load(Ordering::Relaxed) && any(|row| row.has(flag::DENY_OOM)) {
+            return Err(Error::OutOfMemory);
+        }
+        match self.verdict {
+            Verdict::Master => Ok(()),
+            Verdict::TooFewReplicas if any(Row::is_write) => Err(Error::TooFewReplicas),
+            Verdict::Replica if any(Row::is_write) => Err(Error::ReadOnly),
+            Verdict::DiskFailed if any(Row::is_write) => Err(self.disk_failed()),
+            Verdict::TooFewReplicas | Verdict::DiskFailed | Verdict::Replica => Ok(()),
+            Verdict::Loading | Verdict::Wait if row.has(flag::LOADING) => Ok(()),
+            Verdict::Loading | Verdict::Wait => Err(Error::Loading),
+        }
+    }
+
+    #[cold]
+    fn disk_failed(&self) -> Error {
+        // It may be well again by now; the next write finds that out.
+        Error::DiskFailed(self.node.engine.journal.durability().refusal().unwrap_or_default())
+    }
+
+    /// Runs a row's function on the shards that `scope` says.
+    #[inline]
+    fn run(
+        &mut self,
+        scope: Scope<'_, '_>,
+        row: &'static Row,
+        args: &Args<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        match (row.handler, scope) {
+            (Handler::Write(function), Scope::Alone) => {
+                let node = Arc::clone(&self.node);
+                let engine = &node.engine;
+                let locked = lock_for_writing(engine, row, args);
+                let mut transaction = Transaction::new(engine, locked, &mut self.record, self.database, self.now);
+                let outcome = function(&mut transaction, args, &mut Encoder::new(out, self.version));
+                self.expired += transaction.expired() as u32;
+                let offset = transaction.finish();
+                self.depends_on = self.depends_on.max(offset);
+                outcome
+            }
+            (Handler::Write(function), Scope::Within(transaction)) => {
+                function(transaction, args, &mut Encoder::new(out, self.version))
+            }
+            (Handler::Read(function), Scope::Alone) => {
+                let engine = &self.node.engine;
+                let locked = lock_for_reading(engine, row, args);
+                let view = View::new(engine, &locked, self.database, self.now, &self.hits, &self.misses);
+                let outcome = function(&view, args, &mut Encoder::new(out, self.version));
+                self.depends_on = self.depends_on.max(view.depends_on());
+                outcome
+            }
+            (Handler::Read(function), Scope::Within(transaction)) => {
+                let view = transaction.view(&self.hits, &self.misses);
+                function(&view, args, &mut Encoder::new(out, self.version))
+            }
+            (Handler::Session(function), _) => {
+                let version = self.version;
+                function(self, args, &mut Encoder::new(out, version))
+            }
+            (Handler::Survey(function), scope) => self.survey(function, scope, args, out),
+            (Handler::Nested(function), Scope::Alone) => {
+                let node = Arc::clone(&self.node);
+                let engine = &node.engine;
+                let locked = lock_for_writing(engine, row, args);
+                let mut record = std::mem::take(&mut self.record);
+                let mut transaction = Transaction::new(engine, locked, &mut record, self.database, self.now);
+                let version = self.version;
+                let outcome = function(self, &mut transaction, args, &mut Encoder::new(out, version));
+                self.expired += transaction.expired() as u32;
+                let offset = transaction.finish();
+                self.depends_on = self.depends_on.max(offset);
+                self.record = record;
+                outcome
+            }
+            (Handler::Nested(function), Scope::Within(transaction)) => {
+                let version = self.version;
+                function(self, transaction, args, &mut Encoder::new(out, version))
+            }
+            (Handler::Transactional(which), _) => self.transactional(which, args, out),
+            // `admit` has refused it.
+            (Handler::Container, _) => Err(Error::Arity(row.name.into())),
+        }
+    }
+
+    fn survey(
+        &mut self,
+        function: fn(&mut Self, &View<'_>, &Args<'_>, &mut Encoder<'_>) -> Result<(), Error>,
+        scope: Scope<'_, '_>,
+        args: &Args<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        let (hits, misses) = (Cell::new(0), Cell::new(0));
+        let version = self.version;
+        match scope {
+            Scope::Within(transaction) => {
+                let view = transaction.view(&hits, &misses);
+                function(self, &view, args, &mut Encoder::new(out, version))
+            }
+            Scope::Alone => {
+                let node = Arc::clone(&self.node);
+                let nothing = Locked::Nothing;
+                let view = View::new(&node.engine, &nothing, self.database, self.now, &hits, &misses);
+                let outcome = function(self, &view, args, &mut Encoder::new(out, version));
+                self.depends_on = self.depends_on.max(view.depends_on());
+                outcome
+            }
+        }
+    }
+}
+
+#[inline]
+fn lock_for_writing<'e>(engine: &'e Engine, row: &Row, args: &Args<'_>) -> Locked<'e> {
+    match row.keys {
+        // The common case, without a list.
+        Keys::Range(1, 1, 1) => {
+            let shard = engine.keyspace.shard_of(args[1]);
+            Locked::One(shard, engine.keyspace.lock(shard))
+        }
+        Keys::Space | Keys::Any => Locked::all(&engine.keyspace),
+        keys => Locked::keys(&engine.keyspace, keys.of(args).into_iter()),
+    }
+}
+
+#[inline]
+fn lock_for_reading<'e>(engine: &'e Engine, row: &Row, args: &Args<'_>) -> Locked<'e> {
+    match row.keys {
+        Keys::Range(1, 1, 1) => {
+            let shard = engine.keyspace.shard_of(args[1]);
+            Locked::One(shard, engine.keyspace.lock(shard))
+        }
+        Keys::Space | Keys::None => Locked::Nothing,
+        Keys::Any => Locked::all(&engine.keyspace),
+        keys => Locked::keys(&engine.keyspace, keys.of(args).into_iter()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{say, session};
+    use super::*;
+
+    #[test]
+    fn a_transaction_may_ask_the_server_about_itself() {
+        // Ranks of locks are checked: a shard that is locked again panics instead of hanging.
+        for words in [&["INFO"][..], &["INFO", "keyspace"], &["MEMORY", "USAGE", "k"], &["DBSIZE"], &["CLIENT", "LIST"]]
+        {
+            let mut session = session();
+            for words in [&["SET", "k", "1"][..], &["MULTI"], &["SET", "k", "2"], words] {
+                say(&mut session, words);
+            }
+            let reply = say(&mut session, &["EXEC"]);
+            assert!(reply.starts_with("*2\r\n+OK\r\n"), "{words:?}: {reply}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_within_a_transaction_is_seen_by_its_info() {
+        let mut session = session();
+        for words in [&["MULTI"][..], &["SET", "k", "2"], &["INFO", "keyspace"]] {
+            say(&mut session, words);
+        }
+        assert!(say(&mut session, &["EXEC"]).contains("db0:keys=1,expires=0"));
+    }
+
+    #[test]
+    fn commands_of_a_script_are_checked_and_become_part_of_its_record() {
+        let mut session = session();
+        say(&mut session, &["SET", "list", "a string"]);
+        let node = Arc::clone(&session.node);
+        let mut record = Vec::new();
+        let mut transaction =
+            Transaction::new(&node.engine, Locked::all(&node.engine.keyspace), &mut record, 0, session.now);
+        let mut out = Vec::new();
+        for words in
+            [&["SET", "k", "1"][..], &["LPUSH", "list", "x"], &["GET"], &["MULTI"], &["QUIT"], &["CONFIG", "FOO"]]
+        {
+            let args: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+            session.call_within(&mut transaction, &args, &mut out);
+        }
+        transaction.finish();
+        let replies = String::from_utf8(out).unwrap();
+        let expected = "+OK\r\n-WRONGTYPE Operation against a key holding the wrong kind of value\r\n\
+                        -ERR wrong number of arguments for 'get' command\r\n\
+                        -ERR This Redis command is not allowed from script\r\n\
+                        -ERR This Redis command is not allowed from script\r\n\
+                        -ERR unknown subcommand 'FOO'. Try CONFIG HELP.\r\n";
+        assert_eq!(replies, expected);
+        assert_eq!(say(&mut session, &["GET", "k"]), "$1\r\n1\r\n");
+        assert!(!session.is_closing, "QUIT was not executed");
+    }
+
+    #[test]
+    fn commands_that_may_need_memory_are_refused_when_there_is_none() {
+        let mut session = session();
+        for words in [&["MULTI"][..], &["SET", "k", "2"]] {
+            say(&mut session, words);
+        }
+        session.node.is_out_of_memory.store(true, Ordering::Relaxed);
+        let reply = say(&mut session, &["EXEC"]);
+        assert!(reply.starts_with("-EXECABORT Transaction discarded because of: OOM command not"), "{reply}");
+        assert!(say(&mut session, &["SET", "k", "2"]).starts_with("-OOM "));
+        assert_eq!(say(&mut session, &["DEL", "k"]), ":0\r\n");
+        let errors = session.node.counters.errors();
+        assert_eq!((errors.get("OOM"), errors.get("EXECABORT")), (Some(&1), Some(&1)));
+        let set = session.node.counters.count(table::find(b"set").unwrap().id);
+        assert_eq!((set.calls, set.rejected), (0, 1));
+    }
+
+    #[test]
+    fn what_is_http_closes_the_connection() {
+        for line in [["POST", "/"], ["host:", "localhost"]] {
+            let mut session = session();
+            assert_eq!(say(&mut session, &line), "");
+            assert!(session.is_closing);
+        }
+    }
+}

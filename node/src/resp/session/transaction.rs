@@ -1,0 +1,180 @@
+//! MULTI, EXEC, DISCARD, WATCH and UNWATCH: commands that are queued, and executed under one set of locks as one record.
+
+use std::sync::Arc;
+
+use tercet_proto::resp::Encoder;
+
+use super::{Blocking, Session};
+use crate::engine::{Locked, Transaction, View};
+use crate::limits;
+use crate::resp::error::Error;
+use crate::resp::table::{Args, Handler, Keys, Row, Transactional, flag};
+
+/// Commands between MULTI and EXEC.
+#[derive(Debug, Default)]
+pub(super) struct Multi {
+    pub(super) queued: Vec<(&'static Row, Vec<Vec<u8>>)>,
+    pub(super) bytes: usize,
+    pub(super) is_broken: bool,
+}
+
+impl Multi {
+    pub(super) fn push(&mut self, row: &'static Row, args: Vec<Vec<u8>>) {
+        self.bytes += args.iter().map(|arg| arg.len() + size_of::<Vec<u8>>()).sum::<usize>();
+        self.queued.push((row, args));
+    }
+}
+
+/// What must not change before EXEC.
+#[derive(Debug)]
+pub(super) enum Watched {
+    Key {
+        database: u8,
+        key: Vec<u8>,
+        version: Option<u32>,
+    },
+    /// The session came from another node: nobody knows what has changed on the way.
+    Lost,
+}
+
+impl Watched {
+    fn key(&self) -> Option<&[u8]> {
+        match self {
+            Self::Key { key, .. } => Some(key),
+            Self::Lost => None,
+        }
+    }
+
+    fn is_unchanged(&self, view: &View<'_>) -> bool {
+        match self {
+            Self::Key { database, key, version } => {
+                view.peek_in(*database, key).map(crate::keyspace::Entry::version) == *version
+            }
+            Self::Lost => false,
+        }
+    }
+}
+
+impl Session {
+    pub(super) fn is_queueing(&self, row: &Row) -> bool {
+        self.multi.is_some()
+            && !row.has(flag::AT_ONCE)
+            && (!matches!(row.handler, Handler::Transactional(_))
+                || matches!(row.handler, Handler::Transactional(Transactional::Unwatch)))
+    }
+
+    /// The transaction under way cannot be executed any more.
+    pub(super) fn break_multi(&mut self) {
+        if let Some(multi) = &mut self.multi {
+            multi.is_broken = true;
+        }
+    }
+
+    /// EXEC was refused: the transaction is gone.
+    pub(super) fn abort(&mut self, why: &Error) -> Error {
+        self.multi = None;
+        self.watched.clear();
+        let text = why.to_string();
+        // Redis leaves the code of its common errors in, and has none yet in those that it makes.
+        let text = text.strip_prefix("ERR ").unwrap_or(&text);
+        Error::text(format!("EXECABORT Transaction discarded because of: {text}"))
+    }
+
+    pub(super) fn queue(&mut self, row: &'static Row, args: &Args<'_>, out: &mut Vec<u8>) {
+        if let Some(multi) = &mut self.multi {
+            multi.push(row, args.iter().map(|arg| arg.to_vec()).collect());
+            if multi.bytes > limits::QUERY_BUFFER_BYTES {
+                tracing::warn!(client = self.client.id, "a transaction is over the limit of the query buffer, closing");
+                self.is_closing = true;
+            }
+        }
+        Encoder::new(out, self.version).simple("QUEUED");
+    }
+
+    pub(super) fn transactional(
+        &mut self,
+        which: Transactional,
+        args: &Args<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        match which {
+            Transactional::Multi if self.multi.is_some() => Err(Error::text("ERR MULTI calls can not be nested")),
+            Transactional::Multi => {
+                self.multi = Some(Multi::default());
+                Encoder::new(out, self.version).ok();
+                Ok(())
+            }
+            Transactional::Discard if self.multi.is_none() => Err(Error::text("ERR DISCARD without MULTI")),
+            Transactional::Discard => {
+                self.multi = None;
+                self.watched.clear();
+                Encoder::new(out, self.version).ok();
+                Ok(())
+            }
+            Transactional::Watch if self.multi.is_some() => Err(Error::text("ERR WATCH inside MULTI is not allowed")),
+            Transactional::Watch => {
+                for key in &args[1..] {
+                    let version = self.version_of(self.database, key);
+                    self.watched.push(Watched::Key { database: self.database, key: key.to_vec(), version });
+                }
+                Encoder::new(out, self.version).ok();
+                Ok(())
+            }
+            Transactional::Unwatch => {
+                self.watched.clear();
+                Encoder::new(out, self.version).ok();
+                Ok(())
+            }
+            Transactional::Exec => self.exec(out),
+        }
+    }
+
+    fn version_of(&mut self, database: u8, key: &[u8]) -> Option<u32> {
+        let keyspace = &self.node.engine.keyspace;
+        let shard = keyspace.lock(keyspace.shard_of(key));
+        self.depends_on = self.depends_on.max(shard.last_offset());
+        let entry = shard.database(database).find(key)?;
+        (!entry.is_expired(self.now)).then(|| entry.version())
+    }
+
+    fn exec(&mut self, out: &mut Vec<u8>) -> Result<(), Error> {
+        let Some(multi) = self.multi.take() else { return Err(Error::text("ERR EXEC without MULTI")) };
+        let watched = std::mem::take(&mut self.watched);
+        if multi.is_broken {
+            return Err(Error::ExecAbort);
+        }
+        let node = Arc::clone(&self.node);
+        let engine = &node.engine;
+        let slices: Vec<Vec<&[u8]>> =
+            multi.queued.iter().map(|(_, args)| args.iter().map(Vec::as_slice).collect()).collect();
+        // One lock set for all: what the commands declare, and what is watched.
+        let whole = multi.queued.iter().any(|(row, _)| matches!(row.keys, Keys::Space | Keys::Any));
+        let locked = if whole {
+            Locked::all(&engine.keyspace)
+        } else {
+            let declared = multi.queued.iter().zip(&slices).flat_map(|((row, _), args)| row.keys.of(args));
+            Locked::keys(&engine.keyspace, declared.chain(watched.iter().filter_map(Watched::key)))
+        };
+        let mut record = std::mem::take(&mut self.record);
+        let mut transaction = Transaction::new(engine, locked, &mut record, self.database, self.now);
+        let unchanged = {
+            let view = transaction.view(&self.hits, &self.misses);
+            watched.iter().all(|watched| watched.is_unchanged(&view))
+        };
+        if unchanged {
+            Encoder::new(out, self.version).array(multi.queued.len());
+            let may_block = std::mem::replace(&mut self.may_block, Blocking::Denied);
+            for ((row, _), args) in multi.queued.iter().zip(&slices) {
+                self.call_queued(&mut transaction, row, args, out);
+            }
+            self.may_block = may_block;
+        } else {
+            Encoder::new(out, self.version).null_array();
+        }
+        self.expired += transaction.expired() as u32;
+        let offset = transaction.finish();
+        self.depends_on = self.depends_on.max(offset);
+        self.record = record;
+        Ok(())
+    }
+}
