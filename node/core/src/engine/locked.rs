@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::Engine;
 use crate::ids::{Offset, UnixMillis};
-use crate::keyspace::{Entry, Keyspace, Shard};
+use crate::keyspace::{Entry, Held, Keyspace, Shard};
 use crate::lock::MutexGuard;
 
 /// The shards that are held.
@@ -97,6 +97,12 @@ impl<'e> Locked<'e> {
             Self::Some(guards) => guards.iter().map(|(_, guard)| guard.last_offset()).max().unwrap_or_default(),
             Self::All(guards) => guards.iter().map(|guard| guard.last_offset()).max().unwrap_or_default(),
         }
+    }
+}
+
+impl Held for Locked<'_> {
+    fn held(&self, shard: usize) -> Option<&Shard> {
+        self.shard(shard)
     }
 }
 

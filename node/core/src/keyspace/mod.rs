@@ -27,6 +27,12 @@ use crate::lock::{Mutex, MutexGuard, Rank};
 #[error("WRONGTYPE Operation against a key holding the wrong kind of value")]
 pub struct WrongType;
 
+/// Shards that somebody holds.
+pub trait Held {
+    /// The shard of this number, if it is among them.
+    fn held(&self, shard: usize) -> Option<&Shard>;
+}
+
 /// Position of a key in the fixed hash. The top bits are its shard.
 #[inline]
 #[must_use]

@@ -4,8 +4,7 @@
 //! and stays valid when another node becomes master. A key that is there all the time is returned exactly once.
 
 use super::value::ShortBytes;
-use super::{Keyspace, position};
-use crate::engine::Locked;
+use super::{Held, Keyspace, position};
 use crate::ids::UnixMillis;
 
 /// Pages in which a shard is returned at the most. Each page looks at all keys of its shard to find the next ones, so a
@@ -17,7 +16,7 @@ impl Keyspace {
     /// there are no more. Keys that `wanted` refuses count, as in Redis.
     pub fn scan(
         &self,
-        locked: &Locked<'_>,
+        locked: &impl Held,
         database: u8,
         cursor: u64,
         count: usize,
@@ -30,7 +29,7 @@ impl Keyspace {
         let mut index = (cursor >> (64 - self.bits)) as usize;
         while index < self.shards.len() {
             let guard;
-            let shard = match locked.shard(index) {
+            let shard = match locked.held(index) {
                 Some(held) => held,
                 None => {
                     guard = self.lock(index);
@@ -66,6 +65,8 @@ impl Keyspace {
 
 #[cfg(test)]
 mod tests {
+    use crate::engine::Locked;
+
     use super::*;
     use crate::effect::{Expiry, KeyChange};
 
