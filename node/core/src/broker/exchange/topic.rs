@@ -5,7 +5,7 @@
 //!                                   '-#-> [second]
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tercet_proto::amqp::ShortString;
 
@@ -40,43 +40,57 @@ impl Topic {
         self.root.remove(&words(pattern.as_bytes()).collect::<Vec<_>>(), destination);
     }
 
+    /// Visits every destination whose pattern fits. It may come several times. Takes at most as many steps as the key has
+    /// words, times the nodes of the trie, whatever the patterns are.
     pub(super) fn route<'a>(&'a self, key: &[u8], visit: &mut dyn FnMut(&'a Destination)) {
-        let words: smallvec::SmallVec<[&[u8]; 8]> = words(key).collect();
-        self.root.route(&words, visit);
+        let mut walk = Walk::default();
+        let mut here: Nodes<'a> = smallvec::smallvec![&self.root];
+        here.iter().for_each(|node| walk.enter_any(node, visit));
+        for word in words(key) {
+            let mut next = Nodes::new();
+            for node in here.iter().chain(&walk.behind_any) {
+                next.extend(node.words.get(word));
+                next.extend(node.any_word.as_deref());
+            }
+            here = next;
+            here.iter().for_each(|node| walk.enter_any(node, visit));
+        }
+        for node in here.iter().chain(&walk.behind_any) {
+            node.destinations.iter().for_each(&mut *visit);
+        }
+    }
+}
+
+type Nodes<'a> = smallvec::SmallVec<[&'a Node; 8]>;
+
+/// The nodes behind a `#` that a walk has met. The `#` may take every word that follows, so they stay.
+#[derive(Debug, Default)]
+struct Walk<'a> {
+    behind_any: Nodes<'a>,
+    /// The same and the leaves, by address: each is met once.
+    met: HashSet<*const Node>,
+}
+
+impl<'a> Walk<'a> {
+    /// Goes behind the `#` of a node, and behind those that follow at once.
+    fn enter_any(&mut self, mut node: &'a Node, visit: &mut dyn FnMut(&'a Destination)) {
+        while let Some(behind) = node.any_words.as_deref() {
+            // Only behind another `#` can a node be met again.
+            if !(self.behind_any.is_empty() && behind.is_leaf()) && !self.met.insert(std::ptr::from_ref(behind)) {
+                return;
+            }
+            if behind.is_leaf() {
+                // The common case `a.#`: it takes all that follows.
+                behind.destinations.iter().for_each(&mut *visit);
+            } else {
+                self.behind_any.push(behind);
+            }
+            node = behind;
+        }
     }
 }
 
 impl Node {
-    /// A destination may be met several times: the pattern `#.#` fits in more than one way.
-    fn route<'a>(&'a self, words: &[&[u8]], visit: &mut dyn FnMut(&'a Destination)) {
-        if let Some(node) = &self.any_words {
-            node.route_behind_any(words, visit);
-        }
-        match words.split_first() {
-            None => self.destinations.iter().for_each(visit),
-            Some((first, rest)) => {
-                if let Some(node) = self.words.get(*first) {
-                    node.route(rest, visit);
-                }
-                if let Some(node) = &self.any_word {
-                    node.route(rest, visit);
-                }
-            }
-        }
-    }
-
-    /// This node stands behind a `#`, which may take any number of the words.
-    fn route_behind_any<'a>(&'a self, words: &[&[u8]], visit: &mut dyn FnMut(&'a Destination)) {
-        if self.is_leaf() {
-            // The common case `a.#`: it takes them all.
-            self.destinations.iter().for_each(visit);
-            return;
-        }
-        for taken in 0..=words.len() {
-            self.route(&words[taken..], visit);
-        }
-    }
-
     fn is_leaf(&self) -> bool {
         self.words.is_empty() && self.any_word.is_none() && self.any_words.is_none()
     }
@@ -171,6 +185,21 @@ mod tests {
         for (pattern, key, expected) in table {
             assert_eq!(matches(pattern, key), expected, "pattern {pattern:?}, key {key:?}");
         }
+    }
+
+    #[test]
+    fn many_signs_for_any_words_cost_no_more_than_words_times_nodes() {
+        let mut topic = Topic::default();
+        let pattern = ["#.a"; 16].join(".");
+        topic.insert(&name(&pattern), Destination::Exchange(name("to")));
+        for number in 0..100 {
+            topic.insert(&name(&format!("#.a.#.b{number}.#.#.*.#")), Destination::Exchange(name("other")));
+        }
+        let mut found = 0;
+        // By trying every way this takes longer than the universe has existed.
+        topic.route(["a"; 60].join(".").as_bytes(), &mut |_| found += 1);
+        topic.route(format!("{}.c", ["a"; 60].join(".")).as_bytes(), &mut |_| found += 100);
+        assert_eq!(found, 1);
     }
 
     /// Straight from the definition, without a trie.
