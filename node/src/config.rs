@@ -117,6 +117,8 @@ settings! {
     maxclients: usize, "maxclients", "20000", Open, "Clients at the same time";
     maxmemory: Bytes, "maxmemory", "0", Open, "Memory for data, e.g. 1gb; 0 = no limit (not enforced yet)";
     maxmemory_policy: String, "maxmemory-policy", "noeviction", Open, "What to evict when maxmemory is reached (not enforced yet)";
+    memory_high_watermark: Bytes, "memory-high-watermark", "0", Open, "Bytes of messages in queues, unsent output and half-read input beyond which AMQP publishers are blocked; 0 = 40 % of the memory of the machine or the cgroup";
+    max_message_size: Bytes, "max-message-size", "16mb", Open, "Largest AMQP message; 512mb at most";
     lease_ms: u64, "lease-ms", "400", Open, "Length of the master's lease in milliseconds; the same at all nodes and sentinels";
     shutdown_grace_ms: u64, "shutdown-grace-ms", "5000", Open, "How long a node that stops goes on carrying Redis clients to the master, in milliseconds; idle ones are closed at once, the others at its end between two requests";
     log_format: LogFormat, "log-format", "auto", Open, "Format of the log: auto, text or json";

@@ -269,3 +269,13 @@ pub const SLOW_AFTER_US: i64 = 10_000;
 
 /// Where a command that took longer than this may have to be shown, short commands are measured one by one.
 pub const EXACT_BELOW_US: i64 = 1_000;
+
+/// The part of the memory beyond which publishers are held. What a message takes is counted without what the allocator and
+/// the journal add to it, so the rest is not much.
+pub const WATERMARK_PERCENT: usize = 40;
+
+/// The same where the memory of the machine cannot be read.
+pub const WATERMARK_BYTES: usize = 1 << 30;
+
+/// Largest message that `--max-message-size` may allow, as in RabbitMQ.
+pub const MESSAGE_BYTES_MOST: u64 = 512 << 20;

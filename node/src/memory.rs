@@ -15,3 +15,19 @@ pub fn resident() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).map_or(0, |pages| pages * PAGE)
 }
+
+/// Bytes of memory that this process may have: of the machine, or of the cgroup that it is in. `None`: unknown.
+#[must_use]
+pub fn available() -> Option<usize> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok();
+    let machine = meminfo.as_deref().and_then(of_machine);
+    let cgroups = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    let cgroup = cgroups.iter().find_map(|path| std::fs::read_to_string(path).ok()?.trim().parse().ok());
+    [machine, cgroup].into_iter().flatten().min()
+}
+
+/// `MemTotal:       24576000 kB`
+fn of_machine(meminfo: &str) -> Option<usize> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.split_whitespace().next()?.parse::<usize>().ok()?.checked_mul(1024)
+}

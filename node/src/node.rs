@@ -16,6 +16,7 @@ use crate::engine::Engine;
 use crate::ids::{Offset, UnixMillis};
 use crate::journal::{Gate, Promise, relay};
 use crate::limits;
+use crate::memory;
 use crate::recovery;
 use crate::replication::commit::{Counted, Disk, Held, Tracker};
 use crate::role::Authority;
@@ -119,10 +120,12 @@ impl Node {
     pub fn new(config: Config, identity: Identity) -> Self {
         let authority = if config.is_clustered() { Authority::clustered() } else { Authority::standalone() };
         let ack_replicated = config.is_ack_replicated();
+        let engine = Engine::default();
+        engine.budget.set_limit(watermark(&config));
         Self {
             config,
             identity,
-            engine: Engine::default(),
+            engine,
             gate: Gate::default(),
             commit: Tracker::default(),
             authority,
@@ -206,6 +209,14 @@ impl Node {
             return None;
         }
         state.members.iter().find(|member| member.name == state.master).cloned()
+    }
+}
+
+/// The bytes beyond which publishers are held: what the setting says, or a part of the memory that there is.
+fn watermark(config: &Config) -> usize {
+    match usize::try_from(config.memory_high_watermark.0).unwrap_or(usize::MAX) {
+        0 => memory::available().map_or(limits::WATERMARK_BYTES, |bytes| bytes / 100 * limits::WATERMARK_PERCENT),
+        bytes => bytes,
     }
 }
 

@@ -4,6 +4,7 @@
 //! future that any executor may poll.
 
 pub mod broker;
+pub mod budget;
 pub mod effect;
 pub mod engine;
 pub mod glob;

@@ -35,3 +35,19 @@ pub const ENDED_TERMS: usize = 8;
 
 /// Keys of a database that room is made for before they are seen: the number on disk is only a claim.
 pub const RESERVED_KEYS: usize = 1 << 22;
+
+/// A holder of memory reports to the node's account when its number has changed by so many bytes: ten thousand holders
+/// are wrong by some forty megabytes at the most.
+pub const BUDGET_STEP: usize = 4 << 10;
+
+/// Held publishers go on when this part of the limit is free again: not with every message that is consumed.
+pub const BUDGET_RELIEF: usize = 10;
+
+/// What has begun when the limit is reached may take this part of it on top. Beyond that its connection is closed.
+pub const BUDGET_OVERRUN: usize = 4;
+
+/// The part of the limit that one queue with consumers may take before its publishers are slowed to their pace.
+pub const QUEUE_SHARE: usize = 8;
+
+/// Bytes of one queue that never slow a publisher.
+pub const QUEUE_AHEAD_BYTES: usize = 64 << 20;

@@ -1,7 +1,7 @@
 //! Locks with ranks: a thread takes them in one order only, so that no two threads can wait for each other.
 //!
 //! ```text
-//! door < shards (ascending) < topology < queues (ascending) < journal < leaf
+//! door < shards (ascending) < broker < topology < queues (ascending) < journal < leaf
 //! ```
 //!
 //! A debug build, and so every test, panics where a lock is taken whose rank is not greater than that of every lock that
@@ -19,6 +19,8 @@ pub enum Rank {
     /// Role and hold of the node: held shared by every batch.
     Door,
     Shard(u32),
+    /// The broker: shared by each batch, alone for operations that make one record.
+    Broker,
     Topology,
     Queue(u32),
     Journal,
@@ -148,7 +150,7 @@ macro_rules! guard {
         pub struct $name<'a, T> {
             bare: $bare<'a, T>,
             #[cfg(debug_assertions)]
-            #[expect(dead_code, reason = "it is held, and dropped")]
+            #[allow(dead_code, reason = "it is held, and dropped")]
             held: held::Held,
         }
 
@@ -190,6 +192,17 @@ impl<T> DerefMut for WriteGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
         &mut self.bare
+    }
+}
+
+impl<'a, T> WriteGuard<'a, T> {
+    /// Others may read from now on, and nobody has written in between.
+    pub fn downgrade(this: Self) -> ReadGuard<'a, T> {
+        ReadGuard {
+            bare: BareWriteGuard::downgrade(this.bare),
+            #[cfg(debug_assertions)]
+            held: this.held,
+        }
     }
 }
 

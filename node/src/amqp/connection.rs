@@ -8,8 +8,12 @@
 //!
 //! Reading goes on while replies wait for the gate, until the output is full: a publisher streams, and its confirms
 //! follow at the pace of the replicas.
+//!
+//! A turn is bounded (`limits::TURN_STEPS`, `TURN_BYTES`); after it the other connections of the thread have theirs. A
+//! socket that is always readable would never let them: to wait for one that is ready costs none of the runtime's budget.
 
 use std::cell::Cell;
+use std::future::Future as _;
 use std::io::ErrorKind;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -21,7 +25,7 @@ use tokio::time::Instant;
 use super::limits;
 use super::listen::Depositions;
 use super::output::Deposed;
-use super::session::{Progress, Session};
+use super::session::{Hold, Progress, Session};
 use crate::clients::Registration;
 use crate::clock;
 use crate::limits::AUTHORITY_WAIT;
@@ -50,6 +54,8 @@ pub(super) async fn serve(
         last_written: now,
         last_beat: now,
         deadline: Some(now + limits::HANDSHAKE),
+        turn_bytes: 0,
+        held_publisher: None,
     };
     connection.run().await
 }
@@ -66,6 +72,10 @@ struct Connection {
     last_beat: Instant,
     /// When the connection has to be open, or closed.
     deadline: Option<Instant>,
+    /// Bytes that were read since the others of the thread had their turn.
+    turn_bytes: usize,
+    /// Since when it may not publish.
+    held_publisher: Option<Instant>,
 }
 
 thread_local! {
@@ -93,6 +103,8 @@ enum Happened {
     Authority,
     Deposed,
     Timer,
+    /// Publishers may go on, or it is time to look whether they may.
+    Relieved,
 }
 
 impl Connection {
@@ -104,7 +116,17 @@ impl Connection {
                 INPUT.set(std::mem::take(&mut self.input));
             }
             self.note(progress);
-            if !self.flush()? || progress == Progress::Full && self.has_room() {
+            if !self.flush()? || progress == Progress::Again {
+                continue;
+            }
+            if progress == Progress::TurnOver || self.turn_bytes >= limits::TURN_BYTES {
+                self.turn_bytes = 0;
+                tokio::task::yield_now().await;
+                if progress == Progress::TurnOver {
+                    continue;
+                }
+            }
+            if progress == Progress::Full && self.may_read() {
                 continue;
             }
             if self.session.is_over() && self.session.out.pending() == 0 {
@@ -122,6 +144,7 @@ impl Connection {
                         return Ok(());
                     }
                 }
+                Happened::Relieved => self.relieve(),
                 Happened::Writable | Happened::Committed | Happened::Inbox | Happened::Authority => {}
             }
         }
@@ -129,9 +152,11 @@ impl Connection {
 
     async fn wait(&mut self, progress: Progress) -> std::io::Result<Happened> {
         let timer = self.next_time();
-        let Self { stream, session, depositions, .. } = self;
+        let since = self.held_publisher;
+        let Self { stream, session, depositions, turn_bytes, .. } = self;
         let gate = &session.node.gate;
         let has_room = session.out.pending() < limits::OUTPUT_BYTES;
+        let may_read = session.out.pending() < limits::REPLY_BYTES && session.held_frame.is_none();
         let is_held = matches!(progress, Progress::Held(_));
         let may_leave = session.out.sendable(gate).is_ok_and(|bytes| !bytes.is_empty());
         let committed = async {
@@ -151,20 +176,56 @@ impl Connection {
                 _ = changes.changed().await;
             }
         };
-        Ok(tokio::select! {
-            biased;
-            changed = depositions.changed(), if session.is_open() => {
-                // The listener's task holds the sender as long as the node runs.
-                _ = changed;
-                Happened::Deposed
+        let budget = &session.node.engine.budget;
+        let relieved = async {
+            match progress {
+                Progress::Publishing(Hold::Alarm(_)) => {
+                    let relieved = budget.relieved();
+                    if budget.alarm().is_some() {
+                        relieved.await;
+                    }
+                }
+                Progress::Publishing(Hold::Disk) => {
+                    let mut changes = authority.subscribe();
+                    if authority.enter(clock::boot_now()).verdict == Verdict::DiskFailed {
+                        _ = changes.changed().await;
+                    }
+                }
+                Progress::Publishing(Hold::Slow) => {
+                    let until = since.map_or_else(Instant::now, |since| since + limits::SLOWED);
+                    tokio::time::sleep_until(until.min(Instant::now() + limits::SLOWED_LOOK)).await;
+                }
+                Progress::Drained | Progress::Full | Progress::TurnOver | Progress::Again | Progress::Held(_) => {
+                    std::future::pending().await
+                }
             }
-            ready = stream.writable(), if may_leave => ready.map(|()| Happened::Writable)?,
-            ready = stream.readable(), if has_room && !is_held => ready.map(|()| Happened::Readable)?,
-            () = inbox, if has_room && !is_held => Happened::Inbox,
-            () = committed => Happened::Committed,
-            () = released, if is_held => Happened::Authority,
-            () = tokio::time::sleep_until(timer) => Happened::Timer,
+        };
+        let mut happened = std::pin::pin!(async {
+            Ok(tokio::select! {
+                biased;
+                changed = depositions.changed(), if session.is_open() => {
+                    // The listener's task holds the sender as long as the node runs.
+                    _ = changed;
+                    Happened::Deposed
+                }
+                ready = stream.writable(), if may_leave => ready.map(|()| Happened::Writable)?,
+                ready = stream.readable(), if may_read && !is_held => ready.map(|()| Happened::Readable)?,
+                () = inbox, if has_room && !is_held => Happened::Inbox,
+                () = committed => Happened::Committed,
+                () = released, if is_held => Happened::Authority,
+                () = relieved => Happened::Relieved,
+                () = tokio::time::sleep_until(timer) => Happened::Timer,
+            })
+        });
+        std::future::poll_fn(|context| {
+            let polled = happened.as_mut().poll(context);
+            if polled.is_pending() {
+                // The others have their turn now.
+                *turn_bytes = 0;
+            }
+            polled
         })
+        .await
     }
 
     /// False: the client has left.
@@ -178,6 +239,7 @@ impl Connection {
             Ok(count) => {
                 self.session.node.stats.bytes_in.fetch_add(count as u64, Relaxed);
                 self.last_read = Instant::now();
+                self.turn_bytes += count;
                 Ok(true)
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(true),
@@ -212,8 +274,18 @@ impl Connection {
         self.deadline = Some(Instant::now() + limits::CLOSING);
     }
 
-    fn has_room(&self) -> bool {
-        self.session.out.pending() < limits::OUTPUT_BYTES
+    fn may_read(&self) -> bool {
+        self.session.out.pending() < limits::REPLY_BYTES
+    }
+
+    /// A publisher that was held may go on: all the way, or for a few messages.
+    fn relieve(&mut self) {
+        let is_due = self.held_publisher.is_some_and(|since| since.elapsed() >= limits::SLOWED);
+        if self.session.relieve(is_due) {
+            self.held_publisher = None;
+            // The client's heartbeats lie unread in the socket.
+            self.last_read = Instant::now();
+        }
     }
 
     /// Keeps the deadlines that the session's state asks for.
@@ -225,13 +297,19 @@ impl Connection {
                 }
                 match verdict {
                     Verdict::TooFewReplicas => self.session.blocked("too few in-sync replicas"),
-                    // The reason that RabbitMQ gives for its disk alarm.
-                    Verdict::DiskFailed => self.session.blocked("low on disk"),
                     Verdict::Replica | Verdict::Loading => self.deposed(),
-                    Verdict::Master | Verdict::Wait => {}
+                    Verdict::Master | Verdict::DiskFailed | Verdict::Wait => {}
                 }
             }
-            Progress::Drained | Progress::Full => {
+            Progress::Publishing(hold) => {
+                if self.held_publisher.is_none() {
+                    self.held_publisher = Some(Instant::now());
+                }
+                if let Some(reason) = hold.reason() {
+                    self.session.blocked(reason);
+                }
+            }
+            Progress::Drained | Progress::Full | Progress::TurnOver | Progress::Again => {
                 if self.held_since.take().is_some() {
                     // The client's heartbeats lie unread in the socket.
                     self.last_read = Instant::now();
@@ -273,8 +351,11 @@ impl Connection {
             return true;
         }
         // A client that we do not read may still take what we write; one that is held cannot do anything.
-        let alive = if self.has_room() { self.last_read } else { self.last_read.max(self.last_written) };
-        if self.held_since.is_none() && now.duration_since(alive) >= 4 * half(heartbeat) {
+        let alive = if self.may_read() { self.last_read } else { self.last_read.max(self.last_written) };
+        if self.held_since.is_none()
+            && self.held_publisher.is_none()
+            && now.duration_since(alive) >= 4 * half(heartbeat)
+        {
             let timeout = format!("{heartbeat}s");
             tracing::warn!(client = client.id, address = %client.address, timeout, "missed heartbeats from client");
             return false;

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use tercet_proto::amqp::{Encoder, Method, ShortString};
 
+use super::error::Error;
+use super::limits;
 use super::output::Output;
 use crate::broker::{Batch, Broker, ConnectionId, Event, Link, Name, Queue};
 
@@ -31,6 +33,12 @@ pub(super) struct About {
     pub(super) capabilities: Capabilities,
     /// Queues that end with this connection.
     pub(super) exclusive: Vec<Arc<Queue>>,
+    /// Bytes of messages that are not whole yet, or wait for tx.commit.
+    pub(super) unfinished: usize,
+    /// The largest message that may be published.
+    pub(super) message_bytes: u64,
+    /// A queue that this connection made too long.
+    pub(super) slowed_by: Option<Arc<Queue>>,
 }
 
 /// What the client said it understands.
@@ -61,6 +69,27 @@ impl Context<'_> {
         if self.dirty.last() != Some(&channel) && !self.dirty.contains(&channel) {
             self.dirty.push(channel);
         }
+    }
+
+    /// A queue is longer than its consumers keep up with: this publisher goes at their pace, unless it is one of them.
+    #[cold]
+    pub(super) fn slow_down(&mut self, queue: &Arc<Queue>) {
+        if self.about.slowed_by.is_none() && !queue.serves(self.connection()) {
+            self.about.slowed_by = Some(Arc::clone(queue));
+        }
+    }
+
+    /// Whether messages that are not whole take more than a connection may have, or the node.
+    #[inline]
+    pub(super) fn check_unfinished(&self) -> Result<(), Error> {
+        if self.about.unfinished == 0 {
+            return Ok(());
+        }
+        let most = limits::UNFINISHED_BYTES + 2 * self.about.message_bytes as usize;
+        if self.about.unfinished > most || self.broker.budget().is_exhausted() {
+            return Err(Error::TooMuchUnfinished(self.about.unfinished));
+        }
+        Ok(())
     }
 
     /// The queue of this name, if this connection may use it.

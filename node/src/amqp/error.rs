@@ -65,6 +65,10 @@ pub(super) enum Error {
     /// Of the specification or of an extension, and not done here yet.
     #[error("{0}")]
     NotImplemented(String),
+    #[error("{0} bytes of messages that are not whole")]
+    TooMuchUnfinished(usize),
+    #[error("partial tx completion")]
+    PartialTx,
     #[error("this node is no longer the master")]
     NotMaster,
 }
@@ -88,7 +92,8 @@ impl Error {
             | Self::Copies(_)
             | Self::UserId { .. }
             | Self::Mode { .. }
-            | Self::NotTransactional => ReplyCode::PreconditionFailed,
+            | Self::NotTransactional
+            | Self::PartialTx => ReplyCode::PreconditionFailed,
             Self::ConsumerTag(_) | Self::Vhost(_) | Self::Tune { .. } | Self::TooManyChannels(_) => {
                 ReplyCode::NotAllowed
             }
@@ -100,6 +105,7 @@ impl Error {
             Self::Sasl(_) => ReplyCode::SyntaxError,
             Self::Login(_) => ReplyCode::AccessRefused,
             Self::NotImplemented(_) => ReplyCode::NotImplemented,
+            Self::TooMuchUnfinished(_) => ReplyCode::ResourceError,
             Self::NotMaster => ReplyCode::ConnectionForced,
         }
     }

@@ -84,6 +84,9 @@ impl Default for About {
             heartbeat: 0,
             capabilities: Capabilities::default(),
             exclusive: Vec::new(),
+            unfinished: 0,
+            message_bytes: limits::MESSAGE_BYTES,
+            slowed_by: None,
         }
     }
 }
@@ -227,7 +230,8 @@ mod tests {
         let too_large = "negotiated frame_max = 131073 is higher than the maximum allowed value (131072)";
         assert_eq!(tuned(2047, 131_073), Err(too_large.to_owned()));
         assert!(tuned(2047, 0).is_err() && tuned(0, 8192).is_err() && tuned(2048, 8192).is_err());
-        let too_small = "negotiated frame_max = 8191 is lower than the minimum allowed value (8192)";
-        assert_eq!(tuned(2047, 8191), Err(too_small.to_owned()));
+        let too_small = "negotiated frame_max = 4095 is lower than the minimum allowed value (4096)";
+        assert_eq!(tuned(2047, 4095), Err(too_small.to_owned()));
+        assert_eq!(tuned(2047, 4096), Ok(()));
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 /// What we offer in tune, as RabbitMQ does. A client may ask for less.
 pub(super) const FRAME_MAX: u32 = 131_072;
 
-/// RabbitMQ's least since 4.0: the table of start-ok has to fit one frame.
-pub(super) const FRAME_MAX_LEAST: u32 = 8192;
+/// The protocol's least. RabbitMQ asks for 8192 since 4.0; older clients ask for this and get it.
+pub(super) const FRAME_MAX_LEAST: u32 = 4096;
 
 pub(super) const CHANNEL_MAX: u16 = 2047;
 
@@ -22,9 +22,30 @@ pub(super) const RESERVED_BODY_BYTES: usize = 128 << 10;
 /// Bytes that one read from a client may bring.
 pub(super) const READ_BYTES: usize = 64 << 10;
 
-/// Bytes not written yet, after which nothing more is delivered and nothing more is read: the client is slow, or the
-/// replicas are.
+/// Bytes not written yet, after which nothing more is delivered: the client is slow, or the replicas are.
 pub(super) const OUTPUT_BYTES: usize = 512 << 10;
+
+/// Bytes not written yet, after which nothing more is read either. Until then a client that sends all it has before it
+/// reads gets its replies in the end.
+pub(super) const REPLY_BYTES: usize = 16 << 20;
+
+/// Steps of one turn, after which the other connections of the thread have theirs: about a millisecond. A step is a frame,
+/// or a message that goes into a queue or out of it.
+pub(super) const TURN_STEPS: usize = 2048;
+
+/// Bytes that one turn reads: a large message takes several.
+pub(super) const TURN_BYTES: usize = 256 << 10;
+
+/// Bytes of messages that are not whole yet, on all channels of a connection, beside one of the largest size.
+pub(super) const UNFINISHED_BYTES: usize = 64 << 20;
+
+/// How long the publisher of a queue that has become too long waits before it may send a little more, and how often it
+/// looks whether it need not wait. It is never stopped: its own acknowledgements may lie behind what it publishes.
+pub(super) const SLOWED: Duration = Duration::from_millis(100);
+pub(super) const SLOWED_LOOK: Duration = Duration::from_millis(5);
+
+/// Messages that a slowed publisher may send then.
+pub(super) const SLOWED_MESSAGES: u32 = 64;
 
 /// From the first byte to connection.open, as in RabbitMQ.
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(10);

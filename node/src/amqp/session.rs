@@ -19,8 +19,10 @@ use super::handshake;
 use super::limits;
 use super::output::Output;
 use crate::broker::{ConnectionId, Event, Link};
+use crate::budget::{Alarm, Class, Share};
 use crate::clients::Client;
 use crate::clock;
+use crate::limits::MESSAGE_BYTES_MOST;
 use crate::node::Shared;
 use crate::role::Verdict;
 
@@ -42,6 +44,14 @@ pub(super) struct Session {
     told_blocked: bool,
     /// This batch may change queues: the node is master. Only the end of a connection is handled without.
     may_write: bool,
+    /// A basic.publish that has to wait.
+    pub(super) held_frame: Option<Frame>,
+    /// Messages that a slowed publisher may still send.
+    allowance: u32,
+    verdict: Verdict,
+    /// What this connection counts in the node's budget: frames that have not left, and messages that are not whole.
+    output: Share,
+    input: Share,
 }
 
 /// How far a connection is.
@@ -72,6 +82,16 @@ impl Phase {
     }
 }
 
+/// Whether all that waits in the inbox was written, as far as there is room for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Served {
+    Whole,
+    InPart,
+}
+
+/// Class and method of basic.publish.
+const BASIC_PUBLISH: (u16, u16) = (60, 40);
+
 /// What is left to do after a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Progress {
@@ -79,20 +99,50 @@ pub(super) enum Progress {
     Drained,
     /// Frames have to leave first.
     Full,
+    /// There is more, and others are to have their turn before.
+    TurnOver,
+    /// There is more, under another verdict.
+    Again,
     /// Nothing may be executed now.
     Held(Verdict),
+    /// The next frame publishes, and that has to wait.
+    Publishing(Hold),
+}
+
+/// Why a publisher waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hold {
+    Alarm(Alarm),
+    /// The disk cannot be written; what is in memory may be consumed.
+    Disk,
+    /// A queue has become longer than its consumers keep up with.
+    Slow,
+}
+
+impl Hold {
+    /// What the client is told. One that is slowed goes on soon.
+    pub(super) fn reason(self) -> Option<&'static str> {
+        match self {
+            Self::Alarm(alarm) => Some(alarm.reason()),
+            Self::Disk => Some(Alarm::Disk.reason()),
+            Self::Slow => None,
+        }
+    }
 }
 
 impl Session {
     pub(super) fn new(node: Shared, client: Arc<Client>) -> Self {
         let link = Arc::new(Link::new(ConnectionId(client.id)));
+        let share = |class| Share::new(Arc::clone(&node.engine.budget), class);
+        let (output, input) = (share(Class::Output), share(Class::Input));
+        let message_bytes = node.config.max_message_size.0.min(MESSAGE_BYTES_MOST);
         Self {
             node,
             client,
             link,
             out: Output::default(),
             phase: Phase::Header,
-            about: About::default(),
+            about: About { message_bytes, ..About::default() },
             decoder: Decoder::new(limits::FRAME_MAX),
             channels: HashMap::new(),
             dirty: Vec::new(),
@@ -100,6 +150,11 @@ impl Session {
             record: Vec::new(),
             told_blocked: false,
             may_write: false,
+            held_frame: None,
+            allowance: 0,
+            verdict: Verdict::Wait,
+            output,
+            input,
         }
     }
 
@@ -126,69 +181,127 @@ impl Session {
         let node = Arc::clone(&self.node);
         let permit = node.authority.enter(clock::boot_now());
         let term = node.gate.term();
-        if self.phase == Phase::Running && permit.verdict != Verdict::Master {
+        if self.phase == Phase::Running && !matches!(permit.verdict, Verdict::Master | Verdict::DiskFailed) {
             return Progress::Held(permit.verdict);
         }
-        self.unblocked();
+        self.verdict = permit.verdict;
+        if self.held_frame.is_none() {
+            self.unblocked();
+        }
+        self.may_write = matches!(permit.verdict, Verdict::Master | Verdict::DiskFailed);
         let mut record = std::mem::take(&mut self.record);
-        let batch = node.engine.broker.begin(&node.engine.journal, &mut record, clock::unix_now());
         let Self { out, link, about, dirty, events, .. } = self;
         // Lent to the batch; they come back when it is over.
         let (mut out_lent, mut about_lent) = (std::mem::take(out), std::mem::take(about));
         let (mut dirty_lent, mut events_lent) = (std::mem::take(dirty), std::mem::take(events));
         let link = Arc::clone(link);
-        let mut context = Context {
-            broker: &node.engine.broker,
-            batch,
-            out: &mut out_lent,
-            link: &link,
-            about: &mut about_lent,
-            dirty: &mut dirty_lent,
-            later: &mut events_lent,
+        let (progress, depends_on) = {
+            let mut context = Context {
+                broker: &node.engine.broker,
+                batch: node.engine.broker.begin(&node.engine.journal, &mut record, clock::unix_now()),
+                out: &mut out_lent,
+                link: &link,
+                about: &mut about_lent,
+                dirty: &mut dirty_lent,
+                later: &mut events_lent,
+            };
+            let mut progress = self.frames(&mut context, input);
+            if self.may_write && self.end_batch(&mut context) == Served::InPart && progress == Progress::Drained {
+                progress = Progress::TurnOver;
+            }
+            (progress, context.batch.finish())
         };
-        self.may_write = permit.verdict == Verdict::Master;
-        let progress = self.frames(&mut context, input);
-        if self.may_write {
-            self.end_batch(&mut context);
-        }
-        let depends_on = context.batch.finish();
         drop(permit);
         node.publish();
         out_lent.mark(depends_on, term, node.gate.commit());
         (self.out, self.about, self.dirty, self.events) = (out_lent, about_lent, dirty_lent, events_lent);
         self.record = record;
+        self.output.set(self.out.pending());
+        self.input.set(self.about.unfinished + input.len());
         progress
+    }
+
+    /// Why the next message has to wait, if it has to.
+    #[inline]
+    fn hold(&mut self, context: &Context<'_>) -> Option<Hold> {
+        if let Some(alarm) = self.node.engine.budget.alarm() {
+            // Behind it may lie the rest of messages that have begun; what these may take has a bound of its own.
+            return (context.about.unfinished == 0).then_some(Hold::Alarm(alarm));
+        }
+        if self.verdict == Verdict::DiskFailed {
+            return Some(Hold::Disk);
+        }
+        context.about.slowed_by.as_ref()?;
+        if self.allowance > 0 {
+            self.allowance -= 1;
+            return None;
+        }
+        Some(Hold::Slow)
+    }
+
+    /// A held publisher looks whether it may go on. True: it may.
+    pub(super) fn relieve(&mut self, is_due: bool) -> bool {
+        let is_long = self.about.slowed_by.as_ref().is_some_and(|queue| queue.is_long());
+        if !is_long {
+            self.about.slowed_by = None;
+        } else if is_due {
+            self.allowance = limits::SLOWED_MESSAGES;
+        } else {
+            return false;
+        }
+        true
     }
 
     fn frames(&mut self, context: &mut Context<'_>, input: &mut BytesMut) -> Progress {
         if self.phase == Phase::Header && !self.opening(context, input) {
             return Progress::Drained;
         }
+        let mut frames = 0;
         loop {
             if self.phase == Phase::Over {
                 input.clear();
                 return Progress::Drained;
             }
-            if context.out.pending() >= limits::OUTPUT_BYTES {
+            if context.out.pending() >= limits::REPLY_BYTES {
                 return Progress::Full;
             }
-            let frame = match self.decoder.decode(input) {
-                Ok(Some(frame)) => frame,
-                Ok(None) => return Progress::Drained,
-                Err(error) => {
-                    // Nothing behind a broken frame can be read.
-                    input.clear();
-                    self.fail(context, 0, (0, 0), &error.into());
-                    if self.phase == Phase::Closing {
-                        self.phase = Phase::Over;
+            frames += 1;
+            if frames + context.batch.work() > limits::TURN_STEPS {
+                return Progress::TurnOver;
+            }
+            let frame = match self.held_frame.take() {
+                Some(frame) => frame,
+                None => match self.decoder.decode(input) {
+                    Ok(Some(frame)) => frame,
+                    Ok(None) => return Progress::Drained,
+                    Err(error) => {
+                        // Nothing behind a broken frame can be read.
+                        input.clear();
+                        self.fail(context, 0, (0, 0), &error.into());
+                        if self.phase == Phase::Closing {
+                            self.phase = Phase::Over;
+                        }
+                        return Progress::Drained;
                     }
-                    return Progress::Drained;
-                }
+                },
             };
+            if frame.kind == FrameKind::Method
+                && Method::ids(&frame.payload) == BASIC_PUBLISH
+                && self.phase == Phase::Running
+            {
+                if let Some(hold) = self.hold(context) {
+                    self.held_frame = Some(frame);
+                    return Progress::Publishing(hold);
+                }
+                if self.told_blocked {
+                    self.told_blocked = false;
+                    context.send(0, &Method::ConnectionUnblocked {});
+                }
+            }
             self.frame(context, &frame);
             // The verdict was for a connection that was not running yet: ask again.
             if frame.channel == 0 && self.phase == Phase::Running {
-                return Progress::Full;
+                return Progress::Again;
             }
         }
     }
@@ -219,7 +332,12 @@ impl Session {
         let outcome =
             if frame.channel == 0 { self.connection_frame(context, frame) } else { self.channel_frame(context, frame) };
         if let Err(error) = outcome {
-            let ids = if frame.kind == FrameKind::Method { Method::ids(&frame.payload) } else { (0, 0) };
+            let ids = match frame.kind {
+                FrameKind::Method => Method::ids(&frame.payload),
+                // Of the method that announced the content.
+                FrameKind::Header | FrameKind::Body => BASIC_PUBLISH,
+                FrameKind::Heartbeat => (0, 0),
+            };
             self.fail(context, frame.channel, ids, &error);
         }
     }
@@ -375,13 +493,17 @@ impl Session {
     }
 
     /// Acknowledgements take effect, confirms are written, and queues are heard.
-    fn end_batch(&mut self, context: &mut Context<'_>) {
+    fn end_batch(&mut self, context: &mut Context<'_>) -> Served {
         for number in std::mem::take(context.dirty) {
             if let Some(channel) = self.channels.get_mut(&number) {
                 channel.end_batch(context);
             }
         }
+        let end = context.batch.work() + limits::TURN_STEPS;
         while context.out.pending() < limits::OUTPUT_BYTES {
+            if context.batch.work() >= end {
+                return Served::InPart;
+            }
             let mut events = std::mem::take(context.later);
             context.link.take(&mut events);
             let found = !events.is_empty();
@@ -399,6 +521,7 @@ impl Session {
                 break;
             }
         }
+        Served::Whole
     }
 
     #[inline]
@@ -454,13 +577,13 @@ impl Session {
 
 /// A delivery whose consumer has ended meanwhile.
 fn undeliverable(context: &mut Context<'_>, event: Event) {
-    use crate::broker::{Acknowledge, Settled, Settlement};
+    use crate::broker::{Acknowledge, Settled, Settlement, Then};
     if let Event::Deliver(consumer, taken) = event
         && consumer.acknowledge == Acknowledge::Manually
     {
         let queue = Arc::clone(&consumer.queue);
         let settled = Settled { id: taken.id, consumer: Some(consumer) };
-        queue.settle(&mut context.batch, &[settled], Settlement::Untouched);
+        queue.settle(&mut context.batch, &[settled], Settlement::Untouched, Then::Serve);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Time passes for the queues: what has expired goes, on a master.
 
+use crate::budget::Class;
 use crate::clock;
 use crate::node::Shared;
 use crate::role::Verdict;
@@ -12,10 +13,18 @@ pub(super) async fn run(node: Shared) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut record = Vec::new();
     loop {
-        ticks.tick().await;
-        if node.engine.broker.is_timed() {
+        let burials = node.engine.broker.burials();
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = burials, if !node.engine.broker.has_dead() => {}
+            // The rest of what an earlier turn had no time for; others have theirs in between.
+            () = tokio::task::yield_now(), if node.engine.broker.has_dead() => {}
+        }
+        let broker = &node.engine.broker;
+        if broker.has_dead() || broker.is_timed() {
             sweep(&node, &mut record);
         }
+        node.engine.budget.measured(Class::Journal, node.engine.journal.unwritten_bytes());
     }
 }
 
@@ -25,6 +34,7 @@ fn sweep(node: &Shared, record: &mut Vec<u8>) {
         return;
     }
     let mut batch = node.engine.broker.begin(&node.engine.journal, record, clock::unix_now());
+    node.engine.broker.bury_waiting(&mut batch);
     node.engine.broker.sweep(&mut batch);
     batch.finish();
     drop(permit);

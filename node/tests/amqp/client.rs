@@ -36,9 +36,22 @@ impl Server {
         | Action::Healthcheck(config)
         | Action::Backup { config, .. }
         | Action::Restore { config, .. }) = Config::from_args(args, |_| None).unwrap();
+        Self::of(config, 2)
+    }
+
+    /// All clients on one thread.
+    pub(crate) fn on_one_thread() -> Self {
+        let (Action::Serve(config)
+        | Action::Healthcheck(config)
+        | Action::Backup { config, .. }
+        | Action::Restore { config, .. }) = Config::from_args(["tercet-node".into()], |_| None).unwrap();
+        Self::of(config, 1)
+    }
+
+    fn of(config: Box<Config>, threads: usize) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap();
         let identity = Identity { name: "n1".to_owned(), node_id: random_id(), incarnation: random_id() };
         let node: Shared = Arc::new(Node::new(*config, identity));
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         runtime.spawn(amqp::accept(Arc::clone(&node), listener, vec![runtime.handle().clone()]));

@@ -86,9 +86,9 @@ fn wrong_steps_are_answered_with_their_codes() {
             "NOT_ALLOWED - negotiated frame_max = 200000 is higher than the maximum allowed value (131072)",
         ),
         (
-            vec![login.clone(), tune_ok(4096)],
+            vec![login.clone(), tune_ok(4095)],
             530,
-            "NOT_ALLOWED - negotiated frame_max = 4096 is lower than the minimum allowed value (8192)",
+            "NOT_ALLOWED - negotiated frame_max = 4095 is lower than the minimum allowed value (4096)",
         ),
         (vec![login, tune_ok(8192), open("nope")], 530, "NOT_ALLOWED - vhost nope not found"),
     ];

@@ -4,6 +4,8 @@
 
 mod client;
 mod errors;
+mod flood;
 mod flow;
 mod handshake;
+mod order;
 mod replicated;

@@ -1,16 +1,29 @@
 //! What the operations of one batch share: the journal, the time, who is to be woken, what the replies depend on.
+//!
+//! ```text
+//! each by itself:  lock queues -> record -> journal -> apply -> deliver -> unlock
+//! together:        door for itself -> apply ... apply -> one record -> journal -> deliver
+//! ```
+//!
+//! By itself, an operation is a transaction: it locks what it changes and appends a record. Together, operations over
+//! keys, topology and queues make one record. They have the broker to themselves meanwhile (its door is held alone), so
+//! nobody sees a part of them, and their queues may be locked in any order, one at a time. Deliveries, dead letters and
+//! limits of length come after the record.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use super::Broker;
 use super::dead_letter::{Dead, Reason};
-use super::link::Link;
+use super::limits;
+use super::link::{Consumer, Event, Link};
 use super::message::Message;
 use super::queue::Queue;
 use crate::ids::{Offset, UnixMillis};
 use crate::journal::Journal;
+use crate::lock::{ReadGuard, WriteGuard};
 
 /// Operations on the broker that a connection executes together, under one permit. `finish` it outside of all locks.
 #[derive(Debug)]
@@ -18,24 +31,80 @@ use crate::journal::Journal;
 pub struct Batch<'e> {
     broker: &'e Broker,
     journal: &'e Journal,
-    record: &'e mut Vec<u8>,
+    record: Vec<u8>,
+    /// Where the scratch space goes back to.
+    home: Option<&'e mut Vec<u8>>,
     now: UnixMillis,
     depends_on: Offset,
     woken: SmallVec<[Arc<Link>; 8]>,
     /// Messages that go to a dead letter exchange, once no queue is held.
-    dead: Vec<Dead>,
+    dead: VecDeque<Dead>,
+    /// Steps that this batch has made: messages that went into, through or out of a queue.
+    work: usize,
+    together: Option<Box<Together>>,
+    door: Option<Door<'e>>,
+}
+
+/// How a batch holds the broker's door.
+#[derive(Debug)]
+enum Door<'e> {
+    #[expect(dead_code, reason = "it is held, and dropped")]
+    Shared(ReadGuard<'e, ()>),
+    Alone(WriteGuard<'e, ()>),
+}
+
+/// What operations that make one record have done so far.
+#[derive(Debug, Default)]
+struct Together {
+    record: Vec<u8>,
+    touched: Vec<Arc<Queue>>,
+    made: Vec<Arc<Message>>,
+    cancelled: Vec<Arc<Consumer>>,
+    has_changed_topology: bool,
 }
 
 impl<'e> Batch<'e> {
     /// `record` is scratch space; its content is overwritten.
     pub(super) fn new(broker: &'e Broker, journal: &'e Journal, record: &'e mut Vec<u8>, now: UnixMillis) -> Self {
-        let woken = SmallVec::new();
-        Self { broker, journal, record, now, depends_on: Offset::ZERO, woken, dead: Vec::new() }
+        let door = Some(Door::Shared(broker.door.read()));
+        let mut batch = Self::bare(broker, journal, now, door);
+        batch.record = std::mem::take(record);
+        batch.home = Some(record);
+        batch
+    }
+
+    /// Operations that make one record from the beginning on, together with those of `engine::Transaction`.
+    pub(super) fn together_from(broker: &'e Broker, journal: &'e Journal, now: UnixMillis) -> Self {
+        let door = Some(Door::Alone(broker.door.write()));
+        let mut batch = Self::bare(broker, journal, now, door);
+        batch.together = Some(Box::default());
+        batch
+    }
+
+    fn bare(broker: &'e Broker, journal: &'e Journal, now: UnixMillis, door: Option<Door<'e>>) -> Self {
+        Self {
+            broker,
+            journal,
+            record: Vec::new(),
+            home: None,
+            now,
+            depends_on: Offset::ZERO,
+            woken: SmallVec::new(),
+            dead: VecDeque::new(),
+            work: 0,
+            together: None,
+            door,
+        }
     }
 
     #[must_use]
     pub fn now(&self) -> UnixMillis {
         self.now
+    }
+
+    #[must_use]
+    pub fn broker(&self) -> &'e Broker {
+        self.broker
     }
 
     /// Replies of this batch may leave once this record is committed.
@@ -49,39 +118,171 @@ impl<'e> Batch<'e> {
         self.depends_on(self.journal.end());
     }
 
+    /// Messages that operations of this batch have moved so far: a measure of the time that it has taken.
+    #[inline]
+    #[must_use]
+    pub fn work(&self) -> usize {
+        self.work
+    }
+
+    #[inline]
+    pub(super) fn worked(&mut self, steps: usize) {
+        self.work += steps;
+    }
+
     /// Dead letters find their way, connections that got something are woken; says what the replies depend on.
     pub fn finish(mut self) -> Offset {
-        self.bury_all();
-        for link in self.woken {
+        self.bury_some();
+        if !self.dead.is_empty() {
+            self.broker.bury_later(std::mem::take(&mut self.dead));
+        }
+        self.door = None;
+        if let Some(home) = self.home.take() {
+            *home = std::mem::take(&mut self.record);
+        }
+        for link in std::mem::take(&mut self.woken) {
             link.wake();
         }
         self.depends_on
     }
 
-    /// Dead letters find their way. It may make more of them; circles are broken in `dead_letter`.
-    pub fn bury_all(&mut self) {
-        while !self.dead.is_empty() {
-            for dead in std::mem::take(&mut self.dead) {
-                self.broker.bury(self, dead);
+    /// Dead letters find their way, within this batch's budget: each may make more of them.
+    pub fn bury_some(&mut self) {
+        let end = self.work + limits::DEAD_LETTERS_A_TURN;
+        while self.work < end {
+            let Some(dead) = self.dead.pop_front() else { return };
+            let mut later = std::mem::take(&mut self.dead);
+            self.broker.bury(self, dead);
+            // What it made goes first: so few wait at a time, and those of one queue stay in order.
+            std::mem::swap(&mut self.dead, &mut later);
+            for dead in later.into_iter().rev() {
+                self.dead.push_front(dead);
             }
+            self.work += 1;
         }
     }
 
     pub(super) fn bury(&mut self, queue: &Arc<Queue>, id: u64, message: Arc<Message>, reason: Reason) {
-        self.dead.push(Dead { queue: Arc::clone(queue), id, message, reason });
+        self.dead.push_back(Dead { queue: Arc::clone(queue), id, message, reason });
+    }
+
+    /// Takes up dead letters that an earlier batch left.
+    pub(super) fn take_up(&mut self, dead: VecDeque<Dead>) {
+        self.dead.extend(dead);
     }
 
     pub(super) fn wakes(&mut self, link: Arc<Link>) {
         self.woken.push(link);
     }
 
-    /// Appends one record. The partitions that it changes are held; it is only written if anybody may ever read it.
+    /// A consumer's queue is gone; its connection is told.
+    pub(super) fn cancelled(&mut self, consumer: Arc<Consumer>) {
+        if let Some(together) = &mut self.together {
+            together.cancelled.push(consumer);
+            return;
+        }
+        let link = Arc::clone(&consumer.link);
+        if link.push(Event::Cancelled(consumer)) {
+            self.wakes(link);
+        }
+    }
+
+    /// Whether operations make one record at the end, and deliveries wait for it.
+    #[inline]
+    pub(super) fn is_together(&self) -> bool {
+        self.together.is_some()
+    }
+
+    /// A queue was changed by operations that make one record: it is told the offset, and served then.
+    pub(super) fn touch(&mut self, queue: &Arc<Queue>) {
+        if let Some(together) = &mut self.together
+            && together.touched.last().is_none_or(|last| !Arc::ptr_eq(last, queue))
+        {
+            together.touched.push(Arc::clone(queue));
+        }
+    }
+
+    /// A message learns its record when there is one.
+    pub(super) fn made(&mut self, message: &Arc<Message>) {
+        if let Some(together) = &mut self.together {
+            together.made.push(Arc::clone(message));
+        }
+    }
+
+    pub(super) fn changed_topology(&mut self) {
+        if let Some(together) = &mut self.together {
+            together.has_changed_topology = true;
+        }
+    }
+
+    /// Appends one record, or a part of the one that is being made; then the offset is zero, and told later. The
+    /// partitions that it changes are held. It is only written if anybody may ever read it.
     #[inline]
     pub(super) fn append(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> Offset {
+        if let Some(together) = &mut self.together {
+            encode(&mut together.record);
+            return Offset::ZERO;
+        }
         self.record.clear();
         if self.journal.is_retaining() {
-            encode(self.record);
+            encode(&mut self.record);
         }
-        self.journal.append(self.record)
+        self.journal.append(&self.record)
+    }
+
+    /// From now on operations make one record, until `end_together`. Nothing that is locked is held by the caller.
+    pub fn begin_together(&mut self) {
+        if self.is_together() {
+            return;
+        }
+        // Others may come in between; nothing of this batch is half done.
+        self.door = None;
+        self.door = Some(Door::Alone(self.broker.door.write()));
+        self.together = Some(Box::default());
+    }
+
+    /// The record is made, and what follows from it happens.
+    pub fn end_together(&mut self) {
+        if !self.is_together() {
+            return;
+        }
+        self.bury_some();
+        let offset = self.take_record().map_or(Offset::ZERO, |record| self.journal.append(&record));
+        self.appended(offset);
+    }
+
+    /// What the operations have made, if they have changed anything that is replicated.
+    pub(crate) fn take_record(&mut self) -> Option<Vec<u8>> {
+        let together = self.together.as_mut()?;
+        (!together.record.is_empty()).then(|| std::mem::take(&mut together.record))
+    }
+
+    /// The record is in the journal, at `offset` (zero: there was none). Everybody gets what has become possible.
+    pub(crate) fn appended(&mut self, offset: Offset) {
+        let Some(together) = self.together.take() else { return };
+        let Together { mut touched, made, cancelled, has_changed_topology, .. } = *together;
+        self.depends_on(offset);
+        for message in made {
+            message.made_by(offset);
+        }
+        if has_changed_topology {
+            self.broker.topology.write().changed_at(offset);
+        }
+        touched.sort_unstable_by_key(|queue| queue.number);
+        touched.dedup_by_key(|queue| queue.number);
+        for queue in &touched {
+            queue.lock().changed_at(offset);
+        }
+        // Nobody waits for the deliveries.
+        self.door = match self.door.take() {
+            Some(Door::Alone(guard)) => Some(Door::Shared(WriteGuard::downgrade(guard))),
+            other => other,
+        };
+        for consumer in cancelled {
+            self.cancelled(consumer);
+        }
+        for queue in touched {
+            queue.serve_returned(self);
+        }
     }
 }

@@ -6,8 +6,9 @@ use super::Broker;
 use super::batch::Batch;
 use super::declare::{Deletion, may_use};
 use super::link::{Consume, Consumer};
-use super::queue::{AfterCancel, Queue};
+use super::queue::{AfterCancel, Queue, Then};
 use super::refusal::{Refusal, Resource};
+use super::settings::Active;
 
 impl Broker {
     /// Begins a consumer. It gets what is ready at once.
@@ -28,7 +29,12 @@ impl Broker {
         }
         let consumer = Arc::new(Consumer::new(consume, Arc::clone(queue)));
         let others = state.consumers();
-        if others.iter().any(|other| other.is_exclusive()) || consumer.is_exclusive() && !others.is_empty() {
+        // A single active consumer is exclusive already, and lets others wait.
+        let is_single = state.settings.active == Active::Single;
+        if consumer.is_exclusive() && is_single
+            || others.iter().any(|other| other.is_exclusive())
+            || consumer.is_exclusive() && !others.is_empty()
+        {
             return Err(Refusal::ExclusiveUse(resource()));
         }
         state.add(Arc::clone(&consumer));
@@ -37,8 +43,8 @@ impl Broker {
     }
 
     /// Ends a consumer. What it has stays unacknowledged; a queue that deletes itself goes with its last consumer.
-    pub fn cancel(&self, batch: &mut Batch<'_>, consumer: &Arc<Consumer>) {
-        if consumer.queue.cancel(batch, consumer) == AfterCancel::Delete {
+    pub fn cancel(&self, batch: &mut Batch<'_>, consumer: &Arc<Consumer>, then: Then) {
+        if consumer.queue.cancel(batch, consumer, then) == AfterCancel::Delete {
             let deletion = Deletion { if_unused: true, if_empty: false };
             // A new consumer may have come meanwhile; then it stays.
             _ = self.delete_queue(batch, &consumer.queue, deletion);

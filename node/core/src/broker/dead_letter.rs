@@ -1,14 +1,18 @@
 //! Dead letters: messages that were rejected, have expired or had no room go to the exchange that their queue names.
 //!
-//! The copy is written before the removal, so a failover between them repeats a dead letter and loses none.
+//! The copies and the removal are one record, so a failover neither repeats a dead letter nor loses one. Until then the
+//! message stays in its queue, where nobody gets it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tercet_proto::amqp::{BasicProperties, FieldTable, FieldValue, Properties, ShortBytes, ShortString};
+use event_listener::EventListener;
+use tercet_proto::amqp::{BasicProperties, FieldTable, FieldValue, FieldView, Properties, ShortBytes, ShortString};
 
 use super::Broker;
 use super::batch::Batch;
-use super::message::{Draft, Message};
+use super::message::{Content, Draft, Extra, Message};
+use super::publish::Route;
 use super::queue::Queue;
 
 /// Why nobody consumed a message.
@@ -40,29 +44,91 @@ pub(super) struct Dead {
 }
 
 impl Broker {
-    /// Publishes a dead letter, and then writes its removal. Called without any lock.
+    /// Puts a dead letter where it goes, and takes it out of its queue: in one record. Called without any lock.
     pub(super) fn bury(&self, batch: &mut Batch<'_>, dead: Dead) {
         let Dead { queue, id, message, reason } = dead;
-        if let Some(target) = &queue.settings.dead_letter {
+        let settings = Arc::clone(&queue.lock().settings);
+        let way = settings.dead_letter.as_ref().and_then(|target| {
             let content = message.content();
-            let own_key = ShortString::from_utf8(content.routing_key.to_vec().into()).unwrap_or_default();
-            let key = target.key.clone().unwrap_or(own_key);
             let properties = Properties::from_raw(content.properties.to_vec().into()).unwrap_or_default();
-            let (properties, history) = with_death(&properties, &queue, &message, reason, batch.now().0);
+            let keys = Keys::of(&content, &properties, target.key.as_ref());
+            let (properties, history) = with_death(&properties, &queue, &message, reason, &keys, batch.now().0);
+            let routes = keys.next.iter();
             // An exchange that is not there takes nothing, as in RabbitMQ.
-            if let Ok(mut route) = self.route_dead(&queue.vhost, &target.exchange, &key, &properties) {
-                route.queues.retain(|queue| !is_circle(&history, queue));
-                let mut draft = Draft::new(target.exchange.as_bytes(), key.as_bytes(), &properties, content.body.len());
-                draft.push(content.body);
-                _ = self.enqueue(batch, &route, draft);
+            let routes: Result<Vec<_>, _> =
+                routes.map(|key| self.route_dead(&queue.vhost, &target.exchange, key, &properties)).collect();
+            let mut route = Route::join(routes.ok()?)?;
+            route.queues.retain(|queue| !is_circle(&history, queue));
+            let key = keys.next.first()?;
+            let mut draft = Draft::new(target.exchange.as_bytes(), key.as_bytes(), &properties, content.body.len());
+            draft.push(content.body);
+            Some((route, draft))
+        });
+        self.enqueue_dead(batch, way, &queue, id);
+    }
+
+    /// Takes over dead letters that found no place in their batch.
+    pub(super) fn bury_later(&self, dead: VecDeque<Dead>) {
+        self.graveyard.lock().extend(dead);
+        self.burial.notify(usize::MAX);
+    }
+
+    /// Whether dead letters wait for `bury_waiting`.
+    #[must_use]
+    pub fn has_dead(&self) -> bool {
+        !self.graveyard.lock().is_empty()
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub fn dead_letters(&self) -> usize {
+        self.graveyard.lock().len()
+    }
+
+    /// Resolves when dead letters wait for `bury_waiting`. Made before the look at `has_dead`.
+    pub fn burials(&self) -> EventListener {
+        self.burial.listen()
+    }
+
+    /// Goes on with dead letters that an earlier batch left, within the budget of this one.
+    pub fn bury_waiting(&self, batch: &mut Batch<'_>) {
+        let waiting = std::mem::take(&mut *self.graveyard.lock());
+        batch.take_up(waiting);
+    }
+}
+
+/// The routing keys of a dead letter: those that it was published with, and those that it goes on with.
+struct Keys {
+    before: Vec<FieldValue>,
+    next: Vec<ShortString>,
+    has_own_key: bool,
+}
+
+impl Keys {
+    /// A queue's own dead letter key stands for all of them; otherwise the message keeps its key and its copies.
+    fn of(content: &Content<'_>, properties: &Properties, own: Option<&ShortString>) -> Self {
+        let key = ShortString::from_utf8(content.routing_key.to_vec().into()).unwrap_or_default();
+        let mut copies = Vec::new();
+        if let Some(headers) = properties.headers()
+            && let Some(FieldView::Array(array)) = headers.find("CC")
+        {
+            for copy in array.iter() {
+                if let FieldView::LongString(copy) = copy {
+                    copies.extend(ShortString::from_utf8(copy.to_vec().into()));
+                }
             }
         }
-        if id > 0 && queue.keeps(&message) {
-            let mut state = queue.lock();
-            if !state.is_deleted {
-                state.journal_removed(&queue, batch, vec![id]);
-            }
-        }
+        let hidden = Extra::all(content.extras).filter_map(|extra| match extra {
+            Extra::HiddenKey(key) => ShortString::from_utf8(key.to_vec().into()),
+            Extra::Unique(_) | Extra::PublishedAt(_) => None,
+        });
+        let text = |key: &ShortString| FieldValue::from(key.as_str());
+        let before = std::iter::once(&key).chain(&copies).map(text).collect();
+        let next = match own {
+            Some(own) => vec![own.clone()],
+            None => std::iter::once(key).chain(copies).chain(hidden).collect(),
+        };
+        Self { before, next, has_own_key: own.is_some() }
     }
 }
 
@@ -82,6 +148,7 @@ fn with_death(
     queue: &Queue,
     message: &Message,
     reason: Reason,
+    keys: &Keys,
     now: u64,
 ) -> (Properties, Vec<FieldValue>) {
     let key = |name: &str| ShortBytes::try_from(name).expect("our own names are short");
@@ -106,7 +173,7 @@ fn with_death(
             table.insert(key("queue"), queue.name.as_str());
             table.insert(key("time"), FieldValue::Timestamp(now / 1000));
             table.insert(key("exchange"), text(content.exchange));
-            table.insert(key("routing-keys"), vec![text(content.routing_key)]);
+            table.insert(key("routing-keys"), keys.before.clone());
             table
         }
     };
@@ -115,6 +182,9 @@ fn with_death(
     if let Some(expiration) = basic.expiration.take() {
         // Or it would expire again where it goes.
         death.insert(key("original-expiration"), text(expiration.as_bytes()));
+    }
+    if keys.has_own_key {
+        headers.remove("CC");
     }
     history.insert(0, FieldValue::Table(death));
     headers.insert(key("x-death"), history.clone());
@@ -126,6 +196,13 @@ fn with_death(
         if headers.get(name).is_none() {
             headers.insert(key(name), value);
         }
+    }
+    for (name, value) in [
+        ("x-last-death-exchange", text(content.exchange)),
+        ("x-last-death-queue", FieldValue::from(queue.name.as_str())),
+        ("x-last-death-reason", FieldValue::from(reason.name())),
+    ] {
+        headers.insert(key(name), value);
     }
     basic.headers = Some(headers);
     (basic.encode(), history)

@@ -1,5 +1,6 @@
 //! Operations on the topology for clients: declare, delete, bind, unbind.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -9,14 +10,12 @@ use tercet_proto::amqp::{FieldTable, ShortString};
 use super::Broker;
 use super::arguments;
 use super::batch::Batch;
-use super::effect::BrokerEffect;
+use super::change::{Change, Changes};
 use super::exchange::{self, Bound, Destination};
-use super::link::{ConnectionId, Event};
+use super::link::ConnectionId;
 use super::queue::{self, Queue};
 use super::refusal::{Refusal, Resource};
-use super::topology::{self, Topology};
-use crate::effect::Effect;
-use crate::ids::Partition;
+use super::topology::Topology;
 
 /// The full name of a queue or an exchange.
 #[derive(Debug, Clone, Copy)]
@@ -95,14 +94,8 @@ impl Broker {
             return Err(Refusal::ReservedName(resource));
         }
         arguments::check_exchange(&resource, &declaration.arguments)?;
-        let (vhost, exchange) = (name.vhost.detached(), name.name.detached());
-        if declaration.durable {
-            append(batch, &mut topology, |visit| {
-                topology::with_exchange_effect(&vhost, &exchange, &declaration, visit);
-            });
-        }
-        topology.add_exchange(&vhost, &exchange, declaration);
-        self.changed();
+        let (vhost, name) = (name.vhost.detached(), name.name.detached());
+        self.change(batch, &mut topology, [Change::DeclareExchange { vhost, name, declaration }]);
         Ok(())
     }
 
@@ -120,10 +113,8 @@ impl Broker {
         if deletion.if_unused && !existing.bindings.is_empty() {
             return Err(Refusal::InUse(name.exchange()));
         }
-        let mut effects = Vec::new();
-        remove_exchanges(&mut topology, name.vhost, vec![name.name.clone()], &mut effects);
-        append_deletions(batch, &mut topology, None, name.vhost, &effects);
-        self.changed();
+        let (vhost, name) = (name.vhost.detached(), name.name.detached());
+        self.change(batch, &mut topology, [Change::DeleteExchange { vhost, name }]);
         Ok(())
     }
 
@@ -167,12 +158,8 @@ impl Broker {
         arguments::check_queue(&resource, &declaration.arguments)?;
         let number = topology.next_number(&declaration);
         let queue = Arc::new(Queue::new(number, name.vhost.detached(), chosen, declaration));
-        if queue.declaration.is_replicated() {
-            append(batch, &mut topology, |visit| topology::with_queue_effect(&queue, visit));
-        }
         queue.lock().last_used = batch.now().0;
-        topology.add_queue(Arc::clone(&queue));
-        self.changed();
+        self.change(batch, &mut topology, [Change::DeclareQueue { queue: Arc::clone(&queue) }]);
         Ok(queue)
     }
 
@@ -222,21 +209,14 @@ impl Broker {
         if state.is_deleted {
             return Ok(0);
         }
-        for consumer in state.take_consumers() {
-            let link = Arc::clone(&consumer.link);
-            if link.push(Event::Cancelled(consumer)) {
-                batch.wakes(link);
-            }
-        }
-        state.end();
+        let consumers = state.take_consumers();
+        // Nobody puts anything into it any more.
+        state.is_deleted = true;
         drop(state);
-        let abandoned = topology.remove_queue(queue);
-        let mut effects = Vec::new();
-        let abandoned = abandoned.into_iter().filter(|name| topology.is_abandoned(&queue.vhost, name)).collect();
-        remove_exchanges(&mut topology, &queue.vhost, abandoned, &mut effects);
-        let number = queue.declaration.is_replicated().then_some(queue.number);
-        append_deletions(batch, &mut topology, number, &queue.vhost, &effects);
-        self.changed();
+        for consumer in consumers {
+            batch.cancelled(consumer);
+        }
+        self.change(batch, &mut topology, [Change::DeleteQueue { queue: Arc::clone(queue) }]);
         Ok(counts.ready)
     }
 
@@ -261,17 +241,12 @@ impl Broker {
         if let Some(wrong) = exchange.wrong_arguments(&bound.arguments) {
             return Err(Refusal::WrongBinding(wrong));
         }
-        let replicated = exchange.declaration.durable && topology.is_replicated(source.vhost, &bound.to);
+        let is_new = !exchange.has(&bound);
         batch.depends_on(topology.last_offset);
-        if !topology.bind(source.vhost, source.name, bound.clone()) {
-            return Ok(());
+        if is_new {
+            let (vhost, source) = (source.vhost.detached(), source.name.detached());
+            self.change(batch, &mut topology, [Change::Bind { vhost, source, bound }]);
         }
-        if replicated {
-            append(batch, &mut topology, |visit| {
-                topology::with_binding(source.vhost, source.name, &bound, |b| visit(&BrokerEffect::Bind(b)));
-            });
-        }
-        self.changed();
         Ok(())
     }
 
@@ -295,27 +270,29 @@ impl Broker {
             other => other?,
         };
         let Some(exchange) = topology.exchange(source.vhost, source.name.as_bytes()) else { return Ok(()) };
-        let replicated = exchange.declaration.durable && topology.is_replicated(source.vhost, &bound.to);
+        let is_there = exchange.has(&bound);
         batch.depends_on(topology.last_offset);
-        if !topology.unbind(source.vhost, source.name, &bound) {
-            return Ok(());
+        if is_there {
+            let (vhost, source) = (source.vhost.detached(), source.name.detached());
+            self.change(batch, &mut topology, [Change::Unbind { vhost, source, bound }]);
         }
-        if replicated {
-            append(batch, &mut topology, |visit| {
-                topology::with_binding(source.vhost, source.name, &bound, |b| visit(&BrokerEffect::Unbind(b)));
-            });
-        }
-        if topology.is_abandoned(source.vhost, source.name) {
-            let mut effects = Vec::new();
-            remove_exchanges(&mut topology, source.vhost, vec![source.name.clone()], &mut effects);
-            append_deletions(batch, &mut topology, None, source.vhost, &effects);
-        }
-        self.changed();
         Ok(())
     }
 
-    /// Routes that were found before are to be looked up again.
-    fn changed(&self) {
+    /// Makes changes, and those that follow from them: an exchange that has lost its last binding may delete itself. All of
+    /// them are one record. Routes that were found before are looked up again.
+    fn change(&self, batch: &mut Batch<'_>, topology: &mut Topology, wanted: impl IntoIterator<Item = Change>) {
+        let mut changes = Changes::default();
+        let mut wanted: VecDeque<Change> = wanted.into_iter().collect();
+        while let Some(change) = wanted.pop_front() {
+            let vhost = change.vhost().clone();
+            for name in changes.make(topology, change) {
+                if topology.is_abandoned(&vhost, &name) {
+                    wanted.push_back(Change::DeleteExchange { vhost: vhost.clone(), name });
+                }
+            }
+        }
+        changes.note(batch, topology);
         self.version.fetch_add(1, Ordering::Release);
     }
 }
@@ -357,53 +334,6 @@ fn bound(
         }
     };
     Ok(Bound { key: key.detached(), arguments, to })
-}
-
-/// Removes exchanges, and those that delete themselves because they have lost their last binding with them. With each:
-/// whether it was in the journal.
-fn remove_exchanges(
-    topology: &mut Topology,
-    vhost: &ShortString,
-    mut names: Vec<ShortString>,
-    removed: &mut Vec<ShortString>,
-) {
-    while let Some(name) = names.pop() {
-        let Some(exchange) = topology.exchange(vhost, name.as_bytes()) else { continue };
-        if exchange.declaration.durable {
-            removed.push(name.clone());
-        }
-        let poorer = topology.remove_exchange(vhost, &name);
-        names.extend(poorer.into_iter().filter(|name| topology.is_abandoned(vhost, name)));
-    }
-}
-
-fn append_deletions(
-    batch: &mut Batch<'_>,
-    topology: &mut Topology,
-    queue: Option<u32>,
-    vhost: &ShortString,
-    exchanges: &[ShortString],
-) {
-    if queue.is_none() && exchanges.is_empty() {
-        return;
-    }
-    append(batch, topology, |visit| {
-        if let Some(number) = queue {
-            visit(&BrokerEffect::DeleteQueue { number });
-        }
-        for name in exchanges {
-            visit(&BrokerEffect::DeleteExchange { vhost, name });
-        }
-    });
-}
-
-/// Appends a record of changes to the topology, which is held.
-fn append(batch: &mut Batch<'_>, topology: &mut Topology, effects: impl FnOnce(&mut dyn FnMut(&BrokerEffect<'_>))) {
-    let offset = batch.append(|record| {
-        effects(&mut |effect| Effect::Broker(effect.clone()).encode(Partition::TOPOLOGY, record));
-    });
-    topology.last_offset = offset;
-    batch.depends_on(offset);
 }
 
 /// `amq.gen-` and 22 characters, as RabbitMQ makes them.

@@ -54,6 +54,12 @@ pub enum BrokerEffect<'a> {
         deadline: u64,
         content: Content<'a>,
     },
+    /// As `EnqueueUntil` (a deadline of 0 is none), of a message with extras.
+    EnqueueNoted {
+        id: u64,
+        deadline: u64,
+        content: Content<'a>,
+    },
     /// Messages that are gone for good: first id, how many.
     Remove {
         ranges: Cow<'a, [(u64, u64)]>,
@@ -96,6 +102,7 @@ mod tag {
     pub(super) const ENQUEUE: u8 = 70;
     pub(super) const REMOVE: u8 = 71;
     pub(super) const ENQUEUE_UNTIL: u8 = 72;
+    pub(super) const ENQUEUE_NOTED: u8 = 73;
 }
 
 impl<'a> BrokerEffect<'a> {
@@ -109,6 +116,7 @@ impl<'a> BrokerEffect<'a> {
             Self::Unbind(_) => tag::UNBIND,
             Self::Enqueue { .. } => tag::ENQUEUE,
             Self::EnqueueUntil { .. } => tag::ENQUEUE_UNTIL,
+            Self::EnqueueNoted { .. } => tag::ENQUEUE_NOTED,
             Self::Remove { .. } => tag::REMOVE,
         }
     }
@@ -136,6 +144,12 @@ impl<'a> BrokerEffect<'a> {
             Self::EnqueueUntil { id, deadline, content } => {
                 wire::put_varint(out, *id);
                 wire::put_varint(out, *deadline);
+                put_content(out, content);
+            }
+            Self::EnqueueNoted { id, deadline, content } => {
+                wire::put_varint(out, *id);
+                wire::put_varint(out, *deadline);
+                wire::put_bytes(out, content.extras);
                 put_content(out, content);
             }
             Self::Remove { ranges } => {
@@ -174,6 +188,10 @@ impl<'a> BrokerEffect<'a> {
             tag::ENQUEUE => Self::Enqueue { id: reader.varint()?, content: take_content(reader)? },
             tag::ENQUEUE_UNTIL => {
                 Self::EnqueueUntil { id: reader.varint()?, deadline: reader.varint()?, content: take_content(reader)? }
+            }
+            tag::ENQUEUE_NOTED => {
+                let (id, deadline, extras) = (reader.varint()?, reader.varint()?, reader.bytes()?);
+                Self::EnqueueNoted { id, deadline, content: Content { extras, ..take_content(reader)? } }
             }
             tag::REMOVE => Self::Remove { ranges: Cow::Owned(take_ranges(reader)?) },
             unknown => return Err(wire::Error::Tag(unknown)),
@@ -232,6 +250,7 @@ fn take_content<'a>(reader: &mut Reader<'a>) -> Result<Content<'a>, wire::Error>
         exchange: reader.bytes()?,
         routing_key: reader.bytes()?,
         properties: reader.bytes()?,
+        extras: &[],
         body: reader.bytes()?,
     })
 }
@@ -264,7 +283,7 @@ mod tests {
 
     fn effects() -> Vec<(u8, BrokerEffect<'static>)> {
         let binding = |target| Binding { vhost: "/", source: "logs", target, key: "a.*", arguments: &[0, 0, 0, 0] };
-        let content = Content { exchange: b"", routing_key: b"q", properties: &[0, 0], body: b"body" };
+        let content = Content { exchange: b"", routing_key: b"q", properties: &[0, 0], extras: &[], body: b"body" };
         vec![
             (
                 64,
@@ -284,6 +303,10 @@ mod tests {
             (70, BrokerEffect::Enqueue { id: 1 << 40, content }),
             (71, BrokerEffect::Remove { ranges: Cow::Owned(vec![(1, 3), (900, 1)]) }),
             (72, BrokerEffect::EnqueueUntil { id: 7, deadline: 1 << 41, content }),
+            (
+                73,
+                BrokerEffect::EnqueueNoted { id: 7, deadline: 0, content: Content { extras: b"\x01\x01k", ..content } },
+            ),
         ]
     }
 

@@ -28,6 +28,8 @@ impl Broker {
     /// Appends the image of a partition and says its cut: `end()`, asked for under the partition's lock. A queue that is
     /// gone has an empty image.
     pub fn image(&self, partition: Partition, end: impl Fn() -> Offset, out: &mut Vec<u8>) -> Offset {
+        // A transaction is not seen in part.
+        let _door = self.door.read();
         match partition.kind() {
             PartitionKind::Shard(_) => {}
             PartitionKind::Topology => {
@@ -83,8 +85,7 @@ impl Broker {
                 let mut topology = self.topology.write();
                 match topology.numbered.get(&number) {
                     Some(queue) => {
-                        loaded.prepare(&queue.settings);
-                        *queue.lock() = loaded;
+                        queue.load(loaded, &self.budget);
                     }
                     None => _ = topology.orphans.insert(number, loaded),
                 }
@@ -114,13 +115,11 @@ impl State {
 
     /// Applies a change out of a record or an image.
     pub(super) fn apply(&mut self, offset: Offset, effect: &BrokerEffect<'_>) -> Result<(), Error> {
+        let message = |content: &Content<'_>| Arc::new(Draft::stored(content).finish(offset, 1));
         match effect {
-            BrokerEffect::Enqueue { id, content } => {
-                self.messages.insert(*id, Arc::new(Draft::stored(content).finish(offset)), 0);
-            }
-            BrokerEffect::EnqueueUntil { id, deadline, content } => {
-                self.messages.insert(*id, Arc::new(Draft::stored(content).finish(offset)), *deadline);
-            }
+            BrokerEffect::Enqueue { id, content } => self.enqueue(*id, message(content), 0),
+            BrokerEffect::EnqueueUntil { id, deadline, content }
+            | BrokerEffect::EnqueueNoted { id, deadline, content } => self.enqueue(*id, message(content), *deadline),
             BrokerEffect::Remove { ranges } => {
                 let end = self.messages.next_id();
                 for (first, count) in ranges.iter() {
@@ -146,26 +145,12 @@ impl State {
         self.changed_at(offset);
         Ok(())
     }
-
-    /// The queue is gone. Its consumers go with it; who still has messages of it finds nothing.
-    pub(super) fn end(&mut self) {
-        *self = Self::default();
-        self.is_deleted = true;
-    }
-
-    /// Keeps what the journal knows, and nobody has it.
-    pub(super) fn forget_transient(&mut self) {
-        self.take_consumers();
-        for id in self.messages.transient_ids() {
-            self.messages.remove(id);
-        }
-        self.messages.give_all_back();
-    }
 }
 
 /// The effect that puts a message into a queue.
 pub(super) fn enqueue(id: u64, deadline: u64, content: Content<'_>) -> BrokerEffect<'_> {
     match deadline {
+        _ if !content.extras.is_empty() => BrokerEffect::EnqueueNoted { id, deadline, content },
         0 => BrokerEffect::Enqueue { id, content },
         deadline => BrokerEffect::EnqueueUntil { id, deadline, content },
     }

@@ -21,3 +21,17 @@ pub(super) const FIRST_TRANSIENT_QUEUE: u32 = 1 << 31;
 
 /// Ranges of consumed messages whose rows are to go, in one queue: a megabyte or two. Beyond it the queue is written anew.
 pub(super) const GONE_RANGES: usize = 32 << 10;
+
+/// What a message takes beside its bytes, and its slot in a queue.
+pub(super) const MESSAGE_OVERHEAD: usize = 96;
+pub(super) const SLOT_BYTES: usize = 40;
+
+/// Dead letters that one turn puts where they go. The rest waits for the next one, so that no topology of queues that bury
+/// into each other keeps a thread.
+pub(super) const DEAD_LETTERS_A_TURN: usize = 512;
+
+/// Messages that one look at a queue drops because their time has come; the next look follows at once.
+pub(super) const EXPIRED_A_TURN: usize = 4096;
+
+/// A queue with fewer bytes is never so long that its publishers are slowed, and does not ask.
+pub(super) const LOOK_AT_LENGTH_BYTES: usize = 1 << 20;

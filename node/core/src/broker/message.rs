@@ -1,25 +1,36 @@
 //! A message as queues hold it: everything in one run of bytes, copied once from the receive buffer.
 //!
 //! ```text
-//! exchange | routing key | properties (flags and fields, as they came) | body
+//! exchange | routing key | properties (flags and fields, as they came) | extras (`Extra`, mostly none) | body
 //! ```
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use tercet_proto::amqp::Properties;
 
+use super::limits;
 use crate::ids::Offset;
+use crate::wire::{self, Reader};
 
 /// A message that is still being received, or not yet in a queue.
 #[derive(Debug)]
 pub struct Draft {
     bytes: Vec<u8>,
-    exchange_end: u32,
-    key_end: u32,
-    properties_end: u32,
+    ends: Ends,
     persistence: Persistence,
     priority: u8,
     /// Milliseconds.
     time_to_live: Option<u64>,
+}
+
+/// Where the parts end.
+#[derive(Debug, Clone, Copy)]
+struct Ends {
+    exchange_end: u32,
+    key_end: u32,
+    properties_end: u32,
+    extras_end: u32,
 }
 
 /// Whether a message is to survive its node.
@@ -33,13 +44,13 @@ pub enum Persistence {
 #[derive(Debug)]
 pub struct Message {
     bytes: Box<[u8]>,
-    exchange_end: u32,
-    key_end: u32,
-    properties_end: u32,
+    ends: Ends,
     persistence: Persistence,
     priority: u8,
+    /// Queues that share it.
+    copies: u32,
     /// The record that made it; zero for one that was never journaled.
-    offset: Offset,
+    offset: AtomicU64,
 }
 
 /// The parts of a message, borrowed.
@@ -49,7 +60,60 @@ pub struct Content<'a> {
     pub routing_key: &'a [u8],
     /// Flags and fields.
     pub properties: &'a [u8],
+    /// What only the broker sees: each an `Extra`.
+    pub extras: &'a [u8],
     pub body: &'a [u8],
+}
+
+/// What the broker notes of a message beside what its publisher wrote. Numbers are part of the journal's format.
+///
+/// ```text
+/// extra = number (1 byte) | bytes
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extra<'a> {
+    /// 1: a routing key that nobody is to see: BCC.
+    HiddenKey(&'a [u8]),
+    /// 2: the id under which the queue takes it once.
+    Unique(&'a [u8]),
+    /// 3: when it was published, milliseconds since the Unix epoch.
+    PublishedAt(u64),
+}
+
+impl<'a> Extra<'a> {
+    pub fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::HiddenKey(key) => {
+                out.push(1);
+                wire::put_bytes(out, key);
+            }
+            Self::Unique(id) => {
+                out.push(2);
+                wire::put_bytes(out, id);
+            }
+            Self::PublishedAt(at) => {
+                out.push(3);
+                wire::put_bytes(out, &at.to_le_bytes());
+            }
+        }
+    }
+
+    /// The extras of a message. What is not known is passed over.
+    pub fn all(extras: &'a [u8]) -> impl Iterator<Item = Self> {
+        let mut reader = Reader::new(extras);
+        std::iter::from_fn(move || {
+            while !reader.is_empty() {
+                let (number, bytes) = (reader.byte().ok()?, reader.bytes().ok()?);
+                match number {
+                    1 => return Some(Self::HiddenKey(bytes)),
+                    2 => return Some(Self::Unique(bytes)),
+                    3 => return Some(Self::PublishedAt(u64::from_le_bytes(bytes.try_into().ok()?))),
+                    _ => {}
+                }
+            }
+            None
+        })
+    }
 }
 
 impl Draft {
@@ -57,7 +121,27 @@ impl Draft {
     #[must_use]
     pub fn new(exchange: &[u8], routing_key: &[u8], properties: &Properties, expected: usize) -> Self {
         let persistence = if properties.is_persistent() { Persistence::Persistent } else { Persistence::Transient };
-        let mut draft = Self::from_parts(exchange, routing_key, properties.raw(), persistence, expected);
+        Self::with_extras(exchange, routing_key, properties, &[], expected, persistence)
+    }
+
+    /// As `new`, with encoded extras.
+    #[must_use]
+    pub fn noted(exchange: &[u8], routing_key: &[u8], properties: &Properties, extras: &[u8], expected: usize) -> Self {
+        let persistence = if properties.is_persistent() { Persistence::Persistent } else { Persistence::Transient };
+        Self::with_extras(exchange, routing_key, properties, extras, expected, persistence)
+    }
+
+    #[inline]
+    fn with_extras(
+        exchange: &[u8],
+        routing_key: &[u8],
+        properties: &Properties,
+        extras: &[u8],
+        expected: usize,
+        persistence: Persistence,
+    ) -> Self {
+        let parts = Content { exchange, routing_key, properties: properties.raw(), extras, body: &[] };
+        let mut draft = Self::from_parts(&parts, persistence, expected);
         draft.priority = properties.priority().unwrap_or(0);
         let expiration = properties.expiration().and_then(|digits| std::str::from_utf8(digits).ok());
         draft.time_to_live = expiration.and_then(|digits| digits.parse().ok());
@@ -67,23 +151,18 @@ impl Draft {
     /// A whole message out of a journal record or an image: there is none that is not persistent.
     #[must_use]
     pub fn stored(content: &Content<'_>) -> Self {
-        let Content { exchange, routing_key, properties, body } = *content;
-        let mut draft = Self::from_parts(exchange, routing_key, properties, Persistence::Persistent, body.len());
-        if let Ok(properties) = Properties::from_raw(Bytes::copy_from_slice(properties)) {
+        let mut draft = Self::from_parts(content, Persistence::Persistent, content.body.len());
+        if let Ok(properties) = Properties::from_raw(Bytes::copy_from_slice(content.properties)) {
             draft.priority = properties.priority().unwrap_or(0);
         }
-        draft.push(body);
+        draft.push(content.body);
         draft
     }
 
-    fn from_parts(
-        exchange: &[u8],
-        routing_key: &[u8],
-        properties: &[u8],
-        persistence: Persistence,
-        expected: usize,
-    ) -> Self {
-        let head = exchange.len() + routing_key.len() + properties.len();
+    /// Without the body.
+    fn from_parts(content: &Content<'_>, persistence: Persistence, expected: usize) -> Self {
+        let Content { exchange, routing_key, properties, extras, .. } = *content;
+        let head = exchange.len() + routing_key.len() + properties.len() + extras.len();
         let mut bytes = Vec::with_capacity(head + expected);
         bytes.extend_from_slice(exchange);
         let exchange_end = bytes.len() as u32;
@@ -91,7 +170,9 @@ impl Draft {
         let key_end = bytes.len() as u32;
         bytes.extend_from_slice(properties);
         let properties_end = bytes.len() as u32;
-        Self { bytes, exchange_end, key_end, properties_end, persistence, priority: 0, time_to_live: None }
+        bytes.extend_from_slice(extras);
+        let ends = Ends { exchange_end, key_end, properties_end, extras_end: bytes.len() as u32 };
+        Self { bytes, ends, persistence, priority: 0, time_to_live: None }
     }
 
     /// Milliseconds after which nobody wants it any more, if its publisher said so.
@@ -101,13 +182,21 @@ impl Draft {
     }
 
     /// Appends a part of the body.
+    #[inline]
     pub fn push(&mut self, body: &[u8]) {
         self.bytes.extend_from_slice(body);
     }
 
     #[must_use]
     pub fn body_len(&self) -> usize {
-        self.bytes.len() - self.properties_end as usize
+        self.bytes.len() - self.ends.extras_end as usize
+    }
+
+    /// Bytes of memory that it takes so far.
+    #[inline]
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.bytes.capacity()
     }
 
     #[must_use]
@@ -117,15 +206,16 @@ impl Draft {
 
     #[must_use]
     pub fn content(&self) -> Content<'_> {
-        parts(&self.bytes, self.exchange_end, self.key_end, self.properties_end)
+        self.ends.parts(&self.bytes)
     }
 
-    /// The message, made by the record at `offset`.
+    /// The message, made by the record at `offset`, for so many queues.
     #[must_use]
-    pub fn finish(self, offset: Offset) -> Message {
-        let Self { bytes, exchange_end, key_end, properties_end, persistence, priority, .. } = self;
+    pub fn finish(self, offset: Offset, copies: usize) -> Message {
+        let (copies, offset) = (u32::try_from(copies.max(1)).unwrap_or(u32::MAX), AtomicU64::new(offset.0));
+        let Self { bytes, ends, persistence, priority, .. } = self;
         let bytes = bytes.into_boxed_slice();
-        Message { bytes, exchange_end, key_end, properties_end, persistence, priority, offset }
+        Message { bytes, ends, persistence, priority, copies, offset }
     }
 }
 
@@ -133,7 +223,7 @@ impl Message {
     #[inline]
     #[must_use]
     pub fn content(&self) -> Content<'_> {
-        parts(&self.bytes, self.exchange_end, self.key_end, self.properties_end)
+        self.ends.parts(&self.bytes)
     }
 
     #[must_use]
@@ -150,12 +240,24 @@ impl Message {
     #[inline]
     #[must_use]
     pub fn offset(&self) -> Offset {
-        self.offset
+        Offset(self.offset.load(Ordering::Acquire))
+    }
+
+    /// The record that it is a part of is in the journal now; nobody has seen it before.
+    pub(super) fn made_by(&self, offset: Offset) {
+        self.offset.store(offset.0, Ordering::Release);
+    }
+
+    /// What one of the queues that hold it counts for it: its part of the bytes, and its own overhead.
+    #[inline]
+    #[must_use]
+    pub fn share(&self) -> usize {
+        (self.bytes.len() + limits::MESSAGE_OVERHEAD) / self.copies as usize + limits::SLOT_BYTES
     }
 
     #[must_use]
     pub fn body_len(&self) -> usize {
-        self.bytes.len() - self.properties_end as usize
+        self.bytes.len() - self.ends.extras_end as usize
     }
 
     /// All of its bytes.
@@ -171,12 +273,15 @@ impl Message {
     }
 }
 
-#[inline]
-fn parts(bytes: &[u8], exchange_end: u32, key_end: u32, properties_end: u32) -> Content<'_> {
-    let (head, body) = bytes.split_at(properties_end as usize);
-    let (head, properties) = head.split_at(key_end as usize);
-    let (exchange, routing_key) = head.split_at(exchange_end as usize);
-    Content { exchange, routing_key, properties, body }
+impl Ends {
+    #[inline]
+    fn parts(self, bytes: &[u8]) -> Content<'_> {
+        let (head, body) = bytes.split_at(self.extras_end as usize);
+        let (head, extras) = head.split_at(self.properties_end as usize);
+        let (head, properties) = head.split_at(self.key_end as usize);
+        let (exchange, routing_key) = head.split_at(self.exchange_end as usize);
+        Content { exchange, routing_key, properties, extras, body }
+    }
 }
 
 #[cfg(test)]
@@ -192,10 +297,17 @@ mod tests {
         draft.push(b"bo");
         draft.push(b"dy");
         assert_eq!(draft.body_len(), 4);
-        let message = draft.finish(Offset(7));
-        let content = Content { exchange: b"logs", routing_key: b"a.b", properties: properties.raw(), body: b"body" };
+        let message = draft.finish(Offset(7), 1);
+        let properties = properties.raw();
+        let content = Content { exchange: b"logs", routing_key: b"a.b", properties, extras: &[], body: b"body" };
         assert_eq!(message.content(), content);
         assert_eq!((message.persistence(), message.offset()), (Persistence::Persistent, Offset(7)));
-        assert_eq!(Draft::stored(&content).finish(Offset(1)).content(), content);
+        assert_eq!(Draft::stored(&content).finish(Offset(1), 1).content(), content);
+        let mut extras = Vec::new();
+        let all = [Extra::HiddenKey(b"bcc"), Extra::Unique(b"id"), Extra::PublishedAt(7)];
+        all.iter().for_each(|extra| extra.put(&mut extras));
+        let noted = Draft::stored(&Content { extras: &extras, ..content }).finish(Offset(1), 1);
+        assert_eq!(Extra::all(noted.content().extras).collect::<Vec<_>>(), all);
+        assert_eq!((noted.content().body, noted.body_len()), (&b"body"[..], 4));
     }
 }

@@ -7,11 +7,12 @@
 //!                      '--> deliveries -> link of the consumer's connection
 //! ```
 //!
-//! Locks: the topology before queues, queues by ascending number, and the journal with all of them held. What is
-//! transient is in this memory only; it goes when the first record of another master arrives.
+//! Locks: the broker's door (`batch`), the topology, queues by ascending number, and the journal with all of them held.
+//! What is transient is in this memory only; it goes when the first record of another master arrives.
 
 mod arguments;
 mod batch;
+mod change;
 mod consume;
 mod dead_letter;
 mod declare;
@@ -34,6 +35,7 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -41,15 +43,19 @@ pub use batch::Batch;
 pub use declare::{BindTo, Deletion, Name};
 pub use exchange::{Declaration as ExchangeDeclaration, Kind as ExchangeKind};
 pub use link::{Acknowledge, ConnectionId, Consume, Consumer, Credit, Event, Link, Share};
-pub use message::{Content, Draft, Message, Persistence};
+pub use message::{Content, Draft, Extra, Message, Persistence};
 pub use publish::{Placed, Route, Unroutable, Verdict};
-pub use queue::{AfterCancel, Counts, Declaration as QueueDeclaration, Delivered, Queue, Settled, Settlement, Taken};
+pub use queue::{
+    AfterCancel, Counts, Declaration as QueueDeclaration, Delivered, Queue, Settled, Settlement, Taken, Then,
+};
 pub use refusal::{Refusal, Resource, ResourceKind};
 pub use topology::DEFAULT_VHOST;
 
+use crate::budget::Budget;
 use crate::ids::{Offset, Partition, PartitionKind, UnixMillis};
 use crate::journal::Journal;
-use crate::lock::{Rank, RwLock};
+use crate::lock::{Mutex, Rank, RwLock};
+use dead_letter::Dead;
 use effect::BrokerEffect;
 use topology::Topology;
 
@@ -75,6 +81,8 @@ pub enum Error {
 /// Topology and queues of a node.
 #[derive(Debug)]
 pub struct Broker {
+    /// Held shared by each batch, and alone by operations that make one record together.
+    door: RwLock<()>,
     topology: RwLock<Topology>,
     /// Counts changes of the topology: a route that was found under another number may be wrong.
     version: AtomicU64,
@@ -82,26 +90,50 @@ pub struct Broker {
     is_live: AtomicBool,
     /// Time alone may change a queue.
     is_timed: AtomicBool,
+    budget: Arc<Budget>,
+    /// Dead letters whose batch had no time left for them.
+    graveyard: Mutex<VecDeque<Dead>>,
+    burial: event_listener::Event,
 }
 
 impl Default for Broker {
     fn default() -> Self {
-        Self {
-            topology: RwLock::new(Rank::Topology, Topology::default()),
-            version: AtomicU64::default(),
-            is_live: AtomicBool::default(),
-            is_timed: AtomicBool::default(),
-        }
+        Self::new(Arc::default())
     }
 }
 
 impl Broker {
+    /// Without queues; what will be in them counts in this budget.
+    #[must_use]
+    pub fn new(budget: Arc<Budget>) -> Self {
+        Self {
+            door: RwLock::new(Rank::Broker, ()),
+            topology: RwLock::new(Rank::Topology, Topology::new(Arc::clone(&budget))),
+            version: AtomicU64::default(),
+            is_live: AtomicBool::default(),
+            is_timed: AtomicBool::default(),
+            budget,
+            graveyard: Mutex::new(Rank::Leaf, VecDeque::new()),
+            burial: event_listener::Event::new(),
+        }
+    }
+
     /// Begins a batch of operations for clients.
     pub fn begin<'e>(&'e self, journal: &'e Journal, record: &'e mut Vec<u8>, now: UnixMillis) -> Batch<'e> {
+        self.goes_live();
+        Batch::new(self, journal, record, now)
+    }
+
+    /// Begins operations that make one record, with those of a transaction on keys.
+    pub(crate) fn begin_together<'e>(&'e self, journal: &'e Journal, now: UnixMillis) -> Batch<'e> {
+        self.goes_live();
+        Batch::together_from(self, journal, now)
+    }
+
+    fn goes_live(&self) {
         if !self.is_live.load(Ordering::Relaxed) {
             self.is_live.store(true, Ordering::SeqCst);
         }
-        Batch::new(self, journal, record, now)
     }
 
     /// Applies a change to the topology or to one queue, out of a record that another master made.
@@ -112,7 +144,7 @@ impl Broker {
         if self.is_live.load(Ordering::Relaxed) {
             self.forget_transient();
         }
-        if matches!(effect, BrokerEffect::EnqueueUntil { .. }) {
+        if matches!(effect, BrokerEffect::EnqueueUntil { .. } | BrokerEffect::EnqueueNoted { .. }) {
             self.is_timed.store(true, Ordering::Relaxed);
         }
         match partition.kind() {
@@ -148,7 +180,8 @@ impl Broker {
         for queue in topology.queues() {
             queue.lock().end();
         }
-        *topology = Topology::default();
+        *topology = Topology::new(Arc::clone(&self.budget));
+        self.graveyard.lock().clear();
         self.version.fetch_add(1, Ordering::Release);
         self.is_live.store(false, Ordering::SeqCst);
     }
@@ -158,6 +191,7 @@ impl Broker {
     pub fn forget_transient(&self) {
         let mut topology = self.topology.write();
         self.is_live.store(false, Ordering::SeqCst);
+        self.graveyard.lock().clear();
         for queue in topology.forget_transient() {
             queue.lock().end();
         }
@@ -165,6 +199,12 @@ impl Broker {
             queue.lock().forget_transient();
         }
         self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// The account that queues count in.
+    #[must_use]
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.budget
     }
 
     /// All queues, by number: for management and tests.

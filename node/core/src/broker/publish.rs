@@ -10,16 +10,18 @@ use tercet_proto::amqp::{Properties, ShortString};
 use super::Broker;
 use super::batch::Batch;
 use super::dead_letter::Reason;
+use super::effect::BrokerEffect;
 use super::exchange::{Destination, Kind};
 use super::image::enqueue;
 use super::limits;
-use super::message::{Draft, Persistence};
-use super::queue::Queue;
+use super::message::{Draft, Message, Persistence};
+use super::queue::{Queue, State};
 use super::refusal::{Refusal, Resource};
 use super::settings::Overflow;
 use super::topology::Topology;
 use crate::effect::Effect;
 use crate::ids::Offset;
+use crate::lock::MutexGuard;
 
 /// The queues that a routing key leads to, as of one version of the topology. A channel keeps its last one.
 #[derive(Debug, Clone)]
@@ -57,6 +59,18 @@ pub struct Unroutable {
 }
 
 impl Route {
+    /// A queue on it whose publishers are to go at the pace of its consumers.
+    #[inline]
+    #[must_use]
+    pub fn long_queue(&self) -> Option<&Arc<Queue>> {
+        self.queues.iter().find(|queue| queue.is_long())
+    }
+
+    #[must_use]
+    pub fn queues(&self) -> &[Arc<Queue>] {
+        &self.queues
+    }
+
     /// The queues of several routes together. It is not to be kept.
     #[must_use]
     pub fn join(mut routes: Vec<Self>) -> Option<Self> {
@@ -128,50 +142,77 @@ impl Broker {
         if draft.time_to_live().is_some() {
             self.is_timed.store(true, Ordering::Relaxed);
         }
-        if let [queue] = &route.queues[..]
-            && queue.settings.overflow == Overflow::DropHead
-        {
-            return enqueue_in_one(batch, queue, draft).map_err(|draft| self.unroutable(draft));
+        if let [queue] = &route.queues[..] {
+            let mut state = queue.lock();
+            if state.is_deleted {
+                drop(state);
+                return Err(self.unroutable(draft));
+            }
+            if !state.refuses(draft.body_len()) {
+                return Ok(enqueue_in_one(batch, queue, &mut state, draft));
+            }
         }
-        let mut held: SmallVec<[_; 4]> = route.queues.iter().map(|queue| (queue, queue.lock())).collect();
-        held.retain(|(_, state)| !state.is_deleted);
-        if held.is_empty() {
+        let mut hands: Hands<'_> = route.queues.iter().map(Hand::taking).collect();
+        hands.retain(|hand| !hand.state.is_deleted);
+        if hands.is_empty() {
             return Err(self.unroutable(draft));
         }
-        let before = held.len();
+        let mut verdict = Verdict::Taken;
         let mut burying: SmallVec<[&Arc<Queue>; 1]> = SmallVec::new();
-        held.retain(|(queue, state)| {
-            let refuses = state.refuses(&queue.settings, draft.body_len());
-            if refuses && queue.buries() && queue.settings.overflow == Overflow::RejectPublishAndBury {
-                burying.push(queue);
-            }
-            !refuses
-        });
-        let verdict = if held.len() < before { Verdict::Refused } else { Verdict::Taken };
-        let (now, time_to_live) = (batch.now().0, draft.time_to_live());
-        let persistent = draft.persistence() == Persistence::Persistent;
-        let mut offset = Offset::ZERO;
-        if persistent && held.iter().any(|(queue, _)| queue.declaration.is_replicated()) {
-            offset = batch.append(|record| {
-                for (queue, state) in held.iter().filter(|(queue, _)| queue.declaration.is_replicated()) {
-                    let deadline = queue.deadline(time_to_live, now);
-                    let effect = enqueue(state.messages.next_id(), deadline, draft.content());
-                    Effect::Broker(effect).encode(queue.partition(), record);
+        for hand in &mut hands {
+            if hand.state.refuses(draft.body_len()) {
+                hand.takes = false;
+                verdict = Verdict::Refused;
+                if hand.state.buries() && hand.state.settings.overflow == Overflow::RejectPublishAndBury {
+                    burying.push(hand.queue);
                 }
-            });
+            }
         }
-        let message = Arc::new(draft.finish(offset));
+        let (offset, message) = hand_over(batch, &mut hands, draft);
         for queue in burying {
             // No id: it was never in the queue.
             batch.bury(queue, 0, Arc::clone(&message), Reason::MaxLength);
         }
-        for (queue, state) in &mut held {
-            if queue.keeps(&message) {
-                state.changed_at(offset);
-            }
-            state.place(queue, batch, Arc::clone(&message), queue.deadline(time_to_live, now));
-        }
         Ok(Placed { offset, verdict })
+    }
+
+    /// A dead letter goes into its queues and out of its own: in one record.
+    pub(super) fn enqueue_dead(
+        &self,
+        batch: &mut Batch<'_>,
+        route: Option<(Route, Draft)>,
+        from: &Arc<Queue>,
+        id: u64,
+    ) {
+        let (queues, draft) = match route {
+            Some((route, draft)) => (route.queues, Some(draft)),
+            None => (SmallVec::new(), None),
+        };
+        let mut all = queues.clone();
+        all.push(Arc::clone(from));
+        all.sort_unstable_by_key(|queue| queue.number);
+        all.dedup_by_key(|queue| queue.number);
+        let mut hands: Hands<'_> = all.iter().map(Hand::taking).collect();
+        for hand in &mut hands {
+            hand.takes = !hand.state.is_deleted
+                && draft.as_ref().is_some_and(|draft| !hand.state.refuses(draft.body_len()))
+                && queues.iter().any(|queue| queue.number == hand.queue.number);
+            if id > 0 && hand.queue.number == from.number && !hand.state.is_deleted {
+                if !hand.state.messages.is_dying(id) {
+                    // It was given back meanwhile, or is gone.
+                    return;
+                }
+                hand.gives = Some(id);
+            }
+        }
+        match draft {
+            Some(draft) => _ = hand_over(batch, &mut hands, draft),
+            None => {
+                if let Some(hand) = hands.iter_mut().find(|hand| hand.gives.is_some()) {
+                    hand.state.remove(hand.queue, batch, vec![id]);
+                }
+            }
+        }
     }
 
     /// A record that brought or took a binding may not be committed yet.
@@ -180,13 +221,69 @@ impl Broker {
     }
 }
 
-/// The common case, without a list of locks. Err: the queue has just been deleted.
-fn enqueue_in_one(batch: &mut Batch<'_>, queue: &Arc<Queue>, draft: Draft) -> Result<Placed, Draft> {
-    let mut state = queue.lock();
-    if state.is_deleted {
-        return Err(draft);
+/// A queue that is held for one message.
+struct Hand<'q> {
+    queue: &'q Arc<Queue>,
+    state: MutexGuard<'q, State>,
+    /// The message goes in.
+    takes: bool,
+    /// This one goes out.
+    gives: Option<u64>,
+}
+
+type Hands<'q> = SmallVec<[Hand<'q>; 4]>;
+
+impl<'q> Hand<'q> {
+    fn taking(queue: &'q Arc<Queue>) -> Self {
+        Self { queue, state: queue.lock(), takes: true, gives: None }
     }
-    let deadline = queue.deadline(draft.time_to_live(), batch.now().0);
+}
+
+/// Moves a message into queues that are held, and out of one: in one record.
+fn hand_over(batch: &mut Batch<'_>, hands: &mut Hands<'_>, draft: Draft) -> (Offset, Arc<Message>) {
+    let (now, time_to_live) = (batch.now().0, draft.time_to_live());
+    let is_persistent = draft.persistence() == Persistence::Persistent;
+    let is_kept = |hand: &Hand<'_>| is_persistent && hand.queue.declaration.is_replicated();
+    let is_noted = |hand: &Hand<'_>| is_kept(hand) && (hand.takes || hand.gives.is_some());
+    let mut offset = Offset::ZERO;
+    if hands.iter().any(is_noted) {
+        offset = batch.append(|record| {
+            for hand in hands.iter().filter(|hand| is_kept(hand)) {
+                if let Some(id) = hand.gives {
+                    let effect = BrokerEffect::Remove { ranges: vec![(id, 1)].into() };
+                    Effect::Broker(effect).encode(hand.queue.partition(), record);
+                }
+                if hand.takes {
+                    let deadline = hand.state.deadline(time_to_live, now);
+                    let effect = enqueue(hand.state.messages.next_id(), deadline, draft.content());
+                    Effect::Broker(effect).encode(hand.queue.partition(), record);
+                }
+            }
+        });
+    }
+    let copies = hands.iter().filter(|hand| hand.takes).count();
+    let message = Arc::new(draft.finish(offset, copies));
+    batch.made(&message);
+    for hand in hands.iter_mut() {
+        if is_persistent && hand.queue.declaration.is_replicated() && (hand.takes || hand.gives.is_some()) {
+            hand.state.changed_at(offset);
+        }
+        if let Some(id) = hand.gives {
+            hand.state.messages.remove(id);
+            batch.touch(hand.queue);
+        }
+        if hand.takes {
+            let deadline = hand.state.deadline(time_to_live, now);
+            hand.state.place(hand.queue, batch, Arc::clone(&message), deadline);
+        }
+    }
+    (offset, message)
+}
+
+/// The common case, without a list of locks.
+#[inline]
+fn enqueue_in_one(batch: &mut Batch<'_>, queue: &Arc<Queue>, state: &mut State, draft: Draft) -> Placed {
+    let deadline = state.deadline(draft.time_to_live(), batch.now().0);
     let mut offset = Offset::ZERO;
     if queue.declaration.is_replicated() && draft.persistence() == Persistence::Persistent {
         offset = batch.append(|record| {
@@ -195,8 +292,10 @@ fn enqueue_in_one(batch: &mut Batch<'_>, queue: &Arc<Queue>, draft: Draft) -> Re
         });
         state.changed_at(offset);
     }
-    state.place(queue, batch, Arc::new(draft.finish(offset)), deadline);
-    Ok(Placed { offset, verdict: Verdict::Taken })
+    let message = Arc::new(draft.finish(offset, 1));
+    batch.made(&message);
+    state.place(queue, batch, message, deadline);
+    Placed { offset, verdict: Verdict::Taken }
 }
 
 /// Follows bindings between exchanges and alternate exchanges. Says whether headers had a say.

@@ -1,7 +1,7 @@
 //! What a checkpoint takes of the broker, and how it comes back: the topology as one image, each message a row.
 //!
 //! ```text
-//! row of a message = an effect Enqueue or EnqueueUntil, with the id that is also in its key
+//! row of a message = an effect Enqueue, EnqueueUntil or EnqueueNoted, with the id that is also in its key
 //! ```
 
 use std::sync::Arc;
@@ -59,6 +59,8 @@ impl Broker {
 
     /// Appends the image of the topology, and says the newest record that is in it.
     pub fn take_topology(&self, out: &mut Vec<u8>) -> Offset {
+        // A transaction is not seen in part.
+        let _door = self.door.read();
         let topology = self.topology.read();
         topology.put_image(out);
         topology.last_offset
@@ -69,6 +71,7 @@ impl Broker {
     #[must_use]
     pub fn take_queue(&self, number: u32) -> Option<QueueChanges> {
         let queue = self.topology.read().numbered.get(&number).cloned()?;
+        let _door = self.door.read();
         let mut state = queue.lock();
         let cut = state.last_offset();
         if state.is_deleted || cut <= state.messages.written.cut() {
@@ -119,14 +122,15 @@ impl QueueLoader {
         }
         let (found, deadline, content) = match &effect {
             BrokerEffect::Enqueue { id, content } => (*id, 0, content),
-            BrokerEffect::EnqueueUntil { id, deadline, content } => (*id, *deadline, content),
+            BrokerEffect::EnqueueUntil { id, deadline, content }
+            | BrokerEffect::EnqueueNoted { id, deadline, content } => (*id, *deadline, content),
             _ => return Err(Error::Misplaced),
         };
         if found != id {
             return Err(Error::OtherMessage { expected: id, found });
         }
         // Whoever reads it has waited until the whole state is committed.
-        self.state.messages.insert(id, Arc::new(Draft::stored(content).finish(Offset::ZERO)), deadline);
+        self.state.enqueue(id, Arc::new(Draft::stored(content).finish(Offset::ZERO, 1)), deadline);
         Ok(())
     }
 
@@ -144,8 +148,7 @@ impl QueueLoader {
         let mut topology = broker.topology.write();
         match topology.numbered.get(&number) {
             Some(queue) => {
-                self.state.prepare(&queue.settings);
-                *queue.lock() = self.state;
+                queue.load(self.state, &broker.budget);
             }
             None if number <= topology.last_number() => {}
             None => _ = topology.orphans.insert(number, self.state),

@@ -11,8 +11,7 @@ impl Broker {
     /// Whether time alone may change anything: false as long as no queue and no message has ever had a limit in time.
     #[must_use]
     pub fn is_timed(&self) -> bool {
-        self.is_timed.load(Ordering::Relaxed)
-            || self.topology.read().vhosts.values().any(|vhost| vhost.queues.values().any(|q| q.settings.is_timed()))
+        self.is_timed.load(Ordering::Relaxed) || self.topology.read().is_timed
     }
 
     /// Drops what has expired. To be called several times a second on a master.

@@ -7,6 +7,7 @@ use tercet_proto::amqp::{BasicProperties, FieldTable, FieldValue, Properties, Sh
 use super::{
     Acknowledge, Batch, BindTo, Broker, ConnectionId, Consume, Consumer, Credit, DEFAULT_VHOST, Delivered, Draft,
     Event, ExchangeDeclaration, ExchangeKind, Link, Name, Queue, QueueDeclaration, Refusal, Settled, Settlement, Share,
+    Then,
 };
 use crate::engine::Engine;
 use crate::ids::{Offset, UnixMillis};
@@ -131,7 +132,7 @@ impl Master {
 
     pub(super) fn settle(&mut self, consumer: &Arc<Consumer>, id: u64, settlement: Settlement) {
         let settled = Settled { id, consumer: Some(Arc::clone(consumer)) };
-        self.run(|_, batch| consumer.queue.settle(batch, &[settled], settlement));
+        self.run(|_, batch| consumer.queue.settle(batch, &[settled], settlement, Then::Serve));
     }
 
     /// Another engine with all records of this one.

@@ -12,6 +12,8 @@ use super::*;
 use crate::engine::Engine;
 use crate::wire::Reader;
 
+mod transactions;
+
 /// All that is replicated, as text: the effects in the images of all partitions.
 fn contents(engine: &Engine) -> Vec<String> {
     let mut all = Vec::new();
@@ -228,9 +230,9 @@ fn an_auto_delete_queue_goes_with_its_last_consumer_and_takes_abandoned_exchange
     master.bind("x", "q", "k").unwrap();
     let link = link();
     let [one, two] = ["one", "two"].map(|tag| master.consume(&queue, &link, tag, 0));
-    master.run(|broker, batch| broker.cancel(batch, &one));
+    master.run(|broker, batch| broker.cancel(batch, &one, Then::Serve));
     assert_eq!(master.engine.broker.queues().len(), 1);
-    master.run(|broker, batch| broker.cancel(batch, &two));
+    master.run(|broker, batch| broker.cancel(batch, &two, Then::Serve));
     assert!(master.engine.broker.queues().is_empty());
     let found = master.run(|broker, batch| broker.find_exchange(batch, named(&name))).0;
     assert_eq!(found.unwrap_err().to_string(), "no exchange 'x' in vhost '/'");
@@ -336,7 +338,7 @@ fn dead_letters_say_where_they_died_and_are_on_the_replica() {
     for _ in 0..2 {
         let (taken, _) = master.run(|_, batch| queue.get(batch, Acknowledge::Manually)).0.unwrap();
         let settled = Settled { id: taken.id, consumer: None };
-        master.run(|_, batch| queue.settle(batch, &[settled], Settlement::Reject));
+        master.run(|_, batch| queue.settle(batch, &[settled], Settlement::Reject, Then::Serve));
         assert_eq!((queue.counts().ready, dead.counts().ready), (0, 1));
         assert_eq!(contents(&master.replica()), contents(&master.engine));
         let (taken, _) = master.run(|_, batch| dead.get(batch, Acknowledge::Automatically)).0.unwrap();
@@ -394,7 +396,7 @@ fn a_queue_that_nobody_uses_goes() {
     let consumer = master.consume(&queue, &link, "t", 0);
     master.now += 500;
     master.run(|broker, batch| broker.sweep(batch));
-    master.run(|broker, batch| broker.cancel(batch, &consumer));
+    master.run(|broker, batch| broker.cancel(batch, &consumer, Then::Serve));
     master.now += 99;
     master.run(|broker, batch| broker.sweep(batch));
     assert_eq!(master.engine.broker.queues().len(), 1);
@@ -415,7 +417,7 @@ fn one_consumer_is_active_until_it_ends() {
     }
     let got = deliveries(&link);
     assert_eq!((got.len(), got[0].1.tag.as_str()), (1, "one"), "its prefetch is one, and nobody else is active");
-    master.run(|broker, batch| broker.cancel(batch, &one));
+    master.run(|broker, batch| broker.cancel(batch, &one, Then::Serve));
     assert_eq!(deliveries(&link)[0].1.tag, "two");
 }
 
@@ -487,7 +489,7 @@ fn random_operations_agree_with_a_model_and_with_the_replica() {
                 let queue = master.engine.broker.queue(ConnectionId(1), named(&short(&name))).unwrap();
                 let settlement = if random.random() { Settlement::Remove } else { Settlement::Requeue };
                 let settled = Settled { id, consumer: None };
-                master.run(|_, batch| queue.settle(batch, &[settled], settlement));
+                master.run(|_, batch| queue.settle(batch, &[settled], settlement, Then::Serve));
                 match settlement {
                     Settlement::Remove => _ = model.get_mut(&name).unwrap().remove(&body),
                     _ => _ = model.get_mut(&name).unwrap().insert(body, false),

@@ -8,13 +8,15 @@ use std::sync::Arc;
 use tercet_proto::amqp::{FieldTable, ShortString};
 
 use super::Error;
+use super::change::Change;
 use super::effect::{Binding, BrokerEffect, Target, exchange_flags, queue_flags};
 use super::exchange::{self, Bound, Destination, Exchange, Kind};
 use super::limits;
 use super::queue::{self, Queue, State};
+use crate::budget::Budget;
 use crate::ids::Offset;
 
-/// The one virtual host of now.
+/// The virtual host that there is from the beginning.
 pub static DEFAULT_VHOST: ShortString = ShortString::from_static("/");
 
 /// Exchanges that are there from the beginning, and cannot be deleted.
@@ -39,23 +41,33 @@ pub(super) struct Topology {
     last_number: u32,
     last_transient: u32,
     pub(super) last_offset: Offset,
+    budget: Arc<Budget>,
+    /// Time alone may change a queue.
+    pub(super) is_timed: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Vhost {
     pub(super) exchanges: HashMap<ShortString, Exchange>,
     pub(super) queues: HashMap<ShortString, Arc<Queue>>,
 }
 
-impl Default for Topology {
+impl Default for Vhost {
+    /// With the exchanges that are there from the beginning.
     fn default() -> Self {
-        let mut vhost = Vhost::default();
-        for (name, kind) in PREDECLARED {
-            let declaration = exchange::Declaration::predeclared(*kind);
-            vhost.exchanges.insert(ShortString::from_static(name), Exchange::new(declaration));
-        }
+        let exchange = |(name, kind): &(&'static str, Kind)| {
+            (ShortString::from_static(name), Exchange::new(exchange::Declaration::predeclared(*kind)))
+        };
+        Self { exchanges: PREDECLARED.iter().map(exchange).collect(), queues: HashMap::new() }
+    }
+}
+
+impl Topology {
+    pub(super) fn new(budget: Arc<Budget>) -> Self {
         Self {
-            vhosts: HashMap::from([(DEFAULT_VHOST.clone(), vhost)]),
+            vhosts: HashMap::from([(DEFAULT_VHOST.clone(), Vhost::default())]),
+            budget,
+            is_timed: false,
             numbered: BTreeMap::new(),
             orphans: BTreeMap::new(),
             last_number: 0,
@@ -91,19 +103,23 @@ impl Topology {
         if declaration.is_replicated() { self.last_number + 1 } else { self.last_transient + 1 }
     }
 
-    pub(super) fn add_exchange(&mut self, vhost: &ShortString, name: &ShortString, declaration: exchange::Declaration) {
+    fn add_exchange(&mut self, vhost: &ShortString, name: &ShortString, declaration: exchange::Declaration) {
         let vhost = self.vhosts.entry(vhost.clone()).or_default();
         vhost.exchanges.insert(name.clone(), Exchange::new(declaration));
     }
 
     /// Removes an exchange with its bindings on both sides. With it: exchanges that have lost one.
-    pub(super) fn remove_exchange(&mut self, vhost: &ShortString, name: &ShortString) -> Vec<ShortString> {
+    fn remove_exchange(&mut self, vhost: &ShortString, name: &ShortString) -> Vec<ShortString> {
         let Some(vhost) = self.vhosts.get_mut(vhost) else { return Vec::new() };
         vhost.exchanges.remove(name.as_bytes());
         vhost.unbind_all(&Destination::Exchange(name.clone()))
     }
 
-    pub(super) fn add_queue(&mut self, queue: Arc<Queue>) {
+    fn add_queue(&mut self, queue: Arc<Queue>) {
+        let mut state = queue.lock();
+        state.join(&self.budget);
+        self.is_timed |= state.settings.is_timed();
+        drop(state);
         if queue.declaration.is_replicated() {
             self.last_number = self.last_number.max(queue.number);
             self.numbered.insert(queue.number, Arc::clone(&queue));
@@ -115,23 +131,29 @@ impl Topology {
     }
 
     /// As `remove_exchange`.
-    pub(super) fn remove_queue(&mut self, queue: &Arc<Queue>) -> Vec<ShortString> {
+    fn remove_queue(&mut self, queue: &Arc<Queue>) -> Vec<ShortString> {
         self.numbered.remove(&queue.number);
         let Some(vhost) = self.vhosts.get_mut(&queue.vhost) else { return Vec::new() };
         vhost.queues.remove(queue.name.as_bytes());
         vhost.unbind_all(&Destination::Queue(Arc::clone(queue)))
     }
 
-    /// False: the binding was there already, or its source is not.
-    pub(super) fn bind(&mut self, vhost: &ShortString, source: &ShortString, bound: Bound) -> bool {
-        let vhost = self.vhosts.get_mut(vhost);
-        vhost.and_then(|vhost| vhost.exchanges.get_mut(source.as_bytes())).is_some_and(|source| source.bind(bound))
+    /// Nothing changes if the binding was there already, or its source is not.
+    fn bind(&mut self, vhost: &ShortString, source: &ShortString, bound: Bound) {
+        if let Some(source) = self.exchange_mut(vhost, source) {
+            source.bind(bound);
+        }
     }
 
-    /// False: there was no such binding.
-    pub(super) fn unbind(&mut self, vhost: &ShortString, source: &ShortString, bound: &Bound) -> bool {
-        let vhost = self.vhosts.get_mut(vhost);
-        vhost.and_then(|vhost| vhost.exchanges.get_mut(source.as_bytes())).is_some_and(|source| source.unbind(bound))
+    fn unbind(&mut self, vhost: &ShortString, source: &ShortString, bound: &Bound) {
+        if let Some(source) = self.exchange_mut(vhost, source) {
+            source.unbind(bound);
+        }
+    }
+
+    fn exchange_mut(&mut self, vhost: &ShortString, name: &ShortString) -> Option<&mut Exchange> {
+        // The exchanges that are there from the beginning are there in every virtual host.
+        self.vhosts.entry(vhost.clone()).or_default().exchanges.get_mut(name.as_bytes())
     }
 
     /// Whether an exchange deletes itself, now that it has no bindings.
@@ -149,9 +171,43 @@ impl Topology {
         }
     }
 
+    /// Applies a change: of a client, a record or an image. With it: the exchanges that have lost a binding.
+    pub(super) fn change(&mut self, change: Change) -> Vec<ShortString> {
+        match change {
+            Change::DeclareExchange { vhost, name, declaration } => self.add_exchange(&vhost, &name, declaration),
+            Change::DeleteExchange { vhost, name } => return self.remove_exchange(&vhost, &name),
+            Change::DeclareQueue { queue } => self.add_queue(queue),
+            Change::DeleteQueue { queue } => {
+                queue.lock().end();
+                return self.remove_queue(&queue);
+            }
+            Change::Bind { vhost, source, bound } => self.bind(&vhost, &source, bound),
+            Change::Unbind { vhost, source, bound } => {
+                self.unbind(&vhost, &source, &bound);
+                return vec![source];
+            }
+        }
+        Vec::new()
+    }
+
+    /// Whether a change is in the journal.
+    pub(super) fn is_noted(&self, change: &Change) -> bool {
+        match change {
+            Change::DeclareExchange { declaration, .. } => declaration.durable,
+            Change::DeleteExchange { vhost, name } => {
+                self.exchange(vhost, name.as_bytes()).is_some_and(|exchange| exchange.declaration.durable)
+            }
+            Change::DeclareQueue { queue } | Change::DeleteQueue { queue } => queue.declaration.is_replicated(),
+            Change::Bind { vhost, source, bound } | Change::Unbind { vhost, source, bound } => {
+                let source = self.exchange(vhost, source.as_bytes());
+                source.is_some_and(|source| source.declaration.durable) && self.is_replicated(vhost, &bound.to)
+            }
+        }
+    }
+
     /// Applies a change out of a journal record or an image.
     pub(super) fn apply(&mut self, effect: &BrokerEffect<'_>) -> Result<(), Error> {
-        match effect {
+        let change = match effect {
             BrokerEffect::DeclareExchange { vhost, name, kind, flags, arguments } => {
                 let declaration = exchange::Declaration {
                     kind: Kind::from_name(kind).ok_or_else(|| Error::ExchangeKind((*kind).to_owned()))?,
@@ -160,10 +216,10 @@ impl Topology {
                     internal: flags & exchange_flags::INTERNAL != 0,
                     arguments: table(arguments)?,
                 };
-                self.add_exchange(&text(vhost)?, &text(name)?, declaration);
+                Change::DeclareExchange { vhost: text(vhost)?, name: text(name)?, declaration }
             }
             BrokerEffect::DeleteExchange { vhost, name } => {
-                self.remove_exchange(&text(vhost)?, &text(name)?);
+                Change::DeleteExchange { vhost: text(vhost)?, name: text(name)? }
             }
             BrokerEffect::DeclareQueue { number, vhost, name, flags, arguments } => {
                 let declaration = queue::Declaration {
@@ -173,33 +229,35 @@ impl Topology {
                     arguments: table(arguments)?,
                 };
                 let queue = Queue::new(*number, text(vhost)?, text(name)?, declaration);
-                if let Some(mut state) = self.orphans.remove(number) {
-                    state.prepare(&queue.settings);
-                    *queue.lock() = state;
+                if let Some(state) = self.orphans.remove(number) {
+                    queue.load(state, &self.budget);
                 }
-                self.add_queue(Arc::new(queue));
+                Change::DeclareQueue { queue: Arc::new(queue) }
             }
-            BrokerEffect::DeleteQueue { number } => {
-                if let Some(queue) = self.numbered.get(number).cloned() {
-                    queue.lock().end();
-                    self.remove_queue(&queue);
-                } else if *number > self.last_number {
-                    return Err(Error::NoQueue(*number));
-                }
-            }
+            BrokerEffect::DeleteQueue { number } => match self.numbered.get(number).cloned() {
+                Some(queue) => Change::DeleteQueue { queue },
+                None if *number > self.last_number => return Err(Error::NoQueue(*number)),
+                None => return Ok(()),
+            },
             BrokerEffect::Bind(binding) => {
                 let (vhost, source, bound) = self.bound(binding)?;
-                self.bind(&vhost, &source, bound);
+                Change::Bind { vhost, source, bound }
             }
             BrokerEffect::Unbind(binding) => {
                 let (vhost, source, bound) = self.bound(binding)?;
-                self.unbind(&vhost, &source, &bound);
+                Change::Unbind { vhost, source, bound }
             }
-            BrokerEffect::Enqueue { .. } | BrokerEffect::EnqueueUntil { .. } | BrokerEffect::Remove { .. } => {
-                return Err(Error::Misplaced);
-            }
-        }
+            BrokerEffect::Enqueue { .. }
+            | BrokerEffect::EnqueueUntil { .. }
+            | BrokerEffect::EnqueueNoted { .. }
+            | BrokerEffect::Remove { .. } => return Err(Error::Misplaced),
+        };
+        self.change(change);
         Ok(())
+    }
+
+    pub(super) fn changed_at(&mut self, offset: Offset) {
+        self.last_offset = self.last_offset.max(offset);
     }
 
     fn bound(&self, binding: &Binding<'_>) -> Result<(ShortString, ShortString, Bound), Error> {

@@ -17,18 +17,31 @@ pub use locked::{Locked, View};
 pub use replay::Error as ReplayError;
 pub use transaction::{Slot, Transaction};
 
+use std::sync::Arc;
+
 use crate::broker::Broker;
+use crate::budget::Budget;
 use crate::effect::KeyChange;
 use crate::ids::{Offset, UnixMillis};
 use crate::journal::Journal;
 use crate::keyspace::Keyspace;
 
 /// All replicated state of a node.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Engine {
     pub keyspace: Keyspace,
     pub broker: Broker,
     pub journal: Journal,
+    /// What the node holds for clients beside the key space.
+    pub budget: Arc<Budget>,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        let budget = Arc::<Budget>::default();
+        let broker = Broker::new(Arc::clone(&budget));
+        Self { keyspace: Keyspace::default(), broker, journal: Journal::default(), budget }
+    }
 }
 
 impl Engine {

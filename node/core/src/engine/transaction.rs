@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 use super::{Engine, Locked, View};
+use crate::broker::Batch;
 use crate::effect::{self, Effect, Expiry, KeyChange};
 use crate::ids::{Offset, Partition, UnixMillis};
 use crate::keyspace::value::Value;
@@ -20,6 +21,8 @@ pub struct Transaction<'e> {
     database: u8,
     now: UnixMillis,
     expired: usize,
+    /// Begun by the first operation on the broker.
+    broker: Option<Box<Batch<'e>>>,
 }
 
 impl<'e> Transaction<'e> {
@@ -29,7 +32,7 @@ impl<'e> Transaction<'e> {
         record.clear();
         // Read with the partitions held: see `Journal::retain`.
         let retaining = engine.journal.is_retaining();
-        Self { engine, locked, record, retaining, effects: 0, database, now, expired: 0 }
+        Self { engine, locked, record, retaining, effects: 0, database, now, expired: 0, broker: None }
     }
 
     #[must_use]
@@ -158,6 +161,13 @@ impl<'e> Transaction<'e> {
         });
     }
 
+    /// Topology and queues: what is done there becomes a part of this transaction's record. The transaction has the broker
+    /// to itself from the first call on.
+    pub fn broker(&mut self) -> &mut Batch<'e> {
+        let Self { broker, engine, now, .. } = self;
+        broker.get_or_insert_with(|| Box::new(engine.broker.begin_together(&engine.journal, *now)))
+    }
+
     /// Keys that were found expired and deleted on the way.
     #[must_use]
     pub fn expired(&self) -> usize {
@@ -174,12 +184,35 @@ impl<'e> Transaction<'e> {
     /// newest one of the partitions that it looked at.
     #[inline]
     pub fn finish(mut self) -> Offset {
+        if let Some(batch) = self.broker.take() {
+            return self.finish_with(*batch);
+        }
         if self.effects == 0 {
             return self.locked.last_offset();
         }
         let offset = self.engine.journal.append(self.record);
         self.locked.each_mut(|_, shard| shard.changed_at(offset));
         offset
+    }
+
+    /// As `finish`: keys and messages are one record. Deliveries leave after it.
+    #[cold]
+    fn finish_with(mut self, mut batch: Batch<'_>) -> Offset {
+        let of_keys = self.effects > 0;
+        let mut offset = Offset::ZERO;
+        batch.bury_some();
+        let of_broker = batch.take_record();
+        if of_keys || of_broker.is_some() {
+            self.record.extend_from_slice(&of_broker.unwrap_or_default());
+            offset = self.engine.journal.append(self.record);
+        }
+        if of_keys {
+            self.locked.each_mut(|_, shard| shard.changed_at(offset));
+        }
+        let depends_on = self.locked.last_offset().max(offset);
+        drop(self.locked);
+        batch.appended(offset);
+        depends_on.max(batch.finish())
     }
 }
 

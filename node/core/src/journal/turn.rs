@@ -165,6 +165,12 @@ impl Journal {
         }
     }
 
+    /// Bytes of records that are not on disk yet; zero without a disk.
+    #[must_use]
+    pub fn unwritten_bytes(&self) -> usize {
+        self.inner.lock().disk.unwritten
+    }
+
     /// Everything up to `reached` is synced.
     pub fn synced(&self, reached: Reached) {
         let inner = self.inner.lock();

@@ -10,7 +10,7 @@ use super::queue::count;
 use crate::amqp::context::Context;
 use crate::amqp::delivery::Holder;
 use crate::amqp::error::Error;
-use crate::broker::{Acknowledge, Consume, Delivered, Share};
+use crate::broker::{Acknowledge, Consume, Delivered, Share, Then};
 
 /// basic.consume
 pub(super) struct Wish {
@@ -69,7 +69,7 @@ impl Channel {
     /// What is in the inbox for the consumer leaves before cancel-ok; what it has stays with the client.
     pub(super) fn cancel(&mut self, context: &mut Context<'_>, tag: &ShortString) {
         let Some(consumer) = self.consumers.remove(tag) else { return };
-        context.broker.cancel(&mut context.batch, &consumer);
+        context.broker.cancel(&mut context.batch, &consumer, Then::Serve);
         let mut events = Vec::new();
         context.link.take(&mut events);
         for event in events {

@@ -21,7 +21,7 @@ use tercet_proto::amqp::{Frame, FrameKind, Method, ShortString};
 use super::context::Context;
 use super::delivery::Window;
 use super::error::Error;
-use crate::broker::{Consumer, Credit, Queue};
+use crate::broker::{Acknowledge, Consumer, Credit, Event, Queue, Settled, Settlement, Then};
 use crate::ids::Offset;
 use confirm::Confirms;
 use publish::Incoming;
@@ -107,7 +107,7 @@ impl Channel {
     fn method(&mut self, context: &mut Context<'_>, method: Method) -> Result<Next, Error> {
         match method {
             Method::BasicPublish { exchange, routing_key, mandatory, immediate } => {
-                return self.publish(exchange, routing_key, mandatory, immediate).map(|()| Next::Open);
+                return self.publish(context, exchange, routing_key, mandatory, immediate).map(|()| Next::Open);
             }
             Method::BasicAck { delivery_tag, multiple } => {
                 return self.ack(context, delivery_tag, multiple).map(|()| Next::Open);
@@ -194,7 +194,7 @@ impl Channel {
                 context.send(self.number, &Method::TxCommitOk {});
             }
             Method::TxRollback {} => {
-                self.rollback()?;
+                self.rollback(context)?;
                 context.send(self.number, &Method::TxRollbackOk {});
             }
 
@@ -269,14 +269,43 @@ impl Channel {
         self.phase = Phase::Closing;
     }
 
-    /// Ends the consumers and gives back what is unsettled.
+    /// Ends the consumers and gives back what is unsettled. Everything is in its old place before a queue hands it on, so
+    /// that the next consumer gets it in order.
     pub(super) fn release(&mut self, context: &mut Context<'_>) {
         self.end_batch(context);
-        _ = self.rollback();
-        for (_, consumer) in std::mem::take(&mut self.consumers) {
-            context.broker.cancel(&mut context.batch, &consumer);
+        self.drop_incoming(context);
+        _ = self.rollback(context);
+        let mut queues: Vec<Arc<Queue>> = Vec::new();
+        let mut note = |queue: &Arc<Queue>| {
+            if !queues.iter().any(|other| Arc::ptr_eq(other, queue)) {
+                queues.push(Arc::clone(queue));
+            }
+        };
+        let mut events = std::mem::take(context.later);
+        context.link.take(&mut events);
+        for event in events {
+            match event {
+                Event::Deliver(consumer, taken) if consumer.channel == self.number => {
+                    note(&consumer.queue);
+                    if consumer.acknowledge == Acknowledge::Manually {
+                        let queue = Arc::clone(&consumer.queue);
+                        let settled = Settled { id: taken.id, consumer: Some(consumer) };
+                        queue.settle(&mut context.batch, &[settled], Settlement::Untouched, Then::Wait);
+                    }
+                }
+                other => context.later.push(other),
+            }
         }
-        self.requeue_all(context);
+        let all = self.window.take_all();
+        all.iter().for_each(|unsettled| note(unsettled.queue()));
+        settle::settle_with(context, all, Settlement::Requeue, Then::Wait);
+        for (_, consumer) in std::mem::take(&mut self.consumers) {
+            note(&consumer.queue);
+            context.broker.cancel(&mut context.batch, &consumer, Then::Wait);
+        }
+        for queue in queues {
+            queue.serve_returned(&mut context.batch);
+        }
     }
 
     pub(super) fn consumer(&self, tag: &ShortString) -> Option<&Arc<Consumer>> {

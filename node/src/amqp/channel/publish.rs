@@ -7,7 +7,7 @@ use super::Channel;
 use crate::amqp::context::Context;
 use crate::amqp::error::Error;
 use crate::amqp::limits;
-use crate::broker::{Draft, Placed, Route, Unroutable, Verdict};
+use crate::broker::{Draft, Extra, Placed, Route, Unroutable, Verdict};
 use crate::ids::Offset;
 
 const CC: &str = "CC";
@@ -37,6 +37,8 @@ pub(super) struct Partial {
     announced: u64,
     /// Further routing keys, of the headers CC and BCC.
     copies: Vec<ShortString>,
+    /// Bytes of it that the connection's account has.
+    counted: usize,
 }
 
 /// A message that is whole.
@@ -46,6 +48,26 @@ pub(super) struct Whole {
     properties: Properties,
     draft: Draft,
     copies: Vec<ShortString>,
+}
+
+impl Whole {
+    /// The queues of its routing key and of its copies.
+    pub(super) fn route(&self, context: &Context<'_>) -> Result<Route, Error> {
+        let Addressed { exchange, key, .. } = &self.addressed;
+        let keys = std::iter::once(key).chain(&self.copies);
+        let routes: Result<Vec<_>, _> =
+            keys.map(|key| context.broker.route(&context.about.vhost, exchange, key, &self.properties)).collect();
+        Ok(Route::join(routes?).expect("there is one key at least"))
+    }
+
+    pub(super) fn body_len(&self) -> usize {
+        self.draft.body_len()
+    }
+
+    /// Bytes of memory that it takes.
+    pub(super) fn held(&self) -> usize {
+        self.draft.held()
+    }
 }
 
 /// What became of a message.
@@ -83,6 +105,7 @@ impl Channel {
     #[inline]
     pub(super) fn publish(
         &mut self,
+        context: &Context<'_>,
         exchange: ShortString,
         key: ShortString,
         mandatory: bool,
@@ -91,6 +114,7 @@ impl Channel {
         if immediate {
             return Err(Error::NotImplemented("immediate=true".to_owned()));
         }
+        context.check_unfinished()?;
         self.incoming = Incoming::Header(Addressed { exchange, key, mandatory });
         Ok(())
     }
@@ -105,14 +129,15 @@ impl Channel {
         if header.class_id != BASIC_CLASS {
             return Err(Error::HeaderClass(header.class_id));
         }
-        if header.body_size > limits::MESSAGE_BYTES {
-            return Err(Error::MessageTooLarge { size: header.body_size, max: limits::MESSAGE_BYTES });
+        let max = context.about.message_bytes;
+        if header.body_size > max {
+            return Err(Error::MessageTooLarge { size: header.body_size, max });
         }
         let expected = (header.body_size as usize).min(limits::RESERVED_BODY_BYTES);
         let (exchange, key) = (addressed.exchange.as_bytes(), addressed.key.as_bytes());
-        let (properties, copies) = copies(header.properties)?;
-        let draft = Draft::new(exchange, key, &properties, expected);
-        let partial = Partial { properties, draft, announced: header.body_size, copies };
+        let (properties, copies, extras) = copies(header.properties)?;
+        let draft = Draft::noted(exchange, key, &properties, &extras, expected);
+        let partial = Partial { properties, draft, announced: header.body_size, copies, counted: 0 };
         if header.body_size == 0 {
             return self.whole(context, addressed, partial);
         }
@@ -132,10 +157,21 @@ impl Channel {
         }
         partial.draft.push(payload);
         if got == partial.announced {
+            context.about.unfinished -= partial.counted;
             return self.whole(context, addressed, partial);
         }
+        let held = partial.draft.held();
+        context.about.unfinished += held - partial.counted;
+        partial.counted = held;
         self.incoming = Incoming::Body(addressed, partial);
-        Ok(())
+        context.check_unfinished()
+    }
+
+    /// What has come of a message is dropped.
+    pub(super) fn drop_incoming(&mut self, context: &mut Context<'_>) {
+        if let Incoming::Body(_, partial) = std::mem::take(&mut self.incoming) {
+            context.about.unfinished -= partial.counted;
+        }
     }
 
     #[inline]
@@ -144,8 +180,7 @@ impl Channel {
         check(&properties, context)?;
         let whole = Whole { addressed, properties, draft, copies };
         if self.tx.is_selected() {
-            self.tx.publish(whole);
-            return Ok(());
+            return self.publish_in_tx(context, whole);
         }
         let Sent { offset, verdict } = self.send(context, whole)?;
         match verdict {
@@ -157,22 +192,29 @@ impl Channel {
 
     /// Puts a message into its queues, or returns it. Says which record its publisher depends on.
     #[inline]
-    pub(super) fn send(&mut self, context: &mut Context<'_>, whole: Whole) -> Result<Sent, Error> {
-        let Whole { addressed, properties, draft, copies } = whole;
+    fn send(&mut self, context: &mut Context<'_>, whole: Whole) -> Result<Sent, Error> {
+        if whole.copies.is_empty() {
+            let last = self.take_route(context, &whole)?;
+            let sent = self.send_to(context, &last.route, whole);
+            self.last_route = Some(last);
+            return Ok(sent);
+        }
+        let route = whole.route(context)?;
+        Ok(self.send_to(context, &route, whole))
+    }
+
+    /// As `send`, with a route that was found before.
+    #[inline]
+    pub(super) fn send_to(&mut self, context: &mut Context<'_>, route: &Route, whole: Whole) -> Sent {
+        let Whole { addressed, properties, draft, .. } = whole;
         let Addressed { exchange, key, mandatory } = addressed;
-        let broker = context.broker;
-        let route = if copies.is_empty() {
-            self.route(context, &exchange, &key, &properties)?
-        } else {
-            let keys = std::iter::once(&key).chain(&copies);
-            let routes: Result<Vec<_>, _> =
-                keys.map(|key| broker.route(&context.about.vhost, &exchange, key, &properties)).collect();
-            &Route::join(routes?).expect("there is one key at least")
-        };
-        match broker.enqueue(&mut context.batch, route, draft) {
+        match context.broker.enqueue(&mut context.batch, route, draft) {
             Ok(Placed { offset, verdict }) => {
                 self.last_publish = self.last_publish.max(offset);
-                Ok(Sent { offset, verdict })
+                if let Some(queue) = route.long_queue() {
+                    context.slow_down(queue);
+                }
+                Sent { offset, verdict }
             }
             Err(Unroutable { draft, offset }) => {
                 if mandatory {
@@ -186,28 +228,24 @@ impl Channel {
                     let number = self.number;
                     context.encoder().content(number, &method, properties.raw(), draft.content().body);
                 }
-                Ok(Sent { offset, verdict: Verdict::Taken })
+                Sent { offset, verdict: Verdict::Taken }
             }
         }
     }
 
     /// The route of a message: mostly that of the last one.
     #[inline]
-    fn route(
-        &mut self,
-        context: &Context<'_>,
-        exchange: &ShortString,
-        key: &ShortString,
-        properties: &Properties,
-    ) -> Result<&Route, Error> {
-        let known = self.last_route.as_ref().is_some_and(|last| {
-            last.exchange == *exchange && last.key == *key && context.broker.is_current(&last.route)
-        });
-        if !known {
-            let route = context.broker.route(&context.about.vhost, exchange, key, properties)?;
-            self.last_route = Some(LastRoute { exchange: exchange.detached(), key: key.detached(), route });
+    fn take_route(&mut self, context: &Context<'_>, whole: &Whole) -> Result<LastRoute, Error> {
+        let Addressed { exchange, key, .. } = &whole.addressed;
+        match self.last_route.take() {
+            Some(last) if last.exchange == *exchange && last.key == *key && context.broker.is_current(&last.route) => {
+                Ok(last)
+            }
+            _ => {
+                let route = context.broker.route(&context.about.vhost, exchange, key, &whole.properties)?;
+                Ok(LastRoute { exchange: exchange.detached(), key: key.detached(), route })
+            }
         }
-        Ok(&self.last_route.as_ref().expect("known, or just looked up").route)
     }
 }
 
@@ -230,22 +268,25 @@ fn check(properties: &Properties, context: &Context<'_>) -> Result<(), Error> {
     Err(Error::Expiration { given, reason })
 }
 
-/// The routing keys in the headers CC and BCC; nobody is to see the latter.
-fn copies(properties: Properties) -> Result<(Properties, Vec<ShortString>), Error> {
-    let Some(headers) = properties.headers() else { return Ok((properties, Vec::new())) };
-    let mut keys = Vec::new();
+/// The routing keys in the headers CC and BCC. Nobody is to see the latter: they go on as extras.
+fn copies(properties: Properties) -> Result<(Properties, Vec<ShortString>, Vec<u8>), Error> {
+    let Some(headers) = properties.headers() else { return Ok((properties, Vec::new(), Vec::new())) };
+    let (mut keys, mut extras) = (Vec::new(), Vec::new());
     for name in [CC, BCC] {
         let Some(value) = headers.find(name) else { continue };
         let FieldView::Array(array) = value else { return Err(Error::Copies(name)) };
         for key in array.iter() {
             let FieldView::LongString(key) = key else { return Err(Error::Copies(name)) };
+            if name == BCC {
+                Extra::HiddenKey(key).put(&mut extras);
+            }
             keys.push(ShortString::from_utf8(key.to_vec().into()).ok_or(Error::Copies(name))?);
         }
     }
     if headers.find(BCC).is_none() {
-        return Ok((properties, keys));
+        return Ok((properties, keys, extras));
     }
     let mut visible = headers.to_table();
     visible.remove(BCC);
-    Ok((properties.with_headers(&visible), keys))
+    Ok((properties.with_headers(&visible), keys, extras))
 }

@@ -9,7 +9,7 @@ use super::Channel;
 use crate::amqp::context::Context;
 use crate::amqp::delivery::{Holder, Unsettled};
 use crate::amqp::error::Error;
-use crate::broker::{Acknowledge, Consumer, Delivered, Queue, Settled, Settlement, Taken};
+use crate::broker::{Acknowledge, Consumer, Delivered, Queue, Settled, Settlement, Taken, Then};
 
 /// Acknowledged, and not yet told to the queues.
 pub(super) type Settling = Vec<Unsettled>;
@@ -86,17 +86,7 @@ impl Channel {
     }
 
     pub(super) fn settle(&mut self, context: &mut Context<'_>, all: Vec<Unsettled>, settlement: Settlement) {
-        let mut rest = all.into_iter().peekable();
-        while let Some(first) = rest.next() {
-            let queue: Arc<Queue> = Arc::clone(first.queue());
-            let mut run: SmallVec<[Settled; 32]> = SmallVec::new();
-            run.push(first.settled());
-            while let Some(next) = rest.next_if(|next| Arc::ptr_eq(next.queue(), &queue)) {
-                run.push(next.settled());
-            }
-            queue.settle(&mut context.batch, &run, settlement);
-        }
-        context.batch.bury_all();
+        settle_with(context, all, settlement, Then::Serve);
         if self.credit.is_limited() {
             self.serve(context);
         }
@@ -108,4 +98,19 @@ impl Channel {
             queue.serve(&mut context.batch);
         }
     }
+}
+
+/// Settles deliveries, those of one queue together. Says nothing to consumers if the caller does that later.
+pub(super) fn settle_with(context: &mut Context<'_>, all: Vec<Unsettled>, settlement: Settlement, then: Then) {
+    let mut rest = all.into_iter().peekable();
+    while let Some(first) = rest.next() {
+        let queue: Arc<Queue> = Arc::clone(first.queue());
+        let mut run: SmallVec<[Settled; 32]> = SmallVec::new();
+        run.push(first.settled());
+        while let Some(next) = rest.next_if(|next| Arc::ptr_eq(next.queue(), &queue)) {
+            run.push(next.settled());
+        }
+        queue.settle(&mut context.batch, &run, settlement, then);
+    }
+    context.batch.bury_some();
 }

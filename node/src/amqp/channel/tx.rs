@@ -1,11 +1,13 @@
 //! Class tx: publishes and acknowledgements that take effect at commit.
 
+use std::collections::HashMap;
+
 use super::Channel;
 use super::publish::Whole;
 use crate::amqp::context::Context;
 use crate::amqp::delivery::Unsettled;
 use crate::amqp::error::Error;
-use crate::broker::Settlement;
+use crate::broker::{Route, Settlement};
 
 /// What waits for commit, in order within each kind.
 #[derive(Debug, Default)]
@@ -15,19 +17,14 @@ pub(super) struct Tx {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    messages: Vec<Whole>,
+    /// Each with the queues that it found when it was published, as in RabbitMQ.
+    messages: Vec<(Route, Whole)>,
     settled: Vec<(Settlement, Vec<Unsettled>)>,
 }
 
 impl Tx {
     pub(super) fn is_selected(&self) -> bool {
         self.waiting.is_some()
-    }
-
-    pub(super) fn publish(&mut self, whole: Whole) {
-        if let Some(waiting) = &mut self.waiting {
-            waiting.messages.push(whole);
-        }
     }
 }
 
@@ -40,6 +37,16 @@ impl Channel {
         Ok(())
     }
 
+    /// An exchange that is not there is told at once.
+    pub(super) fn publish_in_tx(&mut self, context: &mut Context<'_>, whole: Whole) -> Result<(), Error> {
+        let route = whole.route(context)?;
+        if let Some(waiting) = &mut self.tx.waiting {
+            context.about.unfinished += whole.held();
+            waiting.messages.push((route, whole));
+        }
+        context.check_unfinished()
+    }
+
     pub(super) fn ack_in_tx(&mut self, tag: u64, multiple: bool, settlement: Settlement) -> Result<(), Error> {
         self.take(tag, multiple)?;
         let settled = std::mem::take(&mut self.settling);
@@ -49,29 +56,60 @@ impl Channel {
         Ok(())
     }
 
-    /// Messages first, then acknowledgements: a failure between them repeats a delivery and loses nothing. commit-ok
-    /// waits for the records of all of them.
+    /// All of it takes effect in one record, for which commit-ok waits; or, if a queue is too full, nothing of it.
     pub(super) fn commit(&mut self, context: &mut Context<'_>) -> Result<(), Error> {
         let Some(waiting) = &mut self.tx.waiting else { return Err(Error::NotTransactional) };
         let Waiting { messages, settled } = std::mem::take(waiting);
-        for message in messages {
-            let sent = self.send(context, message)?;
+        finished(context, &messages);
+        context.batch.begin_together();
+        if is_refused(&messages) {
+            context.batch.end_together();
+            for (_, settled) in settled {
+                self.window.restore(settled);
+            }
+            return Err(Error::PartialTx);
+        }
+        for (route, message) in messages {
+            let sent = self.send_to(context, &route, message);
             context.batch.depends_on(sent.offset);
         }
         for (settlement, settled) in settled {
             self.settle(context, settled, settlement);
         }
-        context.batch.depends_on_end();
+        context.batch.end_together();
         Ok(())
     }
 
     /// Messages are dropped; deliveries that were acknowledged are unsettled again, and are not delivered anew.
-    pub(super) fn rollback(&mut self) -> Result<(), Error> {
+    pub(super) fn rollback(&mut self, context: &mut Context<'_>) -> Result<(), Error> {
         let Some(waiting) = &mut self.tx.waiting else { return Err(Error::NotTransactional) };
-        let Waiting { settled, .. } = std::mem::take(waiting);
+        let Waiting { messages, settled } = std::mem::take(waiting);
+        finished(context, &messages);
         for (_, settled) in settled {
             self.window.restore(settled);
         }
         Ok(())
     }
+}
+
+/// Messages that waited for the end of the transaction do so no longer.
+fn finished(context: &mut Context<'_>, messages: &[(Route, Whole)]) {
+    let held: usize = messages.iter().map(|(_, message)| message.held()).sum();
+    context.about.unfinished -= held;
+}
+
+/// Whether a queue is too full for its part of the messages.
+fn is_refused(messages: &[(Route, Whole)]) -> bool {
+    let mut placed: HashMap<u32, (usize, usize)> = HashMap::new();
+    for (route, message) in messages {
+        for queue in route.queues() {
+            let (count, bytes) = placed.entry(queue.number).or_default();
+            if queue.refuses_after(*count, *bytes, message.body_len()) {
+                return true;
+            }
+            *count += 1;
+            *bytes += message.body_len();
+        }
+    }
+    false
 }

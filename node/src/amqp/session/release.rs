@@ -68,7 +68,8 @@ impl Session {
         };
         self.may_write = true;
         self.release(&mut context);
-        context.batch.finish();
+        let Context { batch, .. } = context;
+        batch.finish();
         drop(permit);
         node.publish();
         true

@@ -113,6 +113,10 @@ impl Exchange {
         Self { declaration, bindings: Vec::new(), alternate, router }
     }
 
+    pub(super) fn has(&self, bound: &Bound) -> bool {
+        self.bindings.contains(bound)
+    }
+
     /// False: it was there already.
     pub(super) fn bind(&mut self, bound: Bound) -> bool {
         if self.bindings.contains(&bound) {

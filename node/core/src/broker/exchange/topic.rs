@@ -76,7 +76,8 @@ impl<'a> Walk<'a> {
     fn enter_any(&mut self, mut node: &'a Node, visit: &mut dyn FnMut(&'a Destination)) {
         while let Some(behind) = node.any_words.as_deref() {
             // Only behind another `#` can a node be met again.
-            if !(self.behind_any.is_empty() && behind.is_leaf()) && !self.met.insert(std::ptr::from_ref(behind)) {
+            let is_met_once = self.behind_any.is_empty() && behind.is_leaf();
+            if !is_met_once && !self.met.insert(std::ptr::from_ref(behind)) {
                 return;
             }
             if behind.is_leaf() {

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use super::written::Written;
 use crate::broker::limits;
 use crate::broker::message::{Message, Persistence};
+use crate::budget::{Budget, Class, Share};
 
 /// Whether a message may have been delivered before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,8 @@ struct Slot {
 enum State {
     Ready,
     Taken,
+    /// On its way to a dead letter exchange: neither is it ready, nor has anybody got it.
+    Dying,
 }
 
 #[derive(Debug, Default)]
@@ -67,6 +70,8 @@ pub(crate) struct Messages {
     by_priority: Option<Priorities>,
     /// What the last checkpoint has taken.
     pub written: Written,
+    /// This queue's part of the node's budget.
+    share: Option<Share>,
 }
 
 #[derive(Debug)]
@@ -90,6 +95,24 @@ pub(crate) struct Head {
 }
 
 impl Messages {
+    /// From now on its bytes count in the node's budget.
+    pub(crate) fn join(&mut self, budget: &Arc<Budget>) {
+        let mut share = Share::new(Arc::clone(budget), Class::Queues);
+        share.set(self.live().map(|(_, message)| message.share()).sum());
+        self.share = Some(share);
+    }
+
+    /// Bytes that count in the node's budget.
+    #[inline]
+    pub(crate) fn held(&self) -> usize {
+        self.share.as_ref().map_or(0, Share::held)
+    }
+
+    /// Whether it holds more than one queue with consumers should.
+    pub(crate) fn is_beyond_bound(&self) -> bool {
+        self.share.as_ref().is_some_and(|share| share.held() > share.budget().queue_bound())
+    }
+
     pub(crate) fn ready(&self) -> usize {
         self.ready
     }
@@ -167,6 +190,9 @@ impl Messages {
 
     #[inline]
     fn came(&mut self, id: u64, deadline: u64, message: &Message) {
+        if let Some(share) = &mut self.share {
+            share.add(message.share());
+        }
         self.ready += 1;
         self.bytes += message.len();
         self.ready_body_bytes += message.body_len();
@@ -208,9 +234,10 @@ impl Messages {
         if let Some(id) = self.returned.first() {
             return self.find(*id);
         }
-        while self.slots.get(self.fresh)?.message.is_none() {
+        while self.slots.get(self.fresh).is_some_and(|slot| slot.message.is_none() || slot.state != State::Ready) {
             self.fresh += 1;
         }
+        self.slots.get(self.fresh)?;
         Some(self.fresh)
     }
 
@@ -231,24 +258,51 @@ impl Messages {
     /// A message that was taken is ready again, in its old place. False: it is gone, or was not taken.
     pub(crate) fn give_back(&mut self, id: u64, delivered: Delivered) -> bool {
         let Some(index) = self.find(id) else { return false };
-        let slot = &mut self.slots[index];
-        if slot.state != State::Taken {
+        if self.slots[index].state != State::Taken {
             return false;
         }
+        self.taken -= 1;
+        self.revive(index, delivered);
+        true
+    }
+
+    /// A message that was taken or dying is ready again.
+    fn revive(&mut self, index: usize, delivered: Delivered) {
+        let slot = &mut self.slots[index];
+        let id = slot.id;
         slot.state = State::Ready;
         if delivered == Delivered::Maybe {
             slot.delivered = Delivered::Maybe;
         }
-        self.taken -= 1;
         self.ready += 1;
         if let Some(message) = &slot.message {
             self.ready_body_bytes += message.body_len();
             match &mut self.by_priority {
                 Some(priorities) => _ = priorities.ready.insert(priorities.place(id, message)),
-                None => _ = self.returned.insert(id),
+                // A dying one may never have been taken.
+                None if index < self.fresh => _ = self.returned.insert(id),
+                None => {}
             }
         }
-        true
+    }
+
+    /// A message is on its way to a dead letter exchange, and stays until it is there. `None`: it is gone, or on its way.
+    pub(crate) fn bury(&mut self, id: u64) -> Option<Arc<Message>> {
+        let index = self.find(id)?;
+        let slot = &mut self.slots[index];
+        let before = std::mem::replace(&mut slot.state, State::Dying);
+        let message = slot.message.clone()?;
+        match before {
+            State::Taken => self.taken -= 1,
+            State::Ready => self.left(id, index, &message),
+            State::Dying => return None,
+        }
+        Some(message)
+    }
+
+    /// Whether a message is on its way to a dead letter exchange.
+    pub(crate) fn is_dying(&self, id: u64) -> bool {
+        self.find(id).is_some_and(|index| self.slots[index].state == State::Dying)
     }
 
     /// Removes a message for good. `None`: it is gone already.
@@ -261,6 +315,10 @@ impl Messages {
         match state {
             State::Taken => self.taken -= 1,
             State::Ready => self.left(id, index, &message),
+            State::Dying => {}
+        }
+        if let Some(share) = &mut self.share {
+            share.remove(message.share());
         }
         self.bytes -= message.len();
         if message.persistence() == Persistence::Persistent {
@@ -278,11 +336,17 @@ impl Messages {
         Some(message)
     }
 
-    /// All that are with a consumer come back.
+    /// All that are with a consumer or on their way elsewhere come back.
     pub(crate) fn give_all_back(&mut self) {
-        let taken: Vec<u64> = self.slots.iter().filter(|slot| slot.state == State::Taken).map(|slot| slot.id).collect();
-        for id in taken {
-            self.give_back(id, Delivered::Maybe);
+        for index in 0..self.slots.len() {
+            let slot = &self.slots[index];
+            if slot.message.is_none() || slot.state == State::Ready {
+                continue;
+            }
+            if slot.state == State::Taken {
+                self.taken -= 1;
+            }
+            self.revive(index, Delivered::Maybe);
         }
     }
 
@@ -348,7 +412,7 @@ mod tests {
     use crate::ids::Offset;
 
     fn message() -> Arc<Message> {
-        Arc::new(Draft::new(b"", b"q", &Properties::default(), 0).finish(Offset::ZERO))
+        Arc::new(Draft::new(b"", b"q", &Properties::default(), 0).finish(Offset::ZERO, 1))
     }
 
     #[test]
@@ -370,7 +434,7 @@ mod tests {
     fn the_greater_priority_goes_first_and_equals_in_order() {
         let with = |priority: u8| {
             let properties = tercet_proto::amqp::BasicProperties { priority: Some(priority), ..Default::default() };
-            Arc::new(Draft::new(b"", b"q", &properties.encode(), 0).finish(Offset::ZERO))
+            Arc::new(Draft::new(b"", b"q", &properties.encode(), 0).finish(Offset::ZERO, 1))
         };
         let mut messages = Messages::default();
         messages.push(with(3), 0);

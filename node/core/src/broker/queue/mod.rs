@@ -1,24 +1,25 @@
 //! A queue: a partition of its own, with its messages, its consumers and its lock.
 
 mod messages;
+mod state;
 mod written;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tercet_proto::amqp::{FieldTable, ShortString};
 
 pub use messages::{Delivered, Taken};
+pub(super) use state::State;
 
 use super::batch::Batch;
 use super::dead_letter::Reason;
-use super::effect::{BrokerEffect, ranges};
-use super::link::{Acknowledge, ConnectionId, Consumer, Event};
+use super::link::{Acknowledge, ConnectionId, Consumer};
 use super::message::{Message, Persistence};
-use super::settings::{Active, Overflow, Settings};
-use crate::effect::Effect;
+use super::settings::Settings;
+use crate::budget::Budget;
 use crate::ids::{Offset, Partition};
 use crate::lock::{Mutex, MutexGuard, Rank};
-use messages::Messages;
 
 /// What declare says of a queue.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,22 +46,9 @@ pub struct Queue {
     pub vhost: ShortString,
     pub name: ShortString,
     pub declaration: Declaration,
-    pub(super) settings: Settings,
     state: Mutex<State>,
-}
-
-/// What the lock of a queue guards.
-#[derive(Debug, Default)]
-pub(super) struct State {
-    pub(super) messages: Messages,
-    /// Highest priority first; within one, who is served next comes first.
-    consumers: Vec<Arc<Consumer>>,
-    /// No consumer could take the last message; nothing has changed since.
-    is_stalled: bool,
-    pub(super) is_deleted: bool,
-    /// When it was declared, fetched from or consumed last: for `x-expires`. 0: this node has not looked yet.
-    pub(super) last_used: u64,
-    last_offset: Offset,
+    /// More lies here than its consumers will soon take: publishers are slowed.
+    is_long: AtomicBool,
 }
 
 /// Numbers of a queue, at one moment.
@@ -97,9 +85,9 @@ pub struct Settled {
 
 impl Queue {
     pub(super) fn new(number: u32, vhost: ShortString, name: ShortString, declaration: Declaration) -> Self {
-        let settings = Settings::of(&declaration.arguments);
-        let state = Mutex::new(Rank::Queue(number), State::of(&settings));
-        Self { number, vhost, name, declaration, settings, state }
+        let state = State::of(Settings::of(&declaration.arguments));
+        let state = Mutex::new(Rank::Queue(number), state);
+        Self { number, vhost, name, declaration, state, is_long: AtomicBool::new(false) }
     }
 
     #[cfg(test)]
@@ -123,49 +111,66 @@ impl Queue {
         self.state.lock()
     }
 
+    /// Takes over what was loaded.
+    pub(super) fn load(&self, mut loaded: State, budget: &Arc<Budget>) {
+        let mut state = self.lock();
+        loaded.prepare(Arc::clone(&state.settings));
+        loaded.join(budget);
+        *state = loaded;
+    }
+
     /// Whether a message is in the journal as well.
     #[inline]
     pub(super) fn keeps(&self, message: &Message) -> bool {
         self.declaration.is_replicated() && message.persistence() == Persistence::Persistent
     }
 
-    /// Whether a message that nobody took goes elsewhere.
-    pub(super) fn buries(&self) -> bool {
-        self.settings.dead_letter.is_some()
+    /// Whether publishers are to go at the pace of its consumers.
+    #[inline]
+    #[must_use]
+    pub fn is_long(&self) -> bool {
+        self.is_long.load(Ordering::Relaxed)
     }
 
-    /// When a message that comes now is to go; 0 is never.
-    pub(super) fn deadline(&self, time_to_live: Option<u64>, now: u64) -> u64 {
-        let least = [time_to_live, self.settings.time_to_live].into_iter().flatten().min();
-        least.map_or(0, |milliseconds| now.saturating_add(milliseconds).max(1))
+    /// Whether it would not take a message of this size, when so many messages and bytes more have been put there.
+    #[must_use]
+    pub fn refuses_after(&self, messages: usize, bytes: usize, body_len: usize) -> bool {
+        self.lock().refuses_after(messages, bytes, body_len)
     }
 
-    /// Settles deliveries, and serves who can take more then.
-    pub fn settle(self: &Arc<Self>, batch: &mut Batch<'_>, settled: &[Settled], settlement: Settlement) {
+    /// Whether a connection consumes from it.
+    #[must_use]
+    pub fn serves(&self, connection: ConnectionId) -> bool {
+        self.lock().consumers().iter().any(|consumer| consumer.link.connection == connection)
+    }
+
+    fn set_long(&self, is_long: bool) {
+        if self.is_long() != is_long {
+            self.is_long.store(is_long, Ordering::Relaxed);
+        }
+    }
+
+    /// Settles deliveries, and serves who can take more then, unless the caller does that later with `serve`.
+    pub fn settle(self: &Arc<Self>, batch: &mut Batch<'_>, settled: &[Settled], settlement: Settlement, then: Then) {
         let mut state = self.lock();
         let mut removed: Vec<u64> = Vec::new();
+        batch.worked(settled.len());
         for Settled { id, consumer } in settled {
             if let Some(consumer) = consumer {
                 consumer.release();
             }
             match settlement {
-                Settlement::Remove => {
-                    if state.messages.remove(*id).is_some_and(|message| self.keeps(&message)) {
-                        removed.push(*id);
-                    }
-                }
-                Settlement::Reject => {
-                    if let Some(message) = state.messages.remove(*id) {
-                        self.drop_message(batch, *id, message, Reason::Rejected, &mut removed);
-                    }
-                }
+                Settlement::Remove => removed.push(*id),
+                Settlement::Reject => state.drop_message(self, batch, *id, Reason::Rejected, &mut removed),
                 Settlement::Requeue => _ = state.messages.give_back(*id, Delivered::Maybe),
                 Settlement::Untouched => _ = state.messages.give_back(*id, Delivered::Never),
             }
         }
-        state.journal_removed(self, batch, removed);
+        state.remove(self, batch, removed);
         state.is_stalled = false;
-        state.dispatch(self, batch);
+        if then == Then::Serve {
+            state.settle_down(self, batch);
+        }
     }
 
     /// Takes the next message for a client that asks for one. With it: how many are left.
@@ -173,12 +178,10 @@ impl Queue {
         let mut state = self.lock();
         state.last_used = batch.now().0;
         state.expire(self, batch, Margin::Passed);
+        batch.worked(1);
         let taken = state.messages.take()?;
         if acknowledge == Acknowledge::Automatically {
-            state.messages.remove(taken.id);
-            if self.keeps(&taken.message) {
-                state.journal_removed(self, batch, vec![taken.id]);
-            }
+            state.remove(self, batch, vec![taken.id]);
         }
         batch.depends_on(taken.message.offset());
         Some((taken, state.messages.ready()))
@@ -188,15 +191,10 @@ impl Queue {
     pub fn purge(self: &Arc<Self>, batch: &mut Batch<'_>) -> usize {
         let mut state = self.lock();
         let ids = state.messages.ready_ids();
-        let mut removed = Vec::new();
-        for id in &ids {
-            if state.messages.remove(*id).is_some_and(|message| self.keeps(&message)) {
-                removed.push(*id);
-            }
-        }
-        state.journal_removed(self, batch, removed);
-        batch.depends_on(state.last_offset);
-        ids.len()
+        let count = ids.len();
+        state.remove(self, batch, ids);
+        batch.depends_on(state.last_offset());
+        count
     }
 
     /// Drops the messages whose time has come. Says whether the queue's own time has come: nobody has used it.
@@ -204,28 +202,11 @@ impl Queue {
         let now = batch.now().0;
         let mut state = self.lock();
         state.expire(self, batch, Margin::Reached);
-        let Some(expires) = self.settings.expires else { return AfterExpiry::Keep };
-        if state.last_used == 0 || !state.consumers.is_empty() {
+        let Some(expires) = state.settings.expires else { return AfterExpiry::Keep };
+        if state.last_used == 0 || !state.consumers().is_empty() {
             state.last_used = now;
         }
         if now >= state.last_used.saturating_add(expires) { AfterExpiry::Delete } else { AfterExpiry::Keep }
-    }
-
-    /// A message leaves the queue without having been consumed: to the dead letter exchange, or into nothing.
-    fn drop_message(
-        self: &Arc<Self>,
-        batch: &mut Batch<'_>,
-        id: u64,
-        message: Arc<Message>,
-        reason: Reason,
-        removed: &mut Vec<u64>,
-    ) {
-        if self.buries() {
-            // Its removal is written once it is elsewhere.
-            batch.bury(self, id, message, reason);
-        } else if self.keeps(&message) {
-            removed.push(id);
-        }
     }
 
     /// Serves consumers: their connection has room again, or their limits have changed.
@@ -235,19 +216,37 @@ impl Queue {
         state.dispatch(self, batch);
     }
 
-    /// Ends a consumer. Says whether its queue goes with it: it deletes itself, and this was the last one.
-    pub fn cancel(self: &Arc<Self>, batch: &mut Batch<'_>, consumer: &Arc<Consumer>) -> AfterCancel {
+    /// Messages have come back, with `Then::Wait`, or a record of several operations has brought some: consumers are
+    /// served, and limits hold.
+    pub fn serve_returned(self: &Arc<Self>, batch: &mut Batch<'_>) {
         let mut state = self.lock();
-        state.consumers.retain(|other| !Arc::ptr_eq(other, consumer));
+        state.is_stalled = false;
+        state.settle_down(self, batch);
+    }
+
+    /// Ends a consumer. Says whether its queue goes with it: it deletes itself, and this was the last one.
+    pub fn cancel(self: &Arc<Self>, batch: &mut Batch<'_>, consumer: &Arc<Consumer>, then: Then) -> AfterCancel {
+        let mut state = self.lock();
+        state.leave(consumer);
         state.last_used = batch.now().0;
         state.is_stalled = false;
-        state.dispatch(self, batch);
-        if self.declaration.auto_delete && state.consumers.is_empty() && !state.is_deleted {
+        if then == Then::Serve {
+            state.dispatch(self, batch);
+        }
+        if self.declaration.auto_delete && state.consumers().is_empty() && !state.is_deleted {
             AfterCancel::Delete
         } else {
             AfterCancel::Keep
         }
     }
+}
+
+/// Whether an operation that frees messages or consumers hands on at once. If several come together, the messages are back
+/// in their places before the first goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    Serve,
+    Wait,
 }
 
 /// What becomes of a queue when time has passed.
@@ -269,166 +268,4 @@ pub(super) enum Margin {
 pub enum AfterCancel {
     Keep,
     Delete,
-}
-
-impl State {
-    /// Empty, for a queue with these settings.
-    pub(super) fn of(settings: &Settings) -> Self {
-        let mut state = Self::default();
-        state.prepare(settings);
-        state
-    }
-
-    pub(super) fn prepare(&mut self, settings: &Settings) {
-        if settings.max_priority > 0 {
-            self.messages.order_by_priority(settings.max_priority);
-        }
-    }
-
-    pub(super) fn counts(&self) -> Counts {
-        Counts {
-            ready: self.messages.ready(),
-            unacknowledged: self.messages.taken(),
-            consumers: self.consumers.len(),
-            bytes: self.messages.bytes(),
-            last_offset: self.last_offset,
-        }
-    }
-
-    pub(super) fn consumers(&self) -> &[Arc<Consumer>] {
-        &self.consumers
-    }
-
-    pub(super) fn take_consumers(&mut self) -> Vec<Arc<Consumer>> {
-        std::mem::take(&mut self.consumers)
-    }
-
-    pub(super) fn add(&mut self, consumer: Arc<Consumer>) {
-        let at = match consumer.queue.settings.active {
-            // Who is active stays so.
-            Active::Single => self.consumers.len(),
-            Active::All => self.consumers.partition_point(|other| other.priority >= consumer.priority),
-        };
-        self.consumers.insert(at, consumer);
-        self.is_stalled = false;
-    }
-
-    /// Puts a message that comes now at the end, and hands it on; what has no room then goes.
-    #[inline]
-    pub(super) fn place(&mut self, queue: &Arc<Queue>, batch: &mut Batch<'_>, message: Arc<Message>, deadline: u64) {
-        self.messages.push(message, deadline);
-        self.dispatch(queue, batch);
-        if deadline > 0 {
-            self.expire(queue, batch, Margin::Reached);
-        }
-        if self.is_over(&queue.settings, 0) {
-            let mut removed = Vec::new();
-            while self.is_over(&queue.settings, 0) {
-                let Some(head) = self.messages.head() else { break };
-                if let Some(message) = self.messages.remove(head.id) {
-                    queue.drop_message(batch, head.id, message, Reason::MaxLength, &mut removed);
-                }
-            }
-            self.journal_removed(queue, batch, removed);
-        }
-    }
-
-    /// Whether the queue takes no message of this size: `x-overflow` says that publishers are to be told.
-    #[inline]
-    pub(super) fn refuses(&self, settings: &Settings, body_len: usize) -> bool {
-        settings.overflow != Overflow::DropHead
-            && (settings.max_length.is_some_and(|max| self.messages.ready() >= max) || self.is_over(settings, body_len))
-    }
-
-    #[inline]
-    fn is_over(&self, settings: &Settings, more: usize) -> bool {
-        settings.max_length.is_some_and(|max| self.messages.ready() > max)
-            || settings.max_bytes.is_some_and(|max| self.messages.ready_body_bytes() + more > max)
-    }
-
-    /// Drops the messages at the head whose time has come.
-    #[inline]
-    pub(super) fn expire(&mut self, queue: &Arc<Queue>, batch: &mut Batch<'_>, margin: Margin) {
-        if !self.messages.has_deadlines() {
-            return;
-        }
-        let now = batch.now().0;
-        let is_due = |deadline: u64| match margin {
-            Margin::Reached => deadline > 0 && deadline <= now,
-            Margin::Passed => deadline > 0 && deadline < now,
-        };
-        let mut removed = Vec::new();
-        while let Some(head) = self.messages.head().filter(|head| is_due(head.deadline)) {
-            if let Some(message) = self.messages.remove(head.id) {
-                queue.drop_message(batch, head.id, message, Reason::Expired, &mut removed);
-            }
-        }
-        self.journal_removed(queue, batch, removed);
-    }
-
-    pub(super) fn last_offset(&self) -> Offset {
-        self.last_offset
-    }
-
-    pub(super) fn changed_at(&mut self, offset: Offset) {
-        self.last_offset = self.last_offset.max(offset);
-    }
-
-    /// Gives ready messages to consumers that can take them.
-    pub(super) fn dispatch(&mut self, queue: &Arc<Queue>, batch: &mut Batch<'_>) {
-        self.expire(queue, batch, Margin::Passed);
-        if self.is_stalled || self.messages.ready() == 0 || self.consumers.is_empty() {
-            return;
-        }
-        let mut removed = Vec::new();
-        while self.messages.ready() > 0 {
-            let Some(consumer) = self.next_consumer(queue.settings.active) else {
-                self.is_stalled = true;
-                break;
-            };
-            let Some(taken) = self.messages.take() else { break };
-            if consumer.acknowledge == Acknowledge::Automatically {
-                self.messages.remove(taken.id);
-                if queue.keeps(&taken.message) {
-                    removed.push(taken.id);
-                }
-            }
-            let link = Arc::clone(&consumer.link);
-            if link.push(Event::Deliver(consumer, taken)) {
-                batch.wakes(link);
-            }
-        }
-        self.journal_removed(queue, batch, removed);
-    }
-
-    /// The next one that can take a message; it goes behind its equals.
-    #[inline]
-    fn next_consumer(&mut self, active: Active) -> Option<Arc<Consumer>> {
-        if active == Active::Single {
-            return self.consumers.first().filter(|consumer| consumer.reserve()).cloned();
-        }
-        let at = self.consumers.iter().position(|consumer| consumer.reserve())?;
-        let chosen = &self.consumers[at];
-        let priority = chosen.priority;
-        let chosen = Arc::clone(chosen);
-        if self.consumers.len() > 1 {
-            let end = self.consumers.partition_point(|other| other.priority >= priority);
-            let start = self.consumers.partition_point(|other| other.priority > priority);
-            // Who was passed over because he is busy keeps his turn.
-            self.consumers[at.max(start)..end].rotate_left(1);
-        }
-        Some(chosen)
-    }
-
-    pub(super) fn journal_removed(&mut self, queue: &Queue, batch: &mut Batch<'_>, mut removed: Vec<u64>) {
-        if removed.is_empty() {
-            return;
-        }
-        removed.sort_unstable();
-        let offset = batch.append(|record| {
-            let effect = BrokerEffect::Remove { ranges: ranges(removed.iter().copied()).into() };
-            Effect::Broker(effect).encode(queue.partition(), record);
-        });
-        self.changed_at(offset);
-    }
 }

@@ -1,0 +1,324 @@
+//! What the lock of a queue guards: its messages and consumers, and how one comes to the other.
+//!
+//! **Invariant:** `place`, `enqueue` and `remove` are the only ways in which messages come and go: for clients, for records of
+//! another master, and for what is loaded.
+
+use std::sync::Arc;
+
+use super::messages::Messages;
+use super::{Counts, Margin, Queue};
+use crate::broker::batch::Batch;
+use crate::broker::dead_letter::Reason;
+use crate::broker::effect::{BrokerEffect, ranges};
+use crate::broker::limits;
+use crate::broker::link::{Acknowledge, Consumer, Event};
+use crate::broker::message::Message;
+use crate::broker::settings::{Active, Overflow, Settings};
+use crate::budget::Budget;
+use crate::effect::Effect;
+use crate::ids::Offset;
+
+/// Messages and consumers of a queue.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) messages: Messages,
+    /// What the arguments and the policies ask for.
+    pub(crate) settings: Arc<Settings>,
+    /// Highest priority first; within one, who is served next comes first.
+    consumers: Vec<Arc<Consumer>>,
+    /// No consumer could take the last message; nothing has changed since.
+    pub(crate) is_stalled: bool,
+    pub(crate) is_deleted: bool,
+    /// When it was declared, fetched from or consumed last: for `x-expires`. 0: this node has not looked yet.
+    pub(crate) last_used: u64,
+    last_offset: Offset,
+}
+
+impl State {
+    /// Empty, for a queue with these settings.
+    pub(crate) fn of(settings: Settings) -> Self {
+        let mut state = Self::default();
+        state.prepare(Arc::new(settings));
+        state
+    }
+
+    /// From now on these settings hold.
+    pub(crate) fn prepare(&mut self, settings: Arc<Settings>) {
+        if settings.max_priority > 0 && settings.max_priority != self.settings.max_priority {
+            self.messages.order_by_priority(settings.max_priority);
+        }
+        self.settings = settings;
+    }
+
+    /// From now on its bytes count in the node's budget.
+    pub(crate) fn join(&mut self, budget: &Arc<Budget>) {
+        self.messages.join(budget);
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        Counts {
+            ready: self.messages.ready(),
+            unacknowledged: self.messages.taken(),
+            consumers: self.consumers.len(),
+            bytes: self.messages.bytes(),
+            last_offset: self.last_offset,
+        }
+    }
+
+    pub(crate) fn consumers(&self) -> &[Arc<Consumer>] {
+        &self.consumers
+    }
+
+    pub(crate) fn take_consumers(&mut self) -> Vec<Arc<Consumer>> {
+        std::mem::take(&mut self.consumers)
+    }
+
+    pub(crate) fn add(&mut self, consumer: Arc<Consumer>) {
+        let at = match self.settings.active {
+            // Who is active stays so.
+            Active::Single => self.consumers.len(),
+            Active::All => self.consumers.partition_point(|other| other.priority >= consumer.priority),
+        };
+        self.consumers.insert(at, consumer);
+        self.is_stalled = false;
+    }
+
+    pub(crate) fn leave(&mut self, consumer: &Arc<Consumer>) {
+        self.consumers.retain(|other| !Arc::ptr_eq(other, consumer));
+    }
+
+    /// Puts a message at the end, for a client; what has no room then goes.
+    #[inline]
+    pub(crate) fn place(&mut self, queue: &Arc<Queue>, batch: &mut Batch<'_>, message: Arc<Message>, deadline: u64) {
+        batch.worked(1);
+        self.messages.push(message, deadline);
+        if batch.is_together() {
+            batch.touch(queue);
+            return;
+        }
+        self.dispatch(queue, batch);
+        if deadline > 0 {
+            self.expire(queue, batch, Margin::Reached);
+        }
+        self.hold_length(queue, batch);
+        self.measure(queue);
+    }
+
+    /// After messages have come back or a record was made: consumers are served, and limits hold.
+    pub(crate) fn settle_down(&mut self, queue: &Arc<Queue>, batch: &mut Batch<'_>) {
+        if batch.is_together() {
+            batch.touch(queue);
+            return;
+        }
+        self.dispatch(queue, batch);
+        self.hold_length(queue, batch);
+        self.measure(queue);
+    }
+
+    /// Notes whether its publishers are to be slowed.
+    #[inline]
+    fn measure(&self, queue: &Queue) {
+        let held = self.messages.held();
+        if held < limits::LOOK_AT_LENGTH_BYTES {
+            if queue.is_long() {
+                queue.set_long(false);
+            }
+        } else {
+            queue.set_long(!self.consumers.is_empty() && self.messages.is_beyond_bound());
+        }
+    }
+
+    /// Drops from the head what is beyond the limits of length.
+    #[inline]
+    fn hold_length(&mut self, queue: &Arc<Queue>, batch: &mut Batch<'_>) {
+        if !self.is_over() {
+            return;
+        }
+        let mut removed = Vec::new();
+        while self.is_over() {
+            let Some(head) = self.messages.head() else { break };
+            self.drop_head(queue, batch, head.id, Reason::MaxLength, &mut removed);
+        }
+        self.remove(queue, batch, removed);
+    }
+
+    fn drop_head(
+        &mut self,
+        queue: &Arc<Queue>,
+        batch: &mut Batch<'_>,
+        id: u64,
+        reason: Reason,
+        removed: &mut Vec<u64>,
+    ) {
+        batch.worked(1);
+        self.drop_message(queue, batch, id, reason, removed);
+        if removed.last() == Some(&id) {
+            // It is no longer ready, so another one is the head.
+            self.messages.take();
+        }
+    }
+
+    /// Whether the queue takes no message of this size: `x-overflow` says that publishers are to be told.
+    #[inline]
+    pub(crate) fn refuses(&self, body_len: usize) -> bool {
+        self.refuses_after(0, 0, body_len)
+    }
+
+    /// As `refuses`, when so many messages and bytes more have been put there.
+    #[inline]
+    pub(crate) fn refuses_after(&self, messages: usize, bytes: usize, body_len: usize) -> bool {
+        let settings = &self.settings;
+        settings.overflow != Overflow::DropHead
+            && (settings.max_length.is_some_and(|max| self.messages.ready() + messages >= max)
+                || settings.max_bytes.is_some_and(|max| self.messages.ready_body_bytes() + bytes + body_len > max))
+    }
+
+    #[inline]
+    fn is_over(&self) -> bool {
+        self.settings.max_length.is_some_and(|max| self.messages.ready() > max)
+            || self.settings.max_bytes.is_some_and(|max| self.messages.ready_body_bytes() > max)
+    }
+
+    /// Whether a message that nobody took goes elsewhere.
+    pub(crate) fn buries(&self) -> bool {
+        self.settings.dead_letter.is_some()
+    }
+
+    /// When a message that comes now is to go; 0 is never.
+    #[inline]
+    pub(crate) fn deadline(&self, time_to_live: Option<u64>, now: u64) -> u64 {
+        let least = [time_to_live, self.settings.time_to_live].into_iter().flatten().min();
+        least.map_or(0, |milliseconds| now.saturating_add(milliseconds).max(1))
+    }
+
+    /// A message leaves the queue without having been consumed: to the dead letter exchange, or into nothing.
+    pub(crate) fn drop_message(
+        &mut self,
+        queue: &Arc<Queue>,
+        batch: &mut Batch<'_>,
+        id: u64,
+        reason: Reason,
+        removed: &mut Vec<u64>,
+    ) {
+        if !self.buries() {
+            removed.push(id);
+        } else if let Some(message) = self.messages.bury(id) {
+            // It is removed by the record that puts it elsewhere.
+            batch.bury(queue, id, message, reason);
+        }
+    }
+
+    /// Drops the messages at the head whose time has come: a bounded number, the rest at the next look.
+    #[inline]
+    pub(crate) fn expire(&mut self, queue: &Arc<Queue>, batch: &mut Batch<'_>, margin: Margin) {
+        if !self.messages.has_deadlines() {
+            return;
+        }
+        let now = batch.now().0;
+        let is_due = |deadline: u64| match margin {
+            Margin::Reached => deadline > 0 && deadline <= now,
+            Margin::Passed => deadline > 0 && deadline < now,
+        };
+        let mut removed = Vec::new();
+        for _ in 0..limits::EXPIRED_A_TURN {
+            let Some(head) = self.messages.head().filter(|head| is_due(head.deadline)) else { break };
+            self.drop_head(queue, batch, head.id, Reason::Expired, &mut removed);
+        }
+        self.remove(queue, batch, removed);
+    }
+
+    pub(crate) fn last_offset(&self) -> Offset {
+        self.last_offset
+    }
+
+    pub(crate) fn changed_at(&mut self, offset: Offset) {
+        self.last_offset = self.last_offset.max(offset);
+    }
+
+    /// Gives ready messages to consumers that can take them.
+    pub(crate) fn dispatch(&mut self, queue: &Arc<Queue>, batch: &mut Batch<'_>) {
+        if batch.is_together() {
+            batch.touch(queue);
+            return;
+        }
+        self.expire(queue, batch, Margin::Passed);
+        if self.is_stalled || self.messages.ready() == 0 || self.consumers.is_empty() {
+            return;
+        }
+        let mut removed = Vec::new();
+        while self.messages.ready() > 0 {
+            let Some(consumer) = self.next_consumer() else {
+                self.is_stalled = true;
+                break;
+            };
+            let Some(taken) = self.messages.take() else { break };
+            batch.worked(1);
+            if consumer.acknowledge == Acknowledge::Automatically {
+                removed.push(taken.id);
+            }
+            let link = Arc::clone(&consumer.link);
+            if link.push(Event::Deliver(consumer, taken)) {
+                batch.wakes(link);
+            }
+        }
+        self.remove(queue, batch, removed);
+        self.measure(queue);
+    }
+
+    /// The next one that can take a message; it goes behind its equals.
+    #[inline]
+    fn next_consumer(&mut self) -> Option<Arc<Consumer>> {
+        if self.settings.active == Active::Single {
+            return self.consumers.first().filter(|consumer| consumer.reserve()).cloned();
+        }
+        let at = self.consumers.iter().position(|consumer| consumer.reserve())?;
+        let chosen = &self.consumers[at];
+        let priority = chosen.priority;
+        let chosen = Arc::clone(chosen);
+        if self.consumers.len() > 1 {
+            let end = self.consumers.partition_point(|other| other.priority >= priority);
+            let start = self.consumers.partition_point(|other| other.priority > priority);
+            // Who was passed over because he is busy keeps his turn.
+            self.consumers[at.max(start)..end].rotate_left(1);
+        }
+        Some(chosen)
+    }
+
+    /// Removes messages for good, and notes it in the record. What is gone already is passed over.
+    pub(crate) fn remove(&mut self, queue: &Arc<Queue>, batch: &mut Batch<'_>, mut removed: Vec<u64>) {
+        if removed.is_empty() {
+            return;
+        }
+        batch.touch(queue);
+        removed.retain(|id| self.messages.remove(*id).is_some_and(|message| queue.keeps(&message)));
+        if removed.is_empty() {
+            return;
+        }
+        removed.sort_unstable();
+        let offset = batch.append(|record| {
+            let effect = BrokerEffect::Remove { ranges: ranges(removed.iter().copied()).into() };
+            Effect::Broker(effect).encode(queue.partition(), record);
+        });
+        self.changed_at(offset);
+    }
+
+    /// A message out of a record or an image: a master may have delivered it before.
+    pub(crate) fn enqueue(&mut self, id: u64, message: Arc<Message>, deadline: u64) {
+        self.messages.insert(id, message, deadline);
+    }
+
+    /// Keeps what the journal knows, and nobody has it.
+    pub(crate) fn forget_transient(&mut self) {
+        self.take_consumers();
+        for id in self.messages.transient_ids() {
+            self.messages.remove(id);
+        }
+        self.messages.give_all_back();
+    }
+
+    /// The queue is gone. Its consumers go with it; who still has messages of it finds nothing.
+    pub(crate) fn end(&mut self) {
+        *self = Self::default();
+        self.is_deleted = true;
+    }
+}
