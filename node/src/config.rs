@@ -1,13 +1,24 @@
-//! Settings of the node: one table of flags, environment, file and defaults, in this order of precedence.
+//! Settings of the node: flags, environment, file and defaults, in this order of precedence.
 //!
-//! Each row gives a field of `Config`, the flag `--like-this`, the variable `TERCET_LIKE_THIS` and the key `like-this` of
+//! What is read once, at the start, is a row of the table here; what changes at run time is a row of `live.rs` and a cell
+//! that its owner reads. Each row gives a field of `Config`, the flag `--like-this`, the variable `TERCET_LIKE_THIS` and the key `like-this` of
 //! the TOML file. A secret has a second form, `--requirepass-file` and so on, that names a file with the value.
+
+mod cell;
+mod file;
+pub mod live;
+pub mod special;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use clap::{Arg, Command};
+
+pub use cell::{Kind, Value};
+pub use file::rewrite;
+use live::{LIVE, Live, LiveSetting};
 
 /// A setting that cannot be used: one line that says what, and how to mend it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -18,6 +29,8 @@ pub enum Error {
     File { path: String, reason: String, flag: String },
     #[error("{path}: unknown setting {key:?}; --help lists the settings")]
     UnknownKey { path: String, key: String },
+    #[error("--{name}: {value:?} cannot be used: {reason}")]
+    Live { name: &'static str, value: String, reason: String },
 }
 
 /// What the program is to do.
@@ -51,7 +64,15 @@ macro_rules! settings {
     ($( $field:ident : $type:ty, $flag:literal, $default:expr, $secret:ident, $help:literal; )*) => {
         /// All settings, with their values.
         #[derive(Debug, Clone)]
-        pub struct Config { $( #[doc = $help] pub $field: $type, )* }
+        pub struct Config {
+            $( #[doc = $help] pub $field: $type, )*
+            /// What changes at run time.
+            pub live: Arc<Live>,
+            /// The file of `--config`.
+            pub file: Option<PathBuf>,
+            /// Settings of `live` that a flag or a variable gives: a reload of the file leaves them alone.
+            pub pinned: Vec<&'static str>,
+        }
 
         /// The table.
         pub const SETTINGS: &[Setting] = &[ $( Setting {
@@ -68,10 +89,10 @@ macro_rules! settings {
                         hint: format!("the default is {:?}", setting.default),
                     })?
                 }; )*
-                Ok(Self { $($field),* })
+                Ok(Self { $($field,)* live: Arc::default(), file: None, pinned: Vec::new() })
             }
 
-            /// A setting's value as text, for CONFIG GET.
+            /// The value of a setting of the start as text, for CONFIG GET.
             #[must_use]
             pub fn text(&self, flag: &str) -> Option<String> {
                 $( if flag == $flag { return Some(self.$field.show()); } )*
@@ -112,15 +133,10 @@ settings! {
     ack: Ack, "ack", "", Open, "When a write is acknowledged: local or replicated (the default as soon as there are sentinels)";
     persistence: Switch, "persistence", "on", Open, "Keep the data on disk: on or off (a restarted node is then empty, and loaded by its master)";
     fsync: Fsync, "fsync", "everysec", Open, "When the disk is synced: always (before a write is acknowledged), everysec or no";
-    disk_free_limit: Bytes, "disk-free-limit", "50mb", Open, "Room that the disk of --data must have left; with less, writes are refused until there is more";
     io_threads: usize, "io-threads", "0", Open, "Threads that serve clients; 0 = half of the cores, one at least";
-    maxclients: usize, "maxclients", "20000", Open, "Clients at the same time";
-    maxmemory: Bytes, "maxmemory", "0", Open, "Memory for data, e.g. 1gb; 0 = no limit (not enforced yet)";
-    maxmemory_policy: String, "maxmemory-policy", "noeviction", Open, "What to evict when maxmemory is reached (not enforced yet)";
-    memory_high_watermark: Bytes, "memory-high-watermark", "0", Open, "Bytes of messages in queues, unsent output and half-read input beyond which AMQP publishers are blocked; 0 = 40 % of the memory of the machine or the cgroup";
+memory_high_watermark: Bytes, "memory-high-watermark", "0", Open, "Bytes of messages in queues, unsent output and half-read input beyond which AMQP publishers are blocked; 0 = 40 % of the memory of the machine or the cgroup";
     max_message_size: Bytes, "max-message-size", "16mb", Open, "Largest AMQP message; 512mb at most";
     lease_ms: u64, "lease-ms", "400", Open, "Length of the master's lease in milliseconds; the same at all nodes and sentinels";
-    shutdown_grace_ms: u64, "shutdown-grace-ms", "5000", Open, "How long a node that stops goes on carrying Redis clients to the master, in milliseconds; idle ones are closed at once, the others at its end between two requests";
     log_format: LogFormat, "log-format", "auto", Open, "Format of the log: auto, text or json";
 }
 
@@ -231,22 +247,8 @@ impl Parse for Vec<Endpoint> {
 
 impl Parse for Bytes {
     fn parse(text: &str) -> Result<Self, (String, String)> {
-        let lower = text.trim().to_ascii_lowercase();
-        let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-        let unit = match &lower[digits.len()..] {
-            "" | "b" => 1,
-            "k" => 1000,
-            "kb" => 1 << 10,
-            "m" => 1_000_000,
-            "mb" => 1 << 20,
-            "g" => 1_000_000_000,
-            "gb" => 1 << 30,
-            _ => 0,
-        };
-        match digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)) {
-            Some(bytes) if unit > 0 => Ok(Self(bytes)),
-            _ => Err((text.to_owned(), "a number of bytes like 100mb".to_owned())),
-        }
+        let bytes = cell::memory(text).and_then(|bytes| u64::try_from(bytes).ok());
+        bytes.map(Self).ok_or_else(|| (text.to_owned(), "a number of bytes like 100mb".to_owned()))
     }
 
     fn show(&self) -> String {
@@ -282,14 +284,13 @@ impl Config {
             error.exit()
         });
         let path = matches.get_one::<String>("config").cloned().or_else(|| variable("TERCET_CONFIG"));
-        let file = path.map(|path| read_file(&path)).transpose()?.unwrap_or_default();
-        let config = Self::resolve(|setting| {
-            let given = |flag: &str| {
-                let flagged = matches.try_get_one::<String>(flag).ok().flatten().cloned();
-                flagged
-                    .or_else(|| variable(&format!("TERCET_{}", flag.to_uppercase().replace('-', "_"))))
-                    .or_else(|| file.get(flag).cloned())
-            };
+        let file = path.as_ref().map(|path| file::read(path)).transpose()?.unwrap_or_default();
+        let pinned = |flag: &str| {
+            let flagged = matches.try_get_one::<String>(flag).ok().flatten().cloned();
+            flagged.or_else(|| variable(&format!("TERCET_{}", flag.to_uppercase().replace('-', "_"))))
+        };
+        let given = |flag: &str| pinned(flag).or_else(|| file.get(flag).cloned());
+        let mut config = Self::resolve(|setting| {
             if let Some(value) = given(setting.flag) {
                 return Ok(value);
             }
@@ -301,6 +302,15 @@ impl Config {
                     .map_err(|error| Error::File { path, reason: error.to_string(), flag: format!("--{file_flag}") }),
             }
         })?;
+        for setting in LIVE {
+            if let Some(value) = setting.names().find_map(pinned) {
+                setting.set(&config.live, &value)?;
+                config.pinned.push(setting.name);
+            } else if let Some(value) = setting.names().find_map(given) {
+                setting.set(&config.live, &value)?;
+            }
+        }
+        config.file = path.map(PathBuf::from);
         let config = Box::new(config);
         Ok(match matches.subcommand() {
             Some(("healthcheck", _)) => Action::Healthcheck(config),
@@ -311,6 +321,26 @@ impl Config {
             }
             _ => Action::Serve(config),
         })
+    }
+
+    /// Reads the file again, and sets what changes at run time to what it says now. Says which settings have changed.
+    ///
+    /// # Errors
+    /// The file or a value in it cannot be used; nothing has changed.
+    pub fn reload(&self) -> Result<Vec<&'static LiveSetting>, Error> {
+        let Some(path) = &self.file else { return Ok(Vec::new()) };
+        let file = file::read(&path.to_string_lossy())?;
+        let mut changes = Vec::new();
+        for setting in LIVE.iter().filter(|setting| !self.pinned.contains(&setting.name)) {
+            let Some(text) = setting.names().find_map(|name| file.get(name)) else { continue };
+            let value = setting.read(text)?;
+            changes.push((setting, setting.show(&self.live), value));
+        }
+        let changed = changes.into_iter().filter_map(|(setting, before, value)| {
+            setting.put(&self.live, value);
+            (setting.show(&self.live) != before).then_some(setting)
+        });
+        Ok(changed.collect())
     }
 
     /// Whether sentinels decide who is master.
@@ -375,35 +405,26 @@ fn command() -> Command {
             command = command.arg(arg(format!("{}-file", setting.flag)).help("File that holds the value"));
         }
     }
+    for setting in LIVE {
+        let default = if setting.default.is_empty() { String::new() } else { format!(" [{}]", setting.default) };
+        for name in setting.names() {
+            let arg = Arg::new(name).long(name).global(true).allow_hyphen_values(true);
+            let is_shown = setting.used == live::Use::Read && name == setting.name;
+            let heading = "Settings that CONFIG SET changes at run time";
+            command = command.arg(arg.help(format!("{}{default}", setting.help)).help_heading(heading).hide(!is_shown));
+        }
+    }
     command
 }
 
-fn read_file(path: &str) -> Result<std::collections::HashMap<String, String>, Error> {
-    let wrong = |reason: String| Error::File { path: path.to_owned(), reason, flag: "--config".to_owned() };
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| wrong(error.message().to_owned()))?;
-    table
-        .into_iter()
-        .map(|(key, value)| {
-            let key = key.replace('_', "-");
-            let known = SETTINGS.iter().any(|setting| {
-                key == setting.flag || setting.secret == Secret::Secret && key == format!("{}-file", setting.flag)
-            });
-            if !known {
-                return Err(Error::UnknownKey { path: path.to_owned(), key });
-            }
-            let text = match value {
-                toml::Value::String(text) => text,
-                toml::Value::Array(items) => items
-                    .iter()
-                    .map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned))
-                    .collect::<Vec<_>>()
-                    .join(","),
-                other => other.to_string(),
-            };
-            Ok((key, text))
-        })
-        .collect()
+impl LiveSetting {
+    fn read(&self, text: &str) -> Result<Value, Error> {
+        self.kind.read(text).map_err(|reason| Error::Live { name: self.name, value: text.to_owned(), reason })
+    }
+
+    fn set(&self, live: &Live, text: &str) -> Result<(), Error> {
+        self.read(text).map(|value| self.put(live, value))
+    }
 }
 
 #[cfg(test)]
@@ -458,9 +479,21 @@ mod tests {
     }
 
     #[test]
-    fn sizes_have_the_units_of_redis() {
-        assert_eq!(config(&["--maxmemory", "1gb"], &[]).unwrap().maxmemory, Bytes(1 << 30));
-        assert_eq!(config(&["--maxmemory", "5k"], &[]).unwrap().maxmemory, Bytes(5000));
-        assert!(config(&["--maxmemory", "5 apples"], &[]).is_err());
+    fn what_changes_at_run_time_comes_from_the_same_places() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "maxmemory = '1gb'\nlua-time-limit = 7\ntimeout = 9\n").unwrap();
+        let path = file.path().to_str().unwrap();
+        let error = config(&["--maxmemory", "5 apples"], &[]).unwrap_err().to_string();
+        assert_eq!(error, "--maxmemory: \"5 apples\" cannot be used: argument must be a memory value");
+        let config = config(&["--config", path, "--timeout", "3"], &[("TERCET_HZ", "20")]).unwrap();
+        assert_eq!((config.live.maxmemory.load(), config.live.timeout.load()), (1 << 30, 3));
+        assert_eq!((config.live.busy_reply_threshold.load(), config.live.hz.load()), (7, 20));
+        // Again, with another file: what a flag gives stays.
+        std::fs::write(file.path(), "maxmemory = 5\ntimeout = 11\n").unwrap();
+        let changed: Vec<_> = config.reload().unwrap().iter().map(|setting| setting.name).collect();
+        assert_eq!((changed, config.live.timeout.load()), (vec!["maxmemory"], 3));
+        std::fs::write(file.path(), "maxmemory = 6\nmaxclients = 'x'\n").unwrap();
+        assert!(config.reload().is_err());
+        assert_eq!(config.live.maxmemory.load(), 5, "nothing has changed");
     }
 }

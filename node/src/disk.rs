@@ -198,7 +198,7 @@ impl State {
 
     /// RocksDB is not let run into a full disk: what it has in memory has to find room.
     fn try_write(&self, turn: &Turn) -> Result<Offset, storage::Error> {
-        self.storage.check_room(self.node.config.disk_free_limit.0)?;
+        self.storage.check_room(self.node.config.live.disk_free_limit.load() as u64)?;
         self.storage.mend_log()?;
         self.write(turn)
     }

@@ -94,6 +94,7 @@ async fn serve(
             tracing::error!(%error, "the port of the metrics has failed");
         }
     });
+    let _reload = task::spawn("reload", reload(Arc::clone(&node)));
     let _expiry = task::spawn("expiry", expiry::run(Arc::clone(&node)));
     let (amqp_node, amqp_threads) = (Arc::clone(&node), threads.clone());
     let _amqp = task::spawn("amqp accept", async move {
@@ -119,7 +120,8 @@ async fn serve(
     cluster.resign().await;
     accepting.stop().await;
     let has_heir = config.is_clustered() && node.other_master().is_some();
-    let grace = if has_heir { Duration::from_millis(config.shutdown_grace_ms) } else { Duration::ZERO };
+    let grace =
+        if has_heir { Duration::from_millis(config.live.shutdown_grace_ms.size() as u64) } else { Duration::ZERO };
     tokio::select! {
         () = drain(&node, grace) => {}
         again = stopped(&node) => {
@@ -202,6 +204,24 @@ async fn stopped(node: &Node) -> Result<(), Error> {
         () = node.shutdown.notified() => {}
     }
     Ok(())
+}
+
+/// SIGHUP: the file of `--config` is read again.
+async fn reload(node: Shared) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut hangup = match signal(SignalKind::hangup()) {
+        Ok(hangup) => hangup,
+        Err(error) => return tracing::warn!(%error, "SIGHUP will end this process"),
+    };
+    while hangup.recv().await.is_some() {
+        match node.config.reload() {
+            Ok(changed) => {
+                let changed: Vec<_> = changed.iter().map(|setting| setting.name).collect();
+                tracing::info!(changed = changed.join(","), "settings were read again");
+            }
+            Err(error) => tracing::warn!(%error, "settings are left as they are"),
+        }
+    }
 }
 
 /// As many descriptors as the system lets us have: a client is one.

@@ -54,6 +54,7 @@ transcripts! {
     transactions_answer_as_redis_does: "transactions";
     subcommands_are_checked_when_they_are_queued: "calls";
     clients_wait_for_replicas_as_in_redis: "wait";
+    settings_answer_as_redis_does: "config";
 }
 
 #[test]

@@ -82,7 +82,7 @@ fn admit(
 ) -> std::io::Result<()> {
     use std::sync::atomic::Ordering::Relaxed;
     node.stats.connections.fetch_add(1, Relaxed);
-    if node.clients.len() >= node.config.maxclients {
+    if node.clients.len() >= node.config.live.maxclients.size() {
         node.stats.rejected_connections.fetch_add(1, Relaxed);
         tracing::warn!(%address, "too many clients, an AMQP client is turned away");
         return Ok(());

@@ -113,7 +113,9 @@ impl Keeper<'_> {
 
     fn pass_from(&mut self, from: Position, haste: Haste) -> Result<Report, String> {
         // What is written last is what a full disk is to have room for.
-        self.storage.check_room(self.node.config.disk_free_limit.0).map_err(|error| error.to_string())?;
+        self.storage
+            .check_room(self.node.config.live.disk_free_limit.load() as u64)
+            .map_err(|error| error.to_string())?;
         self.control.begin();
         let data_bytes = self.data_bytes();
         let (control, storage, position, growth) = (self.control, self.storage, self.position, &mut self.growth);

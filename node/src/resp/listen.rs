@@ -37,7 +37,7 @@ pub async fn accept(node: Shared, listener: TcpListener, threads: Vec<Handle>) -
 async fn admit(node: &Shared, mut stream: TcpStream, address: SocketAddr, thread: &Handle) -> std::io::Result<()> {
     use std::sync::atomic::Ordering::Relaxed;
     node.stats.connections.fetch_add(1, Relaxed);
-    if node.clients.len() >= node.config.maxclients {
+    if node.clients.len() >= node.config.live.maxclients.size() {
         node.stats.rejected_connections.fetch_add(1, Relaxed);
         return stream.write_all(b"-ERR max number of clients reached\r\n").await;
     }

@@ -41,8 +41,10 @@ pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 /// Fails if a test hangs.
-pub async fn bounded<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(BOUND, future).await.expect("the test hangs")
+pub fn bounded<T>(future: impl Future<Output = T>) -> impl Future<Output = T> {
+    // What a test does may be large.
+    let future = Box::pin(future);
+    async { tokio::time::timeout(BOUND, future).await.expect("the test hangs") }
 }
 
 /// The directory of a node that was killed is free once its last thread has ended.

@@ -1,72 +1,132 @@
-//! CONFIG: our own settings under their flags, and those of Redis that tools ask for.
+//! CONFIG: our own settings under their flags, those of Redis that change at run time, and what Redis's tools ask for.
+
+use std::sync::atomic::Ordering::Relaxed;
 
 use tercet_proto::resp::Encoder;
 
 use super::{G, Session};
-use crate::config::{SETTINGS, Secret, Switch};
+use crate::config::live::{self, LIVE};
+use crate::config::{Config, SETTINGS, Secret, Switch, Value, rewrite};
 use crate::glob;
 use crate::limits;
 use crate::resp::error::Error;
 use crate::resp::table::flag::{ADMIN, LOADING, NO_SCRIPT};
 use crate::resp::table::{Args, Outcome, Row, session};
 
-/// Parameters of Redis that have one value here, for clients and tools that read them.
-const FIXED: &[(&str, &str)] = &[
-    ("databases", "16"),
-    ("save", ""),
-    ("proto-max-bulk-len", "536870912"),
-    ("client-query-buffer-limit", "1073741824"),
-    ("hz", "10"),
-    ("timeout", "0"),
-    ("tcp-keepalive", "300"),
-    ("notify-keyspace-events", ""),
-    ("slave-read-only", "yes"),
-    ("replica-read-only", "yes"),
-    ("replica-priority", "100"),
-];
+/// A parameter of Redis that is given by something else here.
+struct Fixed {
+    name: &'static str,
+    refusal: &'static str,
+    value: fn(&Config) -> String,
+}
+
+const IMMUTABLE: &str = "can't set immutable config";
+const PROTECTED: &str = "can't set protected config";
+
+macro_rules! fixed {
+    ($($name:literal $refusal:ident $value:expr;)*) => {
+        const FIXED: &[Fixed] = &[$(Fixed { name: $name, refusal: $refusal, value: $value }),*];
+    };
+}
+
+fixed! {
+    "port" IMMUTABLE |config| config.resp_port.to_string();
+    "appendonly" IMMUTABLE |config| yes_or_no(config.persistence == Switch::On);
+    "appendfsync" IMMUTABLE |config| config.text("fsync").unwrap_or_default();
+    "dir" PROTECTED |config| config.data.display().to_string();
+    "dbfilename" PROTECTED |_| "dump.rdb".into();
+    "databases" IMMUTABLE |_| limits::DATABASES.to_string();
+    "replica-read-only" IMMUTABLE |_| "yes".into();
+    "slave-read-only" IMMUTABLE |_| "yes".into();
+    "daemonize" IMMUTABLE |_| "no".into();
+    "supervised" IMMUTABLE |_| "no".into();
+    "cluster-enabled" IMMUTABLE |_| "no".into();
+    "activedefrag" IMMUTABLE |_| "no".into();
+    "appendfilename" IMMUTABLE |_| "appendonly.aof".into();
+    "appenddirname" IMMUTABLE |_| "appendonlydir".into();
+    "enable-debug-command" IMMUTABLE |_| "yes".into();
+    "enable-module-command" IMMUTABLE |_| "no".into();
+    "enable-protected-configs" IMMUTABLE |_| "no".into();
+    "io-threads-do-reads" IMMUTABLE |_| "yes".into();
+    "logfile" IMMUTABLE |_| String::new();
+    "pidfile" IMMUTABLE |_| String::new();
+    "rdbchecksum" IMMUTABLE |_| "yes".into();
+    "repl-diskless-load" IMMUTABLE |_| "swapdb".into();
+    "replicaof" IMMUTABLE |_| String::new();
+    "slaveof" IMMUTABLE |_| String::new();
+    "syslog-enabled" IMMUTABLE |_| "no".into();
+    "tcp-backlog" IMMUTABLE |_| limits::LISTEN_BACKLOG.to_string();
+    "unixsocket" IMMUTABLE |_| String::new();
+    "unixsocketperm" IMMUTABLE |_| "0".into();
+    "always-show-logo" IMMUTABLE |_| "no".into();
+    "set-proc-title" IMMUTABLE |_| "no".into();
+    "disable-thp" IMMUTABLE |_| "no".into();
+    "oom-score-adj" IMMUTABLE |_| "no".into();
+    "sanitize-dump-payload" IMMUTABLE |_| "yes".into();
+}
+
+fn yes_or_no(is_on: bool) -> String {
+    if is_on { "yes" } else { "no" }.into()
+}
 
 const USUAL: u32 = ADMIN | LOADING | NO_SCRIPT;
 
 pub(super) const ROWS: &[Row] = &[
     session("config|get", -3, USUAL, G, "Returns the effective values of configuration parameters.", get),
     session("config|set", -4, USUAL, G, "Sets configuration parameters in-flight.", set),
-    session("config|resetstat", 2, USUAL, G, "Resets the server's statistics.", resetstat),
-    session("config|rewrite", 2, USUAL, G, "Persists the effective configuration to file.", |_, _, _| {
-        Err(Error::text("ERR The server is running without a config file"))
-    }),
+    session("config|resetstat", 2, USUAL, G, "Resets the server's statistics.", reset_statistics),
+    session("config|rewrite", 2, USUAL, G, "Persists the effective configuration to file.", write_file),
 ];
 
-fn resetstat(session: &mut Session, _: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+fn reset_statistics(session: &mut Session, _: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     let stats = &session.node.stats;
-    for counter in [&stats.commands, &stats.connections, &stats.hits, &stats.misses, &stats.expired] {
-        counter.store(0, std::sync::atomic::Ordering::Relaxed);
+    for counter in [
+        &stats.commands,
+        &stats.connections,
+        &stats.rejected_connections,
+        &stats.bytes_in,
+        &stats.bytes_out,
+        &stats.hits,
+        &stats.misses,
+        &stats.expired,
+    ] {
+        counter.store(0, Relaxed);
     }
     session.node.counters.reset();
     out.ok();
     Ok(())
 }
 
-/// All parameters with their values, by name.
-fn parameters(session: &Session) -> Vec<(String, String)> {
+fn write_file(session: &mut Session, _: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     let config = &session.node.config;
-    let mut all: Vec<(String, String)> = SETTINGS
-        .iter()
-        .filter(|setting| setting.secret == Secret::Open || setting.flag == "requirepass")
-        .filter_map(|setting| Some((setting.flag.to_owned(), config.text(setting.flag)?)))
-        .collect();
-    all.extend(FIXED.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-    all.push(("port".into(), config.resp_port.to_string()));
-    all.push(("appendonly".into(), if config.persistence == Switch::On { "yes" } else { "no" }.into()));
-    all.push(("appendfsync".into(), config.text("fsync").unwrap_or_default()));
-    all.push(("dir".into(), config.data.display().to_string()));
-    all.push(("repl-backlog-size".into(), limits::JOURNAL_MEMORY_BYTES.to_string()));
-    all.sort();
+    let Some(path) = &config.file else { return Err(Error::text("ERR The server is running without a config file")) };
+    match rewrite(path, &config.live) {
+        Ok(()) => {
+            tracing::info!(path = %path.display(), "settings were written to the file");
+            out.ok();
+            Ok(())
+        }
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "settings could not be written to the file");
+            Err(Error::text(format!("ERR Rewriting config file: {error}")))
+        }
+    }
+}
+
+/// All parameters with their values, by name.
+fn parameters(config: &Config) -> Vec<(&'static str, String)> {
+    let own = SETTINGS.iter().filter(|setting| setting.secret == Secret::Open || setting.flag == "requirepass");
+    let own = own.filter_map(|setting| Some((setting.flag, config.text(setting.flag)?)));
+    let live = LIVE.iter().flat_map(|setting| setting.names().map(|name| (name, setting.show(&config.live))));
+    let fixed = FIXED.iter().map(|fixed| (fixed.name, (fixed.value)(config)));
+    let mut all: Vec<_> = own.chain(live).chain(fixed).collect();
+    all.sort_unstable_by_key(|(name, _)| *name);
     all
 }
 
 fn get(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     let patterns: Vec<Vec<u8>> = args[2..].iter().map(|pattern| pattern.to_ascii_lowercase()).collect();
-    let found: Vec<_> = parameters(session)
+    let found: Vec<_> = parameters(&session.node.config)
         .into_iter()
         .filter(|(name, _)| patterns.iter().any(|pattern| glob::matches(pattern, name.as_bytes())))
         .collect();
@@ -78,26 +138,41 @@ fn get(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome
     Ok(())
 }
 
-/// Nothing can be changed at run time yet. A parameter that already has the value is accepted, as scripts set defaults.
+/// Changes all that is named, or nothing.
 fn set(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let (pairs, []) = args[2..].as_chunks::<2>() else { return Err(Error::Arity("config|set".into())) };
-    let parameters = parameters(session);
-    for pair in pairs {
-        let name = String::from_utf8_lossy(&pair[0].to_ascii_lowercase()).into_owned();
-        match parameters.iter().find(|(known, _)| *known == name) {
-            None => {
-                return Err(Error::text(format!(
-                    "ERR Unknown option or number of arguments for CONFIG SET - '{}'",
-                    String::from_utf8_lossy(pair[0])
-                )));
+    let (pairs, []) = args[2..].as_chunks::<2>() else { return Err(Error::Syntax) };
+    let config = &session.node.config;
+    let names: Vec<String> = pairs.iter().map(|[name, _]| String::from_utf8_lossy(name).to_ascii_lowercase()).collect();
+    let parameters = parameters(config);
+    if let Some(unknown) = names.iter().position(|name| !parameters.iter().any(|(known, _)| known == name)) {
+        let name = String::from_utf8_lossy(pairs[unknown][0]);
+        return Err(Error::text(format!("ERR Unknown option or number of arguments for CONFIG SET - '{name}'")));
+    }
+    let mut changes: Vec<(&'static live::LiveSetting, Value)> = Vec::new();
+    for (index, (name, [_, text])) in names.iter().zip(pairs).enumerate() {
+        let failed = |name: &str, reason: &str| {
+            Error::text(format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}"))
+        };
+        let given = String::from_utf8_lossy(pairs[index][0]);
+        if names[..index].contains(name) {
+            return Err(failed(&given, "duplicate parameter"));
+        }
+        let text = String::from_utf8_lossy(text);
+        match live::find(name) {
+            Some(setting) => {
+                let value = setting.kind.read(&text).map_err(|reason| failed(setting.name, &reason))?;
+                changes.push((setting, value));
             }
-            Some((_, value)) if value.as_bytes() == pair[1] => {}
-            Some(_) => {
-                return Err(Error::text(format!(
-                    "ERR CONFIG SET failed (possibly related to argument '{name}') - can't set immutable config"
-                )));
+            // What cannot change may be said again: scripts set defaults.
+            None if parameters.iter().any(|(known, value)| known == name && *value == text) => {}
+            None => {
+                let fixed = FIXED.iter().find(|fixed| fixed.name == name);
+                return Err(failed(&given, fixed.map_or(IMMUTABLE, |fixed| fixed.refusal)));
             }
         }
+    }
+    for (setting, value) in changes {
+        setting.put(&config.live, value);
     }
     out.ok();
     Ok(())

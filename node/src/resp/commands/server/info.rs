@@ -93,7 +93,7 @@ fn server(node: &Node, _: &View<'_>, text: &mut String) {
 fn clients(node: &Node, _: &View<'_>, text: &mut String) {
     line(text, "connected_clients", node.clients.len());
     line(text, "cluster_connections", 0);
-    line(text, "maxclients", node.config.maxclients);
+    line(text, "maxclients", node.config.live.maxclients.size());
     line(text, "blocked_clients", node.stats.blocked.load(Relaxed));
 }
 
@@ -104,9 +104,9 @@ fn memory(node: &Node, _: &View<'_>, text: &mut String) {
     line(text, "used_memory_human", human(allocated));
     line(text, "used_memory_rss", resident);
     line(text, "used_memory_rss_human", human(resident));
-    line(text, "maxmemory", node.config.maxmemory.0);
-    line(text, "maxmemory_human", human(node.config.maxmemory.0));
-    line(text, "maxmemory_policy", &node.config.maxmemory_policy);
+    line(text, "maxmemory", node.config.live.maxmemory.load());
+    line(text, "maxmemory_human", human(node.config.live.maxmemory.load() as u64));
+    line(text, "maxmemory_policy", node.config.live.policy());
     line(text, "mem_fragmentation_ratio", format_args!("{:.2}", resident as f64 / allocated.max(1) as f64));
     line(text, "mem_replication_backlog", node.engine.journal.retained_bytes());
     line(text, "mem_allocator", "jemalloc");
