@@ -125,6 +125,69 @@ pub fn is_stopped(pid: u32) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
 }
 
+/// A thread of another process that stands still as long as this lives. The rest of its process goes on.
+#[derive(Debug)]
+pub struct StoppedThread {
+    release: std::sync::mpsc::Sender<()>,
+    tracer: std::thread::JoinHandle<io::Result<()>>,
+}
+
+impl StoppedThread {
+    /// Stops a thread by its id, as a debugger does.
+    ///
+    /// # Errors
+    /// There is no such thread, or we may not trace it.
+    pub fn stop(thread: u32) -> io::Result<Self> {
+        let (release, released) = std::sync::mpsc::channel();
+        let (stopped, is_stopped) = std::sync::mpsc::channel();
+        // Only the thread that has begun to trace may end it.
+        let tracer = std::thread::spawn(move || {
+            let outcome = trace(libc::PTRACE_SEIZE, thread).and_then(|()| trace(libc::PTRACE_INTERRUPT, thread));
+            let is_traced = outcome.is_ok();
+            // Whoever asked waits for it.
+            _ = stopped.send(outcome.and_then(|()| wait_for_stop(thread)));
+            if !is_traced {
+                return Ok(());
+            }
+            // An error says that the other side has gone: the thread is to go on then, too.
+            _ = released.recv();
+            trace(libc::PTRACE_DETACH, thread)
+        });
+        is_stopped.recv().map_err(io::Error::other)??;
+        Ok(Self { release, tracer })
+    }
+
+    /// # Errors
+    /// It was not stopped any more.
+    pub fn go_on(self) -> io::Result<()> {
+        drop(self.release);
+        self.tracer.join().map_err(|_| io::Error::other("the tracer has panicked"))?
+    }
+}
+
+fn trace(request: libc::c_uint, thread: u32) -> io::Result<()> {
+    // SAFETY: these requests read neither address nor data, which are null.
+    let result = unsafe {
+        libc::ptrace(
+            request,
+            as_pid(thread),
+            std::ptr::null_mut::<libc::c_void>(),
+            std::ptr::null_mut::<libc::c_void>(),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn wait_for_stop(thread: u32) -> io::Result<()> {
+    let mut status = 0;
+    // SAFETY: `status` is a valid, writable integer for the length of the call.
+    let result = unsafe { libc::waitpid(as_pid(thread), &raw mut status, libc::__WALL) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if libc::WIFSTOPPED(status) { Ok(()) } else { Err(io::Error::other("the thread has ended")) }
+}
+
 fn as_pid(pid: u32) -> libc::pid_t {
     let pid = libc::pid_t::try_from(pid).expect("the kernel's pids fit its own type");
     assert!(pid > 0, "a pid of 0 would mean our own process group");

@@ -26,6 +26,34 @@ impl BootNanos {
     }
 }
 
+/// The processor time of one thread, which any thread may read.
+#[derive(Debug, Clone, Copy)]
+pub struct ThreadClock(libc::clockid_t);
+
+impl ThreadClock {
+    /// That of the calling thread.
+    #[must_use]
+    #[allow(unsafe_code, reason = "std has no pthread_getcpuclockid")]
+    pub fn of_this_thread() -> Self {
+        let mut clock = libc::CLOCK_THREAD_CPUTIME_ID;
+        // SAFETY: the calling thread is alive, and `clock` is a valid, writable clock id for the length of the call. If it
+        // fails, which it does not for a living thread, the clock is that of whoever reads it: no time seems to pass.
+        unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &raw mut clock) };
+        Self(clock)
+    }
+
+    /// Nanoseconds of user and system time; 0 once the thread has ended.
+    #[must_use]
+    #[allow(unsafe_code, reason = "std has no clock_gettime")]
+    pub fn nanos(self) -> u64 {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: `time` is a valid, writable timespec for the length of the call; a clock id that is no longer valid is an
+        // error of the call, not undefined.
+        let result = unsafe { libc::clock_gettime(self.0, &raw mut time) };
+        if result == 0 { time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64 } else { 0 }
+    }
+}
+
 #[must_use]
 #[allow(unsafe_code, reason = "std has no CLOCK_BOOTTIME")]
 pub fn boot_now() -> BootNanos {

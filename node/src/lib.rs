@@ -21,6 +21,7 @@ pub mod limits;
 pub mod memory;
 pub mod metrics;
 pub mod node;
+pub mod progress;
 pub mod recovery;
 pub mod replication;
 pub mod resp;

@@ -47,6 +47,19 @@ pub const WRITE_OUT_BYTES: u64 = 1 << 20;
 /// A node starts only where so much can be written: new files of RocksDB begin with less.
 pub const ROOM_TO_OPEN_BYTES: usize = 1 << 20;
 
+/// How often a thread that serves clients says that it makes progress.
+pub const BEAT_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// A thread that has made no progress for so long and has not computed either hangs: the lease is no longer renewed.
+pub const HUNG_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// For so long a thread may compute for one client before its node gives the lease up: no command of a sane size takes
+/// longer, and clients of other threads are served meanwhile.
+pub const COMPUTES_FOR: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// A thread computes if it has had at least one part in so many of a core.
+pub const COMPUTING_SHARE: u64 = 8;
+
 /// How often the master looks at its ISR.
 pub const ISR_TICK: std::time::Duration = std::time::Duration::from_millis(25);
 

@@ -17,6 +17,7 @@ use crate::ids::{Offset, UnixMillis};
 use crate::journal::{Gate, Promise, relay};
 use crate::limits;
 use crate::memory;
+use crate::progress::Progress;
 use crate::recovery;
 use crate::replication::commit::{Counted, Disk, Held, Tracker};
 use crate::role::Authority;
@@ -102,6 +103,8 @@ pub struct Node {
     pub cluster: RwLock<Option<ClusterState>>,
     pub link: RwLock<Link>,
     pub replicas: RwLock<Vec<ReplicaState>>,
+    /// The threads that serve clients, and whether they do.
+    pub progress: Progress,
     /// What clients are asked for when the node stops.
     pub leaving: Leaving,
     /// Ends the node: SHUTDOWN.
@@ -139,6 +142,7 @@ impl Node {
             cluster: RwLock::new(None),
             link: RwLock::new(Link::default()),
             replicas: RwLock::new(Vec::new()),
+            progress: Progress::default(),
             leaving: Leaving::default(),
             shutdown: tokio::sync::Notify::new(),
             started: clock::boot_now(),

@@ -23,7 +23,7 @@ use crate::limits;
 use crate::node::{Node, Shared};
 use crate::role::Hold;
 use crate::storage::{self, Storage};
-use crate::{amqp, cluster, expiry, gateway, recovery, resp, task};
+use crate::{amqp, cluster, expiry, gateway, progress, recovery, resp, task};
 
 /// Why a node cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -158,11 +158,14 @@ fn io_threads(node: &Shared) -> Result<(Vec<Handle>, Vec<Arc<Runtime>>), Error> 
         runtime.spawn(async move { relay::serve(&relayed.engine.journal).await });
         handles.push(runtime.handle().clone());
         runtimes.push(Arc::clone(&runtime));
+        let (served, name) = (Arc::clone(node), format!("io-{index}"));
         std::thread::Builder::new()
-            .name(format!("io-{index}"))
+            .name(name.clone())
             .spawn(move || {
                 task::run_promptly();
-                runtime.block_on(std::future::pending::<()>());
+                let beat = served.progress.join(&name);
+                // It never ends.
+                runtime.block_on(progress::beat(&served, &beat));
             })
             .map_err(Error::Thread)?;
     }

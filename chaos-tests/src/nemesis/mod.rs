@@ -7,6 +7,7 @@ pub mod disk;
 pub mod kill;
 pub mod order;
 pub mod pause;
+pub mod wedge;
 
 use clap::ValueEnum;
 use rand::rngs::StdRng;
@@ -52,6 +53,8 @@ pub enum Fault {
     SlowDisk,
     /// The wall clocks of a replica, a sentinel and the master jump and drift.
     ClockSkew,
+    /// The master's thread that serves clients stands still; all its other threads go on.
+    WedgedThread,
 }
 
 /// What a fault takes besides processes.
@@ -119,11 +122,13 @@ const PLANNED: Promise = Promise { median_ms: None, worst_ms: Some(50), errors: 
 const STOPPED: Promise = Promise { median_ms: None, worst_ms: Some(100), errors: Errors::Happen };
 /// A replica that stalls is out of the way before a client gives up.
 const STALLED_REPLICA: Promise = Promise { median_ms: None, worst_ms: Some(300), errors: Errors::None };
+/// A hang is told from a long command after a second; then it is a failover as any other.
+const WEDGED: Promise = Promise { median_ms: Some(1800), worst_ms: Some(2500), errors: Errors::Happen };
 /// Clients wait until the fault is over, which is not the cluster's to decide.
 const SAFETY_ONLY: Promise = Promise { median_ms: None, worst_ms: None, errors: Errors::Happen };
 
 /// In the order of the enum.
-pub const FAULTS: [Row; 18] = {
+pub const FAULTS: [Row; 19] = {
     use Ending::{AfterMend, AnyMaster, NewMaster, SameMaster};
     [
         row(Fault::Kill, "kill", PROCESSES, NewMaster, within(500)),
@@ -144,6 +149,7 @@ pub const FAULTS: [Row; 18] = {
         row(Fault::FullDisk, "full-disk", DISKS, AnyMaster, WORST_ONLY),
         row(Fault::SlowDisk, "slow-disk", DISKS, AnyMaster, WORST_ONLY),
         row(Fault::ClockSkew, "clock-skew", CLOCKS, SameMaster, NOTHING_FELT),
+        row(Fault::WedgedThread, "wedged-thread", PROCESSES, NewMaster, WEDGED),
     ]
 };
 
@@ -209,6 +215,7 @@ enum Wound {
     FullDisk(usize),
     SlowDisk(cluster::disk::Stalling),
     Clocks(clock::Wrong),
+    Wedged(wedge::Wedged),
 }
 
 /// Begins a fault.
@@ -235,6 +242,7 @@ pub async fn strike(fault: Fault, cluster: &mut Cluster, master: usize, random: 
         Fault::FullDisk => disk::full(cluster, master).await,
         Fault::SlowDisk => disk::slow(cluster, master),
         Fault::ClockSkew => clock::skew(cluster, master, random).await,
+        Fault::WedgedThread => wedge::master(cluster, master),
     }
 }
 
@@ -253,6 +261,7 @@ impl Struck {
             Wound::FullDisk(node) => disk::free(cluster, node),
             Wound::SlowDisk(stalling) => Ok(stalling.end()?),
             Wound::Clocks(wrong) => clock::set_right(cluster, wrong).await,
+            Wound::Wedged(wedged) => wedged.go_on(),
         }
     }
 }

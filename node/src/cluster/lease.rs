@@ -21,7 +21,7 @@ use tercet_proto::grpc::sentinel::v1::sentinel_client::SentinelClient;
 use tercet_proto::grpc::sentinel::v1::{Grant, Renew};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::grants::Grants;
 use super::{channel, sentinels};
@@ -29,6 +29,7 @@ use crate::clock::{self, BootNanos};
 use crate::ids::Epoch;
 use crate::limits;
 use crate::node::Shared;
+use crate::progress::Stuck;
 use crate::task::{self, Task};
 
 /// A sentinel that was not heard for so long may refuse a Renew that does not know yet that it is heard again.
@@ -68,6 +69,8 @@ struct Granted {
     heard: BTreeMap<String, u64>,
     /// Renewals of this epoch that were sent since then are resignations.
     resigned: Option<(Epoch, u64)>,
+    /// In this epoch the lease was not renewed because a thread made no progress.
+    stuck: Option<Epoch>,
     /// What each sentinel that refuses said last, as far as it was logged.
     refusals: BTreeMap<String, String>,
 }
@@ -77,7 +80,7 @@ impl Lease {
         let addresses: Vec<String> = sentinels::listed(&node.config);
         let grants = Grants::new(addresses.iter().cloned());
         let (heard, refusals) = (BTreeMap::new(), BTreeMap::new());
-        let granted = Granted { grants, heard, resigned: None, refusals };
+        let granted = Granted { grants, heard, resigned: None, stuck: None, refusals };
         Self {
             node,
             order: watch::Sender::new(Order::Idle),
@@ -233,6 +236,9 @@ impl Lease {
                                 () = to.1.notified() => pace.reset(),
                                 _ = order.changed() => continue,
                             }
+                            if lease.is_stuck(*epoch) {
+                                continue;
+                            }
                         } else {
                             pace.reset();
                         }
@@ -251,6 +257,17 @@ impl Lease {
                 }
             }
         })
+    }
+
+    /// Whether the lease is not to be renewed: a thread that serves clients makes no progress. Says so once an epoch.
+    fn is_stuck(&self, epoch: Epoch) -> bool {
+        let Some(Stuck { thread, since_ms, kind }) = self.node.progress.stuck(clock::boot_now()) else { return false };
+        let mut granted = self.granted.lock();
+        if granted.stuck != Some(epoch) {
+            granted.stuck = Some(epoch);
+            error!(thread, since_ms, ?kind, "a thread makes no progress: the lease is not renewed");
+        }
+        true
     }
 
     fn renew(&self, sentinel: &str, cluster_id: &str, epoch: Epoch, resign: Resign) -> Renew {
