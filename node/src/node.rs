@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use parking_lot::RwLock;
 use tercet_proto::grpc::cluster::v1::{Address, ClusterState, Member};
 
+use crate::accounts;
 use crate::checkpoint;
 use crate::clients::Clients;
 use crate::clock;
@@ -20,7 +21,7 @@ use crate::memory;
 use crate::progress::Progress;
 use crate::recovery;
 use crate::replication::commit::{Counted, Disk, Held, Tracker};
-use crate::role::Authority;
+use crate::role::{Authority, State};
 
 /// Who this process is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,6 +173,21 @@ impl Node {
         } else {
             self.gate.advance(self.engine.journal.acknowledgeable());
         }
+    }
+
+    /// The password of users that still have that of the setting: see `accounts`.
+    #[must_use]
+    pub fn requirepass(&self) -> &str {
+        &self.config.requirepass
+    }
+
+    /// Whether a RESP client needs no AUTH. `None`: the accounts are still being loaded.
+    #[must_use]
+    pub fn is_open_to_resp(&self) -> Option<bool> {
+        let directory = self.engine.accounts.directory();
+        let is_open = directory.is_open_to_resp(self.requirepass(), accounts::INITIAL_RESP_USER);
+        // Asked after the accounts, so that those of a beginning are not taken for those that were loaded.
+        (self.authority.standing().state == State::Whole).then_some(is_open)
     }
 
     #[must_use]

@@ -13,6 +13,7 @@
 
 use std::borrow::Cow;
 
+use crate::accounts::Change;
 use crate::broker::effect::BrokerEffect;
 use crate::ids::{Partition, UnixMillis};
 pub use crate::keyspace::value::End;
@@ -39,6 +40,8 @@ pub enum Effect<'a> {
         second: u8,
     },
     Broker(BrokerEffect<'a>),
+    /// A rare one: boxed, so that the others stay small.
+    Account(Box<Change>),
 }
 
 /// What happens to the time to live when a string is written.
@@ -160,7 +163,7 @@ mod tag {
     pub(super) const LIST_REMOVE_MATCHING: u8 = 22;
     pub(super) const FLUSH: u8 = 40;
     pub(super) const SWAP: u8 = 41;
-    /// From here on the broker numbers its own: `broker::effect`.
+    /// From here on the broker numbers its own: `broker::effect`; the accounts have 192 to 223.
     pub(super) const BROKER_FIRST: u8 = 64;
 }
 
@@ -181,6 +184,10 @@ impl<'a> Effect<'a> {
                 head(effect.tag(), partition, out);
                 effect.encode_body(out);
             }
+            Self::Account(change) => {
+                head(change.tag(), partition, out);
+                change.encode_body(out);
+            }
         }
     }
 
@@ -194,6 +201,7 @@ impl<'a> Effect<'a> {
         let effect = match tag {
             tag::FLUSH => Self::Flush { database: reader.byte()?.checked_sub(1) },
             tag::SWAP => Self::Swap { first: reader.byte()?, second: reader.byte()? },
+            tag if Change::TAGS.contains(&tag) => Self::Account(Box::new(Change::decode_body(tag, reader)?)),
             tag if tag >= tag::BROKER_FIRST => Self::Broker(BrokerEffect::decode_body(tag, reader)?),
             tag => {
                 let database = reader.byte()?;

@@ -32,7 +32,8 @@ impl std::fmt::Display for Epoch {
 /// The unit of locking, of images and of replay. Numbers are part of the journal's format:
 ///
 /// ```text
-/// 0 ..= 0xFFFF      shards of the key space
+/// 0 ..= 0xFFFE      shards of the key space
+/// 0xFFFF            the accounts
 /// 0x1_0000          the broker's topology
 /// 0x1_0001 ..       queues, numbered by the topology
 /// ```
@@ -40,11 +41,12 @@ impl std::fmt::Display for Epoch {
 pub struct Partition(pub u32);
 
 impl Partition {
+    pub const ACCOUNTS: Self = Self(0xFFFF);
     pub const TOPOLOGY: Self = Self(0x1_0000);
 
     #[must_use]
     pub fn shard(index: usize) -> Self {
-        debug_assert!(index <= 0xFFFF, "a shard's number fits in 16 bits");
+        debug_assert!(index < Self::ACCOUNTS.0 as usize, "a shard's number fits in 16 bits");
         Self(index as u32)
     }
 
@@ -57,7 +59,8 @@ impl Partition {
     #[must_use]
     pub fn kind(self) -> PartitionKind {
         match self.0 {
-            0..=0xFFFF => PartitionKind::Shard(self.0 as usize),
+            0..=0xFFFE => PartitionKind::Shard(self.0 as usize),
+            0xFFFF => PartitionKind::Accounts,
             0x1_0000 => PartitionKind::Topology,
             other => PartitionKind::Queue(other - Self::TOPOLOGY.0),
         }
@@ -68,6 +71,7 @@ impl Partition {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PartitionKind {
     Shard(usize),
+    Accounts,
     Topology,
     Queue(u32),
 }

@@ -3,6 +3,7 @@
 //! It knows no runtime, no socket, no database and no clock: `now` comes in with each call. What it waits for is a
 //! future that any executor may poll.
 
+pub mod accounts;
 pub mod broker;
 pub mod budget;
 pub mod effect;

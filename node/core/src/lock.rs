@@ -1,7 +1,7 @@
 //! Locks with ranks: a thread takes them in one order only, so that no two threads can wait for each other.
 //!
 //! ```text
-//! door < shards (ascending) < broker < topology < queues (ascending) < journal < leaf
+//! door < shards (ascending) < broker < topology < queues (ascending) < accounts < journal < leaf
 //! ```
 //!
 //! A debug build, and so every test, panics where a lock is taken whose rank is not greater than that of every lock that
@@ -23,6 +23,7 @@ pub enum Rank {
     Broker,
     Topology,
     Queue(u32),
+    Accounts,
     Journal,
     /// Under it nothing else is locked.
     Leaf,

@@ -34,6 +34,8 @@ pub(super) enum Error {
     ConsumerTag(ShortString),
     #[error("vhost {0} not found")]
     Vhost(ShortString),
+    #[error("access to vhost '{vhost}' refused for user '{user}'")]
+    VhostRefused { vhost: ShortString, user: ShortString },
     #[error("negotiated {what} = {given} is {relation} allowed value ({bound})")]
     Tune { what: &'static str, given: u32, relation: &'static str, bound: u32 },
     #[error("number of channels opened ({0}) has reached the negotiated channel_max ({0})")]
@@ -94,9 +96,11 @@ impl Error {
             | Self::Mode { .. }
             | Self::NotTransactional
             | Self::PartialTx => ReplyCode::PreconditionFailed,
-            Self::ConsumerTag(_) | Self::Vhost(_) | Self::Tune { .. } | Self::TooManyChannels(_) => {
-                ReplyCode::NotAllowed
-            }
+            Self::ConsumerTag(_)
+            | Self::Vhost(_)
+            | Self::VhostRefused { .. }
+            | Self::Tune { .. }
+            | Self::TooManyChannels(_) => ReplyCode::NotAllowed,
             Self::ChannelNotOpen | Self::ChannelOpenTwice | Self::State(_) => ReplyCode::ChannelError,
             Self::NotForServers | Self::Mechanism(_) => ReplyCode::CommandInvalid,
             Self::NoHeader | Self::HeaderClass(_) | Self::NoBody | Self::NoMethod | Self::BodyTooLong { .. } => {

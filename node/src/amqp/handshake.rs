@@ -11,20 +11,16 @@ use tercet_proto::amqp::{FieldTable, FieldValue, Method, ShortBytes, ShortString
 use super::context::{About, Capabilities};
 use super::error::Error;
 use super::limits;
+use crate::accounts::{Directory, Origin};
 use crate::broker::DEFAULT_VHOST;
 use crate::config::Config;
+use crate::node::Node;
 
 /// What clients branch on: kombu takes RabbitMQ before 4.0 for one that wants `global=true` in basic.qos.
 const PRODUCT: &str = "RabbitMQ";
 const VERSION: &str = "4.1.0";
 
 const MECHANISMS: &[u8] = b"PLAIN AMQPLAIN";
-
-/// The user that there is.
-const USER: &str = "guest";
-
-/// Its password where no other is set; then only from this machine.
-const DEFAULT_PASSWORD: &str = "guest";
 
 /// Only what works is promised.
 const CAPABILITIES: &[(&str, bool)] = &[
@@ -95,7 +91,7 @@ impl About {
     /// start-ok: what the client understands, and who it is.
     pub(super) fn log_in(
         &mut self,
-        config: &Config,
+        node: &Node,
         peer: SocketAddr,
         properties: &FieldTable,
         mechanism: &ShortString,
@@ -114,10 +110,10 @@ impl About {
             "AMQPLAIN" => amqplain(response).ok_or(Error::Sasl("AMQPLAIN"))?,
             _ => return Err(Error::Mechanism(mechanism.clone())),
         };
-        if !may_log_in(config, peer, &user, &password) {
-            return Err(Error::Login(mechanism.clone()));
-        }
-        self.user = ShortString::from_static(USER);
+        let directory = node.engine.accounts.directory();
+        let checked = directory.check_password(node.requirepass(), &user, &password, Origin::from(peer.ip()));
+        let user = checked.map_err(|_| Error::Login(mechanism.clone()))?;
+        self.user = ShortString::truncated(&user.name);
         Ok(())
     }
 
@@ -138,9 +134,12 @@ impl About {
         Ok(())
     }
 
-    pub(super) fn open(&mut self, vhost: &ShortString) -> Result<(), Error> {
+    pub(super) fn open(&mut self, directory: &Directory, vhost: &ShortString) -> Result<(), Error> {
         if *vhost != DEFAULT_VHOST {
             return Err(Error::Vhost(vhost.clone()));
+        }
+        if directory.permissions_of(&self.user, vhost).is_none() {
+            return Err(Error::VhostRefused { vhost: vhost.clone(), user: self.user.clone() });
         }
         Ok(())
     }
@@ -160,53 +159,19 @@ fn amqplain(response: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     Some((field("LOGIN")?, field("PASSWORD")?))
 }
 
-fn may_log_in(config: &Config, peer: SocketAddr, user: &[u8], password: &[u8]) -> bool {
-    let is_default = config.requirepass.is_empty();
-    let expected = if is_default { DEFAULT_PASSWORD } else { &config.requirepass };
-    // The password that everybody knows opens nothing from elsewhere.
-    let is_from_here = peer.ip().to_canonical().is_loopback();
-    user == USER.as_bytes() && is_equal(password, expected.as_bytes()) && (is_from_here || !is_default)
-}
-
-/// Takes as long for a good beginning as for none.
-fn is_equal(one: &[u8], other: &[u8]) -> bool {
-    let difference = one.iter().zip(other).fold(0, |difference, (one, other)| difference | (one ^ other));
-    one.len() == other.len() && difference == 0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn config(password: &str) -> Config {
-        let args = ["tercet-node".to_owned(), format!("--requirepass={password}")];
-        match Config::from_args(args.map(Into::into), |_| None).unwrap() {
-            crate::config::Action::Serve(config)
-            | crate::config::Action::Healthcheck(config)
-            | crate::config::Action::Backup { config, .. }
-            | crate::config::Action::Restore { config, .. } => *config,
-        }
-    }
-
     #[test]
-    fn the_known_password_opens_nothing_from_elsewhere() {
-        let here: SocketAddr = "127.0.0.1:1".parse().unwrap();
-        let mapped: SocketAddr = "[::ffff:127.0.0.1]:1".parse().unwrap();
-        let there: SocketAddr = "10.0.0.1:1".parse().unwrap();
-        let table = [
-            ("", "guest", "guest", here, true),
-            ("", "guest", "guest", mapped, true),
-            ("", "guest", "guest", there, false),
-            ("", "guest", "gues", here, false),
-            ("", "guest", "guestx", here, false),
-            ("", "admin", "guest", here, false),
-            ("secret", "guest", "secret", there, true),
-            ("secret", "guest", "guest", here, false),
-        ];
-        for (set, user, password, peer, expected) in table {
-            let may = may_log_in(&config(set), peer, user.as_bytes(), password.as_bytes());
-            assert_eq!(may, expected, "{set:?} {user} {password} {peer}");
-        }
+    fn who_has_no_permissions_in_a_virtual_host_does_not_open_it() {
+        let directory = Directory::default();
+        let open = |user: &'static str, vhost: &'static str| {
+            let mut about = About { user: ShortString::from_static(user), ..About::default() };
+            about.open(&directory, &ShortString::from_static(vhost)).map_err(|error| error.to_string())
+        };
+        assert_eq!(open("guest", "/"), Ok(()));
+        assert!(open("anna", "/").is_err() && open("guest", "other").is_err());
     }
 
     #[test]

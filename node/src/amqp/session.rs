@@ -400,8 +400,7 @@ impl Session {
             }
             (Phase::Closing, _) => {}
             (Phase::Starting, Method::ConnectionStartOk { client_properties, mechanism, response, .. }) => {
-                let config = &self.node.config;
-                context.about.log_in(config, self.client.address, &client_properties, &mechanism, &response)?;
+                context.about.log_in(&self.node, self.client.address, &client_properties, &mechanism, &response)?;
                 context.send(0, &handshake::tune());
                 self.phase = Phase::Tuning;
             }
@@ -411,7 +410,7 @@ impl Session {
                 self.phase = Phase::Opening;
             }
             (Phase::Opening, Method::ConnectionOpen { virtual_host }) => {
-                context.about.open(&virtual_host)?;
+                context.about.open(&self.node.engine.accounts.directory(), &virtual_host)?;
                 context.send(0, &Method::ConnectionOpenOk {});
                 self.phase = Phase::Running;
                 tracing::debug!(client = self.client.id, address = %self.client.address, "AMQP connection is open");

@@ -4,6 +4,7 @@
 //! shard     cut | page bits | databases | keys of each     varints
 //! queue     cut | last id | pending
 //! topology  cut
+//! accounts  cut
 //! ```
 
 use crate::ids::Offset;

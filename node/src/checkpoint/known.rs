@@ -15,6 +15,8 @@ pub(crate) struct Known {
     pub(super) queues: BTreeMap<Partition, QueueHead>,
     /// The newest record in the topology's image. `None`: it has no row.
     pub(super) topology: Option<Offset>,
+    /// As `topology`, of the accounts.
+    pub(super) accounts: Option<Offset>,
     pub(super) generation: Generation,
 }
 
@@ -22,7 +24,7 @@ impl Known {
     /// No rows at all.
     pub(crate) fn none(shards: usize, generation: Generation) -> Self {
         let shards = std::iter::repeat_with(ShardRows::default).take(shards).collect();
-        Self { shards, queues: BTreeMap::new(), topology: None, generation }
+        Self { shards, queues: BTreeMap::new(), topology: None, accounts: None, generation }
     }
 
     /// Bytes of all pages.

@@ -1,7 +1,7 @@
 //! Rows become partitions again: all cores, a shard at a time, straight into its tables.
 //!
 //! ```text
-//! topology --> queues, shards (a thread a core, each takes the next piece) --> cuts: what the journal is to add
+//! accounts, topology --> queues, shards (a thread a core, each takes the next piece) --> cuts: what the journal is to add
 //! ```
 //!
 //! What does not fit is an error that names the partition: RocksDB checks what it reads, so this is a bug or a hand at work.
@@ -86,7 +86,15 @@ pub(crate) fn load(engine: &Engine, storage: &Storage, progress: &(dyn Fn(u64) +
     let known = Known::none(engine.keyspace.len(), storage.generation());
     let cuts = Cuts { floor: storage.floor()?, ..Cuts::default() };
     let mut loaded = Loaded { cuts, known };
-    let cut = load_topology(engine, storage)?;
+    let cut = load_image(storage, Partition::ACCOUNTS, |cut, image| {
+        engine.accounts.load_image(cut, image).map_err(|error| damaged(Partition::ACCOUNTS, error))
+    })?;
+    loaded.known.accounts = cut;
+    loaded.cuts.by_partition.extend(cut.map(|cut| (Partition::ACCOUNTS, cut)));
+    let cut = load_image(storage, Partition::TOPOLOGY, |cut, image| {
+        let loaded = engine.broker.load_image(Partition::TOPOLOGY, cut, image);
+        loaded.map_err(|error| damaged(Partition::TOPOLOGY, error))
+    })?;
     loaded.known.topology = cut;
     loaded.cuts.topology = cut.unwrap_or_default();
     loaded.cuts.by_partition.extend(cut.map(|cut| (Partition::TOPOLOGY, cut)));
@@ -117,13 +125,17 @@ enum Piece {
     Shards(usize, usize),
 }
 
-fn load_topology(engine: &Engine, storage: &Storage) -> Result<Option<Offset>, Error> {
-    let partition = Partition::TOPOLOGY;
+/// A partition that is one image behind a head with its cut.
+fn load_image(
+    storage: &Storage,
+    partition: Partition,
+    put: impl FnOnce(Offset, &[u8]) -> Result<(), Error>,
+) -> Result<Option<Offset>, Error> {
     let Some(head) = storage.row(Family::Messages, &head_key(partition))? else { return Ok(None) };
     let cut = decode_topology(&head).map_err(|error| damaged(partition, error))?;
     let image = storage.row(Family::Messages, &message_key(partition, 0))?;
     let image = image.ok_or_else(|| damaged(partition, "its image is not there"))?;
-    engine.broker.load_image(partition, cut, &image).map_err(|error| damaged(partition, error))?;
+    put(cut, &image)?;
     Ok(Some(cut))
 }
 
@@ -287,6 +299,7 @@ impl<'a> Shard<'a> {
 fn damaged(partition: Partition, what: impl ToString) -> Error {
     let partition = match partition.kind() {
         PartitionKind::Shard(index) => format!("shard {index}"),
+        PartitionKind::Accounts => "the accounts".to_owned(),
         PartitionKind::Topology => "the topology".to_owned(),
         PartitionKind::Queue(number) => format!("queue {number}"),
     };

@@ -145,11 +145,13 @@ enum Pending {
     Queue(u32, Option<QueueHead>),
     NoQueue(Partition),
     Topology(Offset),
+    Accounts(Offset),
 }
 
 impl Pass<'_> {
     fn all(&mut self) -> Result<(), Broken> {
         self.topology()?;
+        self.accounts()?;
         self.queues()?;
         for index in 0..self.ground.engine.keyspace.len() {
             self.shard(index)?;
@@ -197,6 +199,22 @@ impl Pass<'_> {
         self.due = self.due.max(cut);
         self.report.partitions += 1;
         self.pending.push(Pending::Topology(cut));
+        self.write_if_full()
+    }
+
+    fn accounts(&mut self) -> Result<(), Broken> {
+        let accounts = &self.ground.engine.accounts;
+        let offset = accounts.last_offset();
+        if offset == Offset::ZERO && self.known.accounts.is_none() || self.known.accounts == Some(offset) {
+            return Ok(());
+        }
+        let mut image = Vec::new();
+        let cut = accounts.image(|last| last, &mut image);
+        self.batch.put(Family::Messages, &head_key(Partition::ACCOUNTS), &encode_topology(cut));
+        self.batch.put(Family::Messages, &message_key(Partition::ACCOUNTS, 0), &image);
+        self.due = self.due.max(cut);
+        self.report.partitions += 1;
+        self.pending.push(Pending::Accounts(cut));
         self.write_if_full()
     }
 
@@ -343,6 +361,7 @@ impl Pass<'_> {
                 Pending::Queue(number, Some(head)) => _ = self.known.queues.insert(Partition::queue(number), head),
                 Pending::NoQueue(queue) => _ = self.known.queues.remove(&queue),
                 Pending::Topology(cut) => self.known.topology = Some(cut),
+                Pending::Accounts(cut) => self.known.accounts = Some(cut),
             }
         }
     }
@@ -363,7 +382,7 @@ impl Pass<'_> {
                     self.ground.engine.keyspace.lock(index).give_back(rows.bits(), &pages);
                 }
                 Pending::Queue(number, _) => self.ground.engine.broker.give_back_queue(number),
-                Pending::NoQueue(_) | Pending::Topology(_) => {}
+                Pending::NoQueue(_) | Pending::Topology(_) | Pending::Accounts(_) => {}
             }
         }
     }

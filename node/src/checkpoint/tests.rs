@@ -14,6 +14,7 @@ use tercet_proto::amqp::{BasicProperties, FieldTable, ShortString};
 use super::load::{Error as LoadError, load};
 use super::pass::{self, Bounds, Broken, Ground, Rest};
 use super::{Known, Report};
+use crate::accounts::{Change, User};
 use crate::broker::effect::BrokerEffect;
 use crate::broker::{Acknowledge, ConnectionId, DEFAULT_VHOST, Deletion, Draft, Name, Queue, QueueDeclaration};
 use crate::effect::{Expiry, KeyChange};
@@ -60,9 +61,18 @@ impl Master {
         match self.random(0..20) {
             0..13 => self.change_key(),
             13..17 => self.publish(NAMES[self.random(0..NAMES.len())]),
-            17..19 => self.fetch(NAMES[self.random(0..NAMES.len())]),
+            17 => self.fetch(NAMES[self.random(0..NAMES.len())]),
+            18 => self.change_account(NAMES[self.random(0..NAMES.len())]),
             _ => self.declare_or_delete(NAMES[self.random(0..NAMES.len())]),
         }
+    }
+
+    fn change_account(&self, name: &str) {
+        let mut user = User::new(name);
+        user.tags = vec![self.random(0..100).to_string()];
+        let gone = Change::DeleteUser { name: name.to_owned() };
+        let change = if self.random(0..4) == 0 { gone } else { Change::SetUser(user) };
+        self.engine.accounts.change(&self.engine.journal, &[change]);
     }
 
     fn change_key(&self) {
@@ -228,6 +238,7 @@ fn assert_same(left: &Engine, right: &Engine, what: &str) {
         };
         assert!(contents(left) == contents(right), "{what}: shard {index} differs");
     }
+    assert_eq!(left.accounts.directory(), right.accounts.directory(), "{what}");
     assert_eq!(left.broker.partitions(), right.broker.partitions(), "{what}");
     for partition in left.broker.partitions() {
         let image = |engine: &Engine| {

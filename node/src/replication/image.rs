@@ -24,8 +24,12 @@ pub enum Error {
 
 /// Appends the image of a partition and says its cut.
 pub fn take(engine: &Engine, partition: Partition, out: &mut Vec<u8>) -> Offset {
-    let PartitionKind::Shard(index) = partition.kind() else {
-        return engine.broker.image(partition, || engine.journal.end(), out);
+    let index = match partition.kind() {
+        PartitionKind::Shard(index) => index,
+        PartitionKind::Accounts => return engine.accounts.image(|_| engine.journal.end(), out),
+        PartitionKind::Topology | PartitionKind::Queue(_) => {
+            return engine.broker.image(partition, || engine.journal.end(), out);
+        }
     };
     let shard = engine.keyspace.lock(index);
     let mut scratch = Vec::new();
@@ -46,12 +50,18 @@ pub fn load(
     image: &[u8],
     mut rest: impl FnMut(),
 ) -> Result<(), Error> {
-    let PartitionKind::Shard(index) = partition.kind() else {
-        let loaded = engine.broker.load_image(partition, cut, image);
-        return loaded.map_err(|error| Error::State { partition: partition.0, what: error.to_string() });
+    let wrong = |what: String| Error::State { partition: partition.0, what };
+    let index = match partition.kind() {
+        PartitionKind::Shard(index) => index,
+        PartitionKind::Accounts => {
+            return engine.accounts.load_image(cut, image).map_err(|error| wrong(error.to_string()));
+        }
+        PartitionKind::Topology | PartitionKind::Queue(_) => {
+            return engine.broker.load_image(partition, cut, image).map_err(|error| wrong(error.to_string()));
+        }
     };
     if index >= engine.keyspace.len() {
-        return Err(Error::State { partition: partition.0, what: "no such shard".to_owned() });
+        return Err(wrong("no such shard".to_owned()));
     }
     let broken = |error| Error::Image { partition: partition.0, error };
     let mut shard = engine.keyspace.lock(index);
@@ -76,6 +86,7 @@ pub fn reset(engine: &Engine) {
         engine.keyspace.lock(index).reset();
     }
     engine.broker.reset();
+    engine.accounts.reset();
 }
 
 #[cfg(test)]

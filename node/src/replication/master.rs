@@ -447,7 +447,8 @@ struct Images {
 
 impl Images {
     fn new(engine: &Engine) -> Self {
-        let pending: VecDeque<_> = (0..engine.keyspace.len()).map(Partition::shard).collect();
+        let shards = (0..engine.keyspace.len()).map(Partition::shard);
+        let pending: VecDeque<_> = std::iter::once(Partition::ACCOUNTS).chain(shards).collect();
         let expected = (pending.len() + engine.broker.partitions().len()) as u64;
         Self {
             pending,

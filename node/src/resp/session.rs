@@ -30,6 +30,8 @@ pub struct Session {
     pub(crate) version: Version,
     pub(crate) database: u8,
     pub(crate) is_authenticated: bool,
+    /// It came while the accounts were being loaded, and has not said who it is.
+    pub(super) is_undecided: bool,
     /// The connection is to be closed once the replies are out.
     pub(crate) is_closing: bool,
     /// Whose client it is.
@@ -104,7 +106,8 @@ enum Blocking {
 
 impl Session {
     pub(crate) fn new(node: Shared, client: Arc<Client>) -> Self {
-        let is_authenticated = node.config.requirepass.is_empty();
+        let is_open = node.is_open_to_resp();
+        let (is_authenticated, is_undecided) = (is_open == Some(true), is_open.is_none());
         let meter = Meter::new(node.counters.of_thread(table::rows().len()));
         Self {
             node,
@@ -112,6 +115,7 @@ impl Session {
             version: Version::Resp2,
             database: 0,
             is_authenticated,
+            is_undecided,
             is_closing: false,
             home: Home::Anywhere,
             now: UnixMillis(0),
@@ -148,6 +152,12 @@ impl Session {
     pub(crate) fn begin_batch(&mut self, verdict: Verdict, boot: BootNanos, now: UnixMillis) {
         self.verdict = verdict;
         self.now = now;
+        if self.is_undecided
+            && let Some(is_open) = self.node.is_open_to_resp()
+        {
+            self.is_authenticated |= is_open;
+            self.is_undecided = false;
+        }
         let slow_after_us = self.node.slow_after_us.load(Ordering::Relaxed);
         self.meter.begin(boot, slow_after_us);
     }
@@ -223,7 +233,8 @@ impl Session {
         self.watched.clear();
         self.database = 0;
         self.version = Version::Resp2;
-        self.is_authenticated = self.node.config.requirepass.is_empty();
+        let is_open = self.node.is_open_to_resp();
+        (self.is_authenticated, self.is_undecided) = (is_open == Some(true), is_open.is_none());
         self.client.about.lock().name.clear();
     }
 }

@@ -6,7 +6,7 @@
 //!          meta      name                                   ids, promises, the journal's bounds        meta.rs
 //!          journal   first offset (u64 BE)                  epoch, last offset, records                journal.rs
 //!          keys      partition (u32 BE) | page (u16 BE)     entries of a page of a shard                  partitions.rs
-//!          messages  partition (u32 BE) | id (u64 BE)       a message; id 0: the topology                 partitions.rs
+//!          messages  partition (u32 BE) | id (u64 BE)       a message; id 0: the topology, the accounts                 partitions.rs
 //!          cuts      `floor`                                up to where all rows are exact                partitions.rs
 //! ```
 //!

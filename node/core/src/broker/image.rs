@@ -31,7 +31,7 @@ impl Broker {
         // A transaction is not seen in part.
         let _door = self.door.read();
         match partition.kind() {
-            PartitionKind::Shard(_) => {}
+            PartitionKind::Shard(_) | PartitionKind::Accounts => {}
             PartitionKind::Topology => {
                 let topology = self.topology.read();
                 topology.put_image(out);
@@ -61,7 +61,7 @@ impl Broker {
     /// The image is broken.
     pub fn load_image(&self, partition: Partition, cut: Offset, image: &[u8]) -> Result<(), Error> {
         match partition.kind() {
-            PartitionKind::Shard(_) => Err(Error::Misplaced),
+            PartitionKind::Shard(_) | PartitionKind::Accounts => Err(Error::Misplaced),
             PartitionKind::Topology => {
                 let mut reader = Reader::new(image);
                 let last_number = u32::try_from(reader.varint()?).map_err(|_| wire::Error::Overflow)?;

@@ -170,7 +170,7 @@ impl Broker {
                     None => Err(Error::NoQueue(number)),
                 }
             }
-            PartitionKind::Shard(_) => Err(Error::Misplaced),
+            PartitionKind::Shard(_) | PartitionKind::Accounts => Err(Error::Misplaced),
         }
     }
 

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! It knows no socket, no task and no clock: `now` comes in with each call. Locks are taken in ascending order of
-//! partitions (shards, topology, queues) and never held across an await.
+//! partitions (shards, topology, queues, accounts) and never held across an await.
 
 mod locked;
 mod replay;
@@ -19,6 +19,7 @@ pub use transaction::{Slot, Transaction};
 
 use std::sync::Arc;
 
+use crate::accounts::Accounts;
 use crate::broker::Broker;
 use crate::budget::Budget;
 use crate::effect::KeyChange;
@@ -31,6 +32,7 @@ use crate::keyspace::Keyspace;
 pub struct Engine {
     pub keyspace: Keyspace,
     pub broker: Broker,
+    pub accounts: Accounts,
     pub journal: Journal,
     /// What the node holds for clients beside the key space.
     pub budget: Arc<Budget>,
@@ -40,7 +42,8 @@ impl Default for Engine {
     fn default() -> Self {
         let budget = Arc::<Budget>::default();
         let broker = Broker::new(Arc::clone(&budget));
-        Self { keyspace: Keyspace::default(), broker, journal: Journal::default(), budget }
+        let (keyspace, accounts, journal) = <(Keyspace, Accounts, Journal)>::default();
+        Self { keyspace, broker, accounts, journal, budget }
     }
 }
 

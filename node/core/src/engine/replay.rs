@@ -48,14 +48,17 @@ impl Engine {
                         }
                         Effect::Flush { database } => _ = shard.apply_flush(*database),
                         Effect::Swap { first, second } => shard.apply_swap(*first, *second),
-                        Effect::Broker(_) => return Err(state("a broker's effect on a shard")),
+                        Effect::Broker(_) | Effect::Account(_) => {
+                            return Err(state("an effect of another kind on a shard"));
+                        }
                     }
                     shard.changed_at(offset);
                 }
+                (PartitionKind::Accounts, Effect::Account(change)) => self.accounts.apply(offset, change),
                 (_, Effect::Broker(effect)) => {
                     self.broker.apply(offset, *partition, effect).map_err(|error| state(&error.to_string()))?;
                 }
-                _ => return Err(state("a key's effect on the broker")),
+                _ => return Err(state("a key's effect on another partition")),
             }
         }
         Ok(())

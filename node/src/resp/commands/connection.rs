@@ -1,6 +1,5 @@
 //! Commands about the connection itself.
 
-use sha2::{Digest, Sha256};
 use tercet_proto::resp::{Encoder, Version};
 
 use super::{client, number};
@@ -70,7 +69,7 @@ fn no_cluster(_: &mut Session, _: &Args<'_>, _: &mut Encoder<'_>) -> Outcome {
 fn auth(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     let (user, password) = match args {
         [_, password] => {
-            if session.node.config.requirepass.is_empty() {
+            if session.node.is_open_to_resp() == Some(true) {
                 return Err(Error::text(
                     "ERR AUTH <password> called without any password configured for the default user. \
                      Are you sure your configuration is correct?",
@@ -87,20 +86,13 @@ fn auth(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcom
 }
 
 fn authenticate(session: &mut Session, user: &[u8], password: &[u8]) -> Outcome {
-    let expected = &session.node.config.requirepass;
-    let is_right = expected.is_empty() || equal_in_constant_time(expected.as_bytes(), password);
-    if user != b"default" || !is_right {
-        tracing::info!(client = session.client.id, address = %session.client.address, "wrong user or password");
+    let directory = session.node.engine.accounts.directory();
+    if let Err(refused) = directory.check_resp(session.node.requirepass(), user, password) {
+        tracing::info!(client = session.client.id, address = %session.client.address, %refused, "AUTH refused");
         return Err(Error::WrongPassword);
     }
     session.is_authenticated = true;
     Ok(())
-}
-
-/// Compares digests, so that the time tells nothing about how much was right.
-fn equal_in_constant_time(left: &[u8], right: &[u8]) -> bool {
-    let (left, right) = (Sha256::digest(left), Sha256::digest(right));
-    left.iter().zip(right.iter()).fold(0, |difference, (l, r)| difference | (l ^ r)) == 0
 }
 
 fn hello(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {

@@ -145,7 +145,7 @@ impl Session {
         if !row.accepts(args.len()) {
             return Err(Error::Arity(row.name.into()));
         }
-        if !self.is_authenticated && !row.has(flag::NO_AUTH) {
+        if !self.is_authenticated && !self.is_undecided && !row.has(flag::NO_AUTH) {
             return Err(Error::NotAuthenticated);
         }
         if row.has(flag::NOT_IN_MULTI) && self.multi.is_some() && caller == Caller::Client {
