@@ -9,6 +9,7 @@ use futures::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 
+use crate::accounts::Origin;
 use crate::clock::BootNanos;
 
 /// Which frontend a client came through.
@@ -64,6 +65,12 @@ impl Client {
             task.abort();
         }
     }
+}
+
+/// Where somebody logs in from.
+#[must_use]
+pub fn origin(address: std::net::IpAddr) -> Origin {
+    if address.to_canonical().is_loopback() { Origin::Loopback } else { Origin::Elsewhere }
 }
 
 /// All clients of a node.

@@ -11,8 +11,9 @@ use tercet_proto::amqp::{FieldTable, FieldValue, Method, ShortBytes, ShortString
 use super::context::{About, Capabilities};
 use super::error::Error;
 use super::limits;
-use crate::accounts::{Directory, Origin};
+use crate::accounts::Directory;
 use crate::broker::DEFAULT_VHOST;
+use crate::clients::origin;
 use crate::config::Config;
 use crate::node::Node;
 
@@ -111,7 +112,7 @@ impl About {
             _ => return Err(Error::Mechanism(mechanism.clone())),
         };
         let directory = node.engine.accounts.directory();
-        let checked = directory.check_password(node.requirepass(), &user, &password, Origin::from(peer.ip()));
+        let checked = directory.check_password(node.requirepass(), &user, &password, origin(peer.ip()));
         let user = checked.map_err(|_| Error::Login(mechanism.clone()))?;
         self.user = ShortString::truncated(&user.name);
         Ok(())

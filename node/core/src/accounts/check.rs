@@ -13,12 +13,6 @@ pub enum Origin {
     Elsewhere,
 }
 
-impl From<std::net::IpAddr> for Origin {
-    fn from(address: std::net::IpAddr) -> Self {
-        if address.to_canonical().is_loopback() { Self::Loopback } else { Self::Elsewhere }
-    }
-}
-
 /// Why somebody may not log in. Clients are told no difference between the first two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
