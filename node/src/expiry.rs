@@ -14,6 +14,7 @@ pub async fn run(node: Shared) {
     let (mut next, mut record) = (0, Vec::new());
     loop {
         ticks.tick().await;
+        node.engine.keyspace.access().tick(clock::unix_now());
         next = cycle(&node, next, &mut record);
     }
 }

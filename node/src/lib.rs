@@ -15,6 +15,7 @@ pub mod config;
 pub mod counters;
 pub mod disk;
 pub mod drain;
+pub mod eviction;
 pub mod expiry;
 pub mod gateway;
 pub mod limits;

@@ -199,6 +199,15 @@ pub const EXPIRY_BUDGET: std::time::Duration = std::time::Duration::from_millis(
 /// Keys that one lock of a shard deletes.
 pub const EXPIRY_BATCH: usize = 64;
 
+/// How often memory is looked at where it is nearly what `maxmemory` allows, and after how many such looks otherwise: a look
+/// takes a tenth of a millisecond.
+pub const EVICTION_TICK: std::time::Duration = std::time::Duration::from_millis(20);
+pub const EVICTION_TICKS_APART: u32 = 5;
+
+/// Keys that go before a command at the most, and within a look: some two microseconds each. Redis's bound is 500 us.
+pub const EVICTION_SLICE: usize = 64;
+pub const EVICTION_BATCH: usize = 1_000;
+
 /// Connections that the kernel holds for us before they are accepted.
 pub const LISTEN_BACKLOG: u32 = 4096;
 

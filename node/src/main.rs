@@ -10,6 +10,12 @@ use tercet_node::{backup, server};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// The allocator's settings: memory that was freed goes back to the kernel after a second, by a thread of its own.
+#[allow(unsafe_code, reason = "the allocator reads its settings from a symbol")]
+// SAFETY: jemalloc declares it as `const char *`, and reads it as a C string, which this one is.
+#[unsafe(export_name = "_rjem_malloc_conf")]
+static MALLOC_CONF: Option<&'static u8> = Some(&b"background_thread:true,dirty_decay_ms:1000\0"[0]);
+
 /// A wrong flag: nothing was started.
 const EXIT_USAGE: u8 = 2;
 

@@ -1,7 +1,7 @@
 //! A node: what its tasks share. Everything here is a cheap handle; state changes go through the engine.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use parking_lot::RwLock;
 use tercet_proto::grpc::cluster::v1::{Address, ClusterState, Member};
@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::counters::Counters;
 use crate::drain::Leaving;
 use crate::engine::Engine;
+use crate::eviction::Eviction;
 use crate::ids::{Offset, UnixMillis};
 use crate::journal::{Gate, Promise, relay};
 use crate::limits;
@@ -92,10 +93,10 @@ pub struct Node {
     pub stats: Stats,
     /// Calls of each command, and errors.
     pub counters: Counters,
-    /// Memory is used up: commands that may need more of it are refused.
-    pub is_out_of_memory: AtomicBool,
     /// `slowlog-log-slower-than`: microseconds; negative: nothing is slow.
     pub slow_after_us: AtomicI64,
+    /// maxmemory.
+    pub eviction: Eviction,
     /// Checkpoints: asked for and reported here.
     pub checkpoint: checkpoint::Control,
     /// How far what lies on disk is loaded.
@@ -126,7 +127,7 @@ impl Node {
         let ack_replicated = config.is_ack_replicated();
         let engine = Engine::default();
         engine.budget.set_limit(watermark(&config));
-        Self {
+        let node = Self {
             config,
             identity,
             engine,
@@ -136,8 +137,8 @@ impl Node {
             clients: Clients::default(),
             stats: Stats::default(),
             counters: Counters::default(),
-            is_out_of_memory: AtomicBool::new(false),
             slow_after_us: AtomicI64::new(limits::SLOW_AFTER_US),
+            eviction: Eviction::default(),
             checkpoint: checkpoint::Control::default(),
             loading: recovery::Progress::default(),
             cluster: RwLock::new(None),
@@ -149,7 +150,10 @@ impl Node {
             started: clock::boot_now(),
             started_unix: clock::unix_now(),
             ack_replicated,
-        }
+        };
+        node.engine.keyspace.access().tick(node.started_unix);
+        node.eviction.follow(&node);
+        node
     }
 
     /// Behind a batch of commands, outside of all locks: readers of the journal wake up, and with `ack=local` its

@@ -96,6 +96,7 @@ async fn serve(
     });
     let _reload = task::spawn("reload", reload(Arc::clone(&node)));
     let _expiry = task::spawn("expiry", expiry::run(Arc::clone(&node)));
+    let _eviction = task::spawn("eviction", crate::eviction::run(Arc::clone(&node)));
     let (amqp_node, amqp_threads) = (Arc::clone(&node), threads.clone());
     let _amqp = task::spawn("amqp accept", async move {
         if let Err(error) = amqp::accept(amqp_node, amqp, amqp_threads).await {

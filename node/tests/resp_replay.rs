@@ -22,7 +22,7 @@ fn content(engine: &Engine) -> Content {
         let shard = engine.keyspace.lock(index);
         for (number, database) in shard.databases() {
             for entry in database.iter() {
-                content.insert((number, entry.key.to_vec()), (entry.value.clone(), entry.expire_at()));
+                content.insert((number, entry.key().to_vec()), (entry.value().to_owned(), entry.expire_at()));
             }
         }
     }

@@ -232,7 +232,7 @@ fn assert_same(left: &Engine, right: &Engine, what: &str) {
             let all: BTreeMap<_, _> = shard
                 .databases()
                 .flat_map(|(number, database)| database.iter().map(move |entry| (number, entry)))
-                .map(|(number, entry)| ((number, entry.key.to_vec()), (entry.expire_at(), entry.value.clone())))
+                .map(|(number, entry)| ((number, entry.key().to_vec()), (entry.expire_at(), entry.value().to_owned())))
                 .collect();
             all
         };

@@ -67,6 +67,7 @@ pub const POLICIES: &[&str] = &[
     "allkeys-lfu",
     "allkeys-random",
     "noeviction",
+    "allkeys-s3fifo",
 ];
 const LOG_LEVELS: &[&str] = &["debug", "verbose", "notice", "warning"];
 const CHANNELS: &[&str] = &["allchannels", "resetchannels"];
@@ -81,7 +82,7 @@ const YES_NO: Kind = Kind::Flag;
 
 live! {
     maxmemory: Number, BYTES, "maxmemory", "", "0", Read, "Memory for data, e.g. 1gb; 0 = no limit";
-    maxmemory_policy: Choice, Kind::Choice(POLICIES), "maxmemory-policy", "", "noeviction", Read, "What to evict when maxmemory is reached";
+    maxmemory_policy: Choice, Kind::Choice(POLICIES), "maxmemory-policy", "", "noeviction", Read, "What goes when maxmemory is reached: a policy of Redis, or allkeys-s3fifo";
     maxmemory_samples: Number, Kind::Integer(1, INT), "maxmemory-samples", "", "5", Read, "Keys that are looked at for each key that is evicted";
     maxmemory_eviction_tenacity: Number, Kind::Integer(0, 100), "maxmemory-eviction-tenacity", "", "10", Read, "How much time an eviction may take, 0 to 100";
     maxmemory_clients: Number, Kind::MemoryOrPercent, "maxmemory-clients", "", "0", Read, "Memory for the buffers of all clients, in bytes or as a percentage of maxmemory; 0 = no limit";

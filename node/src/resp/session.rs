@@ -1,6 +1,8 @@
 //! A session: what the server remembers of one RESP client, and how one command of it is executed.
 
 mod call;
+#[cfg(test)]
+mod memory;
 mod meter;
 mod portable;
 mod transaction;
@@ -186,6 +188,7 @@ impl Session {
         add(&stats.hits, self.hits.take());
         add(&stats.misses, self.misses.take());
         add(&stats.expired, std::mem::take(&mut self.expired));
+        self.node.eviction.note_thread();
         self.wrote = self.wrote.max(self.depends_on);
         std::mem::take(&mut self.depends_on)
     }

@@ -7,6 +7,7 @@ pub mod proxy;
 pub mod resp;
 pub mod sentinel;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use tercet_node::effect::{Expiry, KeyChange};
 use tercet_node::engine::{Locked, Transaction};
 use tercet_node::ids::Offset;
 use tercet_node::journal::Deposed;
+use tercet_node::keyspace::Keyspace;
 use tercet_node::node::{Node, Shared};
 use tercet_node::recovery;
 use tercet_node::role::{Role, State, Verdict};
@@ -213,7 +215,7 @@ impl TestNode {
         let shard = keyspace.lock(keyspace.shard_of(key.as_bytes()));
         let entry = shard.database(0).find(key.as_bytes())?;
         let mut scratch = itoa::Buffer::new();
-        entry.value.as_bytes(&mut scratch).map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+        entry.value().as_bytes(&mut scratch).map(|bytes| String::from_utf8_lossy(bytes).into_owned())
     }
 }
 
@@ -237,17 +239,19 @@ impl Write {
 /// Every key of `a` is in `b` with the same value and expiry, and the other way round.
 pub fn assert_same_keys(a: &TestNode, b: &TestNode) {
     let (left, right) = (&a.node.engine.keyspace, &b.node.engine.keyspace);
+    // One after the other: both have the rank of their number.
+    let entries = |keyspace: &Keyspace, index: usize| {
+        let shard = keyspace.lock(index);
+        let all = shard.databases().flat_map(|(database, table)| table.iter().map(move |entry| (database, entry)));
+        let all = all
+            .map(|(database, entry)| ((database, entry.key().to_vec()), (entry.value().to_owned(), entry.expire_at())));
+        all.collect::<BTreeMap<_, _>>()
+    };
     for index in 0..left.len() {
-        let (left, right) = (left.lock(index), right.lock(index));
-        for (here, there) in [(&left, &right), (&right, &left)] {
-            for (database, table) in here.databases() {
-                for entry in table.iter() {
-                    let copy = there.database(database).find(&entry.key);
-                    let copy = copy.map(|copy| (&copy.value, copy.expire_at()));
-                    let key = String::from_utf8_lossy(&entry.key);
-                    assert_eq!(copy, Some((&entry.value, entry.expire_at())), "key {key} in database {database}");
-                }
-            }
+        let (here, there) = (entries(left, index), entries(right, index));
+        for key in here.keys().chain(there.keys()) {
+            let shown = String::from_utf8_lossy(&key.1);
+            assert!(here.get(key) == there.get(key), "key {shown} in database {} differs", key.0);
         }
     }
 }

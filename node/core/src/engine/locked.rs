@@ -150,8 +150,11 @@ impl<'v> View<'v> {
     /// The entry of `key`, unless it has expired.
     #[inline]
     #[must_use]
-    pub fn get(&self, key: &[u8]) -> Option<&Entry> {
+    pub fn get(&self, key: &[u8]) -> Option<Entry<'_>> {
         let found = self.peek(key);
+        if let Some(entry) = found {
+            self.engine.keyspace.access().note(entry);
+        }
         let counter = if found.is_some() { self.hits } else { self.misses };
         counter.set(counter.get().wrapping_add(1));
         found
@@ -160,14 +163,14 @@ impl<'v> View<'v> {
     /// As `get`, without counting a hit or a miss.
     #[inline]
     #[must_use]
-    pub fn peek(&self, key: &[u8]) -> Option<&Entry> {
+    pub fn peek(&self, key: &[u8]) -> Option<Entry<'_>> {
         self.peek_in(self.database, key)
     }
 
     /// As `peek`, in another database.
     #[inline]
     #[must_use]
-    pub fn peek_in(&self, database: u8, key: &[u8]) -> Option<&Entry> {
+    pub fn peek_in(&self, database: u8, key: &[u8]) -> Option<Entry<'_>> {
         let shard = self.locked.shard(self.locked.index_of(&self.engine.keyspace, key));
         debug_assert!(shard.is_some(), "a command may only read keys that its row declares");
         shard?.database(database).find(key).filter(|entry| !entry.is_expired(self.now))
@@ -199,7 +202,7 @@ impl<'v> View<'v> {
         &self,
         cursor: u64,
         count: usize,
-        wanted: impl FnMut(&Entry) -> Option<crate::keyspace::value::ShortBytes>,
+        wanted: impl FnMut(Entry<'_>) -> Option<crate::keyspace::value::ShortBytes>,
     ) -> (u64, Vec<crate::keyspace::value::ShortBytes>) {
         self.met.set(self.met.get().max(self.engine.journal.end()));
         self.engine.keyspace.scan(self.locked, self.database, cursor, count, self.now, wanted)

@@ -9,10 +9,12 @@
 //! It knows no socket, no task and no clock: `now` comes in with each call. Locks are taken in ascending order of
 //! partitions (shards, topology, queues, accounts) and never held across an await.
 
+mod evict;
 mod locked;
 mod replay;
 mod transaction;
 
+pub use evict::Evicted;
 pub use locked::{Locked, View};
 pub use replay::Error as ReplayError;
 pub use transaction::{Slot, Transaction};

@@ -6,7 +6,7 @@ use super::{Engine, Locked, View};
 use crate::broker::Batch;
 use crate::effect::{self, Effect, Expiry, KeyChange};
 use crate::ids::{Offset, Partition, UnixMillis};
-use crate::keyspace::value::Value;
+use crate::keyspace::value::ValueRef;
 use crate::keyspace::{Applied, Entry, Keyspace, Place, WrongType};
 
 /// What a writing command (or EXEC, with several) does its work with.
@@ -57,7 +57,7 @@ impl<'e> Transaction<'e> {
 
     /// The entry of `key`. One that has expired is deleted, by effect, and not there.
     #[inline]
-    pub fn get(&mut self, key: &[u8]) -> Option<&Entry> {
+    pub fn get(&mut self, key: &[u8]) -> Option<Entry<'_>> {
         let (index, place) = {
             let slot = self.open(key);
             (slot.index, slot.place?)
@@ -77,7 +77,11 @@ impl<'e> Transaction<'e> {
         debug_assert!(self.locked.shard(index).is_some(), "a command may only use keys that its row declares");
         let place = self.locked.shard(index).map(|shard| {
             let place = shard.locate(self.database, key);
-            (place, shard.database(self.database).at(place).is_some_and(|entry| entry.is_expired(self.now)))
+            let entry = shard.database(self.database).at(place);
+            if let Some(entry) = entry {
+                self.engine.keyspace.access().note(entry);
+            }
+            (place, entry.is_some_and(|entry| entry.is_expired(self.now)))
         });
         let place = match place {
             None => None,
@@ -113,6 +117,9 @@ impl<'e> Transaction<'e> {
             return Ok(Applied::NOTHING);
         };
         let place = shard.locate(self.database, key);
+        if let Some(entry) = shard.database(self.database).at(place) {
+            self.engine.keyspace.access().note(entry);
+        }
         self.apply_at(index, key, place, change)
     }
 
@@ -229,15 +236,15 @@ pub struct Slot<'t, 'e, 'k> {
 impl Slot<'_, '_, '_> {
     #[inline]
     #[must_use]
-    pub fn entry(&self) -> Option<&Entry> {
+    pub fn entry(&self) -> Option<Entry<'_>> {
         let shard = self.transaction.locked.shard(self.index)?;
         shard.database(self.transaction.database).at(self.place?)
     }
 
     #[inline]
     #[must_use]
-    pub fn value(&self) -> Option<&Value> {
-        self.entry().map(|entry| &entry.value)
+    pub fn value(&self) -> Option<ValueRef<'_>> {
+        self.entry().map(Entry::value)
     }
 
     /// As `Transaction::apply`, without another lookup. The slot ends with it, for the table may have moved.

@@ -1,7 +1,9 @@
 //! `apply`: the one door through which the key space changes, for live commands, replicas and recovery alike.
 
+use super::entry::{self, About, New};
 use super::shard::{Place, Shard};
-use super::value::{Hash, Inserted, List, Set, SortedSet, Value, image};
+use super::table::Slot;
+use super::value::{Hash, Inserted, List, Set, SortedSet, Value, image, parse_integer};
 use super::{Database, WrongType};
 use crate::effect::{Expiry, KeyChange};
 
@@ -52,24 +54,30 @@ impl Shard {
         change: &KeyChange<'_>,
     ) -> Result<Applied, WrongType> {
         self.changes = self.changes.wrapping_add(1);
-        let version = self.changes;
+        let stamp = Stamp { version: self.changes, access: self.access.fresh() };
         let table = self.database_mut(database);
-        match change {
+        let applied = match change {
             KeyChange::SetString { value, expiry } => {
-                Ok(table.replace(key, place, *expiry, version, Value::from_bytes(value)))
+                let new = match parse_integer(value) {
+                    Some(number) => New::Integer(number),
+                    None => New::Text(value),
+                };
+                Ok(table.replace(key, place, *expiry, stamp, new))
             }
             KeyChange::SetInteger { value, expiry } => {
-                Ok(table.replace(key, place, *expiry, version, Value::Integer(*value)))
+                Ok(table.replace(key, place, *expiry, stamp, New::Integer(*value)))
             }
             other => {
                 let before = table.len();
-                let applied = table.apply_other(key, place, other, version);
+                let applied = table.apply_other(key, place, other, stamp);
                 if table.len() < before {
                     self.tracking.lost(key);
                 }
                 applied
             }
-        }
+        };
+        self.database_mut(database).table.tidy();
+        applied
     }
 
     /// Empties one database or all; says how many keys went.
@@ -82,27 +90,31 @@ impl Shard {
     }
 }
 
+/// What a change leaves on an entry.
+#[derive(Debug, Clone, Copy)]
+struct Stamp {
+    version: u32,
+    /// Of a key that was not there.
+    access: u32,
+}
+
+impl Stamp {
+    fn about(self, expire_at: u64) -> About {
+        About { version: self.version, access: self.access, expire_at }
+    }
+}
+
 impl Database {
     #[inline]
-    fn replace(&mut self, key: &[u8], place: Place, expiry: Expiry, version: u32, value: Value) -> Applied {
-        let mut had_expiry = false;
-        let slot = match place.slot.and_then(|slot| Some((slot, self.at_mut(slot)?))) {
-            Some((slot, entry)) => {
-                had_expiry = entry.expire_at().is_some();
-                entry.value = value;
-                entry.touch(version);
-                slot
-            }
-            None => {
-                let slot = self.insert(place, key, value);
-                self.touch(slot, version);
-                slot
-            }
+    fn replace(&mut self, key: &[u8], place: Place, expiry: Expiry, stamp: Stamp, new: New<'_>) -> Applied {
+        let at = match expiry {
+            Expiry::At(at) => at.0.max(1),
+            Expiry::Never => 0,
+            Expiry::Keep => place.slot.and_then(|slot| self.table.at(slot).expire_at()).map_or(0, |at| at.0),
         };
-        match expiry {
-            Expiry::At(at) => _ = self.set_expiry(slot, place.hash, Some(at)),
-            Expiry::Never if had_expiry => _ = self.set_expiry(slot, place.hash, None),
-            Expiry::Never | Expiry::Keep => {}
+        match place.slot {
+            Some(slot) => self.table.replace(slot, key, stamp.version, at, new),
+            None => _ = self.insert(place.hash, key, stamp.about(at), new),
         }
         Applied::changed(1)
     }
@@ -112,56 +124,56 @@ impl Database {
         key: &[u8],
         place: Place,
         change: &KeyChange<'_>,
-        version: u32,
+        stamp: Stamp,
     ) -> Result<Applied, WrongType> {
         match change {
-            KeyChange::ListPush { end, values } => self.grow(key, place, version, |list: &mut List| {
+            KeyChange::ListPush { end, values } => self.grow(key, place, stamp, |list: &mut List| {
                 for value in values.iter() {
                     list.push(*end, (*value).into());
                 }
                 Applied::changed(list.len())
             }),
-            KeyChange::ListPop { end, count } => self.change(place, version, |list: &mut List| {
+            KeyChange::ListPop { end, count } => self.change(place, stamp, |list: &mut List| {
                 let count = (*count as usize).min(list.len());
                 for _ in 0..count {
                     list.pop(*end);
                 }
                 Applied::removed(count)
             }),
-            KeyChange::SetAdd { members } => self.grow(key, place, version, |set: &mut Set| {
+            KeyChange::SetAdd { members } => self.grow(key, place, stamp, |set: &mut Set| {
                 Applied::removed(members.iter().filter(|member| set.insert(member)).count())
             }),
-            KeyChange::SetRemove { members } => self.change(place, version, |set: &mut Set| {
+            KeyChange::SetRemove { members } => self.change(place, stamp, |set: &mut Set| {
                 Applied::removed(members.iter().filter(|member| set.remove(member)).count())
             }),
-            KeyChange::HashSet { pairs } => self.grow(key, place, version, |hash: &mut Hash| {
+            KeyChange::HashSet { pairs } => self.grow(key, place, stamp, |hash: &mut Hash| {
                 let (pairs, _) = pairs.as_chunks::<2>();
                 Applied::changed(pairs.iter().filter(|[field, value]| hash.set(field, (*value).into())).count())
             }),
-            KeyChange::HashRemove { fields } => self.change(place, version, |hash: &mut Hash| {
+            KeyChange::HashRemove { fields } => self.change(place, stamp, |hash: &mut Hash| {
                 Applied::removed(fields.iter().filter(|field| hash.remove(field).is_some()).count())
             }),
             KeyChange::SortedAdd { pairs } => {
-                self.grow(key, place, version, |sorted: &mut SortedSet| add_scores(sorted, pairs))
+                self.grow(key, place, stamp, |sorted: &mut SortedSet| add_scores(sorted, pairs))
             }
-            KeyChange::SortedRemove { members } => self.change(place, version, |sorted: &mut SortedSet| {
+            KeyChange::SortedRemove { members } => self.change(place, stamp, |sorted: &mut SortedSet| {
                 Applied::removed(members.iter().filter(|member| sorted.remove(member).is_some()).count())
             }),
-            KeyChange::SortedRemoveRanks { start, end } => self.change(place, version, |sorted: &mut SortedSet| {
+            KeyChange::SortedRemoveRanks { start, end } => self.change(place, stamp, |sorted: &mut SortedSet| {
                 Applied::removed(remove_ranks(sorted, *start as usize, *end as usize))
             }),
             KeyChange::ListSet { .. }
             | KeyChange::ListInsert { .. }
             | KeyChange::ListRemove { .. }
             | KeyChange::ListRemoveMatching { .. }
-            | KeyChange::ListTrim { .. } => self.change(place, version, |list: &mut List| change_inside(list, change)),
+            | KeyChange::ListTrim { .. } => self.change(place, stamp, |list: &mut List| change_inside(list, change)),
             KeyChange::Delete | KeyChange::Expire { .. } | KeyChange::Persist => {
-                Ok(Applied::removed(usize::from(self.change_key(place, change, version))))
+                Ok(Applied::removed(usize::from(self.change_key(place, change, stamp))))
             }
-            KeyChange::Append { bytes } => self.append(key, place, version, bytes),
-            KeyChange::SetRange { offset, bytes } => self.set_range(key, place, version, *offset as usize, bytes),
+            KeyChange::Append { bytes } => self.append(key, place, stamp, bytes),
+            KeyChange::SetRange { offset, bytes } => self.set_range(key, place, stamp, *offset as usize, bytes),
             KeyChange::Restore { image, expiry } => match image::decode(image) {
-                Ok(value) => Ok(self.replace(key, place, *expiry, version, value)),
+                Ok(value) => Ok(self.replace(key, place, *expiry, stamp, New::Value(value))),
                 Err(_) => Ok(Applied::NOTHING),
             },
             KeyChange::SetString { .. } | KeyChange::SetInteger { .. } => {
@@ -171,55 +183,61 @@ impl Database {
     }
 
     /// A change of the key and not of its value. Says whether anything changed.
-    fn change_key(&mut self, place: Place, change: &KeyChange<'_>, version: u32) -> bool {
+    fn change_key(&mut self, place: Place, change: &KeyChange<'_>, stamp: Stamp) -> bool {
         let Some(slot) = place.slot else { return false };
         let at = match change {
-            KeyChange::Expire { at } => Some(*at),
-            KeyChange::Persist => None,
-            _ => return self.remove(slot).is_some(),
+            KeyChange::Expire { at } => at.0.max(1),
+            KeyChange::Persist => 0,
+            _ => {
+                self.table.remove(slot);
+                return true;
+            }
         };
-        let changed = self.set_expiry(slot, place.hash, at);
+        let changed = self.table.set_expiry(slot, at);
         if changed {
-            self.touch(slot, version);
+            self.table.set_version(slot, stamp.version);
         }
         changed
     }
 
-    fn append(&mut self, key: &[u8], place: Place, version: u32, bytes: &[u8]) -> Result<Applied, WrongType> {
+    fn append(&mut self, key: &[u8], place: Place, stamp: Stamp, bytes: &[u8]) -> Result<Applied, WrongType> {
         let Some(slot) = place.slot else {
-            self.replace(key, place, Expiry::Keep, version, Value::from_bytes(bytes));
+            let new = parse_integer(bytes).map_or(New::Text(bytes), New::Integer);
+            self.replace(key, place, Expiry::Keep, stamp, new);
             return Ok(Applied::changed(bytes.len()));
         };
-        self.change_string(slot, version, |text| text.append(bytes))
+        self.change_text(slot, key, stamp, |text| text.extend_from_slice(bytes))
     }
 
     fn set_range(
         &mut self,
         key: &[u8],
         place: Place,
-        version: u32,
+        stamp: Stamp,
         offset: usize,
         bytes: &[u8],
     ) -> Result<Applied, WrongType> {
         let slot = match place.slot {
             Some(slot) => slot,
-            None => self.insert(place, key, Value::from_bytes(b"")),
+            None => self.insert(place.hash, key, stamp.about(0), New::Text(b"")),
         };
-        self.change_string(slot, version, |text| text.set_range(offset, bytes))
+        self.change_text(slot, key, stamp, |text| {
+            let end = offset + bytes.len();
+            if end > text.len() {
+                text.resize(end, 0);
+            }
+            text[offset..end].copy_from_slice(bytes);
+        })
     }
 
-    fn change_string(
+    fn change_text(
         &mut self,
-        slot: usize,
-        version: u32,
-        change: impl FnOnce(&mut super::value::ShortBytes),
+        slot: Slot,
+        key: &[u8],
+        stamp: Stamp,
+        change: impl FnOnce(&mut Vec<u8>),
     ) -> Result<Applied, WrongType> {
-        let Some(entry) = self.at_mut(slot) else { return Ok(Applied::NOTHING) };
-        let text = entry.value.as_string_mut().ok_or(WrongType)?;
-        change(text);
-        let length = text.len();
-        entry.touch(version);
-        Ok(Applied::changed(length))
+        self.table.change_text(slot, key, stamp.version, change).map(Applied::changed).ok_or(WrongType)
     }
 
     /// Changes a collection that is made if it is not there.
@@ -228,17 +246,16 @@ impl Database {
         &mut self,
         key: &[u8],
         place: Place,
-        version: u32,
+        stamp: Stamp,
         change: impl FnOnce(&mut C) -> Applied,
     ) -> Result<Applied, WrongType> {
         let slot = match place.slot {
             Some(slot) => slot,
-            None => self.insert(place, key, C::make()),
+            None => self.insert(place.hash, key, stamp.about(0), New::Value(C::make())),
         };
-        let Some(entry) = self.at_mut(slot) else { return Ok(Applied::NOTHING) };
-        let applied = change(C::of(&mut entry.value).ok_or(WrongType)?);
+        let applied = change(self.table.collection(slot).and_then(C::of).ok_or(WrongType)?);
         if applied.changed {
-            entry.touch(version);
+            self.table.set_version(slot, stamp.version);
         }
         Ok(applied)
     }
@@ -248,25 +265,18 @@ impl Database {
     fn change<C: Collection>(
         &mut self,
         place: Place,
-        version: u32,
+        stamp: Stamp,
         change: impl FnOnce(&mut C) -> Applied,
     ) -> Result<Applied, WrongType> {
         let Some(slot) = place.slot else { return Ok(Applied::NOTHING) };
-        let Some(entry) = self.at_mut(slot) else { return Ok(Applied::NOTHING) };
-        let collection = C::of(&mut entry.value).ok_or(WrongType)?;
+        let collection = self.table.collection(slot).and_then(C::of).ok_or(WrongType)?;
         let applied = change(collection);
         if collection.is_empty() {
-            self.remove(slot);
+            self.table.remove(slot);
         } else if applied.changed {
-            entry.touch(version);
+            self.table.set_version(slot, stamp.version);
         }
         Ok(applied)
-    }
-
-    fn touch(&mut self, slot: usize, version: u32) {
-        if let Some(entry) = self.at_mut(slot) {
-            entry.touch(version);
-        }
     }
 }
 
@@ -323,7 +333,7 @@ fn change_inside(list: &mut List, change: &KeyChange<'_>) -> Applied {
 /// The types that consist of elements.
 trait Collection {
     fn make() -> Value;
-    fn of(value: &mut Value) -> Option<&mut Self>;
+    fn of(collection: entry::Collection<'_>) -> Option<&mut Self>;
     fn is_empty(&self) -> bool;
 }
 
@@ -335,9 +345,9 @@ macro_rules! collection {
             }
 
             #[inline]
-            fn of(value: &mut Value) -> Option<&mut Self> {
-                match value {
-                    Value::$type(collection) => Some(collection),
+            fn of(collection: entry::Collection<'_>) -> Option<&mut Self> {
+                match collection {
+                    entry::Collection::$type(collection) => Some(collection),
                     _ => None,
                 }
             }

@@ -4,8 +4,9 @@
 //! entry = database (1 byte) | key (length | bytes) | expiry in ms, 0 = never (varint) | value (length | image)
 //! ```
 
+use super::entry::{About, New};
 use super::shard::{Entry, Shard};
-use super::value::{self, ShortBytes, Value};
+use super::value::{self, ValueRef};
 use crate::ids::UnixMillis;
 use crate::limits;
 use crate::wire::{self, Reader};
@@ -24,18 +25,19 @@ pub enum Error {
 }
 
 /// Appends the image of an entry. `scratch` is overwritten.
-pub fn put_entry(database: u8, entry: &Entry, scratch: &mut Vec<u8>, out: &mut Vec<u8>) {
+pub fn put_entry(database: u8, entry: Entry<'_>, scratch: &mut Vec<u8>, out: &mut Vec<u8>) {
     out.push(database);
-    wire::put_bytes(out, &entry.key);
+    wire::put_bytes(out, entry.key());
     wire::put_varint(out, entry.expire_at().map_or(0, |at| at.0));
-    if let Value::String(text) = &entry.value {
+    let value = entry.value();
+    if let ValueRef::String(text) = value {
         // The most common kind, without a detour: its kind and its own length come before it.
         let length = text.len() as u64;
         wire::put_varint(out, 1 + wire::varint_len(length) as u64 + length);
-        value::image::encode(&entry.value, out);
+        value::image::encode(value, out);
     } else {
         scratch.clear();
-        value::image::encode(&entry.value, scratch);
+        value::image::encode(value, scratch);
         wire::put_bytes(out, scratch);
     }
 }
@@ -86,11 +88,9 @@ impl Shard {
             return Err(Error::Duplicate);
         }
         let value = value::image::decode(entry.value)?;
-        let database = self.database_mut(entry.database);
-        let slot = database.table.insert(place.hash, Entry::new(ShortBytes::from(entry.key), value));
-        if entry.expire_at.is_some() {
-            database.set_expiry(slot, place.hash, entry.expire_at);
-        }
+        let about =
+            About { version: 0, access: self.access.fresh(), expire_at: entry.expire_at.map_or(0, |at| at.0.max(1)) };
+        self.database_mut(entry.database).insert(place.hash, entry.key, about, New::Value(value));
         Ok(())
     }
 }

@@ -7,15 +7,24 @@
 //! The shard's hash is fixed for ever: it decides partitions in the journal, and the cursor of SCAN is a position in it.
 //! The table's hash is seeded by the process, so that collisions cannot be prepared.
 
+pub mod access;
 mod apply;
+mod arena;
+mod bucket;
+mod entry;
 pub mod entry_image;
+pub mod eviction;
 mod expiry;
+mod fifo;
 pub mod pages;
 mod scan;
 mod shard;
 mod table;
 pub mod value;
 
+use std::sync::Arc;
+
+use access::Access;
 pub use apply::Applied;
 pub use shard::{Database, Entry, Place, Shard};
 
@@ -45,6 +54,7 @@ pub fn position(key: &[u8]) -> u64 {
 pub struct Keyspace {
     shards: Box<[Mutex<Shard>]>,
     bits: u32,
+    access: Arc<Access>,
 }
 
 impl Default for Keyspace {
@@ -58,9 +68,29 @@ impl Keyspace {
     pub fn new(bits: u32) -> Self {
         assert!((1..=16).contains(&bits), "a shard's number fits in 16 bits");
         let seed = foldhash::fast::RandomState::default();
-        let shards =
-            (0..1u32 << bits).map(|shard| Mutex::new(Rank::Shard(shard), Shard::new(bits, seed.clone()))).collect();
-        Self { shards, bits }
+        let access = Arc::<Access>::default();
+        let new = |access: &Arc<Access>| Shard::new(bits, seed.clone(), Arc::clone(access));
+        let shards = (0..1u32 << bits).map(|shard| Mutex::new(Rank::Shard(shard), new(&access))).collect();
+        Self { shards, bits, access }
+    }
+
+    /// Changes what of the use of keys is noted, one shard after the other.
+    pub fn set_rule(&self, rule: access::Rule) {
+        self.access.set_rule(rule);
+        self.shards.iter().for_each(|shard| shard.lock().set_queued(rule == access::Rule::Queue));
+    }
+
+    /// Bytes of the tables that are free within them.
+    #[must_use]
+    pub fn dead_bytes(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().databases().map(|(_, keys)| keys.bytes().1).sum::<usize>()).sum()
+    }
+
+    /// How the use of keys is noted.
+    #[inline]
+    #[must_use]
+    pub fn access(&self) -> &Access {
+        &self.access
     }
 
     #[must_use]

@@ -214,7 +214,7 @@ impl Shard {
             let (shard_bits, bits, base) = (tracking.shard_bits, tracking.bits, tracking.base);
             for (_, database) in self.databases() {
                 for entry in database.iter().filter(|entry| is_newer(entry.version(), base)) {
-                    taken.pages.insert(page_of(position(&entry.key), shard_bits, bits));
+                    taken.pages.insert(page_of(position(entry.key()), shard_bits, bits));
                     taken.changed += 1;
                 }
             }
@@ -257,11 +257,11 @@ impl Shard {
         self.tracking.are_taken(bits, self.changes, cut);
     }
 
-    fn each_entry(&self, mut wanted: impl FnMut(u8, &super::Entry, u64) -> bool, taken: &mut Taken) {
+    fn each_entry(&self, mut wanted: impl FnMut(u8, super::Entry<'_>, u64) -> bool, taken: &mut Taken) {
         let mut scratch = Vec::new();
         for (database, table) in self.databases() {
             for entry in table.iter() {
-                let position = position(&entry.key);
+                let position = position(entry.key());
                 if wanted(database, entry, position) {
                     put_entry(database, entry, &mut scratch, &mut taken.bytes);
                     taken.entries.push((position, taken.bytes.len()));

@@ -21,7 +21,7 @@ impl Keyspace {
         cursor: u64,
         count: usize,
         now: UnixMillis,
-        mut wanted: impl FnMut(&super::Entry) -> Option<ShortBytes>,
+        mut wanted: impl FnMut(super::Entry<'_>) -> Option<ShortBytes>,
     ) -> (u64, Vec<ShortBytes>) {
         let mut found = Vec::new();
         let mut visited = 0;
@@ -38,7 +38,7 @@ impl Keyspace {
             };
             let table = shard.database(database);
             let left = count.saturating_sub(visited).max(table.len() / PAGES_A_SHARD).max(1);
-            let positions = table.iter().map(|entry| (position(&entry.key), entry));
+            let positions = table.iter().map(|entry| (position(entry.key()), entry));
             let mut met: Vec<_> = positions.filter(|(at, _)| *at >= cursor).collect();
             let mut last = None;
             if met.len() > left {
@@ -83,7 +83,7 @@ mod tests {
     fn scan_all(keyspace: &Keyspace, count: usize, mut change: impl FnMut(usize)) -> Vec<String> {
         let (mut cursor, mut found) = (0, Vec::new());
         for page in 0.. {
-            let all = |entry: &crate::keyspace::Entry| Some(entry.key.clone());
+            let all = |entry: crate::keyspace::Entry<'_>| Some(entry.key().into());
             let (next, keys) = keyspace.scan(&Locked::Nothing, 0, cursor, count, UnixMillis(0), all);
             found.extend(keys.iter().map(|key| String::from_utf8(key.to_vec()).unwrap()));
             if next == 0 {

@@ -1,51 +1,17 @@
 //! A shard: its tables, one a database, and where an entry lies in them.
 
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
-use super::expiry::Deadlines;
+use super::access::{Access, Rule};
+use super::entry::{About, New};
+use super::fifo::Queues;
 use super::pages::Tracking;
-use super::table::Table;
-use super::value::{ShortBytes, Value};
-use crate::ids::{Offset, UnixMillis};
+use super::table::{Slot, Table};
+use crate::ids::Offset;
 use crate::limits;
 
-/// A key and what it holds: 64 bytes, one cache line.
-#[derive(Debug, Clone)]
-#[repr(align(64))]
-pub struct Entry {
-    pub key: ShortBytes,
-    pub value: Value,
-    /// 0 = never.
-    expire_at: u64,
-    /// Changes with every change of the key: what WATCH compares.
-    version: u32,
-}
-
-impl Entry {
-    pub(super) fn new(key: ShortBytes, value: Value) -> Self {
-        Self { key, value, expire_at: 0, version: 0 }
-    }
-
-    #[must_use]
-    pub fn expire_at(&self) -> Option<UnixMillis> {
-        (self.expire_at != 0).then_some(UnixMillis(self.expire_at))
-    }
-
-    #[inline]
-    #[must_use]
-    pub fn is_expired(&self, now: UnixMillis) -> bool {
-        self.expire_at != 0 && self.expire_at <= now.0
-    }
-
-    #[must_use]
-    pub fn version(&self) -> u32 {
-        self.version
-    }
-
-    pub(super) fn touch(&mut self, version: u32) {
-        self.version = version;
-    }
-}
+pub use super::entry::Entry;
 
 /// One partition of the key space.
 #[derive(Debug)]
@@ -60,18 +26,21 @@ pub struct Shard {
     pub(super) changes: u32,
     /// What the last checkpoint has taken.
     pub(super) tracking: Tracking,
+    /// How the use of keys is noted.
+    pub(super) access: Arc<Access>,
     seed: foldhash::fast::RandomState,
 }
 
 impl Shard {
     /// One of 2^`bits`.
-    pub(super) fn new(bits: u32, seed: foldhash::fast::RandomState) -> Self {
+    pub(super) fn new(bits: u32, seed: foldhash::fast::RandomState, access: Arc<Access>) -> Self {
         Self {
-            first: Database::new(seed.clone()),
+            first: Database::new(seed.clone(), &access),
             others: Vec::new(),
             last_offset: Offset::ZERO,
             changes: 0,
             tracking: Tracking::new(bits),
+            access,
             seed,
         }
     }
@@ -106,8 +75,8 @@ impl Shard {
         let Some(other) = usize::from(index).checked_sub(1) else { return &mut self.first };
         if other >= self.others.len() {
             debug_assert!(index < limits::DATABASES);
-            let seed = &self.seed;
-            self.others.resize_with(other + 1, || Database::new(seed.clone()));
+            let (seed, access) = (&self.seed, &self.access);
+            self.others.resize_with(other + 1, || Database::new(seed.clone(), access));
         }
         &mut self.others[other]
     }
@@ -118,7 +87,7 @@ impl Shard {
     pub fn locate(&self, database: u8, key: &[u8]) -> Place {
         // The seed of every table of this shard, also of one that nobody has written to yet.
         let hash = self.seed.hash_one(key);
-        let slot = self.database(database).table.slot_of(hash, |entry| entry.key.matches(key));
+        let slot = self.database(database).table.slot_of(hash, key);
         Place { hash, slot }
     }
 
@@ -133,7 +102,7 @@ impl Shard {
         for (table, index) in std::iter::once(&mut self.first).chain(&mut self.others).zip(0u8..) {
             if database.is_none_or(|wanted| wanted == index) {
                 emptied += table.len();
-                *table = Database::new(seed.clone());
+                *table = Database::new(seed.clone(), &self.access);
             }
         }
         self.changes = self.changes.wrapping_add(1);
@@ -145,45 +114,53 @@ impl Shard {
 
     pub(super) fn swap(&mut self, first: u8, second: u8) {
         let seed = self.seed.clone();
-        let taken = std::mem::replace(self.database_mut(first), Database::new(seed));
+        let empty = Database::new(seed, &self.access);
+        let taken = std::mem::replace(self.database_mut(first), empty);
         let taken = std::mem::replace(self.database_mut(second), taken);
         *self.database_mut(first) = taken;
         // Whoever watches a key sees another version of it.
         for index in [first, second] {
             self.changes = self.changes.wrapping_add(1);
             let version = self.changes;
-            for entry in self.database_mut(index).table.iter_mut() {
-                entry.version = version;
-            }
+            self.database_mut(index).table.set_all_versions(version);
         }
+    }
+
+    /// Begins to queue keys in the order in which they come, or ends it.
+    pub(super) fn set_queued(&mut self, is_queued: bool) {
+        std::iter::once(&mut self.first).chain(&mut self.others).for_each(|keys| keys.set_queued(is_queued));
     }
 
     /// Forgets everything: an image of this partition follows.
     pub fn reset(&mut self) {
-        *self = Self::new(self.tracking.shard_bits(), self.seed.clone());
+        *self = Self::new(self.tracking.shard_bits(), self.seed.clone(), Arc::clone(&self.access));
     }
 }
 
 static EMPTY: std::sync::LazyLock<Database> =
-    std::sync::LazyLock::new(|| Database::new(foldhash::fast::RandomState::default()));
+    std::sync::LazyLock::new(|| Database::new(foldhash::fast::RandomState::default(), &Access::default()));
 
 /// The keys of one database within one shard.
 #[derive(Debug)]
 pub struct Database {
-    pub(super) table: Table,
-    pub(super) deadlines: Deadlines,
-    expiring: usize,
-    seed: foldhash::fast::RandomState,
+    pub(super) table: Table<foldhash::fast::RandomState>,
+    /// Where the policy goes by them.
+    pub(super) queues: Option<Box<Queues>>,
 }
 
 impl Database {
-    fn new(seed: foldhash::fast::RandomState) -> Self {
-        Self { table: Table::default(), deadlines: Deadlines::default(), expiring: 0, seed }
+    fn new(seed: foldhash::fast::RandomState, access: &Access) -> Self {
+        let queues = (access.rule() == Rule::Queue).then(Box::default);
+        Self { table: Table::new(seed), queues }
     }
 
+    /// Adds a key that is not there.
     #[inline]
-    pub(super) fn hash(&self, key: &[u8]) -> u64 {
-        self.seed.hash_one(key)
+    pub(super) fn insert(&mut self, hash: u64, key: &[u8], mut about: About, new: New<'_>) -> Slot {
+        if let Some(access) = self.enqueue(hash) {
+            about.access = access;
+        }
+        self.table.insert(hash, key, about, new)
     }
 
     #[must_use]
@@ -199,19 +176,20 @@ impl Database {
     /// Keys with a time to live.
     #[must_use]
     pub fn expiring(&self) -> usize {
-        self.expiring
+        self.table.expiring()
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+    pub fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
         self.table.iter()
     }
 
-    /// All entries, for who reads their values too: those lie anywhere in the memory, so they are asked for ahead.
-    pub fn iter_values(&self) -> impl Iterator<Item = &Entry> {
+    /// All entries, for who reads their values too: those of collections lie anywhere in the memory, so they are asked for
+    /// ahead.
+    pub fn iter_values(&self) -> impl Iterator<Item = Entry<'_>> {
         let mut ahead = self.table.iter().skip(limits::VALUES_AHEAD);
         self.table.iter().inspect(move |_| {
             if let Some(entry) = ahead.next() {
-                entry.value.prefetch();
+                entry.value().prefetch();
             }
         })
     }
@@ -219,35 +197,34 @@ impl Database {
     /// The entry, expired or not.
     #[inline]
     #[must_use]
-    pub fn find(&self, key: &[u8]) -> Option<&Entry> {
-        self.table.find(self.hash(key), |entry| entry.key.matches(key))
+    pub fn find(&self, key: &[u8]) -> Option<Entry<'_>> {
+        self.table.find(self.table.hash(key), key)
     }
 
     /// The entry at a place, if there is one.
     #[inline]
     #[must_use]
-    pub fn at(&self, place: Place) -> Option<&Entry> {
-        self.table.nth(place.slot?)
+    pub fn at(&self, place: Place) -> Option<Entry<'_>> {
+        place.slot.map(|slot| self.table.at(slot))
     }
 
     /// A random entry, chosen by `random`.
-    #[must_use]
-    pub fn random(&self, random: u64) -> Option<&Entry> {
-        let place = (random as usize).checked_rem(self.table.len())?;
-        self.table.nth(place)
+    pub fn random(&self, random: impl FnMut() -> u64) -> Option<Entry<'_>> {
+        self.table.random(random)
     }
 
-    /// Bytes of the tables, without what the values hold outside of their entries.
+    /// Bytes of the table that the allocator gave, and those of them that hold nothing now.
     #[must_use]
-    pub fn memory_usage(&self) -> usize {
-        self.table.memory_usage()
+    pub fn bytes(&self) -> (usize, usize) {
+        let (bytes, dead) = self.table.bytes();
+        (bytes + self.queues.as_ref().map_or(0, |queues| queues.bytes()), dead)
     }
 
     /// The hash that `prefetch_index` and `prefetch_entry` take.
     #[inline]
     #[must_use]
     pub fn prefetch_index(&self, key: &[u8]) -> u64 {
-        let hash = self.hash(key);
+        let hash = self.table.hash(key);
         self.table.prefetch_index(hash);
         hash
     }
@@ -256,46 +233,13 @@ impl Database {
     pub fn prefetch_entry(&self, hash: u64) {
         self.table.prefetch_entry(hash);
     }
-
-    #[inline]
-    pub(super) fn at_mut(&mut self, slot: usize) -> Option<&mut Entry> {
-        self.table.nth_mut(slot)
-    }
-
-    /// Puts a new key where `place` says that it is not, and returns its slot.
-    #[inline]
-    pub(super) fn insert(&mut self, place: Place, key: &[u8], value: Value) -> usize {
-        debug_assert!(place.slot.is_none(), "a key stands once in its table");
-        self.table.insert(place.hash, Entry::new(ShortBytes::from(key), value))
-    }
-
-    pub(super) fn remove(&mut self, slot: usize) -> Option<Entry> {
-        let seed = &self.seed;
-        let entry = self.table.remove(slot, |entry| seed.hash_one(entry.key.as_slice()))?;
-        if entry.expire_at != 0 {
-            self.expiring -= 1;
-        }
-        Some(entry)
-    }
-
-    /// Sets or clears the expiry of an entry. Says whether that changed anything.
-    pub(super) fn set_expiry(&mut self, slot: usize, hash: u64, at: Option<UnixMillis>) -> bool {
-        let Some(entry) = self.table.nth_mut(slot) else { return false };
-        let at = at.map_or(0, |at| at.0.max(1));
-        let before = std::mem::replace(&mut entry.expire_at, at);
-        self.expiring = self.expiring + usize::from(at != 0) - usize::from(before != 0);
-        if at != 0 && at != before {
-            self.deadlines.push(at, hash, self.expiring);
-        }
-        before != at
-    }
 }
 
 /// Where a key lies in a table, or that it does not: the result of one lookup, good until the table changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     pub(super) hash: u64,
-    pub(super) slot: Option<usize>,
+    pub(super) slot: Option<Slot>,
 }
 
 impl Place {
@@ -303,15 +247,5 @@ impl Place {
     #[must_use]
     pub fn vacated(self) -> Self {
         Self { slot: None, ..self }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_entry_is_one_cache_line() {
-        assert_eq!(size_of::<Entry>(), 64);
     }
 }

@@ -1,256 +1,488 @@
-//! The table of a database within a shard: an index of hashes, and the entries side by side.
+//! The table of a database within a shard: buckets of one cache line, and entries in an arena.
 //!
 //! ```text
-//! index    [ hash | slot+1 ][ 0 ][ hash | slot+1 ] ...      8 bytes a cell, linear probing, at most 70 % full
-//! entries  [ entry ][ entry ][ entry ] ...                  64 bytes each, aligned, no holes
+//! home     (upper half of the seeded hash x buckets) >> 32        any number of buckets, in the order of the hash
+//! bucket   [ tags | passed | handles ]                            see `bucket`
+//! arena    [ entry ][ entry ][ free ] ...                         see `arena` and `entry`
 //! ```
 //!
-//! A look-up touches two cache lines, one of each, and both addresses are known early enough to be fetched ahead when a
-//! pipeline of commands is there (`prefetch_index`, `prefetch_entry`). Growing moves only the index. A removal moves the
-//! last entry into the hole, so that iteration and the choice of a random entry need no search.
+//! A look-up touches two cache lines, the bucket and the entry, whose addresses are known early enough to be fetched ahead
+//! when a pipeline of commands is there. Growing and compacting are one walk over the arena, which fills a new index;
+//! there is no incremental rehash, since a table is small: a shard's part of the keys.
+//!
+//! Expiry: `hints` has the earliest deadline in each bucket. A hint may be early, never late.
+//!
+//! **Invariants:** each live entry has exactly one slot, in its home or behind it with no vacancy passed that `passed` does
+//! not count. Hints are either none or one a bucket.
 
-use super::shard::Entry;
+use std::hash::BuildHasher;
+
+use super::arena::{Arena, Handle, Iter};
+use super::bucket::{Bucket, SLOTS, tag_of};
+use super::entry::{About, Collection, Entry, New, Payload};
+use super::value::ShortBytes;
+use crate::ids::UnixMillis;
 use crate::prefetch;
 
-/// Half of the hash, as kept in the index.
-const HASH_SHIFT: u32 = 32;
-const SLOT_MASK: u64 = u32::MAX as u64;
-const EMPTY: u64 = 0;
-/// Cells of the smallest index.
-const MIN_CELLS: usize = 8;
+/// At most this part of the slots is filled: entries that do not lie at home cost another line.
+const LOAD_MAX: (usize, usize) = (4, 5);
+/// Growing makes the index this much larger.
+const GROWTH: (usize, usize) = (4, 3);
+/// An index with less than this part filled is made smaller.
+const LOAD_MIN: (usize, usize) = (1, 3);
+/// Buckets that are never made fewer.
+const BUCKETS_KEPT: usize = 8;
+/// More dead bytes than this part of all, and the arena is compacted.
+const DEAD_MAX: (usize, usize) = (1, 5);
+/// Dead bytes that are not worth a compaction.
+const DEAD_KEPT: usize = 1 << 10;
+/// Draws for a random entry, before the table is walked instead.
+const DRAWS_MAX: usize = 64;
+/// No key of a bucket expires.
+const NEVER: u32 = u32::MAX;
 
-#[derive(Debug, Default)]
-pub(super) struct Table {
-    /// A power of two of cells, or none.
-    index: Box<[u64]>,
-    entries: Vec<Entry>,
+/// Where an entry stands in the index, until the table changes: bucket and slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Slot {
+    bucket: u32,
+    slot: u8,
 }
 
-impl Table {
+#[derive(Debug)]
+pub(super) struct Table<S> {
+    buckets: Box<[Bucket]>,
+    len: usize,
+    /// Entries with an expiry.
+    expiring: usize,
+    arena: Arena,
+    hints: Box<[u32]>,
+    /// None of the hints is earlier.
+    earliest: u32,
+    /// Bytes of an entry, about.
+    typical: usize,
+    seed: S,
+}
+
+impl<S: BuildHasher> Table<S> {
+    pub(super) fn new(seed: S) -> Self {
+        Self {
+            buckets: Box::default(),
+            len: 0,
+            expiring: 0,
+            arena: Arena::default(),
+            hints: Box::default(),
+            earliest: NEVER,
+            typical: 0,
+            seed,
+        }
+    }
+
+    #[inline]
+    pub(super) fn hash(&self, key: &[u8]) -> u64 {
+        self.seed.hash_one(key)
+    }
+
+    #[inline]
     pub(super) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    pub(super) fn iter(&self) -> std::slice::Iter<'_, Entry> {
-        self.entries.iter()
-    }
-
-    pub(super) fn iter_mut(&mut self) -> std::slice::IterMut<'_, Entry> {
-        self.entries.iter_mut()
-    }
-
-    /// The entry at a place in the present order, for random choices.
-    pub(super) fn nth(&self, place: usize) -> Option<&Entry> {
-        self.entries.get(place)
+        self.len
     }
 
     #[inline]
-    pub(super) fn find(&self, hash: u64, is_it: impl Fn(&Entry) -> bool) -> Option<&Entry> {
-        self.cell_of(hash, is_it).map(|cell| &self.entries[slot_in(self.index[cell])])
+    pub(super) fn expiring(&self) -> usize {
+        self.expiring
     }
 
-    /// The slot of an entry: good until the table changes.
-    #[inline]
-    pub(super) fn slot_of(&self, hash: u64, is_it: impl Fn(&Entry) -> bool) -> Option<usize> {
-        self.cell_of(hash, is_it).map(|cell| slot_in(self.index[cell]))
+    pub(super) fn iter(&self) -> Iter<'_> {
+        self.arena.iter()
+    }
+
+    /// Bytes that the table has of the allocator, and those of them that hold nothing.
+    pub(super) fn bytes(&self) -> (usize, usize) {
+        let index = size_of_val(&*self.buckets) + size_of_val(&*self.hints);
+        (index + self.arena.bytes(), self.arena.dead_bytes())
     }
 
     #[inline]
-    pub(super) fn nth_mut(&mut self, slot: usize) -> Option<&mut Entry> {
-        self.entries.get_mut(slot)
+    pub(super) fn slot_of(&self, hash: u64, key: &[u8]) -> Option<Slot> {
+        self.search(hash, |entry| entry.has_key(key))
+    }
+
+    /// The slot of an entry whose hash has this upper half.
+    pub(super) fn slot_of_half(&self, half: u32) -> Option<Slot> {
+        let home = self.home(u64::from(half) << 32);
+        let mut at = home;
+        for _ in 0..self.buckets.len() {
+            let bucket = &self.buckets[at];
+            for slot in bucket.filled() {
+                if (self.hash(self.arena.entry(bucket.handle(slot)).key()) >> 32) as u32 == half {
+                    return Some(Slot { bucket: at as u32, slot: slot as u8 });
+                }
+            }
+            if !bucket.is_passed() {
+                return None;
+            }
+            at = self.after(at);
+        }
+        None
+    }
+
+    #[inline]
+    fn search(&self, hash: u64, is_it: impl Fn(Entry<'_>) -> bool) -> Option<Slot> {
+        if self.buckets.is_empty() {
+            return None;
+        }
+        let tag = tag_of(hash);
+        let mut at = self.home(hash);
+        for _ in 0..self.buckets.len() {
+            let bucket = &self.buckets[at];
+            for slot in bucket.matches(tag) {
+                if is_it(self.arena.entry(bucket.handle(slot))) {
+                    return Some(Slot { bucket: at as u32, slot: slot as u8 });
+                }
+            }
+            if !bucket.is_passed() {
+                return None;
+            }
+            at = self.after(at);
+        }
+        None
+    }
+
+    #[inline]
+    pub(super) fn find(&self, hash: u64, key: &[u8]) -> Option<Entry<'_>> {
+        self.slot_of(hash, key).map(|slot| self.at(slot))
+    }
+
+    /// The entry of a slot.
+    #[inline]
+    pub(super) fn at(&self, slot: Slot) -> Entry<'_> {
+        self.arena.entry(self.handle(slot))
+    }
+
+    #[inline]
+    fn handle(&self, slot: Slot) -> Handle {
+        self.buckets[slot.bucket as usize].handle(slot.slot.into())
+    }
+
+    /// A random entry, each about as likely.
+    pub(super) fn random(&self, mut random: impl FnMut() -> u64) -> Option<Entry<'_>> {
+        let slots = self.buckets.len() * SLOTS;
+        for _ in 0..if self.len > 0 { DRAWS_MAX } else { 0 } {
+            let place = ((u128::from(random()) * slots as u128) >> 64) as usize;
+            let bucket = &self.buckets[place / SLOTS];
+            if bucket.is_filled(place % SLOTS) {
+                return Some(self.arena.entry(bucket.handle(place % SLOTS)));
+            }
+        }
+        let place = random().checked_rem(self.len as u64)?;
+        self.iter().nth(place as usize)
+    }
+
+    /// Entries from a random bucket on, all of them once; `wanted` ends the walk with `false`.
+    pub(super) fn each_from(&self, random: u64, mut wanted: impl FnMut(Entry<'_>) -> bool) {
+        let count = self.buckets.len();
+        let first = ((u128::from(random) * count as u128) >> 64) as usize;
+        // The lower slots of a bucket were filled first: the walk begins at any of them.
+        let turn = (random % SLOTS as u64) as usize;
+        for bucket in self.buckets[first..].iter().chain(&self.buckets[..first]) {
+            for slot in (turn..SLOTS).chain(0..turn).filter(|slot| bucket.is_filled(*slot)) {
+                if !wanted(self.arena.entry(bucket.handle(slot))) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// As `each_from`, without buckets in which nothing expires.
+    pub(super) fn each_expiring_from(&self, random: u64, mut wanted: impl FnMut(Entry<'_>) -> bool) {
+        let count = self.hints.len();
+        let first = ((u128::from(random) * count as u128) >> 64) as usize;
+        for at in (first..count).chain(0..first).filter(|at| self.hints[*at] != NEVER) {
+            let bucket = &self.buckets[at];
+            for slot in bucket.filled() {
+                let entry = self.arena.entry(bucket.handle(slot));
+                if entry.expire_at().is_some() && !wanted(entry) {
+                    return;
+                }
+            }
+        }
     }
 
     /// Makes room for so many entries in all.
     pub(super) fn reserve(&mut self, entries: usize) {
-        let cells = (entries * 10).div_ceil(7).next_power_of_two().max(MIN_CELLS);
-        if cells > self.index.len() {
-            self.resize(cells);
+        if entries * LOAD_MAX.1 > self.buckets.len() * SLOTS * LOAD_MAX.0 {
+            self.rebuild(buckets_for(entries), Walk::Index);
         }
-        self.entries.reserve_exact(entries.saturating_sub(self.entries.len()));
     }
 
-    /// Adds an entry whose key is not there; says in which slot.
-    pub(super) fn insert(&mut self, hash: u64, entry: Entry) -> usize {
-        if (self.entries.len() + 1) * 10 > self.index.len() * 7 {
-            self.resize((self.index.len() * 2).max(MIN_CELLS));
+    /// Adds a key that is not there. Says in which slot.
+    #[inline]
+    pub(super) fn insert(&mut self, hash: u64, key: &[u8], about: About, new: New<'_>) -> Slot {
+        let payload = Payload::new(new, key.len());
+        if (self.len + 1) * LOAD_MAX.1 > self.buckets.len() * SLOTS * LOAD_MAX.0 {
+            let larger = (self.buckets.len() * GROWTH.0 / GROWTH.1).max(self.buckets.len() + 1);
+            self.rebuild(larger, Walk::Index);
         }
-        if self.entries.len() == self.entries.capacity() {
-            // A quarter at a time: the space that is not used yet stays small.
-            self.entries.reserve_exact((self.entries.len() / 4).max(4));
+        let handle = self.arena.add(about, key, payload);
+        let home = self.home(hash);
+        let slot = place(&mut self.buckets, home, tag_of(hash), handle);
+        self.len += 1;
+        if about.expire_at != 0 {
+            self.expiring += 1;
+            self.hint(slot, about.expire_at);
         }
-        let slot = self.entries.len();
-        self.entries.push(entry);
-        self.place(cell_value(hash, slot));
         slot
     }
 
-    /// Takes the entry of a slot out; the last one moves there.
-    pub(super) fn remove(&mut self, slot: usize, rehash: impl Fn(&Entry) -> u64) -> Option<Entry> {
-        let last = self.entries.len().checked_sub(1)?;
-        let cell = self.cell_with(cell_value(rehash(self.entries.get(slot)?), slot));
-        self.close_gap(cell);
-        let removed = self.entries.swap_remove(slot);
-        if let Some(moved) = self.entries.get(slot) {
-            let hash = rehash(moved);
-            let cell = self.cell_with(cell_value(hash, last));
-            self.index[cell] = cell_value(hash, slot);
+    /// Puts another value under a key, with this expiry (0: never).
+    #[inline]
+    pub(super) fn replace(&mut self, slot: Slot, key: &[u8], version: u32, expire_at: u64, new: New<'_>) {
+        let handle = self.handle(slot);
+        let had = self.arena.entry(handle).expire_at().is_some();
+        let moved = self.arena.replace(handle, version, expire_at, key, new);
+        self.expiring = self.expiring + usize::from(expire_at != 0) - usize::from(had);
+        if expire_at != 0 {
+            self.hint(slot, expire_at);
         }
-        if self.index.len() > 64 && self.entries.len() * 8 < self.index.len() {
-            self.resize(self.index.len() / 4);
-            self.entries.shrink_to(self.entries.len() * 2);
+        if moved != handle {
+            self.moved(slot, moved);
         }
-        Some(removed)
     }
 
-    /// Asks the memory for the cell where `hash` is looked up first.
+    /// Changes a text, or a number as one. Nothing for a collection. Says how long it is then.
+    pub(super) fn change_text(
+        &mut self,
+        slot: Slot,
+        key: &[u8],
+        version: u32,
+        change: impl FnOnce(&mut Vec<u8>),
+    ) -> Option<usize> {
+        let handle = self.handle(slot);
+        let mut text = self.arena.take_text(handle)?;
+        change(&mut text);
+        let length = text.len();
+        let expire_at = self.arena.entry(handle).expire_at().map_or(0, |at| at.0);
+        self.replace(slot, key, version, expire_at, New::Changed(text));
+        Some(length)
+    }
+
+    /// Sets when a key expires (0: never). Says whether that changed anything.
+    pub(super) fn set_expiry(&mut self, slot: Slot, expire_at: u64) -> bool {
+        let handle = self.handle(slot);
+        let before = self.arena.entry(handle).expire_at().map_or(0, |at| at.0);
+        if before == expire_at {
+            return false;
+        }
+        self.expiring = self.expiring + usize::from(expire_at != 0) - usize::from(before != 0);
+        let moved = self.arena.set_expiry(handle, expire_at);
+        if expire_at != 0 {
+            self.hint(slot, expire_at);
+        }
+        if moved != handle {
+            self.moved(slot, moved);
+        }
+        true
+    }
+
+    /// An entry lies elsewhere, and its old run is free. The slot is good no longer if the table compacts.
+    #[inline]
+    fn moved(&mut self, slot: Slot, handle: Handle) {
+        self.buckets[slot.bucket as usize].set_handle(slot.slot.into(), handle);
+    }
+
+    #[inline]
+    pub(super) fn set_version(&mut self, slot: Slot, version: u32) {
+        self.arena.set_version(self.handle(slot), version);
+    }
+
+    pub(super) fn set_all_versions(&mut self, version: u32) {
+        let mut handles = Vec::with_capacity(self.len);
+        let mut entries = self.arena.iter();
+        while let Some(handle) = entries.next_handle() {
+            handles.push(handle);
+        }
+        handles.into_iter().for_each(|handle| self.arena.set_version(handle, version));
+    }
+
+    #[inline]
+    pub(super) fn collection(&mut self, slot: Slot) -> Option<Collection<'_>> {
+        self.arena.collection(self.handle(slot))
+    }
+
+    pub(super) fn remove(&mut self, slot: Slot) {
+        let handle = self.handle(slot);
+        let entry = self.arena.entry(handle);
+        self.expiring -= usize::from(entry.expire_at().is_some());
+        let mut at = self.home(self.hash(entry.key()));
+        while at != slot.bucket as usize {
+            self.buckets[at].unpass();
+            at = self.after(at);
+        }
+        self.buckets[slot.bucket as usize].clear(slot.slot.into());
+        self.arena.remove(handle);
+        self.len -= 1;
+    }
+
+    /// To be called after changes, when no slot is kept any more: makes the index smaller and the arena compact where that pays.
+    #[inline]
+    pub(super) fn tidy(&mut self) {
+        let dead = self.arena.dead_bytes();
+        let is_scattered = dead > DEAD_KEPT && dead * DEAD_MAX.1 > (self.arena.live_bytes() + dead) * DEAD_MAX.0;
+        let is_empty =
+            self.buckets.len() > BUCKETS_KEPT && self.len * LOAD_MIN.1 < self.buckets.len() * SLOTS * LOAD_MIN.0;
+        if is_scattered || is_empty {
+            self.shrink(is_empty);
+        }
+    }
+
+    #[cold]
+    fn shrink(&mut self, index_too: bool) {
+        let buckets = if index_too { buckets_for(self.len * 4 / 3) } else { self.buckets.len() };
+        self.rebuild(buckets, Walk::Compact);
+    }
+
+    /// Keys that are due at `now`, `most` at the most. They are to be removed: the hints forget them.
+    pub(super) fn due(&mut self, now: UnixMillis, most: usize) -> Vec<ShortBytes> {
+        let (mut due, mut earliest) = (Vec::new(), NEVER);
+        let is_up_to = moment(now.0);
+        for at in 0..self.hints.len() {
+            if self.hints[at] <= is_up_to && due.len() < most {
+                self.hints[at] = self.look_at(at, now, most, &mut due);
+            }
+            earliest = earliest.min(self.hints[at]);
+        }
+        self.earliest = earliest;
+        due
+    }
+
+    /// Takes what is due in a bucket; says when the next one is.
+    fn look_at(&self, at: usize, now: UnixMillis, most: usize, due: &mut Vec<ShortBytes>) -> u32 {
+        let (bucket, mut next) = (&self.buckets[at], NEVER);
+        for slot in bucket.filled() {
+            let entry = self.arena.entry(bucket.handle(slot));
+            match entry.expire_at() {
+                Some(expire_at) if expire_at <= now && due.len() < most => due.push(entry.key().into()),
+                Some(expire_at) => next = next.min(moment(expire_at.0)),
+                None => {}
+            }
+        }
+        next
+    }
+
+    /// Whether a key may be due at `now`.
+    #[inline]
+    pub(super) fn may_be_due(&self, now: UnixMillis) -> bool {
+        self.earliest <= moment(now.0) && self.earliest != NEVER
+    }
+
     #[inline]
     pub(super) fn prefetch_index(&self, hash: u64) {
-        if let Some(cell) = self.index.get(home(hash, self.index.len().wrapping_sub(1))) {
-            prefetch::read(cell);
+        if let Some(bucket) = self.buckets.get(self.home(hash)) {
+            prefetch::read(bucket);
         }
     }
 
-    /// Asks the memory for the entry that `hash` most likely means.
+    /// Asks for the entries that may be the one with this hash.
     #[inline]
     pub(super) fn prefetch_entry(&self, hash: u64) {
-        if let Some(cell) = self.cell_of(hash, |_| true) {
-            prefetch::read(&self.entries[slot_in(self.index[cell])]);
+        let home = self.home(hash);
+        let Some(bucket) = self.buckets.get(home) else { return };
+        let mut is_there = false;
+        for slot in bucket.matches(tag_of(hash)) {
+            self.arena.prefetch(bucket.handle(slot), self.typical);
+            is_there = true;
         }
-    }
-
-    /// Bytes of the table itself.
-    pub(super) fn memory_usage(&self) -> usize {
-        self.index.len() * size_of::<u64>() + self.entries.capacity() * size_of::<Entry>()
+        if !is_there && bucket.is_passed() {
+            let bucket = &self.buckets[self.after(home)];
+            bucket.matches(tag_of(hash)).for_each(|slot| self.arena.prefetch(bucket.handle(slot), self.typical));
+        }
     }
 
     #[inline]
-    fn cell_of(&self, hash: u64, is_it: impl Fn(&Entry) -> bool) -> Option<usize> {
-        if self.index.is_empty() {
-            return None;
-        }
-        let mask = self.index.len() - 1;
-        let mut at = home(hash, mask);
-        loop {
-            let cell = self.index[at];
-            if cell == EMPTY {
-                return None;
-            }
-            if (cell ^ hash) >> HASH_SHIFT == 0 && is_it(&self.entries[slot_in(cell)]) {
-                return Some(at);
-            }
-            at = (at + 1) & mask;
-        }
+    fn home(&self, hash: u64) -> usize {
+        home(hash, self.buckets.len())
     }
 
-    /// The cell that holds exactly this value, which is there.
-    fn cell_with(&self, value: u64) -> usize {
-        let mask = self.index.len() - 1;
-        let mut at = home(value, mask);
-        while self.index[at] != value {
-            at = (at + 1) & mask;
-        }
-        at
+    #[inline]
+    fn after(&self, bucket: usize) -> usize {
+        if bucket + 1 == self.buckets.len() { 0 } else { bucket + 1 }
     }
 
-    fn place(&mut self, value: u64) {
-        let mask = self.index.len() - 1;
-        let mut at = home(value, mask);
-        while self.index[at] != EMPTY {
-            at = (at + 1) & mask;
+    #[inline]
+    fn hint(&mut self, slot: Slot, expire_at: u64) {
+        if self.hints.is_empty() {
+            self.hints = vec![NEVER; self.buckets.len()].into_boxed_slice();
         }
-        self.index[at] = value;
+        let at = moment(expire_at);
+        let hint = &mut self.hints[slot.bucket as usize];
+        *hint = at.min(*hint);
+        self.earliest = self.earliest.min(at);
     }
 
-    /// Empties a cell and moves those behind it that would not be found any more.
-    fn close_gap(&mut self, mut gap: usize) {
-        let mask = self.index.len() - 1;
-        let mut at = gap;
-        loop {
-            at = (at + 1) & mask;
-            let cell = self.index[at];
-            if cell == EMPTY {
-                break;
+    #[cold]
+    fn rebuild(&mut self, count: usize, walk: Walk) {
+        let mut buckets = vec![Bucket::default(); count].into_boxed_slice();
+        let mut hints = vec![NEVER; if self.expiring > 0 { count } else { 0 }].into_boxed_slice();
+        let (seed, mut earliest) = (&self.seed, NEVER);
+        let mut enter = |handle: Handle, entry: Entry<'_>| {
+            let hash = seed.hash_one(entry.key());
+            let slot = place(&mut buckets, home(hash, count), tag_of(hash), handle);
+            if let Some(at) = entry.expire_at() {
+                let hint = &mut hints[slot.bucket as usize];
+                *hint = moment(at.0).min(*hint);
+                earliest = earliest.min(*hint);
             }
-            // How far the cell is from its home, and how far it would be in the gap.
-            let distance = at.wrapping_sub(home(cell, mask)) & mask;
-            let from_gap = at.wrapping_sub(gap) & mask;
-            if distance >= from_gap {
-                self.index[gap] = cell;
-                gap = at;
-            }
-        }
-        self.index[gap] = EMPTY;
-    }
-
-    fn resize(&mut self, cells: usize) {
-        let old = std::mem::replace(&mut self.index, vec![EMPTY; cells].into_boxed_slice());
-        for cell in old {
-            if cell != EMPTY {
-                self.place(cell);
+        };
+        match walk {
+            Walk::Compact => self.arena.compact(enter),
+            Walk::Index => {
+                let mut entries = self.arena.iter();
+                while let Some(handle) = entries.next_handle() {
+                    enter(handle, self.arena.entry(handle));
+                }
             }
         }
+        (self.buckets, self.hints, self.earliest) = (buckets, hints, earliest);
+        self.typical = self.arena.live_bytes() / self.len.max(1);
     }
 }
 
-/// A hash's first cell: by its upper half, which the index keeps.
-#[inline]
-fn home(hash: u64, mask: usize) -> usize {
-    (hash >> HASH_SHIFT) as usize & mask
+/// What a rebuild walks over the arena for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Walk {
+    Index,
+    Compact,
+}
+
+fn buckets_for(entries: usize) -> usize {
+    (entries * LOAD_MAX.1).div_ceil(SLOTS * LOAD_MAX.0).max(1)
 }
 
 #[inline]
-fn cell_value(hash: u64, slot: usize) -> u64 {
-    debug_assert!((slot as u64) < SLOT_MASK, "a shard holds fewer than 2^32 keys");
-    hash & !SLOT_MASK | (slot as u64 + 1)
+fn home(hash: u64, buckets: usize) -> usize {
+    (((hash >> 32) * buckets as u64) >> 32) as usize
 }
 
 #[inline]
-fn slot_in(cell: u64) -> usize {
-    ((cell & SLOT_MASK) - 1) as usize
+fn place(buckets: &mut [Bucket], home: usize, tag: u8, handle: Handle) -> Slot {
+    let mut at = home;
+    loop {
+        let bucket = &mut buckets[at];
+        if let Some(slot) = bucket.vacancy() {
+            bucket.set(slot, tag, handle);
+            return Slot { bucket: at as u32, slot: slot as u8 };
+        }
+        bucket.pass();
+        at = if at + 1 == buckets.len() { 0 } else { at + 1 };
+    }
+}
+
+/// Time in steps of 256 ms since 2020: a u32 lasts until 2054. What lies beyond counts as due at its end, so it is early.
+#[inline]
+fn moment(unix_ms: u64) -> u32 {
+    const START_MS: u64 = 1_577_836_800_000;
+    (unix_ms.saturating_sub(START_MS) >> 8).min(u64::from(NEVER - 1)) as u32
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-
-    use rand::rngs::StdRng;
-    use rand::{Rng, SeedableRng};
-
-    use super::*;
-    use crate::keyspace::value::{ShortBytes, Value};
-
-    /// A poor hash on purpose: long runs in the index.
-    fn hash(key: &[u8]) -> u64 {
-        (xxhash_rust::xxh3::xxh3_64(key) % 97) << HASH_SHIFT | 1
-    }
-
-    #[test]
-    fn random_operations_agree_with_a_map() {
-        let seed: u64 = rand::random();
-        println!("seed {seed}");
-        let mut rng = StdRng::seed_from_u64(seed);
-        let (mut table, mut model) = (Table::default(), HashMap::<Vec<u8>, i64>::new());
-        for step in 0..20_000i64 {
-            let key = format!("k{}", rng.random_range(0..if step < 10_000 { 700 } else { 50 })).into_bytes();
-            let at = hash(&key);
-            let is_it = |entry: &Entry| entry.key.as_slice() == key;
-            if rng.random_bool(0.5) {
-                match table.slot_of(at, is_it) {
-                    Some(slot) => table.nth_mut(slot).unwrap().value = Value::Integer(step),
-                    None => _ = table.insert(at, Entry::new(ShortBytes::from(&key[..]), Value::Integer(step))),
-                }
-                model.insert(key, step);
-            } else {
-                let slot = table.slot_of(at, is_it);
-                let removed = slot.and_then(|slot| table.remove(slot, |entry| hash(&entry.key))).is_some();
-                assert_eq!(removed, model.remove(&key).is_some());
-            }
-            assert_eq!(table.len(), model.len());
-        }
-        for (key, value) in &model {
-            let found = table.find(hash(key), |entry| entry.key.as_slice() == key.as_slice());
-            assert!(matches!(found.map(|entry| &entry.value), Some(Value::Integer(number)) if number == value));
-        }
-        assert_eq!(table.iter().count(), model.len());
-    }
-}
+mod tests;

@@ -68,7 +68,7 @@ impl Fixture {
         let shard = self.engine.keyspace.lock(self.engine.keyspace.shard_of(key.as_bytes()));
         let mut scratch = itoa::Buffer::new();
         let entry = shard.database(0).find(key.as_bytes());
-        let text = entry.and_then(|entry| entry.value.as_bytes(&mut scratch));
+        let text = entry.and_then(|entry| entry.value().as_bytes(&mut scratch));
         String::from_utf8_lossy(text.unwrap_or_default()).into_owned()
     }
 }

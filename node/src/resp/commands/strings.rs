@@ -8,7 +8,7 @@ use super::long_double::{self, LongDouble};
 use super::number::{self, TimeUnit};
 use crate::effect::{Expiry, KeyChange};
 use crate::engine::{Transaction, View};
-use crate::keyspace::value::Value;
+use crate::keyspace::value::ValueRef;
 use crate::resp::error::Error;
 use crate::resp::table::flag::{DENY_OOM, FAST};
 use crate::resp::table::{Args, Group, Keys, Outcome, Row, read, write};
@@ -99,19 +99,19 @@ pub(super) const ROWS: &[Row] = &[
 const MAX_LENGTH: usize = 512 << 20;
 
 /// The bytes of a string value; an integer is printed.
-pub(super) fn bytes(value: &Value) -> Result<Cow<'_, [u8]>, Error> {
+pub(super) fn bytes(value: ValueRef<'_>) -> Result<Cow<'_, [u8]>, Error> {
     match value {
-        Value::String(text) => Ok(Cow::Borrowed(text.as_slice())),
-        Value::Integer(number) => Ok(Cow::Owned(number.to_string().into_bytes())),
+        ValueRef::String(text) => Ok(Cow::Borrowed(text)),
+        ValueRef::Integer(number) => Ok(Cow::Owned(number.to_string().into_bytes())),
         _ => Err(Error::WrongType),
     }
 }
 
 #[inline]
-fn reply_value(value: &Value, out: &mut Encoder<'_>) -> Outcome {
+fn reply_value(value: ValueRef<'_>, out: &mut Encoder<'_>) -> Outcome {
     match value {
-        Value::String(text) => out.bulk(text.as_slice()),
-        Value::Integer(number) => out.bulk_integer(*number),
+        ValueRef::String(text) => out.bulk(text),
+        ValueRef::Integer(number) => out.bulk_integer(number),
         _ => return Err(Error::WrongType),
     }
     Ok(())
@@ -121,7 +121,7 @@ fn reply_value(value: &Value, out: &mut Encoder<'_>) -> Outcome {
 fn get(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     match view.get(args[1]) {
         None => out.null(),
-        Some(entry) => return reply_value(&entry.value, out),
+        Some(entry) => return reply_value(entry.value(), out),
     }
     Ok(())
 }
@@ -171,7 +171,7 @@ fn set_with_options(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mu
     if wants_old {
         match old {
             None => out.null(),
-            Some(entry) => reply_value(&entry.value, out)?,
+            Some(entry) => reply_value(entry.value(), out)?,
         }
     }
     let may_set = match condition {
@@ -245,7 +245,7 @@ fn getdel(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<
     Ok(())
 }
 
-fn reply_old(old: Option<&Value>, out: &mut Encoder<'_>) -> Outcome {
+fn reply_old(old: Option<ValueRef<'_>>, out: &mut Encoder<'_>) -> Outcome {
     match old {
         None => out.null(),
         Some(value) => reply_value(value, out)?,
@@ -280,7 +280,7 @@ fn getex(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'
 fn strlen(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     let length = match view.get(args[1]) {
         None => 0,
-        Some(entry) => bytes(&entry.value)?.len(),
+        Some(entry) => bytes(entry.value())?.len(),
     };
     out.integer(length as i64);
     Ok(())
@@ -292,7 +292,7 @@ fn getrange(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome 
         out.bulk(b"");
         return Ok(());
     };
-    let text = bytes(&entry.value)?;
+    let text = bytes(entry.value())?;
     // Redis: two negative indexes the wrong way round are empty even where clipping would say otherwise.
     let range = if start < 0 && stop < 0 && start > stop {
         0..0
@@ -360,8 +360,8 @@ fn add(transaction: &mut Transaction<'_>, key: &[u8], by: i64, out: &mut Encoder
     let slot = transaction.open(key);
     let old = match slot.value() {
         None => 0,
-        Some(Value::Integer(number)) => *number,
-        Some(Value::String(text)) => number::integer(text.as_slice())?,
+        Some(ValueRef::Integer(number)) => number,
+        Some(ValueRef::String(text)) => number::integer(text)?,
         Some(_) => return Err(Error::WrongType),
     };
     let value = old.checked_add(by).ok_or(Error::Overflow)?;
@@ -387,8 +387,8 @@ fn incrbyfloat(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Enc
 fn mget(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     out.array(args.len() - 1);
     for key in &args[1..] {
-        match view.get(key).map(|entry| &entry.value) {
-            Some(value @ (Value::String(_) | Value::Integer(_))) => reply_value(value, out)?,
+        match view.get(key).map(|entry| entry.value()) {
+            Some(value @ (ValueRef::String(_) | ValueRef::Integer(_))) => reply_value(value, out)?,
             _ => out.null(),
         }
     }

@@ -1,16 +1,16 @@
 //! Which type does a command work on? The collection in a value, or the error of a key that holds something else.
 
 use crate::keyspace::Entry;
-use crate::keyspace::value::{Hash, List, Set, SortedSet, Value};
+use crate::keyspace::value::{Hash, List, Set, SortedSet, ValueRef};
 use crate::resp::error::Error;
 
 macro_rules! typed {
     ($function:ident, $type:ident) => {
         #[inline]
-        pub(super) fn $function(value: Option<&Value>) -> Result<Option<&$type>, Error> {
+        pub(super) fn $function(value: Option<ValueRef<'_>>) -> Result<Option<&$type>, Error> {
             match value {
                 None => Ok(None),
-                Some(Value::$type(collection)) => Ok(Some(collection)),
+                Some(ValueRef::$type(collection)) => Ok(Some(collection)),
                 Some(_) => Err(Error::WrongType),
             }
         }
@@ -24,6 +24,6 @@ typed!(sorted, SortedSet);
 
 /// The value of an entry that a view has found.
 #[inline]
-pub(super) fn value(entry: Option<&Entry>) -> Option<&Value> {
-    entry.map(|entry| &entry.value)
+pub(super) fn value(entry: Option<Entry<'_>>) -> Option<ValueRef<'_>> {
+    entry.map(Entry::value)
 }

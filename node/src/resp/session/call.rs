@@ -11,12 +11,14 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use tercet_proto::resp::Encoder;
 
 use super::Session;
 use crate::engine::{Engine, Locked, Transaction, View};
+use crate::eviction::Room;
+use crate::keyspace::eviction::Policy;
+use crate::limits;
 use crate::resp::error::Error;
 use crate::resp::table::{self, Args, Handler, Keys, Row, Transactional, flag};
 use crate::role::Verdict;
@@ -160,7 +162,7 @@ impl Session {
             _ => None,
         };
         let any = |has: fn(&Row) -> bool| has(row) || queued.is_some_and(|multi| multi.queued.iter().any(|q| has(q.0)));
-        if self.node.is_out_of_memory.load(Ordering::Relaxed) && any(|row| row.has(flag::DENY_OOM)) {
+        if self.node.eviction.is_over() && !self.has_room(caller) && any(|row| row.has(flag::DENY_OOM)) {
             return Err(Error::OutOfMemory);
         }
         match self.verdict {
@@ -171,6 +173,19 @@ impl Session {
             Verdict::TooFewReplicas | Verdict::DiskFailed | Verdict::Replica => Ok(()),
             Verdict::Loading | Verdict::Wait if row.has(flag::LOADING) => Ok(()),
             Verdict::Loading | Verdict::Wait => Err(Error::Loading),
+        }
+    }
+
+    /// Where memory is short, keys go before a command is executed.
+    #[cold]
+    fn has_room(&self, caller: Caller) -> bool {
+        let eviction = &self.node.eviction;
+        match (self.verdict, caller) {
+            (Verdict::Master, Caller::Client) => eviction.make_room(&self.node, limits::EVICTION_SLICE) == Room::Made,
+            // Shards are held: keys go before the next command of a client.
+            (Verdict::Master, _) => eviction.policy() != Policy::NoEviction,
+            // Replicas follow their master.
+            _ => true,
         }
     }
 
@@ -358,7 +373,8 @@ mod tests {
         for words in [&["MULTI"][..], &["SET", "k", "2"]] {
             say(&mut session, words);
         }
-        session.node.is_out_of_memory.store(true, Ordering::Relaxed);
+        session.node.eviction.set_limit(1);
+        session.node.eviction.pretend(2);
         let reply = say(&mut session, &["EXEC"]);
         assert!(reply.starts_with("-EXECABORT Transaction discarded because of: OOM command not"), "{reply}");
         assert!(say(&mut session, &["SET", "k", "2"]).starts_with("-OOM "));

@@ -48,7 +48,7 @@ impl Watched {
     fn is_unchanged(&self, view: &View<'_>) -> bool {
         match self {
             Self::Key { database, key, version } => {
-                view.peek_in(*database, key).map(crate::keyspace::Entry::version) == *version
+                view.peek_in(*database, key).map(|entry| entry.version()) == *version
             }
             Self::Lost => false,
         }

@@ -16,7 +16,7 @@ use crate::wire::Reader;
 const SHARD_BITS: u32 = 4;
 
 fn shard() -> Shard {
-    Shard::new(SHARD_BITS, foldhash::fast::RandomState::default())
+    Shard::new(SHARD_BITS, foldhash::fast::RandomState::default(), std::sync::Arc::default())
 }
 
 /// What a disk would hold.
@@ -76,7 +76,7 @@ fn contents(shard: &Shard) -> Contents {
     let mut contents = Contents::new();
     for (number, database) in shard.databases() {
         for entry in database.iter() {
-            contents.insert((number, entry.key.to_vec()), (entry.expire_at(), entry.value.clone()));
+            contents.insert((number, entry.key().to_vec()), (entry.expire_at(), entry.value().to_owned()));
         }
     }
     contents
@@ -105,7 +105,7 @@ fn change(rng: &mut StdRng, shard: &mut Shard, keys: u32) {
     };
     let end = if rng.random() { End::Front } else { End::Back };
     let mut value = Vec::new();
-    image::encode(&Value::from_bytes(&other), &mut value);
+    image::encode(Value::from_bytes(&other).as_ref(), &mut value);
     let scores = [(rng.random_range(0..5).into(), &member[..]), (1.5, &other[..])];
     let index = rng.random_range(0..3);
     let change = match (kind, rng.random_range(0..9)) {

@@ -2,7 +2,7 @@
 //! tools and tests read these names.
 
 use super::integer::parse_integer;
-use super::{Hash, List, Set, SortedSet, Value};
+use super::{Hash, List, Set, SortedSet, ValueRef};
 
 /// The sizes at which Redis changes to an encoding for large values, under the names of its settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,16 +36,16 @@ impl Default for Limits {
 /// The longest string that Redis allocates together with its object.
 const EMBSTR_MAX: usize = 44;
 
-impl Value {
-    pub fn encoding_name(&self, limits: &Limits) -> &'static str {
+impl ValueRef<'_> {
+    pub fn encoding_name(self, limits: &Limits) -> &'static str {
         match self {
-            Value::Integer(_) => "int",
-            Value::String(text) if text.len() <= EMBSTR_MAX => "embstr",
-            Value::String(_) => "raw",
-            Value::List(list) => list_encoding(list, limits),
-            Value::Hash(hash) => hash_encoding(hash, limits),
-            Value::Set(set) => set_encoding(set, limits),
-            Value::SortedSet(set) => sorted_set_encoding(set, limits),
+            ValueRef::Integer(_) => "int",
+            ValueRef::String(text) if text.len() <= EMBSTR_MAX => "embstr",
+            ValueRef::String(_) => "raw",
+            ValueRef::List(list) => list_encoding(list, limits),
+            ValueRef::Hash(hash) => hash_encoding(hash, limits),
+            ValueRef::Set(set) => set_encoding(set, limits),
+            ValueRef::SortedSet(set) => sorted_set_encoding(set, limits),
         }
     }
 }
@@ -119,10 +119,10 @@ fn listpack_entry(item: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keyspace::value::{End, ShortBytes};
+    use crate::keyspace::value::{End, ShortBytes, Value};
 
     fn name(value: Value) -> &'static str {
-        value.encoding_name(&Limits::default())
+        value.as_ref().encoding_name(&Limits::default())
     }
 
     fn list(items: usize, item: &[u8]) -> Value {
@@ -152,8 +152,8 @@ mod tests {
         assert_eq!(name(list(1, &[b'x'; 8178])), "listpack");
         assert_eq!(name(list(1, &[b'x'; 8179])), "quicklist");
         let by_number = Limits { list_max_listpack_size: 3, ..Limits::default() };
-        assert_eq!(list(3, b"a").encoding_name(&by_number), "listpack");
-        assert_eq!(list(4, b"a").encoding_name(&by_number), "quicklist");
+        assert_eq!(list(3, b"a").as_ref().encoding_name(&by_number), "listpack");
+        assert_eq!(list(4, b"a").as_ref().encoding_name(&by_number), "quicklist");
     }
 
     #[test]

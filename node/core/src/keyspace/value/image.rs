@@ -12,7 +12,7 @@
 //! Lengths and numbers of elements are varints (LEB128). The kinds are on disk and on the wire: a new one takes the next
 //! number, and none ever changes.
 
-use super::{End, Hash, Inserted, List, Set, ShortBytes, SortedSet, Value};
+use super::{End, Hash, Inserted, List, Set, ShortBytes, SortedSet, Value, ValueRef};
 
 const INTEGER: u8 = 0;
 const STRING: u8 = 1;
@@ -44,32 +44,32 @@ pub enum Error {
 }
 
 /// Appends the image of a value.
-pub fn encode(value: &Value, out: &mut Vec<u8>) {
+pub fn encode(value: ValueRef<'_>, out: &mut Vec<u8>) {
     match value {
-        Value::Integer(number) => {
+        ValueRef::Integer(number) => {
             out.push(INTEGER);
             put_varint(out, ((number << 1) ^ (number >> 63)) as u64);
         }
-        Value::String(text) => {
+        ValueRef::String(text) => {
             out.push(STRING);
             put_bytes(out, text);
         }
-        Value::List(list) => {
+        ValueRef::List(list) => {
             put_head(out, LIST, list.len());
             list.iter().for_each(|item| put_bytes(out, item));
         }
-        Value::Hash(hash) => {
+        ValueRef::Hash(hash) => {
             put_head(out, HASH, hash.len());
             for (field, value) in hash.iter() {
                 put_bytes(out, field);
                 put_bytes(out, value);
             }
         }
-        Value::Set(set) => {
+        ValueRef::Set(set) => {
             put_head(out, SET, set.len());
             set.iter().for_each(|member| put_bytes(out, member));
         }
-        Value::SortedSet(set) => {
+        ValueRef::SortedSet(set) => {
             put_head(out, SORTED_SET, set.len());
             for (member, score) in set.iter() {
                 out.extend_from_slice(&score.to_le_bytes());
@@ -218,7 +218,7 @@ mod tests {
 
     fn image(value: &Value) -> Vec<u8> {
         let mut out = Vec::new();
-        encode(value, &mut out);
+        encode(value.as_ref(), &mut out);
         out
     }
 

@@ -2,7 +2,7 @@
 
 /// Bytes that the allocator sets aside for a request of `bytes`: jemalloc's size classes, which are 8, then multiples
 /// of 16 up to 128, then four steps for every doubling.
-pub(super) fn allocated(bytes: usize) -> usize {
+pub fn allocated(bytes: usize) -> usize {
     match bytes {
         0 => 0,
         1..=8 => 8,

@@ -161,6 +161,6 @@ fn exists(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
 }
 
 fn type_name(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    out.simple(view.get(args[1]).map_or("none", |entry| entry.value.type_name()));
+    out.simple(view.get(args[1]).map_or("none", |entry| entry.value().type_name()));
     Ok(())
 }

@@ -5,7 +5,8 @@ use tercet_proto::resp::Encoder;
 use super::G;
 use crate::engine::View;
 use crate::keyspace::Entry;
-use crate::keyspace::value::{Limits, Value};
+use crate::keyspace::access::{Access, Rule};
+use crate::keyspace::value::{Limits, ValueRef};
 use crate::resp::error::Error;
 use crate::resp::session::Session;
 use crate::resp::table::flag::LOADING;
@@ -53,11 +54,11 @@ fn about(
     view: &View<'_>,
     args: &Args<'_>,
     out: &mut Encoder<'_>,
-    reply: fn(&Entry, &mut Encoder<'_>) -> Outcome,
+    reply: fn(&Access, Entry<'_>, &mut Encoder<'_>) -> Outcome,
 ) -> Outcome {
     match view.peek(args[2]) {
         None => out.null(),
-        Some(entry) => reply(entry, out)?,
+        Some(entry) => reply(view.keyspace().access(), entry, out)?,
     }
     Ok(())
 }
@@ -69,33 +70,52 @@ fn help(_: &mut Session, _: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
 }
 
 fn encoding(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    about(view, args, out, |entry, out| {
-        out.bulk(entry.value.encoding_name(&Limits::default()).as_bytes());
+    about(view, args, out, |_, entry, out| {
+        // A text that was changed in place is raw in Redis, whatever its length.
+        let name = match entry.is_changed_text() {
+            true => "raw",
+            false => entry.value().encoding_name(&Limits::default()),
+        };
+        out.bulk(name.as_bytes());
         Ok(())
     })
 }
 
 fn refcount(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    about(view, args, out, |entry, out| {
-        let is_shared = matches!(entry.value, Value::Integer(number) if (0..SHARED_END).contains(&number));
+    about(view, args, out, |_, entry, out| {
+        let is_shared = matches!(entry.value(), ValueRef::Integer(number) if (0..SHARED_END).contains(&number));
         out.integer(if is_shared { SHARED } else { 1 });
         Ok(())
     })
 }
 
-/// Accesses are not timed as long as nothing is evicted: every key was used just now.
 fn idletime(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    about(view, args, out, |_, out| {
-        out.integer(0);
+    about(view, args, out, |access, entry, out| {
+        match access.rule() {
+            Rule::Clock => out.integer(access.idle_seconds(entry) as i64),
+            Rule::Queue => {
+                return Err(Error::text("ERR The policy allkeys-s3fifo is selected, idle time not tracked."));
+            }
+            Rule::Counter => {
+                return Err(Error::text(
+                    "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching \
+                     between policies at runtime LRU and LFU data will take some time to adjust.",
+                ));
+            }
+        }
         Ok(())
     })
 }
 
 fn freq(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    about(view, args, out, |_, _| {
-        Err(Error::text(
-            "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching \
-             between policies at runtime LRU and LFU data will take some time to adjust.",
-        ))
+    about(view, args, out, |access, entry, out| {
+        if access.rule() != Rule::Counter {
+            return Err(Error::text(
+                "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when \
+                 switching between policies at runtime LRU and LFU data will take some time to adjust.",
+            ));
+        }
+        out.integer(access.frequency(entry).into());
+        Ok(())
     })
 }

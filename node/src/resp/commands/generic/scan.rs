@@ -18,8 +18,8 @@ pub(super) fn keys(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> O
     let mut found: Vec<ShortBytes> = Vec::new();
     view.each_shard(|shard| {
         for entry in shard.database(view.database()).iter() {
-            if !entry.is_expired(view.now()) && pattern.is_none_or(|pattern| glob::matches(pattern, &entry.key)) {
-                found.push(entry.key.clone());
+            if !entry.is_expired(view.now()) && pattern.is_none_or(|pattern| glob::matches(pattern, entry.key())) {
+                found.push(entry.key().into());
             }
         }
     });
@@ -33,8 +33,8 @@ pub(super) fn scan(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> O
     let options = Options::parse(&args[2..], Types::Known)?;
     let (next, keys) = view.scan(cursor, options.count, |entry| {
         let type_fits =
-            options.type_name.is_none_or(|name| name.eq_ignore_ascii_case(entry.value.type_name().as_bytes()));
-        (type_fits && options.matches(&entry.key)).then(|| entry.key.clone())
+            options.type_name.is_none_or(|name| name.eq_ignore_ascii_case(entry.value().type_name().as_bytes()));
+        (type_fits && options.matches(entry.key())).then(|| entry.key().into())
     });
     scanning::reply_head(next, keys.len(), out);
     keys.iter().for_each(|key| out.bulk(key));
@@ -52,9 +52,9 @@ pub(super) fn randomkey(view: &View<'_>, _: &Args<'_>, out: &mut Encoder<'_>) ->
         if table.is_empty() || rng.random_range(0..met) >= table.len() {
             return;
         }
-        let live = (0..DRAWS).find_map(|_| table.random(rng.random()).filter(|entry| !entry.is_expired(view.now())));
+        let live = (0..DRAWS).find_map(|_| table.random(|| rng.random()).filter(|entry| !entry.is_expired(view.now())));
         match live {
-            Some(entry) => chosen = Some(entry.key.clone()),
+            Some(entry) => chosen = Some(entry.key().into()),
             // All expired, as far as was seen: these keys are gone.
             None => met -= table.len(),
         }

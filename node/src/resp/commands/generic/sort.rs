@@ -10,7 +10,7 @@ use tercet_proto::resp::Encoder;
 use super::number;
 use crate::effect::{End, KeyChange};
 use crate::engine::{Transaction, View};
-use crate::keyspace::value::Value;
+use crate::keyspace::value::ValueRef;
 use crate::resp::commands::strings::bytes;
 use crate::resp::error::Error;
 use crate::resp::table::{Args, Outcome};
@@ -112,7 +112,7 @@ impl<'a> Wanted<'a> {
     }
 
     fn items(&self, view: &View<'_>, key: &[u8]) -> Result<Vec<Item>, Error> {
-        let value = view.get(key).map(|entry| &entry.value);
+        let value = view.get(key).map(|entry| entry.value());
         let elements = self.sorted(view, value)?;
         let range = self.range(elements.len());
         let mut items = Vec::with_capacity(range.len() * self.get.len().max(1));
@@ -132,20 +132,20 @@ impl<'a> Wanted<'a> {
     }
 
     /// All elements, in the order that is wanted.
-    fn sorted<'v>(&self, view: &View<'_>, value: Option<&'v Value>) -> Result<Vec<&'v [u8]>, Error> {
+    fn sorted<'v>(&self, view: &View<'_>, value: Option<ValueRef<'v>>) -> Result<Vec<&'v [u8]>, Error> {
         let mut elements: Vec<&[u8]> = match value {
             None => Vec::new(),
-            Some(Value::List(list)) => list.iter().map(|item| item.as_slice()).collect(),
-            Some(Value::Set(set)) => set.iter().map(|member| member.as_slice()).collect(),
-            Some(Value::SortedSet(sorted)) => sorted.iter().map(|(member, _)| member.as_slice()).collect(),
+            Some(ValueRef::List(list)) => list.iter().map(|item| item.as_slice()).collect(),
+            Some(ValueRef::Set(set)) => set.iter().map(|member| member.as_slice()).collect(),
+            Some(ValueRef::SortedSet(sorted)) => sorted.iter().map(|(member, _)| member.as_slice()).collect(),
             Some(_) => return Err(Error::WrongType),
         };
         // A pattern without a star names no order at all, except that a set which is stored has to have one.
         let is_unordered = self.by.is_some_and(|pattern| !pattern.contains(&b'*'));
         if is_unordered {
             match value {
-                Some(Value::Set(_)) if self.store.is_some() => elements.sort_by(|a, b| self.directed(a.cmp(b))),
-                Some(Value::SortedSet(_)) if self.is_descending => elements.reverse(),
+                Some(ValueRef::Set(_)) if self.store.is_some() => elements.sort_by(|a, b| self.directed(a.cmp(b))),
+                Some(ValueRef::SortedSet(_)) if self.is_descending => elements.reverse(),
                 _ => {}
             }
             return Ok(elements);
@@ -194,9 +194,9 @@ fn look_up(view: &View<'_>, pattern: &[u8], element: &[u8]) -> Item {
         _ => (behind, None),
     };
     let key = [prefix, element, suffix].concat();
-    let value = &view.get(&key)?.value;
+    let value = view.get(&key)?.value();
     match (value, field) {
-        (Value::Hash(hash), Some(field)) => hash.get(field).map(|value| value.to_vec()),
+        (ValueRef::Hash(hash), Some(field)) => hash.get(field).map(|value| value.to_vec()),
         (_, Some(_)) => None,
         (value, None) => bytes(value).ok().map(Cow::into_owned),
     }

@@ -174,6 +174,7 @@ fn set(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome
     for (setting, value) in changes {
         setting.put(&config.live, value);
     }
+    session.node.eviction.follow(&session.node);
     out.ok();
     Ok(())
 }

@@ -174,7 +174,7 @@ fn stats(node: &Node, _: &View<'_>, text: &mut String) {
     line(text, "sync_partial_ok", stats.partial_syncs.load(Relaxed));
     line(text, "tercet_sync_resumed", stats.resumed_syncs.load(Relaxed));
     line(text, "expired_keys", stats.expired.load(Relaxed));
-    line(text, "evicted_keys", 0);
+    line(text, "evicted_keys", node.eviction.evicted.load(Relaxed));
     line(text, "keyspace_hits", stats.hits.load(Relaxed));
     line(text, "keyspace_misses", stats.misses.load(Relaxed));
     line(text, "pubsub_channels", 0);

@@ -15,6 +15,7 @@ pub(super) const ROWS: &[Row] = &[
         Ok(())
     }),
     session("memory|purge", 2, 0, G, "Asks the allocator to release memory.", |_, _, out| {
+        crate::memory::purge();
         out.ok();
         Ok(())
     }),
@@ -50,8 +51,7 @@ fn usage(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     match view.peek(args[2]) {
         None => out.null(),
         Some(entry) => {
-            let bytes = size_of_val(entry) + entry.key.memory_usage() + entry.value.memory_usage(samples);
-            out.integer(bytes as i64);
+            out.integer(entry.memory_usage(samples) as i64);
         }
     }
     Ok(())

@@ -8,7 +8,7 @@ use tercet_proto::resp::Encoder;
 use super::range::store;
 use super::{Scores, number, reply_head, reply_member, typed};
 use crate::engine::{Transaction, View};
-use crate::keyspace::value::{Set, ShortBytes, SortedSet, Value};
+use crate::keyspace::value::{Set, ShortBytes, SortedSet, ValueRef};
 use crate::resp::error::Error;
 use crate::resp::table::{Args, Outcome};
 
@@ -120,8 +120,8 @@ impl<'v> Input<'v> {
         let inputs = keys.iter().map(|key| {
             let source = match typed::value(view.get(key)) {
                 None => Source::Nothing,
-                Some(Value::Set(set)) => Source::Set(set),
-                Some(Value::SortedSet(sorted)) => Source::Sorted(sorted),
+                Some(ValueRef::Set(set)) => Source::Set(set),
+                Some(ValueRef::SortedSet(sorted)) => Source::Sorted(sorted),
                 Some(_) => return Err(Error::WrongType),
             };
             Ok(Self { source, weight: 1.0 })

@@ -1,0 +1,221 @@
+//! maxmemory: which memory counts, and what is done when there is too much of it.
+//!
+//! What the allocator has given out counts, without the journal and without what is free within the tables. It is measured
+//! several times a second; in between each thread adds what it has taken itself, which the allocator counts a thread at
+//! no cost. So the bound holds within a batch of commands.
+//!
+//! A master makes room before it executes a command, some keys at a time; what is left to do then is done by a task. Replicas
+//! follow, and evict nothing themselves. A command that may need memory is refused where no key may go.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::clock;
+use crate::keyspace::eviction::{Policy, Pool};
+use crate::limits;
+use crate::memory;
+use crate::node::{Node, Shared};
+use crate::role::Verdict;
+
+/// The bound, and what it is compared with.
+#[derive(Debug)]
+pub struct Eviction {
+    /// Bytes; the greatest number where there is no bound.
+    limit: AtomicI64,
+    policy: RwLock<Policy>,
+    samples: AtomicUsize,
+    /// Bytes that count.
+    used: AtomicI64,
+    pool: Mutex<Pool>,
+    /// Keys that have gone.
+    pub evicted: AtomicU64,
+}
+
+/// What came of an attempt to make room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// There is room, or there will be: keys are going.
+    Made,
+    /// No key may go.
+    None,
+}
+
+impl Default for Eviction {
+    fn default() -> Self {
+        Self {
+            limit: AtomicI64::new(i64::MAX),
+            policy: RwLock::new(Policy::NoEviction),
+            samples: AtomicUsize::new(5),
+            used: AtomicI64::new(0),
+            pool: Mutex::default(),
+            evicted: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Eviction {
+    /// Takes over what the settings say now.
+    pub fn follow(&self, node: &Node) {
+        let (live, access) = (&node.config.live, node.engine.keyspace.access());
+        let limit = live.maxmemory.load().try_into().unwrap_or(0);
+        if limit != self.limit() {
+            self.set_limit(limit);
+            self.measure(node);
+        }
+        self.samples.store(live.maxmemory_samples.size().max(1), Relaxed);
+        access.set_log_factor(live.lfu_log_factor.load().try_into().unwrap_or(u32::MAX));
+        access.set_decay_minutes(live.lfu_decay_time.load().try_into().unwrap_or(u32::MAX));
+        if let Some(policy) = Policy::from_name(live.policy())
+            && policy != self.policy()
+        {
+            self.set_policy(node, policy);
+        }
+    }
+
+    /// Sets the bound in bytes; 0 = none.
+    pub(crate) fn set_limit(&self, bytes: u64) {
+        let limit = if bytes == 0 { i64::MAX } else { i64::try_from(bytes).unwrap_or(i64::MAX) };
+        self.limit.store(limit, Relaxed);
+    }
+
+    /// The bound in bytes; 0 = none.
+    #[must_use]
+    pub fn limit(&self) -> u64 {
+        match self.limit.load(Relaxed) {
+            i64::MAX => 0,
+            limit => limit as u64,
+        }
+    }
+
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        *self.policy.read()
+    }
+
+    /// Changes the policy, and with it what is noted of the use of keys.
+    pub(crate) fn set_policy(&self, node: &Node, policy: Policy) {
+        *self.policy.write() = policy;
+        self.pool.lock().clear();
+        if node.engine.keyspace.access().rule() != policy.rule() {
+            node.engine.keyspace.set_rule(policy.rule());
+        }
+    }
+
+    /// Whether more counts than may be.
+    #[inline]
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.used.load(Relaxed) > self.limit.load(Relaxed)
+    }
+
+    /// Bytes that count, as of the last look.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.used.load(Relaxed).max(0) as u64
+    }
+
+    /// As if so much counted.
+    #[cfg(test)]
+    pub(crate) fn pretend(&self, used: i64) {
+        self.used.store(used, Relaxed);
+    }
+
+    /// Adds what this thread has taken since it did so last. To be called after a batch.
+    #[inline]
+    pub fn note_thread(&self) {
+        if self.limit.load(Relaxed) != i64::MAX {
+            self.used.fetch_add(taken_by_thread(), Relaxed);
+        }
+    }
+
+    /// Looks at everything anew.
+    pub fn measure(&self, node: &Node) {
+        let not_counted = node.engine.journal.retained_bytes() + node.engine.keyspace.dead_bytes();
+        self.used.store(memory::allocated() as i64 - not_counted as i64, Relaxed);
+    }
+
+    /// Lets keys go until there is room, `most` at the most. No partition may be held, and the node has to be master.
+    pub fn make_room(&self, node: &Node, most: usize) -> Room {
+        let policy = self.policy();
+        if policy == Policy::NoEviction {
+            return Room::None;
+        }
+        let (now, mut record) = (clock::unix_now(), Vec::new());
+        let mut pool = std::mem::take(&mut *self.pool.lock());
+        let (mut gone, mut room) = (0, Room::Made);
+        while gone < most && self.is_over() {
+            let what = (policy, self.samples.load(Relaxed));
+            let Some(evicted) = node.engine.evict(&mut pool, what, now, &mut record, random) else {
+                room = Room::None;
+                break;
+            };
+            gone += 1;
+            self.used.fetch_add(taken_by_thread() - evicted.bytes as i64, Relaxed);
+        }
+        *self.pool.lock() = pool;
+        self.evicted.fetch_add(gone as u64, Relaxed);
+        // As long as keys go, commands are served.
+        if gone > 0 { Room::Made } else { room }
+    }
+}
+
+/// Bytes that this thread has allocated and not freed since the last call. What it frees for others counts, too.
+fn taken_by_thread() -> i64 {
+    use tikv_jemalloc_ctl::thread::{ThreadLocal, allocatedp, deallocatedp};
+    thread_local! {
+        static COUNTERS: Option<(ThreadLocal<u64>, ThreadLocal<u64>)> =
+            allocatedp::read().ok().zip(deallocatedp::read().ok());
+        static SEEN: Cell<i64> = const { Cell::new(0) };
+    }
+    COUNTERS.with(|counters| {
+        let Some((allocated, freed)) = counters else { return 0 };
+        let net = allocated.get().wrapping_sub(freed.get()) as i64;
+        SEEN.with(|seen| net - seen.replace(net))
+    })
+}
+
+/// A generator that each thread has: which keys are sampled has to be random for nobody but the policy.
+fn random() -> u64 {
+    thread_local! {
+        static STATE: Cell<u64> = Cell::new(rand::random::<u64>() | 1);
+    }
+    STATE.with(|state| {
+        let mut x = state.get();
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        state.set(x);
+        x.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    })
+}
+
+/// Measures, and lets go what commands have not: until the node ends.
+pub async fn run(node: Shared) {
+    let mut ticks = tokio::time::interval(limits::EVICTION_TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut ticks_left = 0u32;
+    loop {
+        ticks.tick().await;
+        let eviction = &node.eviction;
+        eviction.follow(&node);
+        if eviction.limit() == 0 {
+            continue;
+        }
+        let is_near = eviction.used() > eviction.limit() / 16 * 15;
+        if ticks_left == 0 || is_near {
+            eviction.measure(&node);
+            ticks_left = limits::EVICTION_TICKS_APART;
+        }
+        ticks_left -= 1;
+        if eviction.is_over() {
+            let permit = node.authority.enter(clock::boot_now());
+            if permit.verdict == Verdict::Master {
+                eviction.make_room(&node, limits::EVICTION_BATCH);
+                drop(permit);
+                node.publish();
+            }
+        }
+    }
+}
