@@ -301,3 +301,9 @@ pub const WATERMARK_BYTES: usize = 1 << 30;
 
 /// Largest message that `--max-message-size` may allow, as in RabbitMQ.
 pub const MESSAGE_BYTES_MOST: u64 = 512 << 20;
+
+/// How long MQ.GET lends a message if it does not say.
+pub const LEASE_MS: u64 = 60_000;
+
+/// Messages that one MQ.GET gives at the most: it has the broker to itself.
+pub const MESSAGES_A_GET: usize = 1000;

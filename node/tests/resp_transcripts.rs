@@ -55,7 +55,11 @@ transcripts! {
     subcommands_are_checked_when_they_are_queued: "calls";
     clients_wait_for_replicas_as_in_redis: "wait";
     settings_answer_as_redis_does: "config";
+    queues_and_keys_change_together: "queues";
 }
+
+/// Commands that Redis does not have.
+const OF_TERCET: &[&str] = &["queues"];
 
 #[test]
 fn every_transcript_is_played() {
@@ -69,7 +73,8 @@ fn every_transcript_is_played() {
 fn play(file: &str) {
     let path = directory().join(format!("{file}.test"));
     let mut cases = parse(&std::fs::read_to_string(&path).unwrap());
-    let mut judge = Judge::start();
+    let is_ours = OF_TERCET.contains(&file);
+    let mut judge = if is_ours { None } else { Judge::start() };
     if let Some(judge) = &mut judge {
         let is_7_2 = judge.is_7_2();
         if std::env::var_os("TERCET_BLESS").is_some() {
@@ -77,7 +82,7 @@ fn play(file: &str) {
             return bless(&path, &mut cases, &mut *judge.connection);
         }
         check(file, "Redis", cases.iter().filter(|case| is_7_2 || !case.says("since 7.2")), &mut *judge.connection);
-    } else {
+    } else if !is_ours {
         eprintln!("!!!!!!!!!! SKIPPED: no redis-server and no TERCET_REFERENCE: {file}.test was not put to the judge");
     }
     check(file, "the node", cases.iter(), &mut node().1);

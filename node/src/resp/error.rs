@@ -11,6 +11,17 @@ pub enum Error {
     WrongType,
     #[error("ERR syntax error")]
     Syntax,
+    #[error("ERR names of queues, exchanges, keys and headers are UTF-8 of 255 bytes at most")]
+    QueueName,
+    #[error("ERR not an id that MQ.GET gave")]
+    MessageId,
+    #[error("QUEUEFULL a queue that the message was routed to is full")]
+    QueueFull,
+    #[error("OOM publishers are held: messages and buffers take more than 'memory-high-watermark'")]
+    PublishersHeld,
+    /// What the broker refuses, with its code.
+    #[error("{0}")]
+    Broker(String),
     #[error("ERR value is not an integer or out of range")]
     NotInteger,
     #[error("ERR value is out of range")]

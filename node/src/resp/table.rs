@@ -124,6 +124,7 @@ pub enum Group {
     Server,
     Transactions,
     PubSub,
+    Queue,
 }
 
 impl Group {
@@ -140,6 +141,7 @@ impl Group {
             Self::Server => "server",
             Self::Transactions => "transactions",
             Self::PubSub => "pubsub",
+            Self::Queue => "queue",
         }
     }
 }

@@ -29,8 +29,6 @@ enum Use {
     Works,
     /// It says how others would store or place the queue; nothing of it is seen by a client.
     Placement,
-    /// Refused with 540: a queue that ignored it would break a promise.
-    NotYet,
 }
 
 /// The arguments of a queue that others know. What is not here is accepted and means nothing, as with RabbitMQ.
@@ -44,8 +42,10 @@ const QUEUE: &[(&str, Form, Use)] = &[
     ("x-max-priority", Form::Octet, Use::Works),
     ("x-overflow", Form::Overflow, Use::Works),
     ("x-single-active-consumer", Form::Flag, Use::Works),
-    ("x-delivery-limit", Form::Count, Use::NotYet),
-    ("x-message-deduplication", Form::Flag, Use::NotYet),
+    ("x-delivery-limit", Form::Count, Use::Works),
+    ("x-message-deduplication", Form::Flag, Use::Works),
+    ("x-cache-size", Form::Positive, Use::Works),
+    ("x-cache-ttl", Form::Positive, Use::Works),
     ("x-queue-type", Form::QueueType, Use::Placement),
     ("x-queue-mode", Form::Text, Use::Placement),
     ("x-queue-version", Form::Count, Use::Placement),
@@ -65,6 +65,8 @@ const COMPARED: &[&str] = &[
     "x-max-priority",
     "x-overflow",
     "x-single-active-consumer",
+    "x-delivery-limit",
+    "x-message-deduplication",
 ];
 
 /// Checks the arguments of a new queue.
@@ -75,8 +77,7 @@ pub(super) fn check_queue(resource: &Resource, arguments: &FieldTable) -> Result
         if let Some(reason) = wrong_form(*form, value) {
             return Err(Refusal::InvalidArgument { resource: resource.clone(), argument: argument(), reason });
         }
-        // `false` asks for nothing.
-        if *usage == Use::NotYet && value.as_bool() != Some(false) || value.as_str() == Some("stream") {
+        if *usage == Use::Placement && value.as_str() == Some("stream") {
             return Err(Refusal::UnsupportedArgument { resource: resource.clone(), argument: argument() });
         }
     }
@@ -262,7 +263,7 @@ mod tests {
     #[test]
     fn what_cannot_be_kept_is_refused_and_never_ignored() {
         let check = |name: &'static str, value: FieldValue| check_queue(&resource(), &table(&[(name, value)]));
-        assert!(matches!(check("x-delivery-limit", 5.into()), Err(Refusal::UnsupportedArgument { .. })));
+        assert_eq!(check("x-delivery-limit", 5.into()), Ok(()));
         assert_eq!(check("x-message-ttl", 5.into()), Ok(()));
         assert!(matches!(check("x-expires", 0.into()), Err(Refusal::InvalidArgument { .. })));
         assert!(matches!(check("x-max-priority", 256.into()), Err(Refusal::InvalidArgument { .. })));

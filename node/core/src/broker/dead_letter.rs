@@ -21,6 +21,7 @@ pub(super) enum Reason {
     Rejected,
     Expired,
     MaxLength,
+    DeliveryLimit,
 }
 
 impl Reason {
@@ -29,6 +30,7 @@ impl Reason {
             Self::Rejected => "rejected",
             Self::Expired => "expired",
             Self::MaxLength => "maxlen",
+            Self::DeliveryLimit => "delivery_limit",
         }
     }
 }

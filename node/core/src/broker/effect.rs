@@ -60,6 +60,15 @@ pub enum BrokerEffect<'a> {
         deadline: u64,
         content: Content<'a>,
     },
+    /// A message came back from a consumer for the so manieth time.
+    Returned {
+        id: u64,
+        returns: u32,
+    },
+    /// Ids that came within the window in which a queue takes each once, with their times. Of images and rows only.
+    Seen {
+        ids: Cow<'a, [(u128, u64)]>,
+    },
     /// Messages that are gone for good: first id, how many.
     Remove {
         ranges: Cow<'a, [(u64, u64)]>,
@@ -103,6 +112,8 @@ mod tag {
     pub(super) const REMOVE: u8 = 71;
     pub(super) const ENQUEUE_UNTIL: u8 = 72;
     pub(super) const ENQUEUE_NOTED: u8 = 73;
+    pub(super) const RETURNED: u8 = 74;
+    pub(super) const SEEN: u8 = 75;
 }
 
 impl<'a> BrokerEffect<'a> {
@@ -117,6 +128,8 @@ impl<'a> BrokerEffect<'a> {
             Self::Enqueue { .. } => tag::ENQUEUE,
             Self::EnqueueUntil { .. } => tag::ENQUEUE_UNTIL,
             Self::EnqueueNoted { .. } => tag::ENQUEUE_NOTED,
+            Self::Returned { .. } => tag::RETURNED,
+            Self::Seen { .. } => tag::SEEN,
             Self::Remove { .. } => tag::REMOVE,
         }
     }
@@ -151,6 +164,17 @@ impl<'a> BrokerEffect<'a> {
                 wire::put_varint(out, *deadline);
                 wire::put_bytes(out, content.extras);
                 put_content(out, content);
+            }
+            Self::Returned { id, returns } => {
+                wire::put_varint(out, *id);
+                wire::put_varint(out, u64::from(*returns));
+            }
+            Self::Seen { ids } => {
+                wire::put_varint(out, ids.len() as u64);
+                for (id, at) in ids.iter() {
+                    out.extend_from_slice(&id.to_le_bytes());
+                    wire::put_varint(out, *at);
+                }
             }
             Self::Remove { ranges } => {
                 wire::put_varint(out, ranges.len() as u64);
@@ -193,6 +217,8 @@ impl<'a> BrokerEffect<'a> {
                 let (id, deadline, extras) = (reader.varint()?, reader.varint()?, reader.bytes()?);
                 Self::EnqueueNoted { id, deadline, content: Content { extras, ..take_content(reader)? } }
             }
+            tag::RETURNED => Self::Returned { id: reader.varint()?, returns: take_u32(reader)? },
+            tag::SEEN => Self::Seen { ids: Cow::Owned(take_seen(reader)?) },
             tag::REMOVE => Self::Remove { ranges: Cow::Owned(take_ranges(reader)?) },
             unknown => return Err(wire::Error::Tag(unknown)),
         })
@@ -263,6 +289,20 @@ fn put_texts(out: &mut Vec<u8>, texts: &[&str]) {
 
 fn take_u32(reader: &mut Reader<'_>) -> Result<u32, wire::Error> {
     u32::try_from(reader.varint()?).map_err(|_| wire::Error::Overflow)
+}
+
+fn take_seen(reader: &mut Reader<'_>) -> Result<Vec<(u128, u64)>, wire::Error> {
+    let count = reader.varint()?;
+    // Each takes seventeen bytes at least.
+    let mut ids = Vec::with_capacity(count.min(reader.remaining() as u64 / 17) as usize);
+    for _ in 0..count {
+        let mut id = [0; 16];
+        for byte in &mut id {
+            *byte = reader.byte()?;
+        }
+        ids.push((u128::from_le_bytes(id), reader.varint()?));
+    }
+    Ok(ids)
 }
 
 fn take_ranges(reader: &mut Reader<'_>) -> Result<Vec<(u64, u64)>, wire::Error> {

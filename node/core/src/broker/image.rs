@@ -46,6 +46,7 @@ impl Broker {
                         for (id, deadline, message) in state.messages.persistent() {
                             put_effect(&enqueue(id, deadline, message.content()), out);
                         }
+                        state.memory(&mut |effect| put_effect(effect, out));
                     }
                     return end();
                 }
@@ -103,6 +104,16 @@ impl Topology {
 }
 
 impl State {
+    /// What the queue remembers beside its messages.
+    pub(super) fn memory(&self, visit: &mut dyn FnMut(&BrokerEffect<'_>)) {
+        if !self.unique.is_empty() {
+            visit(&BrokerEffect::Seen { ids: self.unique.all().into() });
+        }
+        for (id, returns) in self.messages.returned() {
+            visit(&BrokerEffect::Returned { id, returns });
+        }
+    }
+
     fn read(image: &[u8]) -> Result<Self, Error> {
         let mut reader = Reader::new(image);
         let mut state = Self::default();
@@ -129,6 +140,8 @@ impl State {
                     }
                 }
             }
+            BrokerEffect::Returned { id, returns } => self.messages.set_returns(*id, *returns),
+            BrokerEffect::Seen { ids } => ids.iter().for_each(|(id, at)| self.note_seen(*id, *at)),
             BrokerEffect::DeclareExchange { .. }
             | BrokerEffect::DeleteExchange { .. }
             | BrokerEffect::DeclareQueue { .. }

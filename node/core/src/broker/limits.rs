@@ -35,3 +35,11 @@ pub(super) const EXPIRED_A_TURN: usize = 4096;
 
 /// A queue with fewer bytes is never so long that its publishers are slowed, and does not ask.
 pub(super) const LOOK_AT_LENGTH_BYTES: usize = 1 << 20;
+
+/// Ids that a queue with `x-message-deduplication` remembers if `x-cache-size` does not say otherwise, and at the most:
+/// some seventy megabytes.
+pub(super) const UNIQUE_IDS: usize = 10_000;
+pub(super) const UNIQUE_IDS_MOST: usize = 1_000_000;
+
+/// `x-delivery-limit` of a quorum queue, as in RabbitMQ 4: a message that no consumer survives comes to an end.
+pub(super) const DELIVERIES: u32 = 20;

@@ -187,6 +187,11 @@ impl Draft {
         self.bytes.extend_from_slice(body);
     }
 
+    #[inline]
+    pub(super) fn extras(&self) -> &[u8] {
+        &self.bytes[self.ends.properties_end as usize..self.ends.extras_end as usize]
+    }
+
     #[must_use]
     pub fn body_len(&self) -> usize {
         self.bytes.len() - self.ends.extras_end as usize

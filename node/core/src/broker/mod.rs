@@ -46,7 +46,7 @@ pub use link::{Acknowledge, ConnectionId, Consume, Consumer, Credit, Event, Link
 pub use message::{Content, Draft, Extra, Message, Persistence};
 pub use publish::{Placed, Route, Unroutable, Verdict};
 pub use queue::{
-    AfterCancel, Counts, Declaration as QueueDeclaration, Delivered, Queue, Settled, Settlement, Taken, Then,
+    AfterCancel, Counts, Declaration as QueueDeclaration, Delivered, Loan, Queue, Settled, Settlement, Taken, Then,
 };
 pub use refusal::{Refusal, Resource, ResourceKind};
 pub use topology::DEFAULT_VHOST;
@@ -199,6 +199,11 @@ impl Broker {
             queue.lock().forget_transient();
         }
         self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// Time alone may change a queue from now on.
+    fn expect_time(&self) {
+        self.is_timed.store(true, Ordering::Relaxed);
     }
 
     /// The account that queues count in.

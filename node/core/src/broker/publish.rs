@@ -148,6 +148,9 @@ impl Broker {
                 drop(state);
                 return Err(self.unroutable(draft));
             }
+            if state.has_taken(draft.extras(), batch.now().0) {
+                return Ok(Placed { offset: state.last_offset(), verdict: Verdict::Taken });
+            }
             if !state.refuses(draft.body_len()) {
                 return Ok(enqueue_in_one(batch, queue, &mut state, draft));
             }
@@ -159,8 +162,13 @@ impl Broker {
         }
         let mut verdict = Verdict::Taken;
         let mut burying: SmallVec<[&Arc<Queue>; 1]> = SmallVec::new();
+        let mut known = Offset::ZERO;
         for hand in &mut hands {
-            if hand.state.refuses(draft.body_len()) {
+            if hand.state.has_taken(draft.extras(), batch.now().0) {
+                // It is confirmed, and not there twice.
+                hand.takes = false;
+                known = known.max(hand.state.last_offset());
+            } else if hand.state.refuses(draft.body_len()) {
                 hand.takes = false;
                 verdict = Verdict::Refused;
                 if hand.state.buries() && hand.state.settings.overflow == Overflow::RejectPublishAndBury {
@@ -173,7 +181,7 @@ impl Broker {
             // No id: it was never in the queue.
             batch.bury(queue, 0, Arc::clone(&message), Reason::MaxLength);
         }
-        Ok(Placed { offset, verdict })
+        Ok(Placed { offset: offset.max(known), verdict })
     }
 
     /// A dead letter goes into its queues and out of its own: in one record.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! row of a message = an effect Enqueue, EnqueueUntil or EnqueueNoted, with the id that is also in its key
+//! row 0            = Seen: ids that are not taken again; Returned: messages that came back from consumers
 //! ```
 
 use std::sync::Arc;
@@ -29,18 +30,28 @@ pub struct QueueChanges {
     pub came: Vec<Came>,
 }
 
-/// A message without a row.
+/// A message without a row; or, under id 0, what the queue remembers beside its messages.
 #[derive(Debug)]
 pub struct Came {
     pub id: u64,
-    deadline: u64,
-    message: Arc<Message>,
+    row: Row,
+}
+
+#[derive(Debug)]
+enum Row {
+    Message { deadline: u64, message: Arc<Message> },
+    Memory(Vec<u8>),
 }
 
 impl Came {
     /// Appends the row.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        put_effect(&enqueue(self.id, self.deadline, self.message.content()), out);
+        match &self.row {
+            Row::Message { deadline, message } => {
+                put_effect(&enqueue(self.id, *deadline, message.content()), out);
+            }
+            Row::Memory(effects) => out.extend_from_slice(effects),
+        }
     }
 }
 
@@ -80,8 +91,14 @@ impl Broker {
         let last_id = state.messages.next_id() - 1;
         let written = &state.messages.written;
         let (is_whole, gone) = (written.is_whole(), written.gone());
-        let came = state.messages.persistent_behind(written.through());
-        let came = came.map(|(id, deadline, message)| Came { id, deadline, message: Arc::clone(message) }).collect();
+        let mut memory = Vec::new();
+        state.memory(&mut |effect| put_effect(effect, &mut memory));
+        let memory = (!memory.is_empty()).then_some(Came { id: 0, row: Row::Memory(memory) });
+        let rows = state
+            .messages
+            .persistent_behind(written.through())
+            .map(|(id, deadline, message)| Came { id, row: Row::Message { deadline, message: Arc::clone(message) } });
+        let came = memory.into_iter().chain(rows).collect();
         state.messages.written.set(last_id, cut);
         Some(QueueChanges { cut, last_id, is_whole, gone, came })
     }
@@ -99,6 +116,8 @@ impl Broker {
 #[derive(Debug, Default)]
 pub struct QueueLoader {
     state: State,
+    /// Messages that came back from consumers, with how often: known before the messages are.
+    returns: Vec<(u64, u32)>,
 }
 
 /// Whether the rows are exactly what the disk holds up to the cut.
@@ -116,6 +135,16 @@ impl QueueLoader {
     /// It is not the row of this message.
     pub fn push(&mut self, id: u64, row: &[u8]) -> Result<(), Error> {
         let mut reader = Reader::new(row);
+        if id == 0 {
+            while !reader.is_empty() {
+                match take_effect(&mut reader)? {
+                    BrokerEffect::Returned { id, returns } => self.returns.push((id, returns)),
+                    seen @ BrokerEffect::Seen { .. } => self.state.apply(Offset::ZERO, &seen)?,
+                    _ => return Err(Error::Misplaced),
+                }
+            }
+            return Ok(());
+        }
         let effect = take_effect(&mut reader)?;
         if !reader.is_empty() {
             return Err(wire::Error::Overflow.into());
@@ -137,6 +166,9 @@ impl QueueLoader {
     /// Puts the queue into its place, with the records up to `cut`. The topology was loaded before. A queue that it does
     /// not know any more has been deleted; one that it does not know yet waits for its declaration.
     pub fn finish(mut self, broker: &Broker, number: u32, cut: Offset, last_id: u64, exact: Exact) {
+        for (id, returns) in std::mem::take(&mut self.returns) {
+            self.state.messages.set_returns(id, returns);
+        }
         self.state.messages.skip_to(last_id);
         self.state.changed_at(cut);
         if exact == Exact::Yes {

@@ -2,6 +2,8 @@
 
 use tercet_proto::amqp::{FieldTable, FieldValue, ShortString};
 
+use super::limits;
+
 /// The arguments of a queue that change what it does. They have been checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Settings {
@@ -19,6 +21,40 @@ pub(super) struct Settings {
     pub(super) max_priority: u8,
     /// `x-single-active-consumer`
     pub(super) active: Active,
+    /// `x-message-deduplication`
+    pub(super) once: Option<Once>,
+    /// `x-delivery-limit`: how often a message may come back.
+    pub(super) delivery_limit: Option<u32>,
+    /// `x-queue-type: quorum`
+    pub(super) is_quorum: bool,
+}
+
+/// The window within which a message of the same id is taken once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Once {
+    /// Ids that are remembered.
+    pub(crate) size: usize,
+    pub(crate) milliseconds: Option<u64>,
+}
+
+impl Default for Once {
+    fn default() -> Self {
+        Self { size: limits::UNIQUE_IDS, milliseconds: None }
+    }
+}
+
+impl Once {
+    /// Whether what came at `at` is out of the window by now.
+    pub(crate) fn is_over(&self, at: u64, now: u64) -> bool {
+        self.milliseconds.is_some_and(|milliseconds| now >= at.saturating_add(milliseconds))
+    }
+
+    /// `x-cache-size` and `x-cache-ttl`.
+    pub(super) fn of(arguments: &FieldTable) -> Self {
+        let number = |name| arguments.get(name).and_then(FieldValue::as_i64).and_then(|n| u64::try_from(n).ok());
+        let size = number("x-cache-size").and_then(|size| usize::try_from(size).ok()).unwrap_or(limits::UNIQUE_IDS);
+        Self { size: size.clamp(1, limits::UNIQUE_IDS_MOST), milliseconds: number("x-cache-ttl") }
+    }
 }
 
 /// Where messages go that nobody took.
@@ -63,7 +99,9 @@ impl Settings {
         let size = |name| number(name).and_then(|number| usize::try_from(number).ok());
         let text = |name| arguments.get(name).and_then(FieldValue::as_str);
         let short = |name| text(name).and_then(|text| ShortString::try_from(text).ok());
-        let single = arguments.get("x-single-active-consumer").and_then(FieldValue::as_bool) == Some(true);
+        let flag = |name| arguments.get(name).and_then(FieldValue::as_bool) == Some(true);
+        let single = flag("x-single-active-consumer");
+        let is_quorum = text("x-queue-type") == Some("quorum");
         Self {
             time_to_live: number("x-message-ttl"),
             expires: number("x-expires"),
@@ -74,6 +112,12 @@ impl Settings {
             overflow: text("x-overflow").and_then(Overflow::from_name).unwrap_or_default(),
             max_priority: number("x-max-priority").map_or(0, |number| number.min(255) as u8),
             active: if single { Active::Single } else { Active::All },
+            once: (flag("x-message-deduplication")).then(|| Once::of(arguments)),
+            delivery_limit: match number("x-delivery-limit") {
+                Some(limit) => Some(u32::try_from(limit).unwrap_or(u32::MAX)),
+                None => is_quorum.then_some(limits::DELIVERIES),
+            },
+            is_quorum,
         }
     }
 

@@ -250,6 +250,8 @@ impl Topology {
             BrokerEffect::Enqueue { .. }
             | BrokerEffect::EnqueueUntil { .. }
             | BrokerEffect::EnqueueNoted { .. }
+            | BrokerEffect::Returned { .. }
+            | BrokerEffect::Seen { .. }
             | BrokerEffect::Remove { .. } => return Err(Error::Misplaced),
         };
         self.change(change);

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use smallvec::SmallVec;
 
 use super::Engine;
+use crate::broker::Broker;
 use crate::ids::{Offset, UnixMillis};
 use crate::keyspace::{Entry, Held, Keyspace, Shard};
 use crate::lock::MutexGuard;
@@ -145,6 +146,16 @@ impl<'v> View<'v> {
     #[must_use]
     pub fn keyspace(&self) -> &Keyspace {
         &self.engine.keyspace
+    }
+
+    #[must_use]
+    pub fn broker(&self) -> &Broker {
+        &self.engine.broker
+    }
+
+    /// The reply depends on this record as well.
+    pub fn meets(&self, offset: Offset) {
+        self.met.set(self.met.get().max(offset));
     }
 
     /// The entry of `key`, unless it has expired.

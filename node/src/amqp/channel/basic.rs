@@ -103,7 +103,12 @@ impl Channel {
             message_count: count(left),
         };
         let number = self.number;
-        context.encoder().content(number, &method, content.properties, content.body);
+        if taken.returns > 0 {
+            let properties = super::settle::counted(content.properties, taken.returns);
+            context.encoder().content(number, &method, &properties, content.body);
+        } else {
+            context.encoder().content(number, &method, content.properties, content.body);
+        }
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use crate::ids::Offset;
 
 const CC: &str = "CC";
 const BCC: &str = "BCC";
+const UNIQUE: &str = "x-deduplication-header";
 
 /// What has come of a message so far.
 #[derive(Debug, Default)]
@@ -135,7 +136,8 @@ impl Channel {
         }
         let expected = (header.body_size as usize).min(limits::RESERVED_BODY_BYTES);
         let (exchange, key) = (addressed.exchange.as_bytes(), addressed.key.as_bytes());
-        let (properties, copies, extras) = copies(header.properties)?;
+        let (properties, copies, mut extras) = copies(header.properties)?;
+        note_unique(&properties, context.batch.now().0, &mut extras);
         let draft = Draft::noted(exchange, key, &properties, &extras, expected);
         let partial = Partial { properties, draft, announced: header.body_size, copies, counted: 0 };
         if header.body_size == 0 {
@@ -289,4 +291,13 @@ fn copies(properties: Properties) -> Result<(Properties, Vec<ShortString>, Vec<u
     let mut visible = headers.to_table();
     visible.remove(BCC);
     Ok((properties.with_headers(&visible), keys, extras))
+}
+
+/// The id under which queues take a message once goes on as an extra, with the time.
+fn note_unique(properties: &Properties, now: u64, extras: &mut Vec<u8>) {
+    let Some(headers) = properties.headers() else { return };
+    if let Some(FieldView::LongString(id)) = headers.find(UNIQUE) {
+        Extra::Unique(id).put(extras);
+        Extra::PublishedAt(now).put(extras);
+    }
 }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use smallvec::SmallVec;
-use tercet_proto::amqp::Delivery;
+use tercet_proto::amqp::{Delivery, Properties, ShortBytes};
 
 use super::Channel;
 use crate::amqp::context::Context;
@@ -33,6 +34,11 @@ impl Channel {
             routing_key: content.routing_key,
         };
         let number = self.number;
+        if taken.returns > 0 {
+            let properties = counted(content.properties, taken.returns);
+            context.encoder().deliver(number, &delivery, &properties, content.body);
+            return;
+        }
         context.encoder().deliver(number, &delivery, content.properties, content.body);
     }
 
@@ -113,4 +119,14 @@ pub(super) fn settle_with(context: &mut Context<'_>, all: Vec<Unsettled>, settle
         queue.settle(&mut context.batch, &run, settlement, then);
     }
     context.batch.bury_some();
+}
+
+/// The properties with x-delivery-count: how often the message came back, of queues that count it.
+pub(super) fn counted(properties: &[u8], returns: u32) -> Bytes {
+    let properties = Properties::from_raw(Bytes::copy_from_slice(properties)).unwrap_or_default();
+    let mut headers = properties.headers().map(|headers| headers.to_table()).unwrap_or_default();
+    if let Ok(name) = ShortBytes::try_from("x-delivery-count") {
+        headers.insert(name, i64::from(returns));
+    }
+    properties.with_headers(&headers).raw().clone()
 }

@@ -6,6 +6,7 @@ mod generic;
 mod hashes;
 mod lists;
 mod long_double;
+mod mq;
 mod number;
 mod sample;
 mod scanning;
@@ -31,6 +32,7 @@ pub(super) const FAMILIES: &[&[Row]] = &[
     transactions::ROWS,
     connection::ROWS,
     server::ROWS,
+    mq::ROWS,
 ];
 
 /// The answer to the HELP of a container.

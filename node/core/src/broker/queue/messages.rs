@@ -30,6 +30,8 @@ pub struct Taken {
     pub id: u64,
     pub message: Arc<Message>,
     pub delivered: Delivered,
+    /// How often it came back from a consumer before.
+    pub returns: u32,
 }
 
 #[derive(Debug)]
@@ -39,6 +41,8 @@ struct Slot {
     deadline: u64,
     state: State,
     delivered: Delivered,
+    /// How often it came back from a consumer.
+    returns: u32,
     /// `None` when it is gone.
     message: Option<Arc<Message>>,
 }
@@ -161,7 +165,7 @@ impl Messages {
         let id = self.last_id;
         self.came(id, deadline, &message);
         let delivered = Delivered::Never;
-        self.slots.push_back(Slot { id, deadline, state: State::Ready, delivered, message: Some(message) });
+        self.slots.push_back(Slot { id, deadline, state: State::Ready, delivered, returns: 0, message: Some(message) });
         id
     }
 
@@ -174,7 +178,8 @@ impl Messages {
         self.skip_to(id);
         self.written.came(id);
         self.came(id, deadline, &message);
-        let slot = Slot { id, deadline, state: State::Ready, delivered: Delivered::Maybe, message: Some(message) };
+        let slot =
+            Slot { id, deadline, state: State::Ready, delivered: Delivered::Maybe, returns: 0, message: Some(message) };
         // Nearly always at the end.
         if self.slots.back().is_none_or(|slot| slot.id < id) {
             self.slots.push_back(slot);
@@ -216,10 +221,10 @@ impl Messages {
         let slot = &mut self.slots[index];
         slot.state = State::Taken;
         let message = slot.message.clone()?;
-        let (id, delivered) = (slot.id, slot.delivered);
+        let (id, delivered, returns) = (slot.id, slot.delivered, slot.returns);
         self.left(id, index, &message);
         self.taken += 1;
-        Some(Taken { id, message, delivered })
+        Some(Taken { id, message, delivered, returns })
     }
 
     /// The slot of the next message.
@@ -298,6 +303,36 @@ impl Messages {
             State::Dying => return None,
         }
         Some(message)
+    }
+
+    /// Whether a message is there and nobody has it.
+    pub(crate) fn is_ready(&self, id: u64) -> bool {
+        self.find(id).is_some_and(|index| self.slots[index].state == State::Ready)
+    }
+
+    /// A message comes back from a consumer once more: how often that was, and whether it is persistent. Nothing if it was
+    /// not taken.
+    pub(crate) fn count_return(&mut self, id: u64) -> Option<(u32, Persistence)> {
+        let index = self.find(id)?;
+        let slot = &mut self.slots[index];
+        if slot.state != State::Taken {
+            return None;
+        }
+        slot.returns = slot.returns.saturating_add(1);
+        Some((slot.returns, slot.message.as_ref()?.persistence()))
+    }
+
+    /// As a record says, or an image.
+    pub(crate) fn set_returns(&mut self, id: u64, returns: u32) {
+        if let Some(index) = self.find(id) {
+            self.slots[index].returns = returns;
+        }
+    }
+
+    /// Those that came back, with how often.
+    pub(crate) fn returned(&self) -> impl Iterator<Item = (u64, u32)> {
+        let persistent = self.live().filter(|(_, message)| message.persistence() == Persistence::Persistent);
+        persistent.filter(|(slot, _)| slot.returns > 0).map(|(slot, _)| (slot.id, slot.returns))
     }
 
     /// Whether a message is on its way to a dead letter exchange.

@@ -1,7 +1,9 @@
 //! A queue: a partition of its own, with its messages, its consumers and its lock.
 
+mod lease;
 mod messages;
 mod state;
+mod unique;
 mod written;
 
 use std::sync::Arc;
@@ -9,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tercet_proto::amqp::{FieldTable, ShortString};
 
+pub use lease::Loan;
 pub use messages::{Delivered, Taken};
 pub(super) use state::State;
 
@@ -162,7 +165,7 @@ impl Queue {
             match settlement {
                 Settlement::Remove => removed.push(*id),
                 Settlement::Reject => state.drop_message(self, batch, *id, Reason::Rejected, &mut removed),
-                Settlement::Requeue => _ = state.messages.give_back(*id, Delivered::Maybe),
+                Settlement::Requeue => state.requeue(self, batch, *id, &mut removed),
                 Settlement::Untouched => _ = state.messages.give_back(*id, Delivered::Never),
             }
         }
@@ -202,6 +205,7 @@ impl Queue {
         let now = batch.now().0;
         let mut state = self.lock();
         state.expire(self, batch, Margin::Reached);
+        state.call_in(self, batch);
         let Some(expires) = state.settings.expires else { return AfterExpiry::Keep };
         if state.last_used == 0 || !state.consumers().is_empty() {
             state.last_used = now;

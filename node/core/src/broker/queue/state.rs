@@ -5,14 +5,16 @@
 
 use std::sync::Arc;
 
-use super::messages::Messages;
+use super::lease::Leases;
+use super::messages::{Delivered, Messages};
+use super::unique::{Unique, digest};
 use super::{Counts, Margin, Queue};
 use crate::broker::batch::Batch;
 use crate::broker::dead_letter::Reason;
 use crate::broker::effect::{BrokerEffect, ranges};
 use crate::broker::limits;
 use crate::broker::link::{Acknowledge, Consumer, Event};
-use crate::broker::message::Message;
+use crate::broker::message::{Extra, Message, Persistence};
 use crate::broker::settings::{Active, Overflow, Settings};
 use crate::budget::Budget;
 use crate::effect::Effect;
@@ -31,7 +33,24 @@ pub(crate) struct State {
     pub(crate) is_deleted: bool,
     /// When it was declared, fetched from or consumed last: for `x-expires`. 0: this node has not looked yet.
     pub(crate) last_used: u64,
+    pub(crate) leases: Leases,
+    /// Ids that came within the window, if the queue takes messages once; and until it is known whether it does.
+    pub(crate) unique: Unique,
+    is_known: bool,
     last_offset: Offset,
+}
+
+/// The id under which a queue takes a message once, and when it was published.
+fn unique_id(extras: &[u8]) -> Option<(u128, u64)> {
+    let (mut id, mut at) = (None, 0);
+    for extra in Extra::all(extras) {
+        match extra {
+            Extra::Unique(text) => id = Some(digest(text)),
+            Extra::PublishedAt(time) => at = time,
+            Extra::HiddenKey(_) => {}
+        }
+    }
+    Some((id?, at))
 }
 
 impl State {
@@ -48,6 +67,66 @@ impl State {
             self.messages.order_by_priority(settings.max_priority);
         }
         self.settings = settings;
+        self.is_known = true;
+        if self.settings.once.is_none() {
+            self.unique = Unique::default();
+        }
+    }
+
+    /// Whether the queue has taken a message of this id.
+    #[inline]
+    pub(crate) fn has_taken(&self, extras: &[u8], now: u64) -> bool {
+        if extras.is_empty() {
+            return false;
+        }
+        let Some(once) = &self.settings.once else { return false };
+        unique_id(extras).is_some_and(|(id, _)| self.unique.has(id, once, now))
+    }
+
+    /// A message has come, in whatever way.
+    #[inline]
+    fn note_unique(&mut self, message: &Message) {
+        let extras = message.content().extras;
+        if !extras.is_empty() && self.remembers() {
+            let once = self.settings.once.unwrap_or_default();
+            if let Some((id, at)) = unique_id(extras) {
+                self.unique.note(id, at, &once);
+            }
+        }
+    }
+
+    /// Whether ids are remembered: the queue takes each once, or it is not known yet whether it does.
+    fn remembers(&self) -> bool {
+        !self.is_known || self.settings.once.is_some()
+    }
+
+    /// As an image says.
+    pub(crate) fn note_seen(&mut self, id: u128, at: u64) {
+        if self.remembers() {
+            self.unique.note(id, at, &self.settings.once.unwrap_or_default());
+        }
+    }
+
+    /// A message that was taken comes back to its place; or goes, if it has come back too often.
+    pub(crate) fn requeue(&mut self, queue: &Arc<Queue>, batch: &mut Batch<'_>, id: u64, removed: &mut Vec<u64>) {
+        let Some(limit) = self.settings.delivery_limit else {
+            self.messages.give_back(id, Delivered::Maybe);
+            return;
+        };
+        let Some((returns, persistence)) = self.messages.count_return(id) else { return };
+        if returns > limit {
+            self.drop_message(queue, batch, id, Reason::DeliveryLimit, removed);
+            return;
+        }
+        self.messages.give_back(id, Delivered::Maybe);
+        if persistence == Persistence::Persistent && queue.declaration.is_replicated() {
+            batch.touch(queue);
+            let offset = batch.append(|record| {
+                let effect = BrokerEffect::Returned { id, returns };
+                Effect::Broker(effect).encode(queue.partition(), record);
+            });
+            self.changed_at(offset);
+        }
     }
 
     /// From now on its bytes count in the node's budget.
@@ -91,6 +170,7 @@ impl State {
     #[inline]
     pub(crate) fn place(&mut self, queue: &Arc<Queue>, batch: &mut Batch<'_>, message: Arc<Message>, deadline: u64) {
         batch.worked(1);
+        self.note_unique(&message);
         self.messages.push(message, deadline);
         if batch.is_together() {
             batch.touch(queue);
@@ -304,6 +384,7 @@ impl State {
 
     /// A message out of a record or an image: a master may have delivered it before.
     pub(crate) fn enqueue(&mut self, id: u64, message: Arc<Message>, deadline: u64) {
+        self.note_unique(&message);
         self.messages.insert(id, message, deadline);
     }
 
@@ -314,6 +395,7 @@ impl State {
             self.messages.remove(id);
         }
         self.messages.give_all_back();
+        self.leases.clear();
     }
 
     /// The queue is gone. Its consumers go with it; who still has messages of it finds nothing.

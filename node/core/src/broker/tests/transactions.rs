@@ -152,3 +152,104 @@ fn queues_count_in_the_budget_and_a_shared_message_counts_once() {
     }
     assert_eq!(master.engine.budget.total(), 0);
 }
+
+fn once(master: &mut Master, id: &str, body: &str) -> Option<Offset> {
+    let properties = persistent();
+    let mut extras = Vec::new();
+    Extra::Unique(id.as_bytes()).put(&mut extras);
+    Extra::PublishedAt(master.now).put(&mut extras);
+    master
+        .run(|broker, batch| {
+            let route = broker.route(&DEFAULT_VHOST, &short(""), &short("q"), &properties).unwrap();
+            let mut draft = Draft::noted(b"", b"q", &properties, &extras, body.len());
+            draft.push(body.as_bytes());
+            broker.enqueue(batch, &route, draft).ok().map(|placed| placed.offset)
+        })
+        .0
+}
+
+#[test]
+fn a_message_of_a_known_id_is_confirmed_and_not_there_twice_also_after_a_failover() {
+    let mut master = Master::default();
+    let window = [("x-message-deduplication", true.into()), ("x-cache-ttl", 1_000.into())];
+    let queue = master.declare_with("q", window);
+    let first = once(&mut master, "1", "one");
+    assert_eq!(once(&mut master, "1", "one again"), first, "it is confirmed with the record of the first");
+    once(&mut master, "2", "two");
+    // What is consumed is remembered too.
+    master.run(|_, batch| queue.get(batch, Acknowledge::Automatically));
+    for (engine, what) in [(master.replica(), "replica"), (reloaded(&master), "image")] {
+        let mut next = Master { engine, now: master.now + 500, ..Master::default() };
+        let queue = next.engine.broker.queues().remove(0);
+        once(&mut next, "1", "after the failover");
+        assert_eq!(next.drain(&queue), ["two"], "{what}");
+        next.now += 500;
+        once(&mut next, "1", "out of the window");
+        assert_eq!(next.drain(&queue), ["out of the window"], "{what}");
+    }
+}
+
+/// As a replica after a full sync.
+fn reloaded(master: &Master) -> Engine {
+    let loaded = Engine::default();
+    for partition in master.engine.broker.partitions() {
+        let mut image = Vec::new();
+        let cut = master.engine.broker.image(partition, || master.engine.journal.end(), &mut image);
+        loaded.broker.load_image(partition, cut, &image).unwrap();
+    }
+    loaded
+}
+
+#[test]
+fn a_message_that_no_consumer_survives_comes_to_an_end_whoever_is_master() {
+    let mut master = Master::default();
+    master.declare("dead", durable()).unwrap();
+    let arguments = [
+        ("x-queue-type", "quorum".into()),
+        ("x-delivery-limit", 2.into()),
+        ("x-dead-letter-exchange", "".into()),
+        ("x-dead-letter-routing-key", "dead".into()),
+    ];
+    let mut queue = master.declare_with("q", arguments);
+    master.publish("", "q", "poison", &persistent());
+    for returns in 0..3 {
+        if returns == 1 {
+            master = Master { engine: master.replica(), ..Master::default() };
+            queue = master.engine.broker.queue(ConnectionId(1), named(&short("q"))).unwrap();
+        }
+        let (taken, _) = master.run(|_, batch| queue.get(batch, Acknowledge::Manually)).0.unwrap();
+        assert_eq!(taken.returns, returns);
+        let settled = Settled { id: taken.id, consumer: None };
+        master.run(|_, batch| queue.settle(batch, &[settled], Settlement::Requeue, Then::Serve));
+    }
+    assert_eq!(queue.counts().ready, 0);
+    let dead = master.engine.broker.queue(ConnectionId(1), named(&short("dead"))).unwrap();
+    assert_eq!(dead.counts().ready, 1);
+}
+
+#[test]
+fn what_was_lent_comes_back_after_its_time_and_is_settled_by_its_borrower_only() {
+    let mut master = Master::default();
+    let queue = master.declare("q", durable()).unwrap();
+    for body in ["a", "b"] {
+        master.publish("", "q", body, &persistent());
+    }
+    let (_, first) = master.run(|_, batch| queue.lend(batch, 100)).0.unwrap();
+    let (_, second) = master.run(|_, batch| queue.lend(batch, 1_000)).0.unwrap();
+    let settle =
+        |master: &mut Master, loan| master.run(|_, batch| queue.settle_loan(batch, loan, Settlement::Remove)).0;
+    assert!(!settle(&mut master, Loan { token: second.token ^ 1, ..second }));
+    assert!(settle(&mut master, second));
+    assert!(!settle(&mut master, second), "it is gone");
+    master.now += 100;
+    assert!(master.engine.broker.is_timed());
+    master.run(|broker, batch| broker.sweep(batch));
+    let (taken, again) = master.run(|_, batch| queue.lend(batch, 100)).0.unwrap();
+    assert_eq!((taken.id, taken.delivered), (first.id, Delivered::Maybe));
+    assert!(!settle(&mut master, first), "another has it now");
+    // A new master knows of no loan: the message is ready, and its borrower may settle it.
+    let mut next = Master { engine: master.replica(), ..Master::default() };
+    let copy = next.engine.broker.queues().remove(0);
+    assert!(next.run(|_, batch| copy.settle_loan(batch, again, Settlement::Remove)).0);
+    assert_eq!(copy.counts().ready, 0);
+}
