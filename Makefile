@@ -1,7 +1,7 @@
 # The commands of Tercet. Each sets up what it needs; see README.md.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help up down build test lint deny drill sim bench comeback image
+.PHONY: help up down build test lint deny drill sim bench bench-memory hit-ratio comeback image
 
 ROUNDS ?= 200
 FAULT ?= all
@@ -10,7 +10,7 @@ SEEDS ?= 100000
 ARGS ?=
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: ## three nodes and three sentinels on loopback (PASSWORD=... sets a password)
 	@deploy/local/packages.sh build try
@@ -43,6 +43,14 @@ sim: build ## the rules of both crates under a seeded scheduler: SEEDS=1000000 f
 bench: build ## our node beside redis-server: requests a second and CPU a request
 	@deploy/local/packages.sh bench
 	@"$$(deploy/local/target.sh)/release/bench" $(ARGS)
+
+bench-memory: build ## resident memory for keys of several shapes, beside redis-server
+	@deploy/local/packages.sh bench
+	@chaos-tests/memory/bench_memory.py "$$(deploy/local/target.sh)/release/tercet-node" $(ARGS)
+
+hit-ratio: build ## hit ratios of the eviction policies, beside redis-server
+	@deploy/local/packages.sh bench
+	@chaos-tests/memory/hit_ratio.py "$$(deploy/local/target.sh)/release/tercet-node" $(ARGS)
 
 comeback: build ## restart of a node with ten million keys, and a full sync of 2 GB under load
 	@"$$(deploy/local/target.sh)/release/comeback" $(ARGS)

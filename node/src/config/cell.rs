@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicUsize, Ordering:
 
 use parking_lot::RwLock;
 
+use super::live::OUR_POLICY;
 use super::special::{self, OutputLimits, Percentiles};
 
 /// What a setting's text means.
@@ -87,8 +88,11 @@ impl Kind {
             },
             Self::Choice(names) => {
                 let index = names.iter().position(|name| name.eq_ignore_ascii_case(text));
-                let index =
-                    index.ok_or_else(|| format!("argument(s) must be one of the following: {}", names.join(", ")))?;
+                let index = index.ok_or_else(|| {
+                    // The refusal keeps Redis's words; --help tells of what is ours.
+                    let known: Vec<&str> = names.iter().copied().filter(|name| *name != OUR_POLICY).collect();
+                    format!("argument(s) must be one of the following: {}", known.join(", "))
+                })?;
                 Ok(Value::Integer(index as i64))
             }
             Self::Text => Ok(Value::Text(text.to_owned())),

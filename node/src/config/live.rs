@@ -57,6 +57,9 @@ macro_rules! live {
     };
 }
 
+/// The policy that Redis does not have.
+pub const OUR_POLICY: &str = "allkeys-s3fifo";
+
 /// Names of `maxmemory-policy`, in the order of their indexes.
 pub const POLICIES: &[&str] = &[
     "volatile-lru",
@@ -67,7 +70,7 @@ pub const POLICIES: &[&str] = &[
     "allkeys-lfu",
     "allkeys-random",
     "noeviction",
-    "allkeys-s3fifo",
+    OUR_POLICY,
 ];
 const LOG_LEVELS: &[&str] = &["debug", "verbose", "notice", "warning"];
 const CHANNELS: &[&str] = &["allchannels", "resetchannels"];
