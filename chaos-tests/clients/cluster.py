@@ -13,6 +13,8 @@ import tempfile
 import time
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+# What the members of a cluster know each other by.
+TOKEN = "the-token-of-these-tests"
 SERVICE = "mymaster"
 NODE_PORTS = ("resp", "amqp", "gateway", "http", "metrics", "peer")
 SENTINEL_PORTS = ("resp", "peer", "metrics")
@@ -154,7 +156,7 @@ class Cluster:
             args += ["--requirepass", self.password]
         with open(self.log(member), "ab") as log:
             member.process = subprocess.Popen(
-                args, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=lambda: LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+                args, env={**os.environ, "TERCET_CLUSTER_TOKEN": TOKEN}, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=lambda: LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             )
 
     def kill(self, member):

@@ -10,6 +10,7 @@ nodes=127.0.0.1:7379,127.0.0.1:7380,127.0.0.1:7381
 main() {
   mkdir -p "$run_folder"
   choose_password
+  choose_token
   if [ -z "$(running_names)" ]; then
     check_ports
     forget_logs
@@ -36,6 +37,13 @@ choose_password() {
   else
     (umask 077 && printf '%s' "${PASSWORD:-}" >"$run_folder/password")
   fi
+}
+
+# The secret by which the six know each other; a new one for each new cluster.
+choose_token() {
+  if [ -n "$(running_names)" ] && [ -s "$run_folder/token" ]; then return; fi
+  if [ -n "$(running_names)" ]; then die "a cluster without a token is running: make down first"; fi
+  (umask 077 && head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$run_folder/token")
 }
 
 check_ports() {
@@ -80,6 +88,7 @@ launch() {
   [ -x "$1" ] || die "$1 is not built: run make up, which builds it"
   (
     if [ -n "${PASSWORD:-}" ]; then export TERCET_REQUIREPASS=$PASSWORD; fi
+    export TERCET_CLUSTER_TOKEN_FILE="$run_folder/token"
     cd "$run_folder"
     exec setsid "$@" >>"$run_folder/$name.log" 2>&1 </dev/null
   ) &

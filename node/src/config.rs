@@ -15,6 +15,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use clap::{Arg, Command};
+use tercet_edge::token::Token;
+use tercet_edge::{name, tls};
 
 pub use cell::{Kind, Value};
 pub use file::rewrite;
@@ -31,6 +33,8 @@ pub enum Error {
     UnknownKey { path: String, key: String },
     #[error("--{name}: {value:?} cannot be used: {reason}")]
     Live { name: &'static str, value: String, reason: String },
+    #[error("{0}")]
+    Insecure(String),
 }
 
 /// What the program is to do.
@@ -128,13 +132,23 @@ settings! {
     http_port: u16, "http-port", "15672", Open, "Port of the management page and HTTP API (not served yet)";
     metrics_port: u16, "metrics-port", "15692", Open, "Port of the metrics: GET /metrics, in the text format of Prometheus";
     peer_port: u16, "peer-port", "7379", Open, "Port for other nodes and for sentinels";
+    resp_tls_port: u16, "resp-tls-port", "0", Open, "Port of the Redis protocol under TLS, e.g. 6380; 0 = none (then --resp-port 0 closes the plain port)";
+    amqp_tls_port: u16, "amqp-tls-port", "0", Open, "Port of AMQP under TLS, e.g. 5671; 0 = none (then --amqp-port 0 closes the plain port)";
+    gateway_tls_port: u16, "gateway-tls-port", "0", Open, "Port of the gRPC stream gateway under TLS; 0 = none (then --gateway-port 0 closes the plain port)";
+    tls_cert_file: String, "tls-cert-file", "", Open, "Certificate chain of this node, PEM; read again at SIGHUP";
+    tls_key_file: String, "tls-key-file", "", Open, "Its key, PEM";
+    tls_ca_file: String, "tls-ca-file", "", Open, "Who signs the certificates of clients, nodes and sentinels, PEM";
+    tls_auth_clients: AuthClients, "tls-auth-clients", "no", Open, "Whether clients under TLS show a certificate: no, optional or yes";
+    tls_peers: YesNo, "tls-peers", "no", Open, "TLS on the port for peers and towards nodes and sentinels: yes or no, the same at all of them; without a token they have to show certificates";
     sentinels: Vec<Endpoint>, "sentinels", "", Open, "Peer addresses of all sentinels, host:port,...; none = a node of its own";
     requirepass: String, "requirepass", "", Secret, "Password of RESP clients, and of the AMQP user guest";
+    cluster_token: Option<Token>, "cluster-token", "", Secret, "Secret by which nodes and sentinels of a cluster know each other; the same at all of them";
+    allow_insecure: YesNo, "allow-insecure", "no", Open, "Start even if the node listens beyond this machine without a password, or in a cluster without a token: yes or no";
     ack: Ack, "ack", "", Open, "When a write is acknowledged: local or replicated (the default as soon as there are sentinels)";
     persistence: Switch, "persistence", "on", Open, "Keep the data on disk: on or off (a restarted node is then empty, and loaded by its master)";
     fsync: Fsync, "fsync", "everysec", Open, "When the disk is synced: always (before a write is acknowledged), everysec or no";
     io_threads: usize, "io-threads", "0", Open, "Threads that serve clients; 0 = half of the cores, one at least";
-memory_high_watermark: Bytes, "memory-high-watermark", "0", Open, "Bytes of messages in queues, unsent output and half-read input beyond which AMQP publishers are blocked; 0 = 40 % of the memory of the machine or the cgroup";
+    memory_high_watermark: Bytes, "memory-high-watermark", "0", Open, "Bytes of messages in queues, unsent output and half-read input beyond which AMQP publishers are blocked; 0 = 40 % of the memory of the machine or the cgroup";
     max_message_size: Bytes, "max-message-size", "16mb", Open, "Largest AMQP message; 512mb at most";
     lease_ms: u64, "lease-ms", "400", Open, "Length of the master's lease in milliseconds; the same at all nodes and sentinels";
     log_format: LogFormat, "log-format", "auto", Open, "Format of the log: auto, text or json";
@@ -149,7 +163,11 @@ pub struct Endpoint {
 
 impl std::fmt::Display for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
     }
 }
 
@@ -176,6 +194,14 @@ macro_rules! choice {
 choice! {
     /// When a write is acknowledged.
     Ack { Automatic = "", Local = "local", Replicated = "replicated" }
+}
+choice! {
+    /// Whether clients have to show a certificate.
+    AuthClients { No = "no", Optional = "optional", Yes = "yes" }
+}
+choice! {
+    /// Yes or no, as redis.conf says it.
+    YesNo { No = "no", Yes = "yes" }
 }
 choice! {
     /// On or off.
@@ -216,6 +242,18 @@ parse_from_str! {
     String, "text";
 }
 
+impl Parse for Option<Token> {
+    fn parse(text: &str) -> Result<Self, (String, String)> {
+        // The value is not repeated: it is a secret.
+        Token::parse(text).map_err(|error| ("the given text".to_owned(), format!("a cluster token: {error}")))
+    }
+
+    /// Nobody is shown it.
+    fn show(&self) -> String {
+        String::new()
+    }
+}
+
 impl Parse for PathBuf {
     fn parse(text: &str) -> Result<Self, (String, String)> {
         if text.is_empty() { Err((String::new(), "a path".into())) } else { Ok(Self::from(text)) }
@@ -235,7 +273,8 @@ impl Parse for Vec<Endpoint> {
                 let wrong = || (part.to_owned(), "host:port".to_owned());
                 let (host, port) = part.rsplit_once(':').ok_or_else(wrong)?;
                 let port = port.parse().map_err(|_| wrong())?;
-                if host.is_empty() { Err(wrong()) } else { Ok(Endpoint { host: host.to_owned(), port }) }
+                let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+                if name::is_host(bare) { Ok(Endpoint { host: bare.to_owned(), port }) } else { Err(wrong()) }
             })
             .collect()
     }
@@ -283,6 +322,10 @@ impl Config {
             }
             error.exit()
         });
+        if matches.get_flag("print-default-config") {
+            print!("{}", default_file());
+            std::process::exit(0);
+        }
         let path = matches.get_one::<String>("config").cloned().or_else(|| variable("TERCET_CONFIG"));
         let file = path.as_ref().map(|path| file::read(path)).transpose()?.unwrap_or_default();
         let pinned = |flag: &str| {
@@ -311,6 +354,16 @@ impl Config {
             }
         }
         config.file = path.map(PathBuf::from);
+        config.check_names()?;
+        config.check_tls()?;
+        if matches.get_flag("check-config") {
+            config.check_trust()?;
+            if let Some(files) = config.tls_files() {
+                tls::Tls::load(files).map_err(|error| Error::Insecure(error.to_string()))?;
+            }
+            println!("the settings are right");
+            std::process::exit(0);
+        }
         let config = Box::new(config);
         Ok(match matches.subcommand() {
             Some(("healthcheck", _)) => Action::Healthcheck(config),
@@ -319,7 +372,10 @@ impl Config {
                 let over = if given.get_flag("force") { Over::Anything } else { Over::Nothing };
                 Action::Restore { config, directory: path_of(given), over }
             }
-            _ => Action::Serve(config),
+            _ => {
+                config.check_trust()?;
+                Action::Serve(config)
+            }
         })
     }
 
@@ -341,6 +397,91 @@ impl Config {
             (setting.show(&self.live) != before).then_some(setting)
         });
         Ok(changed.collect())
+    }
+
+    /// What others are told goes into their settings, logs and replies.
+    fn check_names(&self) -> Result<(), Error> {
+        let wrong = |flag: &str, value: &str, expected: &str, hint: &str| Error::Value {
+            flag: flag.to_owned(),
+            value: value.to_owned(),
+            expected: expected.to_owned(),
+            hint: hint.to_owned(),
+        };
+        if !name::is_name(&self.name) {
+            return Err(wrong("--name", &self.name, "a name", "give letters, digits, - _ . such as n1"));
+        }
+        if !self.announce_host.is_empty() && !name::is_host(&self.announce_host) {
+            return Err(wrong("--announce-host", &self.announce_host, "a host", "give a host name or an address"));
+        }
+        Ok(())
+    }
+
+    fn check_tls(&self) -> Result<(), Error> {
+        let has_port = [self.resp_tls_port, self.amqp_tls_port, self.gateway_tls_port].iter().any(|port| *port != 0);
+        let wants_tls = has_port || self.tls_peers == YesNo::Yes;
+        let has_pair = !self.tls_cert_file.is_empty() && !self.tls_key_file.is_empty();
+        let needs_authority = self.tls_auth_clients != AuthClients::No || self.tls_peers == YesNo::Yes;
+        let wrong = |text: &str| Err(Error::Insecure(text.to_owned()));
+        if wants_tls && !has_pair {
+            return wrong("TLS needs --tls-cert-file and --tls-key-file");
+        }
+        if wants_tls && needs_authority && self.tls_ca_file.is_empty() {
+            return wrong("--tls-auth-clients and --tls-peers need --tls-ca-file");
+        }
+        Ok(())
+    }
+
+    /// Where the certificates are, if there is TLS on any port.
+    #[must_use]
+    pub fn tls_files(&self) -> Option<tls::Files> {
+        if self.tls_cert_file.is_empty() {
+            return None;
+        }
+        let clients = match self.tls_auth_clients {
+            AuthClients::No => tls::Certificates::Unasked,
+            AuthClients::Optional => tls::Certificates::Optional,
+            AuthClients::Yes => tls::Certificates::Required,
+        };
+        let peers = match (self.tls_peers, &self.cluster_token) {
+            (YesNo::No, _) => tls::Certificates::Unasked,
+            (YesNo::Yes, Some(_)) => tls::Certificates::Optional,
+            (YesNo::Yes, None) => tls::Certificates::Required,
+        };
+        Some(tls::Files {
+            certificate: self.tls_cert_file.clone().into(),
+            key: self.tls_key_file.clone().into(),
+            authority: (!self.tls_ca_file.is_empty()).then(|| self.tls_ca_file.clone().into()),
+            clients,
+            peers,
+        })
+    }
+
+    /// Whoever can reach a port may use it, unless something keeps strangers out.
+    fn check_trust(&self) -> Result<(), Error> {
+        if self.bind.is_loopback() || self.allow_insecure == YesNo::Yes {
+            return Ok(());
+        }
+        let mut missing = Vec::new();
+        if self.requirepass.is_empty() {
+            missing.push("--requirepass-file (a password for clients)");
+        }
+        if self.is_clustered() && self.cluster_token.is_none() && self.tls_peers == YesNo::No {
+            missing.push("--cluster-token-file (a secret of the cluster) or --tls-peers yes");
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let (bind, missing) = (self.bind, missing.join(" and "));
+        Err(Error::Insecure(format!(
+            "--bind {bind}: whoever reaches this machine could use the node; give {missing}, or say --allow-insecure yes"
+        )))
+    }
+
+    /// What nobody should see in a list of processes.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<String> {
+        let token = self.cluster_token.as_ref().map(|token| token.reveal().to_owned());
+        token.into_iter().chain([self.requirepass.clone()]).collect()
     }
 
     /// Whether sentinels decide who is master.
@@ -373,6 +514,10 @@ fn hostname() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "localhost".into(), |name| name.trim().into())
 }
 
+fn switch(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).action(clap::ArgAction::SetTrue).help(help)
+}
+
 fn directory() -> Arg {
     Arg::new("directory").value_name("DIR").required(true).help("Directory of the backup")
 }
@@ -381,11 +526,30 @@ fn path_of(given: &clap::ArgMatches) -> PathBuf {
     given.get_one::<String>("directory").map(PathBuf::from).unwrap_or_default()
 }
 
+/// A file for `--config` with all settings, each as a comment with its default.
+fn default_file() -> String {
+    use std::fmt::Write as _;
+    let mut text = String::from("# Settings of a Tercet node; flags and TERCET_... variables come before them.\n");
+    for Setting { flag, default, secret, help } in SETTINGS {
+        // Writing to a string does not fail.
+        _ = write!(text, "\n# {help}\n#{flag} = {default:?}\n");
+        if *secret == Secret::Secret {
+            _ = writeln!(text, "#{flag}-file = \"\"");
+        }
+    }
+    for LiveSetting { name, default, help, .. } in LIVE.iter().filter(|setting| setting.used == live::Use::Read) {
+        _ = write!(text, "\n# {help}\n#{name} = {default:?}\n");
+    }
+    text
+}
+
 fn command() -> Command {
     let mut command = Command::new("tercet-node")
         .version(env!("CARGO_PKG_VERSION"))
         .about("A Tercet node: RESP, AMQP 0-9-1 and a gRPC stream gateway over one replicated state")
         .arg(Arg::new("config").long("config").value_name("FILE").global(true).help("TOML file with settings"))
+        .arg(switch("check-config", "Says whether the settings are right, and starts nothing"))
+        .arg(switch("print-default-config", "Prints a file for --config with all settings and their defaults"))
         .subcommand(Command::new("healthcheck").about("Asks the node on the RESP port whether it serves; exit 0 or 1"))
         .subcommand(
             Command::new("backup")
@@ -495,5 +659,73 @@ mod tests {
         std::fs::write(file.path(), "maxmemory = 6\nmaxclients = 'x'\n").unwrap();
         assert!(config.reload().is_err());
         assert_eq!(config.live.maxmemory.load(), 5, "nothing has changed");
+    }
+
+    #[test]
+    fn a_node_that_strangers_could_use_does_not_start_unless_told_so() {
+        let refused = |args: &[&str]| config(args, &[]).err().map(|error| error.to_string()).unwrap_or_default();
+        let open = ["--bind", "0.0.0.0"];
+        let cluster = ["--bind", "0.0.0.0", "--sentinels", "s1:1"];
+        let password = ["--requirepass", "p"];
+        let token = ["--cluster-token", "0123456789abcdef"];
+        assert!(refused(&open).contains("--requirepass-file") && !refused(&open).contains("--cluster-token-file"));
+        assert_eq!(refused(&[&open[..], &password].concat()), "");
+        assert!(refused(&[&cluster[..], &password].concat()).contains("--cluster-token-file"));
+        assert!(refused(&[&cluster[..], &token].concat()).contains("--requirepass-file"));
+        assert_eq!(refused(&[&cluster[..], &token, &password].concat()), "");
+        assert_eq!(refused(&[&cluster[..], &["--allow-insecure", "yes"]].concat()), "");
+        assert_eq!(refused(&["--bind", "127.0.0.2", "--sentinels", "s1:1"]), "");
+    }
+
+    #[test]
+    fn a_name_or_host_that_others_could_not_use_is_refused_here() {
+        let error = config(&["--announce-host", "my node"], &[]).unwrap_err().to_string();
+        assert_eq!(error, "--announce-host: \"my node\" is not a host; give a host name or an address");
+        for args in [["--name", "my node"], ["--name", ""], ["--sentinels", "my node:1"]] {
+            assert!(config(&args, &[]).is_err(), "{args:?}");
+        }
+        assert_eq!(config(&["--sentinels", "[::1]:7"], &[]).unwrap().sentinels[0].host, "::1");
+    }
+
+    #[test]
+    fn tls_needs_its_files_and_mutual_tls_may_stand_for_a_token() {
+        let pair = ["--tls-cert-file", "c", "--tls-key-file", "k"];
+        let refused = |args: &[&str]| config(&[&pair[..], args].concat(), &[]).is_err();
+        assert!(config(&["--resp-tls-port", "6380"], &[]).is_err());
+        assert!(!refused(&["--resp-tls-port", "6380"]));
+        assert!(refused(&["--resp-tls-port", "6380", "--tls-auth-clients", "yes"]));
+        assert!(refused(&["--tls-peers", "yes"]));
+        let mutual = ["--tls-peers", "yes", "--tls-ca-file", "a"];
+        assert!(!refused(&[&mutual[..], &["--bind", "0.0.0.0", "--sentinels", "s:1", "--requirepass", "p"]].concat()));
+        let files = |args: &[&str]| config(&[&pair[..], &mutual, args].concat(), &[]).unwrap().tls_files().unwrap();
+        assert_eq!(files(&[]).peers, tls::Certificates::Required);
+        assert_eq!(files(&["--cluster-token", "0123456789abcdef"]).peers, tls::Certificates::Optional);
+    }
+
+    #[test]
+    fn the_default_file_is_one_that_can_be_read() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text: String = default_file()
+            .lines()
+            .map(|line| line.strip_prefix('#').unwrap_or(line))
+            .filter(|line| !line.starts_with(' '))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        std::fs::write(file.path(), text).unwrap();
+        let read = config(&["--config", file.path().to_str().unwrap()], &[]);
+        assert!(read.is_ok(), "{read:?}");
+        let rows = default_file().lines().filter(|line| line.starts_with('#') && !line.starts_with("# ")).count();
+        let live = LIVE.iter().filter(|setting| setting.used == live::Use::Read).count();
+        assert_eq!(rows, SETTINGS.len() + 2 + live, "and two files for secrets");
+    }
+
+    #[test]
+    fn a_token_is_checked_and_never_shown() {
+        let error = config(&["--cluster-token", "short"], &[]).unwrap_err().to_string();
+        assert!(error.contains("at least 16 characters") && !error.contains("short\""), "{error}");
+        let config = config(&[], &[("TERCET_CLUSTER_TOKEN", "0123456789abcdef")]).unwrap();
+        assert!(config.cluster_token.is_some());
+        assert_eq!(config.text("cluster-token").as_deref(), Some(""));
+        assert!(!format!("{:?}", config.cluster_token).contains("0123"));
     }
 }

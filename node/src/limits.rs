@@ -98,6 +98,22 @@ pub const PEER_FRAME_BYTES: u32 = 128 << 10;
 /// Largest message between nodes: a block holds a whole record, and a record may hold the largest value.
 pub const PEER_MESSAGE_BYTES: usize = 1 << 30;
 
+/// Largest message that a node takes on its port for peers: a hello names the partitions of a full sync that have come, and
+/// there may be a million queues.
+pub const PEER_ORDER_BYTES: usize = 16 << 20;
+
+/// Largest epoch: no number of failovers gets there, and there is always a next one.
+pub const MOST_EPOCH: u64 = 1 << 48;
+
+/// How far an epoch may be ahead of what a node knows. A node that was away has missed some, one each failover.
+pub const EPOCH_STEP: u64 = 1 << 20;
+
+/// How long a hand-over may hold commands, whatever is asked for: clients wait no longer.
+pub const HOLD: std::time::Duration = AUTHORITY_WAIT;
+
+/// Members, in-sync copies and sentinels in one state of a cluster.
+pub const MEMBERS: usize = 256;
+
 /// Bytes of journal that a replica without anything is sent from the beginning on. Beyond it images are shorter.
 pub const REPLAY_FROM_NOTHING_BYTES: usize = 1 << 20;
 
@@ -154,6 +170,9 @@ pub const LOG_AGAIN: std::time::Duration = std::time::Duration::from_secs(5);
 /// How long a carried client waits for a master to be known.
 pub const CARRY_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
 
+/// What the disk may take longer than its share when a node stops.
+pub const STOP_SLACK: std::time::Duration = std::time::Duration::from_secs(3);
+
 /// Bytes of each direction's buffer of a carried connection.
 pub const CARRY_BUFFER_BYTES: usize = 64 << 10;
 
@@ -187,9 +206,6 @@ pub const CLIENTS: usize = 10_000;
 /// then the connection closes and the client asks the sentinels.
 pub const AUTHORITY_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// Pause after a failed accept, so that a lack of descriptors does not spin.
-pub const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
-
 /// Cycles of active expiry a second; Redis's hz.
 pub const EXPIRY_HZ: u64 = 10;
 
@@ -207,9 +223,6 @@ pub const EVICTION_TICKS_APART: u32 = 5;
 /// Keys that go before a command at the most, and within a look: some two microseconds each. Redis's bound is 500 us.
 pub const EVICTION_SLICE: usize = 64;
 pub const EVICTION_BATCH: usize = 1_000;
-
-/// Connections that the kernel holds for us before they are accepted.
-pub const LISTEN_BACKLOG: u32 = 4096;
 
 /// Commands of a pipeline that are decoded before the first is executed, so that the memory they need is on its way.
 pub const LOOK_AHEAD: usize = 16;

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io::{IsTerminal, Write as _};
 use std::sync::Arc;
 
+use tercet_edge::{files, log};
 use tercet_node::config::{Action, Config, LogFormat};
 use tercet_node::{backup, server};
 
@@ -20,6 +21,7 @@ static MALLOC_CONF: Option<&'static u8> = Some(&b"background_thread:true,dirty_d
 const EXIT_USAGE: u8 = 2;
 
 fn main() -> ! {
+    files::keep_private();
     let config = match Config::from_process() {
         Ok(Action::Serve(config)) => config,
         Ok(Action::Healthcheck(config)) => told(server::healthcheck(&config).map(|()| None)),
@@ -32,6 +34,7 @@ fn main() -> ! {
             leave(EXIT_USAGE);
         }
     };
+    files::hide_arguments(&config.secrets());
     log_to_stdout(config.log_format);
     match server::run(Arc::from(config)) {
         Ok(()) => leave(0),
@@ -61,6 +64,7 @@ fn told(result: Result<Option<String>, impl Display>) -> ! {
 /// Ends the process without the handlers of the C library's `exit`: those of RocksDB take down what its own threads may
 /// still be using, and a refusal would now and then end with a signal in place of its code.
 fn leave(code: u8) -> ! {
+    log::finish();
     // What does not go out has nobody who reads it.
     let _ = std::io::stdout().flush();
     // SAFETY: `_exit` takes a number and ends the process.
@@ -75,6 +79,7 @@ fn log_to_stdout(format: LogFormat) {
         LogFormat::Json => false,
         LogFormat::Auto => std::io::stdout().is_terminal(),
     };
-    let log = tracing_subscriber::fmt().with_env_filter(filter);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(log::writer(std::io::stdout()));
+    let log = log.with_ansi(std::io::stdout().is_terminal());
     if is_text { log.init() } else { log.json().flatten_event(true).init() }
 }

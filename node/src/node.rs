@@ -4,13 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use parking_lot::RwLock;
+use tercet_edge::accept::{Guest, Places};
+use tercet_edge::dial::Dialer;
+use tercet_edge::logins::Logins;
+use tercet_edge::tls::Tls;
 use tercet_proto::grpc::cluster::v1::{Address, ClusterState, Member};
 
 use crate::accounts;
 use crate::checkpoint;
 use crate::clients::Clients;
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, YesNo};
 use crate::counters::Counters;
 use crate::drain::Leaving;
 use crate::engine::Engine;
@@ -90,6 +94,14 @@ pub struct Node {
     pub commit: Tracker,
     pub authority: Authority,
     pub clients: Clients,
+    /// Room for clients, on all ports together.
+    pub places: Arc<Places>,
+    /// Wrong logins, on all ports together.
+    pub logins: Logins,
+    /// How this node calls others.
+    pub dialer: Dialer,
+    /// Its certificates, if it has any.
+    pub tls: Option<Arc<Tls>>,
     pub stats: Stats,
     /// Calls of each command, and errors.
     pub counters: Counters,
@@ -127,6 +139,8 @@ impl Node {
         let ack_replicated = config.is_ack_replicated();
         let engine = Engine::default();
         engine.budget.set_limit(watermark(&config));
+        let places = Places::new(usize::MAX, usize::MAX);
+        let dialer = Dialer { token: config.cluster_token.clone(), tls: None };
         let node = Self {
             config,
             identity,
@@ -135,6 +149,10 @@ impl Node {
             commit: Tracker::default(),
             authority,
             clients: Clients::default(),
+            places,
+            logins: Logins::default(),
+            dialer,
+            tls: None,
             stats: Stats::default(),
             counters: Counters::default(),
             slow_after_us: AtomicI64::new(limits::SLOW_AFTER_US),
@@ -154,6 +172,29 @@ impl Node {
         node.engine.keyspace.access().tick(node.started_unix);
         node.eviction.follow(&node);
         node
+    }
+
+    /// Gives a node its certificates, before anybody knows it.
+    pub fn secure(&mut self, tls: Arc<Tls>) {
+        if self.config.tls_peers == YesNo::Yes {
+            self.dialer.tls = Some(Arc::clone(&tls));
+        }
+        self.tls = Some(tls);
+    }
+
+    /// How a client is carried to the master's port: under TLS where the plain one is closed, here and there.
+    #[must_use]
+    pub fn carrier(&self, plain_port: u16) -> Dialer {
+        Dialer { token: None, tls: self.tls.clone().filter(|_| plain_port == 0) }
+    }
+
+    /// Whether a client that has just come is one too many: those who are served stay.
+    #[must_use]
+    pub fn is_full_for(&self, guest: &Guest) -> bool {
+        let live = &self.config.live;
+        guest.is_welcome().is_err()
+            || self.places.taken() > live.maxclients.size()
+            || self.places.taken_from(guest.address.ip()) > live.maxclients_per_address.size()
     }
 
     /// Behind a batch of commands, outside of all locks: readers of the journal wake up, and with `ack=local` its
@@ -213,13 +254,14 @@ impl Node {
     pub fn member(&self) -> Member {
         let host = self.config.announced_host();
         let address = |port: u16| Some(Address { host: host.clone(), port: u32::from(port) });
+        let open = |plain: u16, secured: u16| address(if plain == 0 { secured } else { plain });
         Member {
             name: self.identity.name.clone(),
             node_id: self.identity.node_id.clone(),
             peer: address(self.config.peer_port),
-            resp: address(self.config.resp_port),
-            amqp: address(self.config.amqp_port),
-            gateway: address(self.config.gateway_port),
+            resp: open(self.config.resp_port, self.config.resp_tls_port),
+            amqp: open(self.config.amqp_port, self.config.amqp_tls_port),
+            gateway: open(self.config.gateway_port, self.config.gateway_tls_port),
             http: address(self.config.http_port),
         }
     }

@@ -12,11 +12,14 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tercet_edge::accept::{self, Door};
+use tercet_edge::files;
+use tercet_edge::stop::Stop;
+use tercet_edge::tls::{self, Alpn, Tls};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::clock;
-use crate::config::{Config, Switch};
+use crate::config::{Config, Switch, YesNo};
 use crate::drain::drain;
 use crate::journal::relay;
 use crate::limits;
@@ -40,6 +43,8 @@ pub enum Error {
     Recovery(#[from] recovery::Error),
     #[error(transparent)]
     Cluster(#[from] cluster::Error),
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
 }
 
 impl Error {
@@ -47,7 +52,7 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Listen { .. } | Self::Storage(_) | Self::Recovery(_) | Self::Cluster(_) => 2,
+            Self::Listen { .. } | Self::Storage(_) | Self::Recovery(_) | Self::Cluster(_) | Self::Tls(_) => 2,
             Self::Thread(_) | Self::Signal(_) => 1,
         }
     }
@@ -58,13 +63,44 @@ impl Error {
 /// # Errors
 /// It cannot start.
 pub fn run(config: Arc<Config>) -> Result<(), Error> {
-    raise_descriptor_limit();
+    let descriptors = files::raise_descriptors();
+    let stop = Stop::watch(grace(&config)).map_err(Error::Thread)?;
+    files::make_private_directory(&config.data)
+        .map_err(|error| storage::Error::Directory { path: config.data.clone(), reason: error.to_string() })?;
     let storage = Arc::new(Storage::open(&config.data)?);
-    let node: Shared = Arc::new(Node::new((*config).clone(), storage.identity(&config.name)));
+    let mut node = Node::new((*config).clone(), storage.identity(&config.name));
+    if let Some(files) = config.tls_files() {
+        node.secure(Tls::load(files)?);
+    }
+    let node: Shared = Arc::new(node);
+    node.places.set_most(files::places_for_clients(descriptors, config.live.maxclients.size()));
+    warn_of_strangers(&config);
     let plan = recovery::prepare(&node, &storage)?;
     let main = Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
     let (threads, _runtimes) = io_threads(&node)?;
-    main.block_on(serve(node, storage, plan, threads))
+    main.block_on(serve(node, storage, plan, threads, stop))
+}
+
+/// After so long a node that is told to stop is gone, whatever hangs: its clients' grace, the hand-over before, the last
+/// replies and the last checkpoint behind it, and what the disk may take.
+fn grace(config: &Config) -> Duration {
+    let grace = Duration::from_millis(config.live.shutdown_grace_ms.size() as u64);
+    grace
+        .saturating_add(limits::HANDOVER_WAIT)
+        .saturating_add(limits::LAST_REPLIES)
+        .saturating_add(limits::CHECKPOINT_AT_STOP)
+        .saturating_add(limits::STOP_SLACK)
+}
+
+fn warn_of_strangers(config: &Config) {
+    if !config.bind.is_loopback() && config.allow_insecure == YesNo::Yes {
+        tracing::warn!(bind = %config.bind, "--allow-insecure: whoever reaches this machine may use what has no password or token");
+    }
+    if config.is_clustered() && config.cluster_token.is_none() {
+        tracing::warn!(
+            "no --cluster-token: whoever reaches the port for peers may give orders, and clients that have logged in are not carried to the next master"
+        );
+    }
 }
 
 async fn serve(
@@ -72,12 +108,16 @@ async fn serve(
     storage: Arc<Storage>,
     plan: Option<recovery::Plan>,
     threads: Vec<Handle>,
+    stop: Stop,
 ) -> Result<(), Error> {
     let config = &node.config;
-    let resp = listen(config, config.resp_port, "RESP", "resp-port").await?;
-    let amqp = listen(config, config.amqp_port, "AMQP", "amqp-port").await?;
-    let gateway = listen(config, config.gateway_port, "the gateway", "gateway-port").await?;
-    let metrics = listen(config, config.metrics_port, "metrics", "metrics-port").await?;
+    let resp =
+        open(&node, "RESP", [config.resp_port, config.resp_tls_port], ["resp-port", "resp-tls-port"], Alpn::Unnamed)?;
+    let amqp =
+        open(&node, "AMQP", [config.amqp_port, config.amqp_tls_port], ["amqp-port", "amqp-tls-port"], Alpn::Unnamed)?;
+    let ports = [config.gateway_port, config.gateway_tls_port];
+    let gateway = open(&node, "the gateway", ports, ["gateway-port", "gateway-tls-port"], Alpn::Http2)?;
+    let metrics = listen(&node, config.metrics_port, "metrics", "metrics-port")?;
     let peers = cluster::listen(config)?;
 
     let gateway_node = Arc::clone(&node);
@@ -94,21 +134,16 @@ async fn serve(
             tracing::error!(%error, "the port of the metrics has failed");
         }
     });
-    let _reload = task::spawn("reload", reload(Arc::clone(&node)));
     let _expiry = task::spawn("expiry", expiry::run(Arc::clone(&node)));
     let _eviction = task::spawn("eviction", crate::eviction::run(Arc::clone(&node)));
     let (amqp_node, amqp_threads) = (Arc::clone(&node), threads.clone());
-    let _amqp = task::spawn("amqp accept", async move {
-        if let Err(error) = amqp::accept(amqp_node, amqp, amqp_threads).await {
-            tracing::error!(%error, "the AMQP port has failed");
-        }
-    });
+    let _amqp = task::spawn("amqp accept", amqp::accept(amqp_node, amqp, amqp_threads));
     let resp_node = Arc::clone(&node);
     let accepting = task::spawn("resp accept", async move {
-        if let Err(error) = resp::accept(resp_node, resp, threads).await {
-            tracing::error!(%error, "the RESP port has failed");
-        }
+        let ports = resp.into_iter().map(|door| resp::accept(Arc::clone(&resp_node), door, threads.clone()));
+        futures::future::join_all(ports).await;
     });
+    let _reload = task::spawn("reload", reload(Arc::clone(&node)));
     let cluster = cluster::start(Arc::clone(&node), Arc::clone(&storage), peers)?;
     let mut running = recovery::start(&node, &storage, plan, &cluster).map_err(Error::Thread)?;
 
@@ -117,6 +152,8 @@ async fn serve(
         result = stopped(&node) => result?,
         error = running.failed() => return Err(error.into()),
     }
+    // SHUTDOWN is no signal.
+    stop.begin();
     tracing::info!("the node stops");
     cluster.resign().await;
     accepting.stop().await;
@@ -135,15 +172,28 @@ async fn serve(
     Ok(())
 }
 
-async fn listen(config: &Config, port: u16, what: &'static str, flag: &'static str) -> Result<TcpListener, Error> {
-    let address = SocketAddr::new(config.bind, port);
-    let listen = || {
-        let socket = if address.is_ipv4() { tokio::net::TcpSocket::new_v4() } else { tokio::net::TcpSocket::new_v6() }?;
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(limits::LISTEN_BACKLOG)
-    };
-    listen().map_err(|source| Error::Listen { address, what, flag, source })
+/// A protocol's ports: the plain one, unless it is closed, and the one under TLS, if there is one.
+fn open(
+    node: &Node,
+    what: &'static str,
+    [plain, secured]: [u16; 2],
+    [flag, secured_flag]: [&'static str; 2],
+    alpn: Alpn,
+) -> Result<Vec<Door>, Error> {
+    let mut doors = Vec::new();
+    if plain != 0 || secured == 0 {
+        doors.push(listen(node, plain, what, flag)?);
+    }
+    if let Some(tls) = node.tls.as_ref().filter(|_| secured != 0) {
+        doors.push(listen(node, secured, what, secured_flag)?.secured(Arc::clone(tls), alpn));
+    }
+    Ok(doors)
+}
+
+fn listen(node: &Node, port: u16, what: &'static str, flag: &'static str) -> Result<Door, Error> {
+    let address = SocketAddr::new(node.config.bind, port);
+    let listener = accept::listen(address).map_err(|source| Error::Listen { address, what, flag, source })?;
+    Ok(Door::new(what, listener, Arc::clone(&node.places)))
 }
 
 /// One single-threaded runtime a thread. The runtimes live as long as the returned guards.
@@ -210,7 +260,7 @@ async fn stopped(node: &Node) -> Result<(), Error> {
     Ok(())
 }
 
-/// SIGHUP: the file of `--config` is read again.
+/// SIGHUP: the file of `--config` and the certificates are read again.
 async fn reload(node: Shared) {
     use tokio::signal::unix::{SignalKind, signal};
     let mut hangup = match signal(SignalKind::hangup()) {
@@ -225,18 +275,10 @@ async fn reload(node: Shared) {
             }
             Err(error) => tracing::warn!(%error, "settings are left as they are"),
         }
-    }
-}
-
-/// As many descriptors as the system lets us have: a client is one.
-#[allow(unsafe_code, reason = "std has no setrlimit")]
-fn raise_descriptor_limit() {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` is a valid rlimit that the first call writes and the second reads.
-    unsafe {
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
-            limit.rlim_cur = limit.rlim_max;
-            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+        match node.tls.as_ref().map(|tls| tls.reload()) {
+            None => {}
+            Some(Ok(())) => tracing::info!("certificates were read again"),
+            Some(Err(error)) => tracing::error!(%error, "certificates could not be read again, the old ones stay"),
         }
     }
 }
@@ -247,19 +289,26 @@ fn raise_descriptor_limit() {
 /// Nobody answers there, or not what a node would.
 pub fn healthcheck(config: &Config) -> Result<(), String> {
     let host = if config.bind.is_unspecified() { [127, 0, 0, 1].into() } else { config.bind };
+    // Where clients come in under TLS only, the port of the metrics is asked.
+    let is_tls_only = config.resp_port == 0 && config.resp_tls_port != 0;
+    let (port, question) = match is_tls_only {
+        false => (config.resp_port, "PING\r\n"),
+        true => (config.metrics_port, "GET /metrics HTTP/1.0\r\n\r\n"),
+    };
     let ask = || -> std::io::Result<bool> {
         let timeout = Duration::from_secs(2);
-        let mut stream = TcpStream::connect_timeout(&SocketAddr::new(host, config.resp_port), timeout)?;
+        let mut stream = TcpStream::connect_timeout(&SocketAddr::new(host, port), timeout)?;
         stream.set_read_timeout(Some(timeout))?;
-        stream.write_all(b"PING\r\n")?;
+        stream.write_all(question.as_bytes())?;
         let mut reply = [0; 64];
         let count = stream.read(&mut reply)?;
+        let reply = reply.get(..count).unwrap_or_default();
         // A node that asks for a password serves.
-        Ok(reply[..count].starts_with(b"+PONG") || reply[..count].starts_with(b"-NOAUTH"))
+        Ok([&b"+PONG"[..], b"-NOAUTH", b"HTTP/1.0 200", b"HTTP/1.1 200"].iter().any(|good| reply.starts_with(good)))
     };
     match ask() {
         Ok(true) => Ok(()),
-        Ok(false) => Err(format!("the node on port {} does not answer PING", config.resp_port)),
-        Err(error) => Err(format!("no node answers on port {}: {error}", config.resp_port)),
+        Ok(false) => Err(format!("the node on port {port} does not answer {:?}", question.trim())),
+        Err(error) => Err(format!("no node answers on port {port}: {error}")),
     }
 }

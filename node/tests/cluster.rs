@@ -6,6 +6,7 @@ mod support;
 
 use support::sentinel::{self, CLUSTER, FakeSentinel, former};
 use support::{Keeping, TestNode, assert_same_keys, bounded, is_level, until};
+use tercet_edge::socket::Socket;
 use tercet_node::clock;
 use tercet_node::cluster::carry::{Port, carry};
 use tercet_node::ids::Offset;
@@ -228,7 +229,7 @@ async fn a_replica_carries_clients_to_the_master() {
     let mut client = tokio::net::TcpStream::connect(entrance.local_addr().unwrap()).await.unwrap();
     let (accepted, _) = entrance.accept().await.unwrap();
     // It waits until somebody is master.
-    let carried = tokio::spawn(carry(replica.node.clone(), accepted, Port::Amqp));
+    let carried = tokio::spawn(carry(replica.node.clone(), Socket::plain(accepted, None).unwrap(), Port::Amqp));
     bounded(sentinel.lead(&master, &[&master], vec![master.member(), replica.member()])).await;
 
     let (mut upstream, _) = bounded(broker.accept()).await.unwrap();
@@ -251,7 +252,7 @@ async fn a_replica_carries_clients_to_the_master() {
     let mut client = tokio::net::TcpStream::connect(entrance.local_addr().unwrap()).await.unwrap();
     let (accepted, _) = entrance.accept().await.unwrap();
     until("the replica leads", || replica.role() == Role::Master).await;
-    let here = bounded(carry(replica.node.clone(), accepted, Port::Amqp)).await;
+    let here = bounded(carry(replica.node.clone(), Socket::plain(accepted, None).unwrap(), Port::Amqp)).await;
     here.unwrap().write_all(b"here").await.unwrap();
     bounded(client.read_exact(&mut buffer)).await.unwrap();
     assert_eq!(&buffer, b"here");

@@ -14,6 +14,9 @@ use tercet_node::role::Role;
 use tercet_proto::resp::Value;
 use tokio::io::AsyncWriteExt;
 
+/// Format 1, RESP 2, database 0, authenticated, no names, nothing queued.
+const SESSION: &str = "\u{1}\u{2}\0\u{1}\0\0\0\0";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_held_is_executed_by_the_new_master() {
     let sentinel = FakeSentinel::start(1).await;
@@ -96,12 +99,11 @@ async fn a_client_that_is_carried_to_a_former_master_comes_back_and_is_not_carri
     until("it is accepted", || n1.node.node.clients.len() == 1).await;
     hand_over(&sentinel, &n1, &n2).await;
     n1.is_up_to_date().await;
-    carrier.stream.write_all(b"*2\r\n$12\r\nterc").await.unwrap();
+    carrier.stream.write_all(b"*4\r\n$12\r\nterc").await.unwrap();
     tokio::time::sleep(Duration::from_millis(20)).await;
-    carrier.stream.write_all(b"et.carry\r\n$1\r\n1\r\n").await.unwrap();
-    assert_eq!(carrier.text().await, "OK");
-    carrier.send(&["tercet.carry", "1", "\u{1}\u{2}\0\u{1}\0\0\0\0"]).await;
-    assert_eq!(carrier.text().await, "CARRIED");
+    let rest = "et.carry\r\n$1\r\n1\r\n$5\r\nhello\r\n$32\r\n07070707070707070707070707070707\r\n";
+    carrier.stream.write_all(rest.as_bytes()).await.unwrap();
+    assert_eq!(carrier.welcomed(1, "", SESSION).await, "CARRIED");
     carrier.send(&["INCR", "n"]).await;
     carrier.stream.shutdown().await.unwrap();
     let mut frame = Vec::new();
@@ -114,14 +116,53 @@ async fn a_client_that_is_carried_to_a_former_master_comes_back_and_is_not_carri
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_becomes_authenticated_by_saying_so() {
     let sentinel = FakeSentinel::start(1).await;
-    let (n1, _n2) = pair(&sentinel, [&[], &["--requirepass", "secret"]]).await;
-    let mut client = Client::connect(_n2.address).await;
-    // Format 1, RESP 2, database 0, authenticated, no names, nothing queued.
-    assert_eq!(client.call(&["tercet.carry", "1"]).await, "OK");
-    let reply = client.call(&["tercet.carry", "1", "\u{1}\u{2}\0\u{1}\0\0\0\0"]).await;
-    assert!(reply.starts_with("NOAUTH"), "{reply}");
-    assert_eq!(client.text().await, "closed");
+    let (n1, n2) = pair(&sentinel, [&[], &["--requirepass", "secret"]]).await;
+    let nonce = "07070707070707070707070707070707";
+    // Without a proof, with a wrong one, with one over another password, in another order, with what is no nonce.
+    let refused: [&[&[&str]]; 4] = [
+        &[&["1", "hello", nonce], &["1", "session", SESSION]],
+        &[&["1", "hello", nonce], &["1", "proof", &"00".repeat(32)]],
+        &[&["1", "proof", &"00".repeat(32)]],
+        &[&["1", "hello", "7"]],
+    ];
+    for attempt in refused {
+        let mut client = Client::connect(n2.address).await;
+        let mut reply = String::new();
+        for words in attempt {
+            reply = client.call(&[&["tercet.carry"], *words].concat()).await;
+        }
+        assert!(reply.starts_with("NOAUTH") || reply.starts_with("ERR"), "{attempt:?}: {reply}");
+        assert_eq!(client.text().await, "closed");
+    }
+    let mut client = Client::connect(n2.address).await;
+    assert!(client.carry(1, "another password", SESSION).await.starts_with("NOAUTH"));
+    let mut client = Client::connect(n2.address).await;
+    assert_eq!(client.carry(1, "secret", SESSION).await, "CARRIED");
     drop(n1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forged_master_is_told_no_password_and_given_no_session() {
+    let sentinel = FakeSentinel::start(1).await;
+    let (n1, n2) = pair(&sentinel, [&["--requirepass", "secret"], &["--requirepass", "secret"]]).await;
+    let mut client = Client::connect(n1.address).await;
+    assert_eq!(client.call(&["AUTH", "secret"]).await, "OK");
+    // Somebody listens where the next master is said to be, and answers whatever is asked.
+    let forged = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = u32::from(forged.local_addr().unwrap().port());
+    let address = tercet_proto::grpc::cluster::v1::Address { host: "127.0.0.1".to_owned(), port };
+    let member = tercet_proto::grpc::cluster::v1::Member { resp: Some(address), ..n2.member() };
+    prepare(&sentinel, &n1, &n2, 2000).await;
+    bounded(sentinel.lead(&n2, &[&n1, &n2], vec![n1.member(), member])).await;
+    client.send(&["SET", "key", "value"]).await;
+    let (mut caller, _) = bounded(forged.accept()).await.unwrap();
+    let welcome = format!("+{} {}\r\n", "00".repeat(16), "00".repeat(32));
+    caller.write_all(welcome.as_bytes()).await.unwrap();
+    let mut told = Vec::new();
+    bounded(tokio::io::AsyncReadExt::read_to_end(&mut caller, &mut told)).await.unwrap();
+    let told = String::from_utf8_lossy(&told).into_owned();
+    assert!(told.contains("tercet.carry") && !told.contains("secret") && !told.contains("key"), "{told}");
+    assert!(!told.contains("session") && !told.contains("proof"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

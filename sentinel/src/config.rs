@@ -9,6 +9,11 @@ use std::{
 };
 
 use clap::{Arg, ArgAction, Command, error::ErrorKind};
+use tercet_edge::{
+    name::{is_host, is_name},
+    tls,
+    token::Token,
+};
 
 use crate::{limits, state::Address};
 
@@ -60,6 +65,50 @@ const SETTINGS: &[Setting] = &[
     },
     Setting { name: "requirepass", value: "PASSWORD", default: "", help: "Password of the Redis Sentinel protocol" },
     Setting { name: "requirepass-file", value: "FILE", default: "", help: "File that holds the password" },
+    Setting {
+        name: "cluster-token",
+        value: "TOKEN",
+        default: "",
+        help: "Secret by which nodes and sentinels of a cluster know each other; the same at all of them",
+    },
+    Setting { name: "cluster-token-file", value: "FILE", default: "", help: "File that holds the cluster token" },
+    Setting {
+        name: "resp-tls-port",
+        value: "PORT",
+        default: "0",
+        help: "Port of the Redis Sentinel protocol under TLS; 0 = none (then --resp-port 0 closes the plain port)",
+    },
+    Setting {
+        name: "tls-cert-file",
+        value: "FILE",
+        default: "",
+        help: "Certificate chain of this sentinel, PEM; read again at SIGHUP",
+    },
+    Setting { name: "tls-key-file", value: "FILE", default: "", help: "Its key, PEM" },
+    Setting {
+        name: "tls-ca-file",
+        value: "FILE",
+        default: "",
+        help: "Who signs the certificates of clients, nodes and sentinels, PEM",
+    },
+    Setting {
+        name: "tls-auth-clients",
+        value: "no|optional|yes",
+        default: "no",
+        help: "Whether clients under TLS show a certificate",
+    },
+    Setting {
+        name: "tls-peers",
+        value: "yes|no",
+        default: "no",
+        help: "TLS on the peer port and towards nodes and sentinels, the same at all of them; without a token they have to show certificates",
+    },
+    Setting {
+        name: "allow-insecure",
+        value: "yes|no",
+        default: "no",
+        help: "Start even if the sentinel listens beyond this machine without a cluster token",
+    },
     Setting { name: "min-isr", value: "N", default: "2", help: "In-sync nodes below which writes are refused" },
     Setting {
         name: "down-after-ms",
@@ -117,10 +166,24 @@ pub struct Config {
     pub service: String,
     pub announce_host: String,
     pub password: Option<String>,
+    pub cluster_token: Option<Token>,
+    pub resp_tls_port: u16,
+    /// Where the certificates are, if there is TLS on any port.
+    pub tls: Option<tls::Files>,
+    pub tls_peers: bool,
     pub min_isr: u32,
     pub down_after: Duration,
     pub lease: Duration,
     pub log_format: LogFormat,
+}
+
+impl Config {
+    /// What nobody should see in a list of processes.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<String> {
+        let token = self.cluster_token.as_ref().map(|token| token.reveal().to_owned());
+        token.into_iter().chain(self.password.clone()).collect()
+    }
 }
 
 /// One line: what is wrong, where it was said, how to mend it.
@@ -239,8 +302,12 @@ impl Values<'_> {
         if let Some(value) = (self.flag)(name) {
             return (value, format!("--{name}"));
         }
-        if let Some(value) = (self.environment)(&variable(name)) {
-            return (value, variable(name));
+        // What a node and a sentinel have in common may be called the same for both.
+        let shared = name.starts_with("cluster-token").then(|| variable(name).replace(ENVIRONMENT, "TERCET_"));
+        for variable in [Some(variable(name)), shared].into_iter().flatten() {
+            if let Some(value) = (self.environment)(&variable) {
+                return (value, variable);
+            }
         }
         if let Some(value) = self.file.get(name) {
             return (value.clone(), format!("{name} in the file"));
@@ -269,15 +336,78 @@ impl Values<'_> {
         parts.map(|part| parse_address(part).map_err(|why| Error(format!("{source}: {why}")))).collect()
     }
 
-    fn password(&self) -> Result<Option<String>, Error> {
-        let (path, source) = self.text("requirepass-file");
-        if !path.is_empty() {
-            let text = std::fs::read_to_string(&path)
-                .map_err(|error| Error(format!("{source} {path}: {error}; give a file that can be read")))?;
-            return Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()));
+    /// A secret: the value itself, or what is in the file of its `-file` form, which comes first.
+    fn secret(&self, name: &str) -> Result<(String, String), Error> {
+        let (path, source) = self.text(&format!("{name}-file"));
+        if path.is_empty() {
+            return Ok(self.text(name));
         }
-        let (password, _) = self.text("requirepass");
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| Error(format!("{source} {path}: {error}; give a file that can be read")))?;
+        Ok((text.trim_end_matches(['\r', '\n']).to_owned(), format!("{source} {path}")))
+    }
+
+    fn password(&self) -> Result<Option<String>, Error> {
+        let (password, _) = self.secret("requirepass")?;
         Ok(Some(password).filter(|password| !password.is_empty()))
+    }
+
+    fn cluster_token(&self, bind: IpAddr) -> Result<Option<Token>, Error> {
+        let (text, source) = self.secret("cluster-token")?;
+        let token = Token::parse(&text).map_err(|error| Error(format!("{source}: {error}")))?;
+        let is_guarded = token.is_some() || bind.is_loopback() || self.is_yes("tls-peers")?;
+        if !self.is_yes("allow-insecure")? && !is_guarded {
+            return Err(Error(format!(
+                "--bind {bind}: whoever reaches this machine could give orders to the cluster; give --cluster-token-file \
+                 (a secret of the cluster) or --tls-peers yes, or say --allow-insecure yes"
+            )));
+        }
+        Ok(token)
+    }
+
+    fn is_yes(&self, name: &str) -> Result<bool, Error> {
+        match self.text(name) {
+            (text, _) if text == "yes" => Ok(true),
+            (text, _) if text == "no" => Ok(false),
+            (text, source) => Err(Error(format!("{source}: {text:?} is not yes or no"))),
+        }
+    }
+
+    fn tls(&self, has_token: bool) -> Result<Option<tls::Files>, Error> {
+        let file = |name: &str| Some(self.text(name).0).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let (certificate, key, authority) = (file("tls-cert-file"), file("tls-key-file"), file("tls-ca-file"));
+        let clients = match self.text("tls-auth-clients") {
+            (text, _) if text == "no" => tls::Certificates::Unasked,
+            (text, _) if text == "optional" => tls::Certificates::Optional,
+            (text, _) if text == "yes" => tls::Certificates::Required,
+            (text, source) => return Err(Error(format!("{source}: {text:?} is not no, optional or yes"))),
+        };
+        let is_for_peers = self.is_yes("tls-peers")?;
+        let peers = match (is_for_peers, has_token) {
+            (false, _) => tls::Certificates::Unasked,
+            (true, true) => tls::Certificates::Optional,
+            (true, false) => tls::Certificates::Required,
+        };
+        let is_wanted = self.port("resp-tls-port")? != 0 || is_for_peers;
+        match (certificate, key) {
+            (Some(certificate), Some(key)) => {
+                if authority.is_none() && (is_for_peers || clients != tls::Certificates::Unasked) {
+                    return Err(Error("--tls-auth-clients and --tls-peers need --tls-ca-file".into()));
+                }
+                Ok(Some(tls::Files { certificate, key, authority, clients, peers }))
+            }
+            _ if is_wanted => Err(Error("TLS needs --tls-cert-file and --tls-key-file".into())),
+            _ => Ok(None),
+        }
+    }
+
+    /// A name that others are told.
+    fn name(&self, setting: &str, example: &str) -> Result<String, Error> {
+        let (name, source) = self.text(setting);
+        if !is_name(&name) {
+            return Err(Error(format!("{source}: {name:?} is no name; give letters, digits, - _ . such as {example}")));
+        }
+        Ok(name)
     }
 
     fn config(&self) -> Result<Config, Error> {
@@ -287,6 +417,9 @@ impl Values<'_> {
             .map_err(|_| Error(format!("{source}: {bind:?} is no IP address; give one of this host, or 0.0.0.0")))?;
         let peer_port = self.port("peer-port")?;
         let announce_host = match self.text("announce-host") {
+            (host, source) if !host.is_empty() && !is_host(&host) => {
+                return Err(Error(format!("{source}: {host:?} is no host; give a host name or an address")));
+            }
             (host, _) if !host.is_empty() => host,
             _ if bind.is_unspecified() => host_name(),
             _ => bind.to_string(),
@@ -309,15 +442,13 @@ impl Values<'_> {
         if nodes.is_empty() || nodes.len() > limits::MOST_NODES {
             return Err(Error(format!("--nodes: give 1 to {} addresses host:port", limits::MOST_NODES)));
         }
-        let (service, source) = self.text("service");
-        if service.is_empty() || service.contains(char::is_whitespace) {
-            return Err(Error(format!("{source}: {service:?} is no service name; give one word such as mymaster")));
-        }
-        let (name, source) = self.text("name");
-        if name.is_empty() || name.contains(char::is_whitespace) {
-            return Err(Error(format!("{source}: {name:?} is no name; give one word such as s1")));
-        }
+        let service = self.name("service", "mymaster")?;
+        let name = self.name("name", "s1")?;
+        let cluster_token = self.cluster_token(bind)?;
         let min_isr = self.number("min-isr", "number of nodes; give 1 or more")?;
+        if min_isr as usize > limits::MOST_NODES {
+            return Err(Error(format!("--min-isr: there are {} nodes at the most", limits::MOST_NODES)));
+        }
         if min_isr == 0 {
             return Err(Error("--min-isr: 0 would acknowledge writes that nobody holds; give 1 or more".into()));
         }
@@ -340,6 +471,10 @@ impl Values<'_> {
             service,
             announce_host,
             password: self.password()?,
+            tls: self.tls(cluster_token.is_some())?,
+            cluster_token,
+            resp_tls_port: self.port("resp-tls-port")?,
+            tls_peers: self.is_yes("tls-peers")?,
             min_isr,
             down_after,
             lease,
@@ -395,9 +530,7 @@ impl Values<'_> {
 /// `host:port` or `[ipv6]:port`.
 fn parse_address(text: &str) -> Result<Address, String> {
     let address: Address = text.parse()?;
-    // What a URI does not take as its authority cannot be connected to.
-    let is_uri = format!("http://{address}").parse::<tonic::codegen::http::Uri>().is_ok();
-    if is_uri { Ok(address) } else { Err(format!("{text:?} is not host:port")) }
+    if is_host(&address.host) { Ok(address) } else { Err(format!("{text:?} is not host:port")) }
 }
 
 fn host_name() -> String {
@@ -475,6 +608,30 @@ mod tests {
         ];
         for (args, text) in cases {
             assert_eq!(run(args).unwrap_err().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_sentinel_that_strangers_could_order_does_not_start_unless_told_so() {
+        let open = ["--bind", "0.0.0.0", "--announce-host", "s1"];
+        let error = run(&open).unwrap_err().to_string();
+        assert!(error.contains("--cluster-token-file") && error.contains("--allow-insecure yes"), "{error}");
+        assert!(run(&[&open[..], &["--allow-insecure", "yes"]].concat()).is_ok());
+        let config = with(&open, &[("TERCET_CLUSTER_TOKEN", "0123456789abcdef")]).unwrap();
+        assert!(config.cluster_token.is_some());
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "0123456789abcdef\n").unwrap();
+        let path = file.path().to_str().unwrap();
+        assert!(run(&[&open[..], &["--cluster-token-file", path]].concat()).unwrap().cluster_token.is_some());
+        let error = run(&["--cluster-token", "s3cret"]).unwrap_err().to_string();
+        assert!(error.contains("at least 16 characters") && !error.contains("s3cret"), "{error}");
+    }
+
+    #[test]
+    fn a_name_or_host_that_others_could_not_use_is_refused_here() {
+        for args in [["--announce-host", "my node"], ["--name", "a b"], ["--service", "a/b"], ["--nodes", "my node:1"]]
+        {
+            assert!(run(&args).is_err(), "{args:?}");
         }
     }
 

@@ -161,6 +161,18 @@ pub const MOST_NODES: usize = 64;
 /// Events that a slow subscriber may lag behind before its connection is closed.
 pub const EVENT_BACKLOG: usize = 1024;
 
+/// How far a term of Raft, or the epoch that a node tells of, may be ahead of ours. Each election and each failover is one.
+pub const TERM_STEP: u64 = 1 << 20;
+
+/// Largest epoch: no number of failovers gets there, and there is always a next one.
+pub const MOST_EPOCH: u64 = 1 << 48;
+
+/// Longest silence that `SENTINEL SET` takes: a day.
+pub const MOST_DOWN_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+/// Names of nodes that were ever heard of by this process.
+pub const MOST_NAMES: usize = 4 * MOST_NODES;
+
 /// Connections on the RESP port; Redis' `maxclients`.
 pub const MOST_CLIENTS: usize = 10_000;
 
@@ -190,6 +202,9 @@ pub const SERVER_KEEPALIVE: Duration = Duration::from_secs(2);
 
 /// A sentinel starts only where so many bytes can be written: new files of RocksDB begin with less.
 pub const ROOM_TO_OPEN: usize = 1 << 20;
+
+/// A sentinel that is told to stop is gone after so long, whatever hangs.
+pub const STOP: Duration = Duration::from_secs(10);
 
 /// How long an orderly end waits for the data directory to be closed.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);

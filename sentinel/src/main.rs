@@ -2,9 +2,10 @@
 
 use std::io::{IsTerminal as _, Write as _};
 
+use tercet_edge::{files, log, stop::Stop};
 use tercet_sentinel::{
     config::{self, Config, Invocation, LogFormat},
-    health,
+    health, limits,
     sentinel::Sentinel,
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,6 +18,7 @@ const EXIT_USAGE: u8 = 2;
 const EXIT_FAILURE: u8 = 1;
 
 fn main() -> ! {
+    files::keep_private();
     let invocation = match config::read(std::env::args_os(), |name| std::env::var(name).ok()) {
         Ok(invocation) => invocation,
         Err(error) => leave(usage(&error.to_string())),
@@ -39,6 +41,7 @@ fn main() -> ! {
             }
         },
         Invocation::Run(config) => {
+            files::hide_arguments(&config.secrets());
             start_log(config.log_format);
             runtime.block_on(run(*config))
         }
@@ -48,6 +51,7 @@ fn main() -> ! {
 /// Ends the process without the handlers of the C library's `exit`: those of RocksDB take down what its own threads may
 /// still be using, and a refusal would now and then end with a signal in place of its code.
 fn leave(code: u8) -> ! {
+    log::finish();
     // What does not go out has nobody who reads it.
     let _ = std::io::stdout().flush();
     // SAFETY: `_exit` takes a number and ends the process.
@@ -62,7 +66,7 @@ fn usage(text: &str) -> u8 {
 fn start_log(format: LogFormat) {
     // openraft reports every vote and timeout of its own; what matters of it is logged here in our words.
     let filter = EnvFilter::try_from_env("TERCET_LOG").unwrap_or_else(|_| EnvFilter::new("info,openraft=off"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(log::writer(std::io::stderr()));
     let is_text = match format {
         LogFormat::Text => true,
         LogFormat::Json => false,
@@ -76,6 +80,11 @@ fn start_log(format: LogFormat) {
 }
 
 async fn run(config: Config) -> u8 {
+    // Whatever hangs: the process is gone after this time.
+    let stop = match Stop::watch(limits::STOP) {
+        Ok(stop) => stop,
+        Err(error) => return usage(&format!("cannot watch for signals: {error}")),
+    };
     let mut sentinel = match Sentinel::start(config).await {
         Ok(sentinel) => sentinel,
         Err(error) => return usage(&error.to_string()),
@@ -89,6 +98,8 @@ async fn run(config: Config) -> u8 {
         _ = interrupt.recv() => None,
         () = stopped => None,
     };
+    // SHUTDOWN and a failure are no signals.
+    stop.begin();
     if let Some(reason) = failure {
         error!("{reason}");
         sentinel.stop().await;

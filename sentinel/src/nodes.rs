@@ -7,9 +7,9 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use tercet_edge::{dial::Dialer, guard::Trusted, name::is_name};
 use tercet_proto::grpc::peer::v1::{NodeStatus, ObserveRequest, Role, peer_client::PeerClient};
 use tokio::{sync::Notify, task::JoinSet};
-use tonic::transport::Channel;
 use tracing::{debug, warn};
 
 use crate::{
@@ -50,7 +50,7 @@ struct Table {
     listed: Vec<Option<String>>,
     first_answer: Option<Moment>,
     replaced: Replaced,
-    channels: HashMap<Address, Channel>,
+    channels: HashMap<Address, Trusted>,
     /// Nodes that follow the state at this sentinel, by how many streams: nobody may have told us of them.
     introduced: BTreeMap<Address, usize>,
 }
@@ -66,6 +66,7 @@ struct Double {
 #[derive(Debug)]
 pub(crate) struct Nodes {
     listed: Vec<Address>,
+    dialer: Dialer,
     table: Mutex<Table>,
     /// Something new was said.
     pub(crate) changed: Notify,
@@ -105,9 +106,9 @@ impl Drop for Introduction {
 }
 
 impl Nodes {
-    pub(crate) fn new(listed: Vec<Address>) -> Self {
+    pub(crate) fn new(listed: Vec<Address>, dialer: Dialer) -> Self {
         let table = Table { listed: vec![None; listed.len()], ..Table::default() };
-        Self { listed, table: Mutex::new(table), changed: Notify::new(), introductions: Notify::new() }
+        Self { listed, dialer, table: Mutex::new(table), changed: Notify::new(), introductions: Notify::new() }
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<Node> {
@@ -150,14 +151,15 @@ impl Nodes {
     }
 
     /// A client on the lasting channel to the node.
-    pub(crate) fn client(&self, name: &str, state: &ClusterState) -> Option<PeerClient<Channel>> {
+    pub(crate) fn client(&self, name: &str, state: &ClusterState) -> Option<PeerClient<Trusted>> {
         let address = self.address(name, state)?;
         Some(self.client_at(&address))
     }
 
-    fn client_at(&self, address: &Address) -> PeerClient<Channel> {
+    fn client_at(&self, address: &Address) -> PeerClient<Trusted> {
         let mut table = self.table.lock();
-        let channel = table.channels.entry(address.clone()).or_insert_with(|| endpoint(address).connect_lazy());
+        let channel =
+            table.channels.entry(address.clone()).or_insert_with(|| self.dialer.connect_lazy(&endpoint(address)));
         PeerClient::new(channel.clone())
     }
 
@@ -167,6 +169,9 @@ impl Nodes {
             return Ok(());
         };
         let mut table = self.table.lock();
+        if table.by_name.len() >= limits::MOST_NAMES && !table.by_name.contains_key(&name) {
+            return Ok(());
+        }
         let is_double = table.by_name.get(&name).is_some_and(|known| {
             known.status.member.as_ref().is_some_and(|known| known.node_id != node_id)
                 && known.streams.iter().any(|stream| stream != address)
@@ -207,6 +212,24 @@ impl Nodes {
     }
 }
 
+/// Whether a node can be as it says. `epoch` is the newest that was agreed on.
+fn check(status: &NodeStatus, epoch: u64) -> Result<(), &'static str> {
+    let member = status.member.as_ref();
+    if !member.is_some_and(|member| is_name(&member.name)) {
+        return Err("its name is no name");
+    }
+    if !is_name(&status.incarnation) || !member.is_some_and(|member| is_name(&member.node_id)) {
+        return Err("its ids are no ids");
+    }
+    if status.replicas.len() > limits::MOST_NAMES || !status.replicas.iter().all(|replica| is_name(&replica.name)) {
+        return Err("its replicas have no names, or there are too many");
+    }
+    let told = status.epoch.max(status.promised_epoch).max(status.last_epoch);
+    // Where nothing was agreed on yet, nodes that remember more than this sentinel are as they should be.
+    let is_far = epoch > 0 && told > epoch.saturating_add(limits::TERM_STEP);
+    if is_far || told > limits::MOST_EPOCH { Err("its epoch is out of reach") } else { Ok(()) }
+}
+
 /// The replicas that a master hears.
 fn heard_by(status: &NodeStatus) -> BTreeSet<String> {
     let is_heard = |silent_ms: u64| Duration::from_millis(silent_ms) < limits::LINK_SILENCE;
@@ -240,6 +263,7 @@ pub(crate) async fn observe_all(shared: Arc<Shared>) {
             }
             keep
         });
+        shared.nodes.table.lock().channels.retain(|address, _| wanted.contains(address));
         for address in wanted.into_iter().take(limits::MOST_NODES) {
             observed
                 .entry(address)
@@ -269,6 +293,13 @@ async fn observe(shared: Arc<Shared>, address: Address) {
                             last_warning = Some(Instant::now());
                             let theirs = status.cluster_id;
                             warn!(node = %address, theirs, ours, "the node belongs to another cluster and is left alone");
+                        }
+                        break;
+                    }
+                    if let Err(reason) = check(&status, shared.state().epoch) {
+                        if last_warning.is_none_or(|at| at.elapsed() > limits::LOG_AGAIN) {
+                            last_warning = Some(Instant::now());
+                            warn!(node = %address, reason, "what a node says of itself cannot be, and is left out");
                         }
                         break;
                     }

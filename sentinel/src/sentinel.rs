@@ -1,18 +1,24 @@
 //! A whole sentinel: opens its data, starts its tasks, and says when it must not go on.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use tercet_edge::{
+    accept::{self, Door, Places, Sockets},
+    dial::Dialer,
+    files,
+    guard::Guard,
+    limits as edge,
+    tls::{self, Alpn, Tls},
+};
 use tercet_proto::grpc::sentinel::v1::sentinel_server::SentinelServer;
 use tokio::{
-    net::TcpListener,
     sync::{mpsc, watch},
     task::JoinSet,
 };
-use tokio_stream::wrappers::TcpListenerStream;
 use tracing::info;
 
 use crate::{
-    api,
+    api::{self, backend::DOWN_AFTER},
     config::Config,
     limits, membership, nodes,
     raft::{self, Consensus, Founding, Peers, Replica},
@@ -29,6 +35,8 @@ pub enum Error {
     Listen { address: SocketAddr, source: std::io::Error },
     #[error(transparent)]
     Raft(#[from] raft::StartError),
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
     #[error(
         "this data directory belongs to the sentinel {name} at {theirs}, and {ours} is the address of {other}; \
          give each sentinel its own --data"
@@ -53,12 +61,20 @@ impl Sentinel {
     /// # Errors
     /// A port is taken, or the data directory cannot be used.
     pub async fn start(config: Config) -> Result<Self, Error> {
-        let peer_listener = listen(SocketAddr::new(config.bind, config.peer_port)).await?;
-        let resp_listener = listen(SocketAddr::new(config.bind, config.resp_port)).await?;
-        let metrics_listener = listen(SocketAddr::new(config.bind, config.metrics_port)).await?;
-        let address_of = |listener: &TcpListener| listener.local_addr().expect("a bound listener has an address");
-        let (peer_address, resp_address) = (address_of(&peer_listener), address_of(&resp_listener));
-        let peers = Peers::new(&config.sentinels, config.own_index);
+        let descriptors = files::raise_descriptors();
+        let clients = files::places_for_clients(descriptors, limits::MOST_CLIENTS);
+        let (clients, peers) =
+            (Places::new(clients, clients), Places::new(edge::PEER_CONNECTIONS, edge::PEER_CONNECTIONS));
+        let (peer_door, peer_address) = open(&config, config.peer_port, "peers", &peers)?;
+        let tls = config.tls.clone().map(Tls::load).transpose()?;
+        let (peer_door, peer_tls) = match tls.clone().filter(|_| config.tls_peers) {
+            Some(tls) => (peer_door.secured(Arc::clone(&tls), Alpn::Peer), Some(tls)),
+            None => (peer_door, None),
+        };
+        let (resp_doors, resp_address) = open_resp(&config, tls.as_ref(), &clients)?;
+        let (metrics_door, _) = open(&config, config.metrics_port, "metrics", &clients)?;
+        let dialer = Dialer { token: config.cluster_token.clone(), tls: peer_tls };
+        let peers = Peers::new(&config.sentinels, config.own_index, dialer.clone());
         let replica = Arc::new(Replica::start(&config.data, config.own_index, peers.clone()).await?);
         let own_peer = config.sentinels[config.own_index].clone();
         check_place(&replica, &own_peer)?;
@@ -76,18 +92,23 @@ impl Sentinel {
             identity,
             service: config.service.clone(),
             lease: config.lease,
-            down_after: config.down_after,
+            down_after: replica.remembered(DOWN_AFTER).map_or(config.down_after, |kept| {
+                // Set at run time; a longer lease may have come with the restart.
+                Duration::from_millis(kept).max(limits::lease_bound(config.lease) + Duration::from_millis(1))
+            }),
             past,
             joined: replica.had_joined(),
             consensus: Arc::clone(&replica) as Arc<dyn Consensus>,
             peers: peers.clone(),
             nodes: config.nodes.clone(),
+            dialer,
             fatal,
         });
         let (stop, _) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let service = api::grpc::Service { shared: Arc::clone(&shared), replica: Arc::clone(&replica) };
-        tasks.spawn(serve_peers(peer_listener, service));
+        let peer_sockets = sockets(peer_door, peer_address)?;
+        tasks.spawn(serve_peers(peer_sockets, Guard::new(SentinelServer::new(service), config.cluster_token.clone())));
         tasks.spawn(watchdog::run(Arc::clone(&shared)));
         tasks.spawn(nodes::observe_all(Arc::clone(&shared)));
         tasks.spawn(siblings::greet_all(Arc::clone(&shared)));
@@ -96,9 +117,18 @@ impl Sentinel {
             Founding { own: shared.identity.member(), is_founder: config.own_index == 0, min_isr: config.min_isr };
         let founder = Arc::clone(&replica);
         tasks.spawn(async move { raft::bootstrap(&founder, &peers, &founding).await });
-        let backend = Arc::new(api::backend::Live { shared: Arc::clone(&shared), stop: stop.clone() });
-        tasks.spawn(api::resp::serve(resp_listener, backend, config.password.clone(), stop.subscribe()));
-        tasks.spawn(api::metrics::serve(metrics_listener, Arc::clone(&shared)));
+        let backend = Arc::new(api::backend::Live {
+            shared: Arc::clone(&shared),
+            replica: Arc::clone(&replica),
+            stop: stop.clone(),
+        });
+        let port = resp_address.port();
+        tasks.spawn(api::resp::serve(resp_doors, port, backend, config.password.clone(), stop.subscribe()));
+        if let Some(tls) = tls {
+            tasks.spawn(reload(tls));
+        }
+        let metrics_sockets = sockets(metrics_door, resp_address)?;
+        tasks.spawn(api::metrics::serve(metrics_sockets, Arc::clone(&shared)));
         info!(sentinel = shared.identity.name, id = replica.sentinel_id(), resp = %resp_address, peers = %peer_address, "ready");
         Ok(Self { tasks, replica, expelled, stop, resp_address, peer_address })
     }
@@ -153,22 +183,51 @@ fn check_place(replica: &Replica, ours: &Address) -> Result<(), Error> {
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })
+/// The ports of the Redis Sentinel protocol, and where clients are sent: the plain one, unless it is closed.
+fn open_resp(config: &Config, tls: Option<&Arc<Tls>>, places: &Arc<Places>) -> Result<(Vec<Door>, SocketAddr), Error> {
+    let mut doors = Vec::new();
+    if config.resp_port != 0 || config.resp_tls_port == 0 {
+        doors.push(open(config, config.resp_port, "RESP", places)?);
+    }
+    if let Some(tls) = tls.filter(|_| config.resp_tls_port != 0) {
+        let (door, address) = open(config, config.resp_tls_port, "RESP", places)?;
+        doors.push((door.secured(Arc::clone(tls), Alpn::Unnamed), address));
+    }
+    let address = doors.first().map_or(SocketAddr::new(config.bind, 0), |(_, address)| *address);
+    Ok((doors.into_iter().map(|(door, _)| door).collect(), address))
 }
 
-async fn serve_peers(listener: TcpListener, service: api::grpc::Service) {
-    let incoming = futures::StreamExt::inspect(TcpListenerStream::new(listener), |connection| {
-        if let Ok(connection) = connection {
-            // Without it a Renew waits for the acknowledgement of the one before.
-            drop(connection.set_nodelay(true));
+/// SIGHUP: certificates are read again.
+async fn reload(tls: Arc<Tls>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+    while hangup.recv().await.is_some() {
+        match tls.reload() {
+            Ok(()) => info!("certificates were read again"),
+            Err(error) => tracing::error!(%error, "certificates could not be read again, the old ones stay"),
         }
-    });
+    }
+}
+
+/// Opens a port; says where it is.
+fn open(config: &Config, port: u16, what: &'static str, places: &Arc<Places>) -> Result<(Door, SocketAddr), Error> {
+    let address = SocketAddr::new(config.bind, port);
+    let to_error = |source| Error::Listen { address, source };
+    let door = Door::new(what, accept::listen(address).map_err(to_error)?, Arc::clone(places));
+    let address = door.address().map_err(to_error)?;
+    Ok((door, address))
+}
+
+fn sockets(door: Door, address: SocketAddr) -> Result<Sockets, Error> {
+    door.sockets().map_err(|source| Error::Listen { address, source })
+}
+
+async fn serve_peers(sockets: Sockets, service: Guard<SentinelServer<api::grpc::Service>>) {
     let server = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(limits::SERVER_KEEPALIVE))
         .http2_keepalive_timeout(Some(limits::SERVER_KEEPALIVE))
-        .add_service(SentinelServer::new(service));
-    if let Err(error) = server.serve_with_incoming(incoming).await {
+        .add_service(service);
+    if let Err(error) = server.serve_with_incoming(sockets).await {
         tracing::error!(%error, "the peer port is closed");
     }
 }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use tercet_edge::dial::Dialer;
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::{
@@ -120,6 +121,7 @@ pub(crate) struct Parts {
     pub(crate) consensus: Arc<dyn Consensus>,
     pub(crate) peers: Peers,
     pub(crate) nodes: Vec<Address>,
+    pub(crate) dialer: Dialer,
     pub(crate) fatal: mpsc::Sender<String>,
 }
 
@@ -141,7 +143,7 @@ impl Shared {
             consensus: parts.consensus,
             peers: parts.peers,
             siblings: Siblings::default(),
-            nodes: Nodes::new(parts.nodes),
+            nodes: Nodes::new(parts.nodes, parts.dialer),
             leases: Mutex::new(Leases::new(ledger, hearing)),
             fitness: Mutex::default(),
             status: Mutex::default(),

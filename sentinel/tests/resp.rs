@@ -22,6 +22,7 @@ use std::{
 
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
+use tercet_edge::accept::{self, Door, Places};
 use tercet_sentinel::{
     api::resp::{Backend, Simulated, serve},
     events::{Bus, Event},
@@ -29,7 +30,7 @@ use tercet_sentinel::{
     picture::{Instance, Link, MasterPicture, Picture, ReplicaPicture, Replicated, Reported, SentinelPicture},
     state::Address,
 };
-use tokio::{net::TcpListener, runtime::Runtime, sync::broadcast, sync::watch};
+use tokio::{runtime::Runtime, sync::broadcast, sync::watch};
 
 use common::resp::Client;
 
@@ -113,12 +114,14 @@ impl Backend for Fixed {
         Box::pin(async move { Err(format!("ERR {order:?}")) })
     }
 
-    fn set_down_after(&self, millis: u64) -> Result<(), String> {
-        if millis < 426 {
-            return Err("down-after-milliseconds must be at least 426".into());
-        }
-        *self.down_after.lock() = millis;
-        Ok(())
+    fn set_down_after(&self, millis: u64) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async move {
+            if millis < 426 {
+                return Err("down-after-milliseconds must be at least 426".into());
+            }
+            *self.down_after.lock() = millis;
+            Ok(())
+        })
     }
 
     fn reset(&self) {}
@@ -139,10 +142,12 @@ fn start(password: Option<&str>) -> Running {
     let runtime = Runtime::new().expect("a runtime starts");
     let backend =
         Arc::new(Fixed { bus: Bus::default(), failover_error: Mutex::default(), down_after: Mutex::new(450) });
-    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("loopback has free ports");
-    let port = listener.local_addr().expect("a bound listener has an address").port();
+    let address = "127.0.0.1:0".parse().expect("an address");
+    let listener = runtime.block_on(async { accept::listen(address) }).expect("loopback has free ports");
+    let door = Door::new("RESP", listener, Places::new(100, 100));
+    let port = door.address().expect("a bound listener has an address").port();
     let (stop, stopped) = watch::channel(false);
-    runtime.spawn(serve(listener, Arc::clone(&backend) as Arc<dyn Backend>, password.map(Into::into), stopped));
+    runtime.spawn(serve(vec![door], port, Arc::clone(&backend) as Arc<dyn Backend>, password.map(Into::into), stopped));
     Running { port, backend, _stop: stop, _runtime: runtime }
 }
 

@@ -3,13 +3,16 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use tercet_edge::{dial::Dialer, token::Token};
 use tercet_proto::grpc::cluster::v1::ClusterState;
 use tercet_proto::grpc::sentinel::v1::WatchRequest;
 use tercet_proto::grpc::sentinel::v1::sentinel_client::SentinelClient;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
+use tonic::transport::Endpoint;
 
+use super::launch::TOKEN;
 use super::{Cluster, Error, Family, Member, NODES, SENTINELS};
 use crate::client::resp::{Connection, Error as RespError};
 
@@ -216,7 +219,9 @@ async fn leads(metrics: SocketAddr) -> Option<bool> {
 
 async fn watch_once(address: String) -> Option<ClusterState> {
     timeout(QUESTION_LIMIT, async {
-        let mut client = SentinelClient::connect(format!("http://{address}")).await.ok()?;
+        let dialer = Dialer { token: Token::parse(TOKEN).ok()?, tls: None };
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).ok()?;
+        let mut client = SentinelClient::new(dialer.connect(&endpoint).await.ok()?);
         let request = WatchRequest::default();
         client.watch(request).await.ok()?.into_inner().message().await.ok().flatten()
     })

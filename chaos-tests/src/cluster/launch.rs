@@ -7,6 +7,9 @@ use std::{fs, io};
 use super::{Cluster, Family, Member, NODES, SENTINELS, SERVICE};
 use crate::binaries::{self, NotBuilt, Program};
 
+/// What the members know each other by.
+pub(super) const TOKEN: &str = "the-token-of-the-drills";
+
 #[derive(Debug)]
 pub(super) struct Programs {
     node: PathBuf,
@@ -54,8 +57,11 @@ impl Cluster {
             command.arg(format!("--{flag}-port")).arg(self.node_address(index, which).port().to_string());
         }
         command.args(["--sentinels", &self.sentinel_peers()]);
-        if let Some(password) = &self.options.password {
-            command.args(["--requirepass", password]);
+        command.env("TERCET_CLUSTER_TOKEN", TOKEN);
+        match &self.options.password {
+            Some(password) => _ = command.args(["--requirepass", password]),
+            // A network of its own is not this machine, and nobody else is in it.
+            None => _ = command.args(["--allow-insecure", "yes", "--protected-mode", "no"]),
         }
         command.args(&self.options.node_args);
         command
@@ -71,7 +77,7 @@ impl Cluster {
             "--service",
             SERVICE,
         ]);
-        command.arg("--data").arg(data);
+        command.env("TERCET_CLUSTER_TOKEN", TOKEN).arg("--data").arg(data);
         for (which, flag) in (0..).zip(["resp", "peer", "metrics"]) {
             command.arg(format!("--{flag}-port")).arg(self.sentinel_place(index, which).port().to_string());
         }

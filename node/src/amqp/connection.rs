@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::net::TcpStream;
+use tercet_edge::socket::Socket;
 use tokio::time::Instant;
 
 use super::limits;
@@ -38,7 +38,7 @@ use crate::role::Verdict;
 /// The socket failed; there is nobody to tell.
 pub(super) async fn serve(
     node: Shared,
-    stream: TcpStream,
+    stream: Socket,
     registration: Registration,
     depositions: Depositions,
 ) -> std::io::Result<()> {
@@ -61,7 +61,7 @@ pub(super) async fn serve(
 }
 
 struct Connection {
-    stream: TcpStream,
+    stream: Socket,
     session: Session,
     input: BytesMut,
     depositions: Depositions,
@@ -115,6 +115,9 @@ impl Connection {
                 // Parts of it may still be held; `reserve` makes a new one then.
                 INPUT.set(std::mem::take(&mut self.input));
             }
+            if let Some(penalty) = self.session.penalty.take() {
+                tokio::time::sleep(penalty).await;
+            }
             self.note(progress);
             if !self.flush()? || progress == Progress::Again {
                 continue;
@@ -159,6 +162,7 @@ impl Connection {
         let may_read = session.out.pending() < limits::REPLY_BYTES && session.held_frame.is_none();
         let is_held = matches!(progress, Progress::Held(_));
         let may_leave = session.out.sendable(gate).is_ok_and(|bytes| !bytes.is_empty());
+        let has_unsent = !stream.is_flushed()?;
         let committed = async {
             match session.out.waits_for() {
                 // Who is deposed comes through as well: `flush` finds out.
@@ -208,7 +212,7 @@ impl Connection {
                     _ = changed;
                     Happened::Deposed
                 }
-                ready = stream.writable(), if may_leave => ready.map(|()| Happened::Writable)?,
+                ready = stream.writable(), if may_leave || has_unsent => ready.map(|()| Happened::Writable)?,
                 ready = stream.readable(), if may_read && !is_held => ready.map(|()| Happened::Readable)?,
                 () = inbox, if has_room && !is_held => Happened::Inbox,
                 () = committed => Happened::Committed,

@@ -1,9 +1,9 @@
 //! Accepts AMQP clients, and spreads them over the I/O threads.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::net::{TcpListener, TcpStream};
+use tercet_edge::accept::{Door, Guest};
+use tercet_edge::socket::Socket;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -12,7 +12,6 @@ use crate::clients::{Protocol, Registration};
 use crate::clock;
 use crate::cluster::carry::{Port, carry};
 use crate::drain::Leave;
-use crate::limits;
 use crate::node::Shared;
 use crate::role::Role;
 
@@ -20,33 +19,30 @@ use crate::role::Role;
 /// of every renewal of a lease that had run out.
 pub(super) type Depositions = watch::Receiver<u64>;
 
-/// Accepts AMQP clients until the listener fails.
-///
-/// # Errors
-/// The listener is broken.
-pub async fn accept(node: Shared, listener: TcpListener, threads: Vec<Handle>) -> std::io::Result<()> {
+/// Takes AMQP clients in until it is cancelled. `doors` are its ports.
+pub async fn accept(node: Shared, doors: Vec<Door>, threads: Vec<Handle>) {
     let (told, depositions) = watch::channel(0);
     tokio::spawn(watch_role(Arc::clone(&node), told));
     tokio::spawn(sweep::run(Arc::clone(&node)));
-    for turn in 0usize.. {
-        let (stream, address) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            // Out of descriptors, or the client was gone already: the next one may do better.
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept an AMQP client");
-                tokio::time::sleep(limits::ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let thread = &threads[turn % threads.len()];
+    let ports = doors.iter().map(|door| take_in(&node, door, &threads, &depositions));
+    futures::future::join_all(ports).await;
+}
+
+async fn take_in(node: &Shared, door: &Door, threads: &[Handle], depositions: &Depositions) {
+    use std::sync::atomic::Ordering::Relaxed;
+    for thread in threads.iter().cycle() {
+        let guest = door.next().await;
+        node.stats.connections.fetch_add(1, Relaxed);
+        if node.is_full_for(&guest) {
+            node.stats.rejected_connections.fetch_add(1, Relaxed);
+            guest.turn_away(b"");
+            continue;
+        }
         // A new client is not concerned by what was before it; a clone would have it told.
         let mut depositions = depositions.clone();
         depositions.mark_unchanged();
-        if let Err(error) = admit(&node, stream, address, thread, depositions) {
-            tracing::debug!(%address, %error, "AMQP client was gone before it was served");
-        }
+        admit(node, guest, thread, depositions);
     }
-    Ok(())
 }
 
 async fn watch_role(node: Shared, told: watch::Sender<u64>) {
@@ -73,30 +69,20 @@ async fn watch_role(node: Shared, told: watch::Sender<u64>) {
     }
 }
 
-fn admit(
-    node: &Shared,
-    stream: TcpStream,
-    address: SocketAddr,
-    thread: &Handle,
-    depositions: Depositions,
-) -> std::io::Result<()> {
-    use std::sync::atomic::Ordering::Relaxed;
-    node.stats.connections.fetch_add(1, Relaxed);
-    if node.clients.len() >= node.config.live.maxclients.size() {
-        node.stats.rejected_connections.fetch_add(1, Relaxed);
-        tracing::warn!(%address, "too many clients, an AMQP client is turned away");
-        return Ok(());
-    }
-    stream.set_nodelay(true)?;
-    let local = stream.local_addr()?;
-    let stream = stream.into_std()?;
+fn admit(node: &Shared, guest: Guest, thread: &Handle, depositions: Depositions) {
+    guest.keep_alive(node.config.live.tcp_keepalive.size());
+    let address = guest.address;
+    let Ok(local) = guest.local() else {
+        tracing::debug!(%address, "AMQP client was gone before it was served");
+        return;
+    };
     let registration = Registration::new(Arc::clone(node), Protocol::Amqp, address, local);
     let client = Arc::clone(&registration.client);
     let node = Arc::clone(node);
     let task = thread.spawn(async move {
         // Registered with the reactor of the thread that serves it.
-        let served = match TcpStream::from_std(stream) {
-            Ok(stream) => serve(node, stream, registration, depositions).await,
+        let served = match guest.enter().await {
+            Ok(socket) => serve(node, socket, registration, depositions).await,
             Err(error) => Err(error),
         };
         if let Err(error) = served {
@@ -104,13 +90,12 @@ fn admit(
         }
     });
     client.served_by(task.abort_handle());
-    Ok(())
 }
 
 /// Serves a client here if this node is master, and carries it to the master otherwise.
 async fn serve(
     node: Shared,
-    stream: TcpStream,
+    stream: Socket,
     registration: Registration,
     mut depositions: Depositions,
 ) -> std::io::Result<()> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use hashbrown::HashMap;
+use tercet_edge::seldom::Seldom;
 use tercet_proto::amqp::{
     Closes, Decoder, Frame, FrameKind, Method, Opening, PROTOCOL_HEADER, ReplyCode, ShortString, take_protocol_header,
 };
@@ -40,6 +41,8 @@ pub(super) struct Session {
     dirty: Vec<u16>,
     events: Vec<Event>,
     record: Vec<u8>,
+    /// How long the answer to a wrong login waits.
+    pub(super) penalty: Option<std::time::Duration>,
     /// We have told the client that it is held.
     told_blocked: bool,
     /// This batch may change queues: the node is master. Only the end of a connection is handled without.
@@ -148,6 +151,7 @@ impl Session {
             dirty: Vec::new(),
             events: Vec::new(),
             record: Vec::new(),
+            penalty: None,
             told_blocked: false,
             may_write: false,
             held_frame: None,
@@ -400,7 +404,16 @@ impl Session {
             }
             (Phase::Closing, _) => {}
             (Phase::Starting, Method::ConnectionStartOk { client_properties, mechanism, response, .. }) => {
-                context.about.log_in(&self.node, self.client.address, &client_properties, &mechanism, &response)?;
+                let address = self.client.address;
+                let result = context.about.log_in(&self.node, address, &client_properties, &mechanism, &response);
+                if let Err(error @ (Error::Login(_) | Error::Mechanism(_) | Error::Sasl(_))) = &result {
+                    static WRONG: Seldom = Seldom::new();
+                    if let Some(left_out) = WRONG.due() {
+                        tracing::warn!(client = self.client.id, %address, %error, left_out, "AMQP login refused");
+                    }
+                    self.penalty = Some(self.node.logins.wrong(address.ip()));
+                }
+                result?;
                 context.send(0, &handshake::tune());
                 self.phase = Phase::Tuning;
             }

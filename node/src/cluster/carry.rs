@@ -1,8 +1,8 @@
 //! Carries a client of the broker or of the gateway to the master, byte by byte, so that any address serves any client.
 
+use tercet_edge::socket::Socket;
 use tercet_proto::grpc::cluster::v1::{Address, Member};
 use tokio::io::copy_bidirectional_with_sizes;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -30,8 +30,8 @@ impl Port {
 
 /// Carries a client until one side ends or the master changes. The stream comes back if this node is master itself (or
 /// becomes it before anybody else does): it is to be served here.
-pub async fn carry(node: Shared, mut client: TcpStream, port: Port) -> Option<TcpStream> {
-    let (Ok(address), Ok(local)) = (client.peer_addr(), client.local_addr()) else { return None };
+pub async fn carry(node: Shared, mut client: Socket, port: Port) -> Option<Socket> {
+    let (address, local) = (client.peer(), client.local());
     let (mut standings, mut leaving) = (node.authority.subscribe(), node.leaving.subscribe());
     let place = timeout(limits::CARRY_WAIT, find_master(&node, &mut standings, port)).await;
     let master = match place {
@@ -42,7 +42,15 @@ pub async fn carry(node: Shared, mut client: TcpStream, port: Port) -> Option<Tc
     };
     let epoch = standings.borrow_and_update().epoch;
     let _registration = Registration::new(node.clone(), Protocol::Carried, address, local);
-    let connected = timeout(limits::CONNECT_TIMEOUT, TcpStream::connect((master.host.as_str(), master.port as u16)));
+    let plain_port = match port {
+        Port::Amqp => node.config.amqp_port,
+        Port::Gateway => node.config.gateway_port,
+    };
+    let port = u16::try_from(master.port).ok()?;
+    // The connection to the master is a descriptor too.
+    let _place = node.places.take_further().ok()?;
+    let carrier = node.carrier(plain_port);
+    let connected = timeout(limits::CONNECT_TIMEOUT, carrier.socket(&master.host, port));
     let mut upstream = match connected.await {
         Ok(Ok(upstream)) => upstream,
         Ok(Err(error)) => {
@@ -51,8 +59,6 @@ pub async fn carry(node: Shared, mut client: TcpStream, port: Port) -> Option<Tc
         }
         Err(_) => return None,
     };
-    // An error only means that small packets wait a little.
-    _ = (client.set_nodelay(true), upstream.set_nodelay(true));
     let size = limits::CARRY_BUFFER_BYTES;
     tokio::select! {
         // How the connection ends is the business of its two ends.

@@ -12,6 +12,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tercet_edge::seldom::Seldom;
 use tercet_proto::grpc::cluster::v1::ClusterState;
 use tercet_proto::grpc::peer::v1::{FenceReply, FenceRequest, PrepareHandoverReply, PrepareHandoverRequest};
 use tracing::{error, info, warn};
@@ -65,6 +66,10 @@ pub(super) enum Refusal {
     Storage(#[from] storage::Error),
     #[error("epoch {asked} is too old: {promised} was promised")]
     Promised { asked: Epoch, promised: Epoch },
+    #[error("epoch {asked} is out of reach: {known} is the newest that is known here")]
+    OutOfReach { asked: Epoch, known: Epoch },
+    #[error("a state that nobody can have agreed on: {0}")]
+    Absurd(&'static str),
     #[error("epoch {0} has begun")]
     Begun(Epoch),
     #[error("this process ({incarnation}) is not the master that the state names")]
@@ -89,6 +94,13 @@ impl Cluster {
         if state.cluster_id.is_empty() || !self.is_newer(&state) {
             return;
         }
+        if let Err(refusal) = self.check(&state) {
+            static ABSURD: Seldom = Seldom::new();
+            if let Some(left_out) = ABSURD.due() {
+                error!(%refusal, left_out, "a state was not heeded");
+            }
+            return;
+        }
         let mut control = self.control.lock().await;
         if !self.is_newer(&state) {
             return;
@@ -104,6 +116,19 @@ impl Cluster {
         if let Err(refusal) = self.act(&mut control, &state).await {
             warn!(epoch = state.epoch, %refusal, "the state of the cluster cannot be followed");
         }
+    }
+
+    /// Whether a state can be what sentinels have agreed on.
+    fn check(&self, state: &ClusterState) -> Result<(), Refusal> {
+        state::check(state).map_err(Refusal::Absurd)?;
+        self.check_epoch(Epoch(state.epoch))
+    }
+
+    /// An epoch far ahead of everything known comes from nobody who counts them, and would bar all that follow.
+    fn check_epoch(&self, asked: Epoch) -> Result<(), Refusal> {
+        let adopted = self.node.cluster.read().as_ref().map_or(0, |state| state.epoch);
+        let known = Epoch(self.storage.promised_epoch().0.max(self.node.authority.standing().epoch.0).max(adopted));
+        if state::is_within_reach(asked, known) { Ok(()) } else { Err(Refusal::OutOfReach { asked, known }) }
     }
 
     fn know(&self, state: &ClusterState) {
@@ -311,6 +336,7 @@ impl Cluster {
 
     async fn try_fence(&self, control: &mut Transitions, request: &FenceRequest) -> Result<(), Refusal> {
         let epoch = Epoch(request.epoch);
+        self.check_epoch(epoch)?;
         let (standing, promised) = (self.node.authority.standing(), self.storage.promised_epoch());
         if epoch < promised {
             return Err(Refusal::Promised { asked: epoch, promised });
@@ -334,6 +360,7 @@ impl Cluster {
         if !named {
             return Err(Refusal::NotNamed { incarnation: self.node.identity.incarnation.clone() });
         }
+        self.check(&state)?;
         self.storage.join_cluster(&state.cluster_id)?;
         let mut control = self.control.lock().await;
         let is_newer = self.is_newer(&state);
@@ -367,7 +394,7 @@ impl Cluster {
 
     async fn hold(self: &Arc<Self>, request: &PrepareHandoverRequest) -> Result<Offset, Refusal> {
         let epoch = Epoch(request.epoch);
-        let hold = Duration::from_millis(request.hold_ms);
+        let hold = Duration::from_millis(request.hold_ms).min(limits::HOLD);
         let deadline = tokio::time::Instant::now() + hold;
         let id = {
             let mut control = self.control.lock().await;

@@ -195,7 +195,7 @@ impl Lease {
     }
 
     async fn exchange(self: &Arc<Self>, sentinel: &str) -> Result<std::convert::Infallible, Error> {
-        let channel = channel::endpoint_at(sentinel)?.connect().await?;
+        let channel = self.node.dialer.connect(&channel::endpoint_at(sentinel)?).await?;
         self.granted.lock().heard.insert(sentinel.to_owned(), clock::boot_now().0);
         let at_once = Arc::new(Notify::new());
         let renewals = Arc::clone(self).renewals(sentinel.to_owned(), Arc::clone(&at_once));

@@ -102,7 +102,7 @@ pub fn start(node: Shared, storage: Arc<Storage>, listener: TcpListener) -> Resu
     {
         let (node, lease, applier) = (node.clone(), Arc::clone(&lease), Arc::clone(&applier));
         threads.push(task::runtime("peers", async move {
-            let sentinels = match sentinels::Sentinels::new(&node.config) {
+            let sentinels = match sentinels::Sentinels::new(&node.config, &node.dialer) {
                 Ok(sentinels) => sentinels,
                 Err(error) => {
                     // Whoever started this waits for the answer.

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tercet_edge::dial::Dialer;
+use tercet_edge::guard::Trusted;
 use tercet_proto::grpc::cluster::v1::{Address, ClusterState};
 use tercet_proto::grpc::sentinel::v1::sentinel_client::SentinelClient;
 use tercet_proto::grpc::sentinel::v1::{ChangeIsrRequest, FailoverRequest, WatchRequest};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
-use tonic::transport::Channel;
 use tracing::{debug, info};
 
 use super::{Cluster, Error, channel};
@@ -23,15 +24,15 @@ use crate::task::{self, Task};
 #[derive(Debug)]
 pub(super) struct Sentinel {
     address: String,
-    channel: Channel,
+    channel: Trusted,
 }
 
 impl Sentinel {
-    fn new(address: &str) -> Result<Self, tonic::transport::Error> {
-        Ok(Self { address: address.to_owned(), channel: channel::endpoint_at(address)?.connect_lazy() })
+    fn new(address: &str, dialer: &Dialer) -> Result<Self, tonic::transport::Error> {
+        Ok(Self { address: address.to_owned(), channel: dialer.connect_lazy(&channel::endpoint_at(address)?) })
     }
 
-    fn client(&self) -> SentinelClient<Channel> {
+    fn client(&self) -> SentinelClient<Trusted> {
         SentinelClient::new(self.channel.clone())
     }
 }
@@ -57,19 +58,20 @@ fn sorted(mut addresses: Vec<String>) -> Vec<String> {
 #[derive(Debug)]
 pub(super) struct Sentinels {
     listed: Vec<Arc<Sentinel>>,
+    dialer: Dialer,
     members: watch::Sender<Vec<Arc<Sentinel>>>,
 }
 
 impl Sentinels {
     /// Those of the settings. To be called on the runtime that their connections are to live on.
-    pub(super) fn new(config: &Config) -> Result<Self, Error> {
-        let connect = |address: String| match Sentinel::new(&address) {
+    pub(super) fn new(config: &Config, dialer: &Dialer) -> Result<Self, Error> {
+        let connect = |address: String| match Sentinel::new(&address, dialer) {
             Ok(sentinel) => Ok(Arc::new(sentinel)),
             Err(error) => Err(Error::Sentinel { address, reason: error.to_string() }),
         };
         let listed = listed(config).into_iter().map(connect).collect::<Result<Vec<_>, _>>()?;
         let members = watch::Sender::new(listed.clone());
-        Ok(Self { listed, members })
+        Ok(Self { listed, dialer: dialer.clone(), members })
     }
 
     pub(super) fn count(&self) -> usize {
@@ -91,7 +93,7 @@ impl Sentinels {
             let known: Vec<_> = members.iter().chain(&self.listed).cloned().collect();
             let sentinel = |address: &String| match known.iter().find(|one| one.address == *address) {
                 Some(known) => Some(Arc::clone(known)),
-                None => Sentinel::new(address).ok().map(Arc::new),
+                None => Sentinel::new(address, &self.dialer).ok().map(Arc::new),
             };
             *members = wanted.iter().filter_map(sentinel).collect();
             true

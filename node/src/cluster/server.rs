@@ -7,13 +7,16 @@ use std::time::Instant;
 
 use futures::Stream;
 use parking_lot::Mutex;
+use tercet_edge::accept::{Door, Places};
+use tercet_edge::guard::Guard;
+use tercet_edge::limits as edge;
+use tercet_edge::tls::Alpn;
 use tercet_proto::grpc::peer::v1::peer_server::{Peer, PeerServer};
 use tercet_proto::grpc::peer::v1::{
     FenceReply, FenceRequest, FromMaster, FromReplica, NodeStatus, ObserveRequest, PrepareHandoverReply,
     PrepareHandoverRequest, PromoteReply, PromoteRequest, from_replica,
 };
 use tokio::time::timeout;
-use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::warn;
 
@@ -24,16 +27,22 @@ use crate::replication::master;
 /// Serves until it is cancelled.
 pub(super) async fn serve(cluster: Arc<Cluster>, listener: TcpListener) -> Result<(), Error> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
+    let token = cluster.node.config.cluster_token.clone();
+    let door = Door::new("peers", listener, Places::new(edge::PEER_CONNECTIONS, edge::PEER_CONNECTIONS));
+    let door = match &cluster.node.dialer.tls {
+        Some(tls) => door.secured(Arc::clone(tls), Alpn::Peer),
+        None => door,
+    };
     let service = PeerServer::new(Service { cluster, complained: Mutex::default() })
-        .max_decoding_message_size(limits::PEER_MESSAGE_BYTES)
+        .max_decoding_message_size(limits::PEER_ORDER_BYTES)
         .max_encoding_message_size(limits::PEER_MESSAGE_BYTES);
     tonic::transport::Server::builder()
         .initial_stream_window_size(limits::PEER_WINDOW_BYTES)
         .initial_connection_window_size(limits::PEER_WINDOW_BYTES)
         .http2_keepalive_interval(Some(limits::PEER_KEEPALIVE))
         .http2_keepalive_timeout(Some(limits::PEER_KEEPALIVE))
-        .add_service(service)
-        .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)))
+        .add_service(Guard::new(service, token))
+        .serve_with_incoming(door.sockets()?)
         .await?;
     Ok(())
 }

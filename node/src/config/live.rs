@@ -91,7 +91,9 @@ live! {
     maxmemory_clients: Number, Kind::MemoryOrPercent, "maxmemory-clients", "", "0", Read, "Memory for the buffers of all clients, in bytes or as a percentage of maxmemory; 0 = no limit";
     lfu_log_factor: Number, SMALL, "lfu-log-factor", "", "10", Read, "How slowly the counter of uses grows";
     lfu_decay_time: Number, SMALL, "lfu-decay-time", "", "1", Read, "Minutes after which the counter of uses falls by one";
-    maxclients: Number, Kind::Integer(1, u32::MAX as i64), "maxclients", "", "20000", Read, "Clients at the same time";
+    maxclients: Number, Kind::Integer(1, u32::MAX as i64), "maxclients", "", "20000", Read, "Clients at the same time, on all ports together";
+    maxclients_per_address: Number, Kind::Integer(1, u32::MAX as i64), "maxclients-per-address", "", "10000", Read, "Clients at the same time from one address";
+    protected_mode: Flag, YES_NO, "protected-mode", "", "yes", Read, "Refuse Redis clients of other machines while there is no password";
     timeout: Number, SMALL, "timeout", "", "0", Read, "Seconds after which an idle Redis client is closed; 0 = never";
     tcp_keepalive: Number, SMALL, "tcp-keepalive", "", "300", Read, "Seconds between two probes of a silent connection; 0 = none";
     proto_max_bulk_len: Number, Kind::Memory(1 << 20, LONG), "proto-max-bulk-len", "", "512mb", Read, "Bytes of one argument or string at most";

@@ -6,9 +6,10 @@
 use std::pin::Pin;
 
 use futures::{Stream, StreamExt};
+use tercet_edge::accept::Door;
+use tercet_edge::socket::Socket;
 use tercet_proto::grpc::schema::gateway_server::{Gateway, GatewayServer};
 use tercet_proto::grpc::schema::{DESCRIPTOR_SET, Request, Response};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
@@ -45,7 +46,7 @@ impl Gateway for Service {
             wait_until_deposed(&node.authority).await;
             Err(Status::unavailable(moved(&node)))
         };
-        let answers = request.into_inner().map(|request| answer(&request?));
+        let answers = request.into_inner().map(|request| answer(&request.map_err(too_large)?));
         // The half-close of the client ends the stream; the end of the mastership is one more, last item.
         let answers = answers.map(Some).chain(futures::stream::iter([None]));
         let answers = futures::stream::select(answers, futures::stream::once(deposed).map(Some));
@@ -71,6 +72,11 @@ fn moved(node: &Shared) -> String {
     }
 }
 
+/// tonic says OUT_OF_RANGE of a message over its limit, the other implementations RESOURCE_EXHAUSTED.
+fn too_large(status: Status) -> Status {
+    if status.code() == tonic::Code::OutOfRange { Status::resource_exhausted(status.message()) } else { status }
+}
+
 fn answer(request: &Request) -> Result<Response, Status> {
     match request.num.checked_add(1) {
         Some(num) => Ok(Response { num }),
@@ -78,11 +84,11 @@ fn answer(request: &Request) -> Result<Response, Status> {
     }
 }
 
-/// Serves the gateway on `listener` until `stop` resolves.
+/// Serves the gateway on its ports until `stop` resolves.
 ///
 /// # Errors
 /// The listener is broken.
-pub async fn serve(node: Shared, listener: TcpListener, stop: impl Future<Output = ()> + Send) -> Result<(), Error> {
+pub async fn serve(node: Shared, doors: Vec<Door>, stop: impl Future<Output = ()> + Send) -> Result<(), Error> {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<GatewayServer<Service>>().await;
     // Older grpcurl asks v1alpha.
@@ -92,7 +98,8 @@ pub async fn serve(node: Shared, listener: TcpListener, stop: impl Future<Output
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let (served, incoming) = mpsc::channel(limits::GATEWAY_BACKLOG);
-    let _accepting = task::spawn("gateway accept", accept(node.clone(), listener, served));
+    let accept = |door| task::spawn("gateway accept", accept(node.clone(), door, served.clone()));
+    let _accepting: Vec<_> = doors.into_iter().map(accept).collect();
     tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(std::time::Duration::from_secs(30)))
         .http2_keepalive_timeout(Some(std::time::Duration::from_secs(10)))
@@ -107,23 +114,24 @@ pub async fn serve(node: Shared, listener: TcpListener, stop: impl Future<Output
 }
 
 /// Hands connections to the server on a master, and carries them to the master elsewhere.
-async fn accept(node: Shared, listener: TcpListener, served: mpsc::Sender<std::io::Result<TcpStream>>) {
+async fn accept(node: Shared, door: Door, served: mpsc::Sender<std::io::Result<Socket>>) {
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a client of the gateway");
-                tokio::time::sleep(limits::ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        // An error only means that small packets wait a little.
-        _ = stream.set_nodelay(true);
+        let guest = door.next().await;
+        if node.is_full_for(&guest) {
+            node.stats.rejected_connections.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            guest.turn_away(b"");
+            continue;
+        }
         let (node, served) = (node.clone(), served.clone());
         let carried = async move {
-            if let Some(stream) = carry::carry(node, stream, Port::Gateway).await {
+            // Who fails is logged; who says nothing is not served.
+            let Ok(socket) = guest.enter().await else { return };
+            if !socket.speaks().await {
+                return;
+            }
+            if let Some(socket) = carry::carry(node, socket, Port::Gateway).await {
                 // An error says that the server has ended, and the client's connection with it.
-                _ = served.send(Ok(stream)).await;
+                _ = served.send(Ok(socket)).await;
             }
         };
         task::spawn("gateway client", carried).detach();
@@ -145,9 +153,10 @@ mod tests {
     }
 
     async fn client() -> GatewayClient<tonic::transport::Channel> {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(serve(node(), listener, std::future::pending()));
+        let (node, listener) = (node(), tercet_edge::accept::listen("127.0.0.1:0".parse().unwrap()).unwrap());
+        let door = Door::new("gateway", listener, node.places.clone());
+        let address = door.address().unwrap();
+        tokio::spawn(serve(node, vec![door], std::future::pending()));
         GatewayClient::connect(format!("http://{address}")).await.unwrap()
     }
 
@@ -165,5 +174,12 @@ mod tests {
     #[tokio::test]
     async fn a_number_without_successor_is_an_invalid_argument() {
         assert_eq!(call(vec![7, i64::MAX, 1]).await, [Ok(8), Err(tonic::Code::InvalidArgument)]);
+    }
+
+    #[tokio::test]
+    async fn a_message_over_the_limit_is_resource_exhausted() {
+        let status = too_large(Status::out_of_range("decoded message length too large"));
+        assert_eq!(status.code(), tonic::Code::ResourceExhausted);
+        assert_eq!(too_large(Status::internal("x")).code(), tonic::Code::Internal);
     }
 }

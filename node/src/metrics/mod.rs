@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
+use tercet_edge::accept::Door;
 use tercet_proto::prometheus::{self, Exposition, Kind};
-use tokio::net::TcpListener;
 
 use crate::clock;
 use crate::journal::Durability;
@@ -141,12 +141,12 @@ const METRICS: &[Metric] = &[
 ///
 /// # Errors
 /// The listener is broken.
-pub async fn serve(node: Shared, listener: TcpListener) -> std::io::Result<()> {
+pub async fn serve(node: Shared, door: Door) -> std::io::Result<()> {
     let scrape = move || {
         let text = scrape(&node);
         std::future::ready(([(CONTENT_TYPE, prometheus::CONTENT_TYPE)], text))
     };
-    axum::serve(listener, Router::new().route("/metrics", get(scrape))).await
+    axum::serve(door.sockets()?, Router::new().route("/metrics", get(scrape))).await
 }
 
 fn scrape(node: &Node) -> String {

@@ -15,6 +15,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::Stream;
+use tercet_edge::name::is_name;
+use tercet_edge::seldom::Seldom;
 use tercet_proto::grpc::cluster::v1::Member;
 use tercet_proto::grpc::peer::v1::{
     self as wire, FromMaster, FromReplica, ReplicaHello, from_master::Message, from_replica,
@@ -23,7 +25,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tonic::{Status, Streaming};
 use tracing::{info, warn};
 
-use super::commit::{Counted, Disk, Held, Leaving, StreamId};
+use super::commit::{Copy, Counted, Disk, Held, Leaving, StreamId};
 use super::image;
 use super::resume::{self, Log, Resume, Standing, Why};
 use super::{from_wire, to_wire};
@@ -55,7 +57,8 @@ pub(crate) async fn serve(
     let epoch = Epoch(hello.epoch);
     let over = || Status::failed_precondition(format!("this node is not master of epoch {epoch}"));
     let term = mastership(&node, epoch).await.ok_or_else(over)?;
-    let member = member_named(&node, &hello.name);
+    check_name(&node, &hello)?;
+    let member = Member { node_id: hello.node_id.clone(), ..member_named(&node, &hello.name) };
     let disk = Disk::from_wire(hello.durability());
     if node.counted() == Counted::Durable && disk != Disk::Synced {
         warn!(
@@ -84,6 +87,34 @@ async fn mastership(node: &Shared, epoch: Epoch) -> Option<u64> {
     tokio::time::timeout(PROMOTION_WAIT, changes.wait_for(is_master)).await.ok()?.ok()?;
     let term = node.gate.term();
     is_master(&node.authority.standing()).then_some(term)
+}
+
+/// A second process under a living node's name is refused: the first goes on counting. One with the same data directory is
+/// the first, restarted.
+fn check_name(node: &Shared, hello: &ReplicaHello) -> Result<(), Status> {
+    let now = clock::boot_now();
+    let is_taken = |copy: &Copy| {
+        copy.member.name == hello.name
+            && copy.member.node_id != hello.node_id
+            && copy.is_connected()
+            && now.millis_since(copy.heard) < limits::ISR_SILENCE_MS
+    };
+    let is_ours = hello.name == node.identity.name;
+    if !is_name(&hello.name) || !is_name(&hello.incarnation) {
+        return Err(Status::invalid_argument("a replica has a name and an incarnation"));
+    }
+    if !is_ours && !node.commit.copies().iter().any(|(copy, _)| is_taken(copy)) {
+        return Ok(());
+    }
+    static TAKEN: Seldom = Seldom::new();
+    if let Some(left_out) = TAKEN.due() {
+        let (replica, node_id) = (&hello.name, &hello.node_id);
+        warn!(
+            replica,
+            node_id, left_out, "another process has a living node's name and is refused; give each its own --name"
+        );
+    }
+    Err(Status::already_exists(format!("a living node is called {}; give each node its own --name", hello.name)))
 }
 
 fn member_named(node: &Shared, name: &str) -> Member {

@@ -161,6 +161,7 @@ impl Link<'_> {
         Ok(ReplicaHello {
             cluster_id: self.target.cluster_id.clone(),
             name: self.node.identity.name.clone(),
+            node_id: self.node.identity.node_id.clone(),
             incarnation: self.node.identity.incarnation.clone(),
             epoch: self.target.epoch.0,
             history: to_wire(&journal.history()),
@@ -181,7 +182,7 @@ impl Link<'_> {
         acknowledged: watch::Receiver<ReplicaAck>,
     ) -> Result<Streaming<FromMaster>, Error> {
         let address = self.target.master.peer.as_ref().ok_or(Error::NoAddress)?;
-        let channel = crate::cluster::channel::endpoint(address)?.connect().await?;
+        let channel = self.node.dialer.connect(&crate::cluster::channel::endpoint(address)?).await?;
         let mut client = PeerClient::new(channel)
             .max_decoding_message_size(limits::PEER_MESSAGE_BYTES)
             .max_encoding_message_size(limits::PEER_MESSAGE_BYTES);

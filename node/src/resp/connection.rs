@@ -16,9 +16,9 @@ use std::cell::Cell;
 use std::future::Future;
 use std::task::{Context, Poll};
 
+use tercet_edge::socket::Socket;
 use tercet_proto::resp::{Decoder, Encoder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use self::batch::{Batch, Command, Depends};
 use self::give_back::Input;
@@ -35,7 +35,7 @@ use crate::role::{Role, Verdict};
 ///
 /// # Errors
 /// The socket failed; there is nobody to tell.
-pub async fn serve(node: Shared, stream: TcpStream, registration: Registration) -> std::io::Result<()> {
+pub async fn serve(node: Shared, stream: Socket, registration: Registration) -> std::io::Result<()> {
     let mut session = Session::new(node, registration.client.clone());
     if matches!(session.node.authority.standing().role, Role::Master | Role::Deposed) {
         session.home = Home::Master;
@@ -52,7 +52,7 @@ pub async fn serve(node: Shared, stream: TcpStream, registration: Registration) 
 }
 
 struct Connection {
-    stream: TcpStream,
+    stream: Socket,
     session: Session,
     decoder: Decoder,
     input: Vec<u8>,
@@ -93,7 +93,7 @@ impl Connection {
                 Read::End => {
                     return match self.session.home {
                         Home::Carried(_) => self.give_back(Input::Ended).await,
-                        Home::Anywhere | Home::Master | Home::Announced => Ok(()),
+                        Home::Anywhere | Home::Master | Home::Announced(..) => Ok(()),
                     };
                 }
                 Read::Leaves => return self.leave().await,
@@ -122,7 +122,7 @@ impl Connection {
     async fn go(&mut self) -> std::io::Result<Moved> {
         match self.session.home {
             Home::Carried(_) => self.give_back(Input::Open).await.map(|()| Moved::Over),
-            Home::Anywhere | Home::Master | Home::Announced => self.carry().await,
+            Home::Anywhere | Home::Master | Home::Announced(..) => self.carry().await,
         }
     }
 
@@ -189,6 +189,9 @@ impl Connection {
         loop {
             let is_carried = matches!(self.session.home, Home::Carried(_));
             let (batch, Depends { on, under }) = self.execute();
+            if let Some(penalty) = self.session.penalty.take() {
+                tokio::time::sleep(penalty).await;
+            }
             if !self.output.is_empty() {
                 self.session.node.publish();
                 let gate = &self.session.node.gate;
@@ -201,10 +204,10 @@ impl Connection {
                     return Ok(Next::Close);
                 }
                 if is_carried {
-                    let header = frame::header(frame::Kind::Replies, self.output.len());
-                    drop(self.output.splice(0..0, header));
+                    frame::frame_replies(&mut self.output);
                 }
                 self.stream.write_all(&self.output).await?;
+                self.stream.flush().await?;
                 self.output.clear();
             }
             if self.session.is_closing {

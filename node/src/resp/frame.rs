@@ -2,13 +2,17 @@
 //! back in frames.
 //!
 //! ```text
-//! -->  tercet.carry epoch  [AUTH password]  tercet.carry epoch session   the client's bytes ...  FIN
-//! <--  +OK                 [+OK]            +CARRIED                     R replies ...           S session
+//! -->  tercet.carry epoch hello nonce
+//! <--  +nonce proof                                                            (of the master)
+//! -->  tercet.carry epoch proof PROOF   tercet.carry epoch session SESSION   the client's bytes ...  FIN
+//! <--  +PROVEN                          +CARRIED                             R replies ...           S session
 //!
 //! frame: kind u8 | length u32 big endian | bytes
 //! ```
 //!
-//! AUTH is said if the session is authenticated. The announcement comes first, for the node that is called may have ceased
+//! The proofs are made with the cluster's token over both nonces, the epoch and the password: who takes a session up as
+//! authenticated asks for the same password, and has not been told it. Without a token nobody is proven, and no session is
+//! taken up as more than its client could become by itself. The announcement comes first, for the node that is called may have ceased
 //! to be master at this moment: a connection of which it knew nothing would be one more client to be carried.
 //!
 //! The carrying node ends its side when another epoch begins: it wants the session back, with the bytes that nobody has
@@ -17,11 +21,19 @@
 
 use std::ops::Range;
 
+use tercet_edge::token;
+
+use crate::config::Config;
+use crate::ids::Epoch;
+
 /// The name of the command that begins it.
 pub(super) const COMMAND: &str = "tercet.carry";
 
-/// How an announcement begins: the command with one argument.
-const ANNOUNCEMENT: &[u8] = b"*2\r\n$12\r\ntercet.carry\r\n";
+/// How an announcement begins: the command with its arguments' number.
+const ANNOUNCEMENT: &[u8] = b"*4\r\n$12\r\ntercet.carry\r\n";
+
+/// The reply to a proof that is one.
+pub(super) const PROVEN: &[u8] = b"+PROVEN\r\n";
 
 /// The reply of the master that has taken the session up.
 pub(super) const ACCEPTED: &[u8] = b"+CARRIED\r\n";
@@ -54,19 +66,88 @@ pub(super) fn header(kind: Kind, length: usize) -> [u8; HEADER] {
         Kind::Replies => b'R',
         Kind::Session => b'S',
     };
-    let length = u32::try_from(length).expect("a batch of replies and a query buffer are shorter than 4 GiB");
+    // `frame_replies` and `session` see to it.
+    let length = u32::try_from(length).unwrap_or(u32::MAX);
     header[1..].copy_from_slice(&length.to_be_bytes());
     header
 }
 
-/// The frame of a session.
-pub(super) fn session(packed: &[u8], rest: &[u8]) -> Vec<u8> {
-    let mut frame = header(Kind::Session, 4 + packed.len() + rest.len()).to_vec();
-    let length = u32::try_from(packed.len()).expect("as above");
-    frame.extend_from_slice(&length.to_be_bytes());
+/// Puts replies into frames: one, or several if they are longer than a length can say.
+pub(super) fn frame_replies(output: &mut Vec<u8>) {
+    frame_pieces(output, MOST);
+}
+
+fn frame_pieces(output: &mut Vec<u8>, most: usize) {
+    if output.len() <= most {
+        let header = header(Kind::Replies, output.len());
+        drop(output.splice(0..0, header));
+        return;
+    }
+    let replies = std::mem::take(output);
+    for piece in replies.chunks(most) {
+        output.extend_from_slice(&header(Kind::Replies, piece.len()));
+        output.extend_from_slice(piece);
+    }
+}
+
+/// Bytes of a frame at the most.
+const MOST: usize = 1 << 30;
+
+/// The frame of a session. `None`: it is too large to be carried.
+pub(super) fn session(packed: &[u8], rest: &[u8]) -> Option<Vec<u8>> {
+    let length = packed.len().checked_add(rest.len())?.checked_add(4)?;
+    u32::try_from(length).ok()?;
+    let mut frame = header(Kind::Session, length).to_vec();
+    frame.extend_from_slice(&u32::try_from(packed.len()).ok()?.to_be_bytes());
     frame.extend_from_slice(packed);
     frame.extend_from_slice(rest);
-    frame
+    Some(frame)
+}
+
+/// What two nodes say of themselves before a session is handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Meeting {
+    /// Of the node that carries.
+    pub(crate) caller: [u8; 16],
+    /// Of the master.
+    pub(crate) master: [u8; 16],
+    pub(crate) epoch: Epoch,
+}
+
+/// Who proves something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Caller,
+    Master,
+}
+
+impl Meeting {
+    pub(crate) fn prove(&self, side: Side, config: &Config) -> Option<token::Proof> {
+        let password = config.requirepass.as_bytes();
+        let parts: [&[u8]; 4] = [&self.caller, &self.master, &self.epoch.0.to_be_bytes(), password];
+        let (label, parts) = match side {
+            Side::Caller => ("tercet carry", &parts[..]),
+            // Two nodes may have different passwords: then the caller learns that by its own proof's refusal.
+            Side::Master => ("tercet carried", &parts[..3]),
+        };
+        config.cluster_token.as_ref().map(|token| token.prove(label, parts))
+    }
+
+    /// The answer to an announcement.
+    pub(crate) fn welcome(&self, config: &Config) -> String {
+        let proof = self.prove(Side::Master, config).unwrap_or_default();
+        format!("{} {}", token::to_hex(&self.master), token::to_hex(&proof))
+    }
+}
+
+/// Bytes of the answer to an announcement, as it is on the wire.
+pub(super) const WELCOME: usize = 1 + 32 + 1 + 64 + 2;
+
+/// What an answer of this length says: the master's nonce, and its proof.
+pub(super) fn read_welcome(answer: &[u8; WELCOME]) -> Option<([u8; 16], token::Proof)> {
+    let text = answer.strip_prefix(b"+")?.strip_suffix(b"\r\n")?;
+    let (nonce, proof) = text.split_at_checked(32)?;
+    Some((token::from_hex(nonce)?, token::from_hex(proof.strip_prefix(b" ")?)?))
 }
 
 /// The session and the rest, of what `session` made but for the header.
@@ -137,7 +218,7 @@ mod tests {
     fn frames_are_found_however_they_are_cut() {
         let mut bytes = header(Kind::Replies, 5).to_vec();
         bytes.extend_from_slice(b"+OK\r\n");
-        bytes.extend_from_slice(&session(b"packed", b"rest"));
+        bytes.extend_from_slice(&session(b"packed", b"rest").unwrap());
         for size in 1..=bytes.len() {
             let (mut frames, mut replies, mut packed, mut ended) = (Frames::default(), Vec::new(), Vec::new(), 0);
             for part in bytes.chunks(size) {
@@ -157,10 +238,17 @@ mod tests {
 
     #[test]
     fn an_announcement_is_known_before_it_is_whole() {
-        let command = tercet_proto::resp::Value::command(&[COMMAND, "7"]);
+        let command = tercet_proto::resp::Value::command(&[COMMAND, "7", "hello", "00"]);
         assert!((0..=command.len()).all(|end| is_announced(&command[..end])));
         assert!(!is_announced(b"*2\r\n$3\r\nGET"));
         assert!(!is_announced(b"PING\r\n"));
+    }
+
+    #[test]
+    fn replies_longer_than_a_frame_are_several_frames() {
+        let mut output = b"abcdefgh".to_vec();
+        frame_pieces(&mut output, 5);
+        assert_eq!(output, b"R\0\0\0\x05abcdeR\0\0\0\x03fgh");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use tercet_proto::resp::{Encoder, Version};
 
 use self::meter::Meter;
 use self::transaction::{Multi, Watched};
+use super::frame::Meeting;
 use super::table::{self, Row};
 use super::waiting::{Waiting, Wanted};
 use crate::clients::Client;
@@ -36,6 +37,8 @@ pub struct Session {
     pub(super) is_undecided: bool,
     /// The connection is to be closed once the replies are out.
     pub(crate) is_closing: bool,
+    /// How long the answer to a wrong login waits.
+    pub(crate) penalty: Option<std::time::Duration>,
     /// Whose client it is.
     pub(crate) home: Home,
     /// Time of the batch.
@@ -71,9 +74,16 @@ pub(crate) enum Home {
     /// On the master: this node was master when it served the client, and carries it when another one is.
     Master,
     /// Another node is about to hand a client's session over: until then nothing else is executed.
-    Announced,
+    Announced(Meeting, Caller),
     /// On this node as master of this epoch, or of a later one: another node carries the client here.
     Carried(Epoch),
+}
+
+/// Whether who announces a session has proven to be a node of this cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Caller {
+    Unknown,
+    Proven,
 }
 
 /// Where the next commands are executed.
@@ -93,7 +103,7 @@ impl Home {
                 // The order to lead comes soon: who sent the client has seen that this is the master.
                 if permit.standing().epoch < epoch { Place::Here(Verdict::Wait) } else { Place::Elsewhere }
             }
-            (_, Self::Announced) => Place::Here(Verdict::Wait),
+            (_, Self::Announced(..)) => Place::Here(Verdict::Wait),
             (verdict, _) => Place::Here(verdict),
         }
     }
@@ -119,6 +129,7 @@ impl Session {
             is_authenticated,
             is_undecided,
             is_closing: false,
+            penalty: None,
             home: Home::Anywhere,
             now: UnixMillis(0),
             verdict: Verdict::Wait,

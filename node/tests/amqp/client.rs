@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use tercet_edge::accept::{self, Door};
 use tercet_node::amqp;
 use tercet_node::config::{Action, Config};
 use tercet_node::node::{Identity, Node, Shared, random_id};
@@ -52,9 +53,10 @@ impl Server {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap();
         let identity = Identity { name: "n1".to_owned(), node_id: random_id(), incarnation: random_id() };
         let node: Shared = Arc::new(Node::new(*config, identity));
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let listener = runtime.block_on(async { accept::listen("127.0.0.1:0".parse().unwrap()) }).unwrap();
         let address = listener.local_addr().unwrap();
-        runtime.spawn(amqp::accept(Arc::clone(&node), listener, vec![runtime.handle().clone()]));
+        let door = Door::new("AMQP", listener, Arc::clone(&node.places));
+        runtime.spawn(amqp::accept(Arc::clone(&node), vec![door], vec![runtime.handle().clone()]));
         Self { node, address, _runtime: runtime }
     }
 

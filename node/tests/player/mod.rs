@@ -103,8 +103,9 @@ pub fn node() -> (Shared, TcpStream) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            resp::accept(served, listener, vec![tokio::runtime::Handle::current()]).await
-        })
+            let door = tercet_edge::accept::Door::new("RESP", listener, Arc::clone(&served.places));
+            resp::accept(served, door, vec![tokio::runtime::Handle::current()]).await;
+        });
     });
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();

@@ -13,6 +13,9 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tercet_edge::dial::Dialer;
+use tercet_edge::guard::Trusted;
+use tercet_edge::token::Token;
 use tercet_node::clock;
 use tercet_node::cluster::{self, Handle};
 use tercet_node::config::{Action, Config};
@@ -27,7 +30,13 @@ use tercet_node::role::{Role, State, Verdict};
 use tercet_node::storage::{self, Storage};
 use tercet_proto::grpc::cluster::v1::{Address, IsrMember, Member};
 use tercet_proto::grpc::peer::v1::peer_client::PeerClient;
-use tonic::transport::Channel;
+
+/// What the nodes and sentinels of the tests know each other by.
+pub const TOKEN: &str = "the-token-of-the-tests";
+
+pub fn token() -> Token {
+    Token::parse(TOKEN).unwrap().unwrap()
+}
 
 /// Nothing in a test takes longer.
 pub const BOUND: Duration = Duration::from_secs(30);
@@ -107,7 +116,8 @@ impl TestNode {
         listener.set_nonblocking(true).unwrap();
         let peer_port = listener.local_addr().unwrap().port();
         let sentinels: Vec<_> = sentinels.iter().map(|port| format!("127.0.0.1:{port}")).collect();
-        let mut args: Vec<String> = ["tercet-node", "--name", name, "--sentinels"].map(String::from).to_vec();
+        let mut args: Vec<String> =
+            ["tercet-node", "--cluster-token", TOKEN, "--name", name, "--sentinels"].map(String::from).to_vec();
         args.extend([sentinels.join(","), "--peer-port".to_owned(), peer_port.to_string()]);
         args.extend(flags.iter().map(|flag| (*flag).to_owned()));
         let action = Config::from_args(args.into_iter().map(Into::into), |_| None).unwrap();
@@ -160,8 +170,9 @@ impl TestNode {
         IsrMember { name: self.name().to_owned(), incarnation: self.node.identity.incarnation.clone() }
     }
 
-    pub async fn peer(&self) -> PeerClient<Channel> {
-        PeerClient::connect(format!("http://127.0.0.1:{}", self.peer_port)).await.unwrap()
+    pub async fn peer(&self) -> PeerClient<Trusted> {
+        let endpoint = tonic::transport::Endpoint::from_shared(format!("http://127.0.0.1:{}", self.peer_port)).unwrap();
+        PeerClient::new(Dialer { token: Some(token()), tls: None }.connect(&endpoint).await.unwrap())
     }
 
     pub fn verdict(&self) -> Verdict {

@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 
+use tercet_edge::accept::{self, Door};
+use tercet_edge::token;
 use tercet_node::resp;
 use tercet_proto::resp::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 use super::sentinel::{CLUSTER, FakeSentinel};
 use super::{TestNode, bounded, until};
@@ -26,11 +28,12 @@ impl std::ops::Deref for Served {
 }
 
 pub async fn serve(name: &str, sentinel: &FakeSentinel, flags: &[&str]) -> Served {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = accept::listen("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let port = address.port().to_string();
     let node = TestNode::start_with(name, &[sentinel.port], &[&["--resp-port", &port], flags].concat());
-    tokio::spawn(resp::accept(node.node.clone(), listener, vec![tokio::runtime::Handle::current()]));
+    let door = Door::new("RESP", listener, node.node.places.clone());
+    tokio::spawn(resp::accept(node.node.clone(), door, vec![tokio::runtime::Handle::current()]));
     Served { node, address }
 }
 
@@ -100,6 +103,25 @@ impl Client {
     pub async fn call(&mut self, words: &[&str]) -> String {
         self.send(words).await;
         self.text().await
+    }
+
+    /// Hands a session over, as a node that knows the token and `password` does; the last answer.
+    pub async fn carry(&mut self, epoch: u64, password: &str, session: &str) -> String {
+        self.send(&["tercet.carry", &epoch.to_string(), "hello", &token::to_hex(&[7; 16])]).await;
+        self.welcomed(epoch, password, session).await
+    }
+
+    /// The same behind the announcement.
+    pub async fn welcomed(&mut self, epoch: u64, password: &str, session: &str) -> String {
+        let (caller, number) = ([7; 16], epoch.to_string());
+        let welcome = self.text().await;
+        let master: [u8; 16] = token::from_hex(&welcome.as_bytes()[..32]).unwrap();
+        let parts: [&[u8]; 4] = [&caller, &master, &epoch.to_be_bytes(), password.as_bytes()];
+        let proof = super::token().prove("tercet carry", &parts);
+        match self.call(&["tercet.carry", &number, "proof", &token::to_hex(&proof)]).await {
+            proven if proven == "PROVEN" => self.call(&["tercet.carry", &number, "session", session]).await,
+            refused => refused,
+        }
     }
 
     pub async fn text(&mut self) -> String {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use futures::{Stream, StreamExt};
+use tercet_edge::guard::Guard;
 use tercet_proto::grpc::cluster::v1::{ClusterState, IsrMember, Member};
 use tercet_proto::grpc::peer::v1::{FenceReply, FenceRequest, PromoteReply, PromoteRequest};
 use tercet_proto::grpc::sentinel::v1::sentinel_server::{Sentinel, SentinelServer};
@@ -53,7 +54,7 @@ impl FakeSentinel {
             grants: AtomicUsize::new(0),
             watched: AtomicUsize::new(0),
         });
-        let service = SentinelServer::new(Service(Arc::clone(&shared)));
+        let service = Guard::new(SentinelServer::new(Service(Arc::clone(&shared))), Some(super::token()));
         let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
         tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming));
         Self { port, shared }

@@ -15,6 +15,7 @@ use crate::{
     limits,
     orders::{self, Forward, Order},
     picture::Picture,
+    raft::Replica,
     shared::Shared,
 };
 
@@ -22,6 +23,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) shared: Arc<Shared>,
+    pub(crate) replica: Arc<Replica>,
     pub(crate) stop: watch::Sender<bool>,
 }
 
@@ -43,20 +45,18 @@ impl Backend for Live {
     }
 
     /// Of this sentinel only, as in Redis; never so short that a lease could outlive the suspicion.
-    fn set_down_after(&self, new: u64) -> Result<(), String> {
-        let least = millis(limits::lease_bound(self.shared.lease)) + 1;
-        if new < least {
-            return Err(format!(
-                "down-after-milliseconds must be at least {least} for the lease of {:?}",
-                self.shared.lease
-            ));
-        }
-        let down_after = Duration::from_millis(new);
-        self.shared.tunable.lock().down_after = down_after;
-        self.shared.leases.lock().hearing.set_silence(down_after);
-        let more = format!(" down-after-milliseconds {new}");
-        self.shared.events.about_with("+set", Instance::Master, &self.shared.master_name(), &more);
-        Ok(())
+    fn set_down_after(&self, new: u64) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async move {
+            self.check_down_after(new)?;
+            // Redis writes its file before it answers.
+            self.replica.remember(DOWN_AFTER, new).await.map_err(|error| format!("the disk refuses: {error}"))?;
+            let down_after = Duration::from_millis(new);
+            self.shared.tunable.lock().down_after = down_after;
+            self.shared.leases.lock().hearing.set_silence(down_after);
+            let more = format!(" down-after-milliseconds {new}");
+            self.shared.events.about_with("+set", Instance::Master, &self.shared.master_name(), &more);
+            Ok(())
+        })
     }
 
     fn reset(&self) {
@@ -71,5 +71,22 @@ impl Backend for Live {
 
     fn shut_down(&self) {
         self.stop.send_replace(true);
+    }
+}
+
+/// Under which name `SENTINEL SET <name> down-after-milliseconds` is kept.
+pub(crate) const DOWN_AFTER: &str = "down-after-ms";
+
+impl Live {
+    fn check_down_after(&self, new: u64) -> Result<(), String> {
+        let least = millis(limits::lease_bound(self.shared.lease)) + 1;
+        if new < least {
+            let lease = self.shared.lease;
+            return Err(format!("down-after-milliseconds must be at least {least} for the lease of {lease:?}"));
+        }
+        if new > millis(limits::MOST_DOWN_AFTER) {
+            return Err(format!("down-after-milliseconds is {} at the most", millis(limits::MOST_DOWN_AFTER)));
+        }
+        Ok(())
     }
 }

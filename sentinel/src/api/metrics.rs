@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::{Router, http::header::CONTENT_TYPE, routing::get};
+use tercet_edge::accept::Sockets;
 use tercet_proto::prometheus::{self, Exposition, Kind};
-use tokio::net::TcpListener;
 
 use crate::{
     picture::{Instance, Link, Picture},
@@ -98,7 +98,7 @@ const METRICS: &[Metric] = &[
 ];
 
 /// Serves the metrics until the listener fails.
-pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+pub(crate) async fn serve(sockets: Sockets, shared: Arc<Shared>) {
     let scrape = move || {
         let seen = Seen {
             picture: shared.picture(),
@@ -107,7 +107,7 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         };
         std::future::ready(([(CONTENT_TYPE, prometheus::CONTENT_TYPE)], text(&seen)))
     };
-    if let Err(error) = axum::serve(listener, Router::new().route("/metrics", get(scrape))).await {
+    if let Err(error) = axum::serve(sockets, Router::new().route("/metrics", get(scrape))).await {
         tracing::error!(%error, "the port of the metrics has failed");
     }
 }

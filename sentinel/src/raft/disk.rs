@@ -110,6 +110,16 @@ impl Disk {
         Ok(self.get(META, JOINED)?.is_some())
     }
 
+    /// Readable from now on, durable after a sync.
+    pub(crate) fn remember(&self, name: &str, value: u64) -> Result<(), rocksdb::Error> {
+        self.db.put_cf(self.family(META), name, value.to_string())
+    }
+
+    pub(crate) fn remembered(&self, name: &str) -> Option<u64> {
+        let bytes = self.get(META, name.as_bytes()).ok().flatten()?;
+        std::str::from_utf8(&bytes).ok()?.parse().ok()
+    }
+
     pub(super) fn mark_joined(&self, batch: &mut WriteBatch) {
         batch.put_cf(self.family(META), JOINED, []);
     }
@@ -148,7 +158,8 @@ impl Disk {
 /// RocksDB begins new files when it opens. On a full disk its assertions would end the process before it can say why.
 fn check_room(path: &Path) -> Result<(), Error> {
     let probe = path.join(format!("room.{}", std::process::id()));
-    let written = std::fs::create_dir_all(path).and_then(|()| std::fs::write(&probe, vec![0; limits::ROOM_TO_OPEN]));
+    let written = tercet_edge::files::make_private_directory(path)
+        .and_then(|()| std::fs::write(&probe, vec![0; limits::ROOM_TO_OPEN]));
     let removed = std::fs::remove_file(&probe);
     match written.and(removed) {
         Err(source) if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {

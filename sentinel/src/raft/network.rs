@@ -17,9 +17,10 @@ use openraft::{
 };
 use parking_lot::Mutex;
 use serde::{Serialize, de::DeserializeOwned};
+use tercet_edge::{dial::Dialer, guard::Trusted};
 use tercet_proto::grpc::sentinel::v1::{RaftRequest, raft_request, sentinel_client::SentinelClient};
 use tokio::sync::watch;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 use tracing::warn;
 
 use super::types::{SentinelNode, TypeConfig};
@@ -35,18 +36,19 @@ const UNREACHABLE_BACKOFF: Duration = Duration::from_millis(200);
 #[derive(Debug, Clone)]
 pub(crate) struct Peer {
     pub(crate) address: Address,
-    raft: Channel,
-    control: Channel,
+    raft: Trusted,
+    control: Trusted,
 }
 
 impl Peer {
-    fn new(address: &Address) -> Self {
+    fn new(address: &Address, dialer: &Dialer) -> Self {
         let endpoint = endpoint(address);
-        Self { address: address.clone(), raft: endpoint.connect_lazy(), control: endpoint.connect_lazy() }
+        let connect = || dialer.connect_lazy(&endpoint);
+        Self { address: address.clone(), raft: connect(), control: connect() }
     }
 
     /// For leases, suspicion and forwarding: never behind a snapshot or a slow append.
-    pub(crate) fn control(&self) -> SentinelClient<Channel> {
+    pub(crate) fn control(&self) -> SentinelClient<Trusted> {
         SentinelClient::new(self.control.clone())
     }
 }
@@ -59,16 +61,17 @@ pub(crate) struct Peers(Arc<Directory>);
 struct Directory {
     own: Address,
     listed: Vec<Address>,
+    dialer: Dialer,
     channels: Mutex<BTreeMap<Address, Peer>>,
     /// Where the sentinel of an id said last that it is.
     heard: Mutex<BTreeMap<String, Address>>,
 }
 
 impl Peers {
-    pub(crate) fn new(sentinels: &[Address], own_index: usize) -> Self {
+    pub(crate) fn new(sentinels: &[Address], own_index: usize, dialer: Dialer) -> Self {
         let own = sentinels[own_index].clone();
         let listed = sentinels.iter().filter(|address| **address != own).cloned().collect();
-        Self(Arc::new(Directory { own, listed, channels: Mutex::default(), heard: Mutex::default() }))
+        Self(Arc::new(Directory { own, listed, dialer, channels: Mutex::default(), heard: Mutex::default() }))
     }
 
     /// Those of `--sentinels`, without this one.
@@ -89,7 +92,7 @@ impl Peers {
 
     pub(crate) fn at(&self, address: &Address) -> Peer {
         let mut channels = self.0.channels.lock();
-        channels.entry(address.clone()).or_insert_with(|| Peer::new(address)).clone()
+        channels.entry(address.clone()).or_insert_with(|| Peer::new(address, &self.0.dialer)).clone()
     }
 
     pub(crate) fn member(&self, member: &SentinelMember) -> Peer {
@@ -114,8 +117,9 @@ const MOST_HEARD: usize = 2 * limits::MOST_SENTINELS;
 
 /// A channel's settings; it connects at the first use and again after every failure, resolving the name anew.
 pub(crate) fn endpoint(address: &Address) -> Endpoint {
+    // Addresses are checked where they come in; one that was kept from before may be none, and is nobody's.
     Endpoint::from_shared(format!("http://{address}"))
-        .expect("an address was checked when it was read")
+        .unwrap_or_else(|_| Endpoint::from_static("http://0.0.0.0:0"))
         .connect_timeout(limits::CONNECT_TIMEOUT)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(limits::KEEPALIVE_INTERVAL)

@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use openraft::{
     ChangeMembers, Config, Raft, SnapshotPolicy,
     error::{ClientWriteError, RaftError},
+    raft::{AppendEntriesRequest, InstallSnapshotRequest, VoteRequest},
 };
 use parking_lot::Mutex;
 use tercet_proto::grpc::sentinel::v1::raft_request;
@@ -57,6 +58,7 @@ pub(crate) struct Replica {
     pub(crate) raft_id: u64,
     raft: Raft<TypeConfig>,
     sentinel_id: String,
+    disk: Disk,
     was_pristine: bool,
     has_joined: bool,
     fence: Arc<FenceEpoch>,
@@ -81,7 +83,7 @@ impl Replica {
         let fence = Arc::new(FenceEpoch::default());
         let log = Log::new(disk.clone(), Arc::clone(&fence))?;
         let was_pristine = log.is_pristine()?;
-        let machine = Machine::new(disk, Arc::clone(&fence))?;
+        let machine = Machine::new(disk.clone(), Arc::clone(&fence))?;
         let state = machine.watch();
         let network = Network { peers, sentinel_id: sentinel_id.clone(), state: state.clone() };
         let config = Arc::new(config(place).map_err(|error| StartError::Raft(error.to_string()))?);
@@ -90,7 +92,7 @@ impl Replica {
             .map_err(|error| StartError::Raft(error.to_string()))?;
         let leadership = follow_leadership(&raft, raft_id);
         let closed = Mutex::new(Some(closed));
-        Ok(Self { raft_id, raft, sentinel_id, was_pristine, has_joined, fence, state, leadership, closed })
+        Ok(Self { raft_id, raft, sentinel_id, disk, was_pristine, has_joined, fence, state, leadership, closed })
     }
 
     pub(crate) fn sentinel_id(&self) -> &str {
@@ -148,14 +150,42 @@ impl Replica {
         let reply = match kind {
             Kind::Unspecified => return None,
             Kind::AppendEntries => {
-                serde_json::to_vec(&self.raft.append_entries(serde_json::from_slice(payload).ok()?).await)
+                let request: AppendEntriesRequest<TypeConfig> = serde_json::from_slice(payload).ok()?;
+                self.check_term(request.vote.leader_id.term)?;
+                serde_json::to_vec(&self.raft.append_entries(request).await)
             }
-            Kind::Vote => serde_json::to_vec(&self.raft.vote(serde_json::from_slice(payload).ok()?).await),
+            Kind::Vote => {
+                let request: VoteRequest<u64> = serde_json::from_slice(payload).ok()?;
+                self.check_term(request.vote.leader_id.term)?;
+                serde_json::to_vec(&self.raft.vote(request).await)
+            }
             Kind::InstallSnapshot => {
-                serde_json::to_vec(&self.raft.install_snapshot(serde_json::from_slice(payload).ok()?).await)
+                let request: InstallSnapshotRequest<TypeConfig> = serde_json::from_slice(payload).ok()?;
+                self.check_term(request.vote.leader_id.term)?;
+                serde_json::to_vec(&self.raft.install_snapshot(request).await)
             }
         };
         reply.ok().map(Into::into)
+    }
+
+    /// A term that is far ahead of ours is nobody's who counts them, and there might be none after it.
+    fn check_term(&self, term: u64) -> Option<()> {
+        let ours = self.raft.metrics().borrow().current_term;
+        (term <= ours.saturating_add(limits::TERM_STEP)).then_some(())
+    }
+
+    /// Keeps a setting that an operator has changed at run time.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub(crate) async fn remember(&self, name: &'static str, value: u64) -> Result<(), String> {
+        self.disk.remember(name, value).map_err(|error| error.to_string())?;
+        self.disk.sync().await.map_err(|error| error.to_string())
+    }
+
+    /// What was kept under this name.
+    pub(crate) fn remembered(&self, name: &'static str) -> Option<u64> {
+        self.disk.remembered(name)
     }
 
     /// Waits until the Raft core has died, and says of what. A dead core never comes back: the process has to end.
@@ -283,12 +313,14 @@ fn follow_leadership(raft: &Raft<TypeConfig>, raft_id: u64) -> watch::Receiver<L
 
 #[cfg(test)]
 mod tests {
+    use tercet_edge::dial::Dialer;
+
     use super::*;
     use crate::state::{Address, Member};
 
     async fn lone(path: &Path) -> Replica {
         let address = Address { host: "127.0.0.1".into(), port: 1 };
-        Replica::start(path, 0, Peers::new(&[address], 0)).await.unwrap()
+        Replica::start(path, 0, Peers::new(&[address], 0, Dialer::default())).await.unwrap()
     }
 
     async fn lead(replica: &Replica) {
@@ -332,7 +364,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let replica = lone(directory.path()).await;
         let address = Address { host: "127.0.0.1".into(), port: 1 };
-        let error = Replica::start(directory.path(), 0, Peers::new(&[address], 0)).await.unwrap_err().to_string();
+        let error = Replica::start(directory.path(), 0, Peers::new(&[address], 0, Dialer::default()))
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("is another sentinel using it?") && !error.contains('\n'), "{error}");
         replica.shutdown().await;
     }

@@ -1,5 +1,6 @@
 //! The state as it travels: to and from the messages of `cluster.proto`.
 
+use tercet_edge::name::is_host;
 use tercet_proto::grpc::cluster::v1 as proto;
 
 use super::{Address, ClusterState, IsrMember, Member, SentinelMember};
@@ -11,9 +12,10 @@ impl From<&Address> for proto::Address {
 }
 
 impl From<proto::Address> for Address {
-    /// A port that is none becomes 0, which no connect reaches.
+    /// What is no host becomes none, and a port that is none becomes 0: nobody connects there.
     fn from(address: proto::Address) -> Self {
-        Self { host: address.host, port: u16::try_from(address.port).unwrap_or(0) }
+        let host = if is_host(&address.host) { address.host } else { String::new() };
+        Self { host, port: u16::try_from(address.port).unwrap_or(0) }
     }
 }
 

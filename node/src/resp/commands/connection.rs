@@ -1,13 +1,15 @@
 //! Commands about the connection itself.
 
+use tercet_edge::seldom::Seldom;
+use tercet_edge::token;
 use tercet_proto::resp::{Encoder, Version};
 
 use super::{client, number};
 use crate::ids::Epoch;
 use crate::limits;
 use crate::resp::error::Error;
-use crate::resp::frame;
-use crate::resp::session::{Home, Session};
+use crate::resp::frame::{self, Meeting, Side};
+use crate::resp::session::{Caller, Home, Session};
 use crate::resp::table::flag::{AT_ONCE, FAST, LOADING, NO_AUTH, NO_SCRIPT, NOT_IN_MULTI};
 use crate::resp::table::{Args, Group, Outcome, Row, container, session};
 
@@ -88,7 +90,12 @@ fn auth(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcom
 fn authenticate(session: &mut Session, user: &[u8], password: &[u8]) -> Outcome {
     let directory = session.node.engine.accounts.directory();
     if let Err(refused) = directory.check_resp(session.node.requirepass(), user, password) {
-        tracing::info!(client = session.client.id, address = %session.client.address, %refused, "AUTH refused");
+        static WRONG: Seldom = Seldom::new();
+        let address = session.client.address;
+        if let Some(left_out) = WRONG.due() {
+            tracing::warn!(client = session.client.id, %address, %refused, left_out, "AUTH refused");
+        }
+        session.penalty = Some(session.node.logins.wrong(address.ip()));
         return Err(Error::WrongPassword);
     }
     session.is_authenticated = true;
@@ -174,23 +181,43 @@ fn reset(session: &mut Session, _: &Args<'_>, out: &mut Encoder<'_>) -> Outcome 
     Ok(())
 }
 
-/// `tercet.carry epoch [session]`, from another node: an announcement, and then the session.
+/// `tercet.carry epoch what bytes`, from another node: an announcement, its proof, and then the session. See `frame.rs`.
 fn carry(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     // Nothing that follows is executed by a session that is not the client's.
     session.is_closing = true;
-    let epoch = u64::try_from(number::integer(args[1])?).map_err(|_| Error::Syntax)?;
-    match args {
-        [_, _] => {
-            session.home = Home::Announced;
-            out.ok();
+    let [_, epoch, what, bytes] = args else { return Err(Error::Syntax) };
+    let epoch = Epoch(u64::try_from(number::integer(epoch)?).map_err(|_| Error::Syntax)?);
+    match (*what, session.home) {
+        (b"hello", Home::Anywhere | Home::Master) => {
+            let caller = token::from_hex(bytes).ok_or(Error::Syntax)?;
+            let meeting = Meeting { caller, master: token::nonce(), epoch };
+            session.home = Home::Announced(meeting, Caller::Unknown);
+            out.simple(&meeting.welcome(&session.node.config));
         }
-        [_, _, packed] => {
-            let was_authenticated = session.unpack(packed).map_err(|error| Error::text(format!("ERR {error}")))?;
-            if was_authenticated && !session.is_authenticated {
+        (b"proof", Home::Announced(meeting, Caller::Unknown)) => {
+            let proof: token::Proof = token::from_hex(bytes).ok_or(Error::Syntax)?;
+            let known = meeting.prove(Side::Caller, &session.node.config);
+            if !known.is_some_and(|known| token::is_equal(&known, &proof)) {
+                static STRANGER: Seldom = Seldom::new();
+                if let Some(left_out) = STRANGER.due() {
+                    let address = session.client.address;
+                    tracing::warn!(%address, left_out, "who carries a client has another cluster token or password");
+                }
+                return Err(Error::NotAuthenticated);
+            }
+            session.home = Home::Announced(meeting, Caller::Proven);
+            out.raw(frame::PROVEN);
+        }
+        (b"session", Home::Announced(meeting, caller)) if meeting.epoch == epoch => {
+            if session.node.config.cluster_token.is_some() && caller == Caller::Unknown {
+                return Err(Error::NotAuthenticated);
+            }
+            let was_authenticated = session.unpack(bytes).map_err(|error| Error::text(format!("ERR {error}")))?;
+            if was_authenticated && !session.is_authenticated && caller == Caller::Unknown {
                 return Err(Error::NotAuthenticated);
             }
             session.is_authenticated = was_authenticated;
-            session.home = Home::Carried(Epoch(epoch));
+            session.home = Home::Carried(epoch);
             out.raw(frame::ACCEPTED);
         }
         _ => return Err(Error::Syntax),

@@ -7,7 +7,7 @@ use crate::clock;
 use crate::ids::Offset;
 use crate::limits;
 use crate::resp::frame;
-use crate::resp::session::Place;
+use crate::resp::session::{Caller, Home, Place};
 use crate::resp::table::{Keys, Row, flag};
 use crate::role::Verdict;
 
@@ -98,6 +98,8 @@ impl Connection {
         // AUTH changes what a client may announce: one command at a time until then.
         let (limits, most) = if session.is_authenticated {
             (Limits::default(), limits::LOOK_AHEAD)
+        } else if matches!(session.home, Home::Announced(_, Caller::Proven)) {
+            (Limits::default(), 1)
         } else {
             (Limits::default().unauthenticated(), 1)
         };
@@ -161,6 +163,9 @@ impl Connection {
             session.execute(command.row, &args, output);
             if session.is_closing {
                 return (index + 1, Some(Batch::Drained));
+            }
+            if session.penalty.is_some() {
+                return (index + 1, Some(Batch::Full));
             }
             if session.waiting.is_some() {
                 return (index + 1, Some(Batch::Blocked));

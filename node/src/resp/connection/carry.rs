@@ -6,11 +6,12 @@
 use std::cell::Cell;
 use std::io::{Error, ErrorKind};
 
+use tercet_edge::accept::Place;
+use tercet_edge::socket::Socket;
+use tercet_edge::token;
 use tercet_proto::grpc::cluster::v1::Address;
 use tercet_proto::resp::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
@@ -20,12 +21,14 @@ use crate::clock;
 use crate::drain::{Leave, is_idle};
 use crate::ids::Epoch;
 use crate::limits;
-use crate::resp::frame::{self, Frames, Kind};
+use crate::node::Node;
+use crate::resp::frame::{self, Frames, Kind, Meeting, Side};
 use crate::role::{Role, Standing};
 
 /// An open connection to the master, which has taken the session up.
 struct Upstream {
-    stream: TcpStream,
+    socket: Socket,
+    _place: Place,
     epoch: Epoch,
 }
 
@@ -41,11 +44,9 @@ impl Connection {
     /// Carries the client for as long as another node is master.
     pub(super) async fn carry(&mut self) -> std::io::Result<Moved> {
         let mut standings = self.session.node.authority.subscribe();
-        let Some(mut upstream) = self.find_master(&mut standings).await? else { return Ok(Moved::Back) };
+        let Some(upstream) = self.find_master(&mut standings).await? else { return Ok(Moved::Back) };
         let mut held = std::mem::take(&mut self.input);
         let ended = {
-            let (client_reads, client_writes) = self.stream.split();
-            let (upstream_reads, upstream_writes) = upstream.stream.split();
             let epoch = upstream.epoch;
             let another_epoch = async {
                 _ = standings.wait_for(|standing| standing.epoch != epoch || standing.role != Role::Replica).await;
@@ -53,8 +54,8 @@ impl Connection {
             let client = &self.session.client;
             client.about.lock().last_active = clock::boot_now();
             let leaves = leaves(self.session.node.leaving.subscribe(), client);
-            let there = forward(client_reads, upstream_writes, &mut held, another_epoch, leaves, client);
-            let back = backward(upstream_reads, client_writes);
+            let there = forward(&self.stream, &upstream.socket, &mut held, another_epoch, leaves, client);
+            let back = backward(&upstream.socket, &self.stream);
             tokio::pin!(there, back);
             tokio::select! {
                 ended = &mut back => ended?,
@@ -85,11 +86,11 @@ impl Connection {
             if role != Role::Replica {
                 return Ok(None);
             }
-            let greeting = self.greeting(epoch);
             let master = self.session.node.link.read().master.as_ref().and_then(|master| master.resp.clone());
+            let (node, packed) = (std::sync::Arc::clone(&self.session.node), self.session.pack());
             let error = match master {
-                Some(master) => match timeout(limits::CONNECT_TIMEOUT, greeting.dial(&master)).await {
-                    Ok(Ok(stream)) => return Ok(Some(Upstream { stream, epoch })),
+                Some(master) => match timeout(limits::CONNECT_TIMEOUT, dial(&node, &master, epoch, packed)).await {
+                    Ok(Ok(upstream)) => return Ok(Some(upstream)),
                     Ok(Err(error)) => error,
                     Err(_) => Error::from(ErrorKind::TimedOut),
                 },
@@ -103,48 +104,52 @@ impl Connection {
             _ = timeout(limits::RECONNECT_PAUSE[0], standings.changed()).await;
         }
     }
-
-    fn greeting(&self, epoch: Epoch) -> Greeting {
-        let epoch = epoch.0.to_string();
-        let mut words = Value::command(&[frame::COMMAND, &epoch]);
-        let mut answer = b"+OK\r\n".to_vec();
-        let password = &self.session.node.config.requirepass;
-        if self.session.is_authenticated && !password.is_empty() {
-            words.extend(Value::command(&["AUTH", password.as_str()]));
-            answer.extend_from_slice(b"+OK\r\n");
-        }
-        words.extend(Value::command(&[frame::COMMAND.as_bytes(), epoch.as_bytes(), &self.session.pack()]));
-        answer.extend_from_slice(frame::ACCEPTED);
-        Greeting { words, answer }
-    }
 }
 
-/// What is said to the master first, and what it has to answer.
-struct Greeting {
-    words: Vec<u8>,
-    answer: Vec<u8>,
-}
-
-impl Greeting {
-    async fn dial(&self, master: &Address) -> std::io::Result<TcpStream> {
-        let port = u16::try_from(master.port).map_err(Error::other)?;
-        let mut stream = TcpStream::connect((master.host.as_str(), port)).await?;
-        stream.set_nodelay(true)?;
-        watch_over(&stream)?;
-        stream.write_all(&self.words).await?;
-        let mut answer = vec![0; self.answer.len()];
-        stream.read_exact(&mut answer).await?;
-        if answer != self.answer {
-            let answer = String::from_utf8_lossy(&answer).trim().to_owned();
-            return Err(Error::new(ErrorKind::PermissionDenied, format!("the master answers {answer:?}")));
+/// Opens a connection to the master and hands a packed session over.
+async fn dial(node: &Node, master: &Address, epoch: Epoch, packed: Vec<u8>) -> std::io::Result<Upstream> {
+    let refused = |what: &str| Error::new(ErrorKind::PermissionDenied, what.to_owned());
+    let port = u16::try_from(master.port).map_err(Error::other)?;
+    // The connection to the master is a descriptor too.
+    let place = node.places.take_further().map_err(Error::other)?;
+    let socket = node.carrier(node.config.resp_port).socket(&master.host, port).await?;
+    socket.with_tcp(watch_over)?;
+    let mut stream = &socket;
+    let caller = token::nonce();
+    let number = epoch.0.to_string();
+    let say = |what: &str, bytes: &[u8]| {
+        Value::command(&[frame::COMMAND.as_bytes(), number.as_bytes(), what.as_bytes(), bytes])
+    };
+    stream.write_all(&say("hello", token::to_hex(&caller).as_bytes())).await?;
+    stream.flush().await?;
+    let mut answer = [0; frame::WELCOME];
+    stream.read_exact(&mut answer).await?;
+    let (nonce, proof) = frame::read_welcome(&answer).ok_or_else(|| refused("the master answers something else"))?;
+    let meeting = Meeting { caller, master: nonce, epoch };
+    let (mut words, mut expected) = (Vec::new(), Vec::new());
+    if let Some(known) = meeting.prove(Side::Master, &node.config) {
+        if !token::is_equal(&known, &proof) {
+            return Err(refused("who is at the master's address does not know the cluster's token"));
         }
-        Ok(stream)
+        let ours = meeting.prove(Side::Caller, &node.config).unwrap_or_default();
+        words.extend(say("proof", token::to_hex(&ours).as_bytes()));
+        expected.extend_from_slice(frame::PROVEN);
     }
+    words.extend(say("session", &packed));
+    expected.extend_from_slice(frame::ACCEPTED);
+    stream.write_all(&words).await?;
+    stream.flush().await?;
+    let mut answer = vec![0; expected.len()];
+    stream.read_exact(&mut answer).await?;
+    if answer != expected {
+        let answer = String::from_utf8_lossy(&answer).trim().to_owned();
+        return Err(refused(&format!("the master answers {answer:?}")));
+    }
+    Ok(Upstream { socket, _place: place, epoch })
 }
 
 /// A master that has vanished without a word is noticed, though nothing else happens on the connection.
-fn watch_over(stream: &TcpStream) -> std::io::Result<()> {
-    let socket = socket2::SockRef::from(stream);
+fn watch_over(socket: socket2::SockRef<'_>) -> std::io::Result<()> {
     let (idle, silence) = (limits::CARRY_KEEPALIVE, limits::AUTHORITY_WAIT);
     socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(idle).with_interval(idle))?;
     socket.set_tcp_user_timeout(Some(silence))
@@ -167,8 +172,8 @@ async fn leaves(mut asked: watch::Receiver<Leave>, client: &Client) {
 /// Sends `held` and whatever else the client says, until it leaves or `stop` resolves, or `leaves` does after all was
 /// sent. What could not be sent is in `held` then.
 async fn forward(
-    client: ReadHalf<'_>,
-    mut upstream: WriteHalf<'_>,
+    client: &Socket,
+    mut upstream: &Socket,
     held: &mut Vec<u8>,
     stop: impl Future<Output = ()>,
     leaves: impl Future<Output = ()>,
@@ -206,7 +211,7 @@ async fn forward(
 }
 
 /// Passes replies on, until the session comes back or the master closes.
-async fn backward(upstream: ReadHalf<'_>, mut client: WriteHalf<'_>) -> std::io::Result<Ended> {
+async fn backward(upstream: &Socket, mut client: &Socket) -> std::io::Result<Ended> {
     let (mut frames, mut session) = (Frames::default(), Vec::new());
     loop {
         upstream.readable().await?;
@@ -223,6 +228,9 @@ async fn backward(upstream: ReadHalf<'_>, mut client: WriteHalf<'_>) -> std::io:
             match piece.kind {
                 Kind::Replies => client.write_all(&buffer[piece.range]).await?,
                 Kind::Session => {
+                    if session.len() + piece.range.len() > limits::QUERY_BUFFER_BYTES.saturating_mul(2) {
+                        return Err(Error::from(ErrorKind::FileTooLarge));
+                    }
                     session.extend_from_slice(&buffer[piece.range]);
                     if piece.is_last {
                         return Ok(Ended::Back(session));
@@ -230,6 +238,7 @@ async fn backward(upstream: ReadHalf<'_>, mut client: WriteHalf<'_>) -> std::io:
                 }
             }
         }
+        client.flush().await?;
         lend(buffer);
     }
 }

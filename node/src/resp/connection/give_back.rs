@@ -32,7 +32,7 @@ impl Connection {
             };
             timeout(limits::AUTHORITY_WAIT, rest).await.map_err(|_| ErrorKind::TimedOut)??;
         }
-        let frame = frame::session(&self.session.pack(), &self.input);
+        let frame = frame::session(&self.session.pack(), &self.input).ok_or(ErrorKind::FileTooLarge)?;
         self.stream.write_all(&frame).await?;
         self.stream.shutdown().await
     }

@@ -13,7 +13,7 @@ use tercet_proto::resp::Version;
 
 use super::{Multi, Session, Watched};
 use crate::limits;
-use crate::resp::table;
+use crate::resp::table::{self, Handler, Row, Transactional, flag as flag_of_row};
 use crate::wire::{Reader, put_bytes, put_varint};
 
 const FORMAT: u64 = 1;
@@ -93,7 +93,15 @@ impl Session {
                 args.push(reader.bytes()?.to_vec());
             }
             let row = table::resolve(args.iter().map(Vec::as_slice));
-            match (&mut multi, row) {
+            // What MULTI would not have queued here is not executed by EXEC either: nobody has checked the arguments.
+            let is_queued = |row: &&Row| {
+                row.accepts(args.len())
+                    && !(row.has_subcommands() && args.len() > 1)
+                    && !row.has(flag_of_row::AT_ONCE | flag_of_row::NOT_IN_MULTI)
+                    && (!matches!(row.handler, Handler::Transactional(_))
+                        || matches!(row.handler, Handler::Transactional(Transactional::Unwatch)))
+            };
+            match (&mut multi, row.filter(is_queued)) {
                 (Some(multi), Some(row)) => multi.push(row, args),
                 // The other node knows a command that this one does not.
                 (Some(multi), None) => multi.is_broken = true,
@@ -158,6 +166,40 @@ mod tests {
         let mut there = testing::session();
         there.unpack(&here.pack()).unwrap();
         assert!(say(&mut there, &["EXEC"]).starts_with("-EXECABORT"));
+    }
+
+    #[test]
+    fn a_queued_command_that_multi_would_refuse_breaks_the_transaction() {
+        for words in [&["SET"][..], &["GET"], &["EXEC"], &["WATCH", "key"], &["tercet.carry", "1"], &["no-such", "x"]] {
+            let mut packed = vec![1, 2, 0, 4, 0, 0, 0, 1, words.len() as u8];
+            for word in words {
+                packed.push(word.len() as u8);
+                packed.extend_from_slice(word.as_bytes());
+            }
+            let mut session = testing::session();
+            session.unpack(&packed).unwrap();
+            assert!(say(&mut session, &["EXEC"]).starts_with("-EXECABORT"), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn whatever_is_said_to_be_a_session_is_one_or_is_refused() {
+        let mut here = testing::session();
+        for words in [&["MULTI"][..], &["SET", "key", "value"], &["GET", "key"]] {
+            say(&mut here, words);
+        }
+        let good = here.pack();
+        // Every byte in turn, with every value that a length or a tag could have.
+        for at in 0..good.len() {
+            for value in [0, 1, 2, 3, 4, 5, 8, 15, 16, 0x7f, 0x80, 0xc3, 0xff] {
+                let mut packed = good.clone();
+                packed[at] = value;
+                let mut session = testing::session();
+                if session.unpack(&packed).is_ok() {
+                    say(&mut session, &["EXEC"]);
+                }
+            }
+        }
     }
 
     #[test]

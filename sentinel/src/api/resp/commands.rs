@@ -1,6 +1,8 @@
 //! The table of commands, and the road of a command through it; connection commands.
 
+use tercet_edge::{seldom::Seldom, token::is_equal};
 use tercet_proto::resp::{Encoder, Version};
+use tracing::warn;
 
 use crate::orders::Order;
 
@@ -29,6 +31,8 @@ pub(crate) enum Next {
     FailOver(String),
     /// The reply is what becomes of this order.
     Order(Order),
+    /// Keep a new down-after of this sentinel, and answer.
+    DownAfter(u64),
 }
 
 /// A row: a command, or a subcommand of the row that holds it.
@@ -238,18 +242,18 @@ fn wrong_password(call: &mut Call<'_>) {
 /// Without a password every password of the default user is right, as in Redis.
 fn log_in(call: &mut Call<'_>, user: &[u8], password: &[u8]) -> bool {
     let is_right = user == b"default"
-        && call.server.password.as_ref().is_none_or(|expected| same_secret(expected.as_bytes(), password));
+        && call.server.password.as_ref().is_none_or(|expected| is_equal(expected.as_bytes(), password));
     if is_right {
         call.session.login = Login::Done;
+    } else {
+        static WRONG: Seldom = Seldom::new();
+        let client = &call.session.client;
+        if let Some(left_out) = WRONG.due() {
+            warn!(client = client.id, address = client.address, left_out, "wrong user or password");
+        }
+        call.session.penalty = Some(call.server.logins.wrong(client.ip));
     }
     is_right
-}
-
-/// Compares hashes, so that the time taken tells nothing of the secret.
-fn same_secret(expected: &[u8], given: &[u8]) -> bool {
-    use sha2::{Digest as _, Sha256};
-    let (a, b) = (Sha256::digest(expected), Sha256::digest(given));
-    a.iter().zip(b.iter()).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }
 
 fn hello(call: &mut Call<'_>) {

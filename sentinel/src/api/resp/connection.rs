@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
+use tercet_edge::socket::Socket;
 use tercet_proto::resp::{Decoder, Encoder, Limits};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     sync::broadcast::{self, error::RecvError},
 };
 
@@ -31,7 +31,7 @@ enum End {
 }
 
 /// Serves a client until it goes, is killed or breaks the protocol.
-pub(crate) async fn run(stream: &mut TcpStream, server: Arc<Server>, client: Arc<Client>) {
+pub(crate) async fn run(stream: &mut Socket, server: Arc<Server>, client: Arc<Client>) {
     let login = if server.password.is_some() { Login::Needed } else { Login::Done };
     let mut session = Session::new(Arc::clone(&client), login);
     let mut events: Option<broadcast::Receiver<Event>> = None;
@@ -81,11 +81,15 @@ async fn next_event(events: &mut Option<broadcast::Receiver<Event>>) -> Result<E
     }
 }
 
-async fn write(stream: &mut TcpStream, out: &mut Vec<u8>) -> End {
+async fn write(stream: &mut Socket, out: &mut Vec<u8>) -> End {
     if out.is_empty() {
         return End::Open;
     }
-    let result = tokio::time::timeout(limits::WRITE_TIMEOUT, stream.write_all(out)).await;
+    let written = async {
+        stream.write_all(out).await?;
+        stream.flush().await
+    };
+    let result = tokio::time::timeout(limits::WRITE_TIMEOUT, written).await;
     out.clear();
     if matches!(result, Ok(Ok(()))) { End::Open } else { End::Closed }
 }
@@ -97,7 +101,7 @@ async fn execute_all(
     decoder: &mut Decoder,
     buffer: &mut Vec<u8>,
     out: &mut Vec<u8>,
-    stream: &mut TcpStream,
+    stream: &mut Socket,
 ) -> End {
     let mut at = 0;
     let end = loop {
@@ -121,11 +125,17 @@ async fn execute_all(
             session.replies = Replies::Skip;
         }
         let next = dispatch(server, session, &args, out);
+        if let Some(penalty) = session.penalty.take() {
+            tokio::time::sleep(penalty).await;
+        }
         let next = match next {
-            Next::FailOver(_) | Next::Order(_) => {
+            Next::FailOver(_) | Next::Order(_) | Next::DownAfter(_) => {
                 let result = match next {
                     Next::FailOver(service) => server.backend.fail_over(service).await,
                     Next::Order(order) => server.backend.order(order).await,
+                    Next::DownAfter(millis) => {
+                        server.backend.set_down_after(millis).await.map_err(|why| format!("ERR {why}"))
+                    }
                     Next::Continue | Next::Close | Next::ShutDown => Ok(()),
                 };
                 let mut reply = Encoder::new(out, session.version);
@@ -146,7 +156,7 @@ async fn execute_all(
             Replies::On | Replies::SkipNext => {}
         }
         match next {
-            Next::Continue | Next::FailOver(_) | Next::Order(_) => {}
+            Next::Continue | Next::FailOver(_) | Next::Order(_) | Next::DownAfter(_) => {}
             Next::Close => break End::Closed,
             Next::ShutDown => {
                 server.backend.shut_down();

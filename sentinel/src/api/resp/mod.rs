@@ -12,6 +12,7 @@ mod session;
 
 use std::{
     collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -20,15 +21,13 @@ use std::{
 
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
+use tercet_edge::{accept::Door, logins::Logins};
 use tokio::{
-    io::AsyncWriteExt,
-    net::TcpListener,
     sync::{Notify, broadcast, watch},
     task::JoinSet,
 };
-use tracing::warn;
 
-use crate::{events::Event, limits, orders::Order, picture::Picture};
+use crate::{events::Event, orders::Order, picture::Picture};
 
 /// The version that clients are told: that of the protocol we speak.
 pub(crate) const REDIS_VERSION: &str = "7.2.6";
@@ -41,11 +40,8 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     fn fail_over(&self, service: String) -> BoxFuture<'_, Result<(), String>>;
     /// An operator's order to the cluster; the error is the text of the reply.
     fn order(&self, order: Order) -> BoxFuture<'_, Result<(), String>>;
-    /// `SENTINEL SET <name> down-after-milliseconds`.
-    ///
-    /// # Errors
-    /// Why the value is refused.
-    fn set_down_after(&self, millis: u64) -> Result<(), String>;
+    /// `SENTINEL SET <name> down-after-milliseconds`: kept over a restart; the error says why it is refused.
+    fn set_down_after(&self, millis: u64) -> BoxFuture<'_, Result<(), String>>;
     /// `SENTINEL RESET`: forget what was observed and look again.
     fn reset(&self);
     /// `SENTINEL SIMULATE-FAILURE`.
@@ -77,6 +73,7 @@ pub(crate) struct Server {
     pub(crate) password: Option<String>,
     pub(crate) port: u16,
     pub(crate) clients: Mutex<BTreeMap<u64, Arc<Client>>>,
+    pub(crate) logins: Logins,
     pub(crate) commands_processed: AtomicU64,
     pub(crate) connections_received: AtomicU64,
     next_id: AtomicU64,
@@ -87,6 +84,7 @@ pub(crate) struct Server {
 pub(crate) struct Client {
     pub(crate) id: u64,
     pub(crate) address: String,
+    pub(crate) ip: IpAddr,
     pub(crate) local: String,
     pub(crate) since: std::time::Instant,
     pub(crate) facts: Mutex<Facts>,
@@ -112,16 +110,18 @@ impl Server {
             password,
             port,
             clients: Mutex::default(),
+            logins: Logins::default(),
             commands_processed: AtomicU64::new(0),
             connections_received: AtomicU64::new(0),
             next_id: AtomicU64::new(1),
         })
     }
 
-    fn admit(&self, address: String, local: String) -> Arc<Client> {
+    fn admit(&self, address: SocketAddr, local: String) -> Arc<Client> {
         let client = Arc::new(Client {
             id: self.next_id.fetch_add(1, Ordering::Relaxed),
-            address,
+            address: address.to_string(),
+            ip: address.ip(),
             local,
             since: std::time::Instant::now(),
             facts: Mutex::new(Facts { version: 2, ..Facts::default() }),
@@ -133,48 +133,47 @@ impl Server {
     }
 }
 
-/// Serves the port until the task is dropped; `stop` closes it to newcomers.
+/// Serves the ports until the task is dropped; `stop` closes them to newcomers. `port` is what clients are told.
 pub async fn serve(
-    listener: TcpListener,
+    doors: Vec<Door>,
+    port: u16,
     backend: Arc<dyn Backend>,
     password: Option<String>,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) {
-    let port = listener.local_addr().map_or(0, |address| address.port());
     let server = Server::new(backend, password, port);
+    let ports = doors.into_iter().map(|door| take_in(Arc::clone(&server), door, stop.clone()));
+    futures::future::join_all(ports).await;
+}
+
+async fn take_in(server: Arc<Server>, door: Door, mut stop: watch::Receiver<bool>) {
     let mut connections = JoinSet::new();
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let guest = tokio::select! {
+            guest = door.next() => guest,
             Some(_) = connections.join_next() => continue,
             changed = stop.changed() => {
                 if changed.is_err() || *stop.borrow() { return }
                 continue;
             }
         };
-        match accepted {
-            Ok((mut stream, address)) => {
-                if server.clients.lock().len() >= limits::MOST_CLIENTS {
-                    // One packet into an empty send buffer: it does not wait.
-                    drop(stream.write_all(b"-ERR max number of clients reached\r\n").await);
-                    continue;
-                }
-                drop(stream.set_nodelay(true));
-                let local = stream.local_addr().map(|local| local.to_string()).unwrap_or_default();
-                let client = server.admit(address.to_string(), local);
-                let server = Arc::clone(&server);
-                connections.spawn(async move {
-                    connection::run(&mut stream, Arc::clone(&server), Arc::clone(&client)).await;
-                    // Off the list before it is closed: who sees it closed sees it gone.
-                    server.clients.lock().remove(&client.id);
-                    drop(stream);
-                });
-            }
-            Err(error) => {
-                // Out of file descriptors: the next accept would fail at once.
-                warn!(%error, "a client could not be accepted");
-                tokio::time::sleep(limits::FAILOVER_RETRY).await;
-            }
+        if guest.is_welcome().is_err() {
+            guest.turn_away(b"-ERR max number of clients reached\r\n");
+            continue;
         }
+        let local = guest.local().map(|local| local.to_string()).unwrap_or_default();
+        let client = server.admit(guest.address, local);
+        let server = Arc::clone(&server);
+        connections.spawn(async move {
+            let entered = guest.enter().await;
+            if let Ok(mut socket) = entered {
+                connection::run(&mut socket, Arc::clone(&server), Arc::clone(&client)).await;
+                // Off the list before it is closed: who sees it closed sees it gone.
+                server.clients.lock().remove(&client.id);
+                drop(socket);
+            } else {
+                server.clients.lock().remove(&client.id);
+            }
+        });
     }
 }

@@ -242,20 +242,27 @@ pub(super) fn set(call: &mut Call<'_>) {
             },
             Some(Setting::Idle) => number.map(|_| ()).ok_or_else(invalid),
             Some(Setting::DownAfter) => match number {
-                Some(millis) => call.server.backend.set_down_after(millis).map_err(|why| format!("ERR {why}")),
+                Some(millis) => {
+                    call.next = Next::DownAfter(millis);
+                    Ok(())
+                }
                 None => Err(invalid()),
             },
         };
         if let Err(error) = result {
+            call.next = Next::Continue;
             return call.reply().error(&error);
         }
         rest = others;
     }
     if let [option] = rest {
+        call.next = Next::Continue;
         let name = String::from_utf8_lossy(option).into_owned();
         return call.reply().error(&format!("ERR Unknown option or number of arguments for SENTINEL SET '{name}'"));
     }
-    call.reply().ok();
+    if matches!(call.next, Next::Continue) {
+        call.reply().ok();
+    }
 }
 
 /// The parameters of SENTINEL CONFIG; the last two are never shown.

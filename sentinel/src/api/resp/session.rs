@@ -29,6 +29,8 @@ pub(crate) enum Login {
 pub(crate) struct Session {
     pub(crate) client: Arc<Client>,
     pub(crate) login: Login,
+    /// How long the answer to a wrong login waits.
+    pub(crate) penalty: Option<std::time::Duration>,
     pub(crate) version: Version,
     pub(crate) replies: Replies,
     pub(crate) channels: BTreeSet<Vec<u8>>,
@@ -40,6 +42,7 @@ impl Session {
         Self {
             client,
             login,
+            penalty: None,
             version: Version::Resp2,
             replies: Replies::On,
             channels: BTreeSet::new(),

@@ -55,7 +55,7 @@ fixed! {
     "replicaof" IMMUTABLE |_| String::new();
     "slaveof" IMMUTABLE |_| String::new();
     "syslog-enabled" IMMUTABLE |_| "no".into();
-    "tcp-backlog" IMMUTABLE |_| limits::LISTEN_BACKLOG.to_string();
+    "tcp-backlog" IMMUTABLE |_| tercet_edge::limits::BACKLOG.to_string();
     "unixsocket" IMMUTABLE |_| String::new();
     "unixsocketperm" IMMUTABLE |_| "0".into();
     "always-show-logo" IMMUTABLE |_| "no".into();
