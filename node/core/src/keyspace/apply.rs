@@ -148,10 +148,10 @@ impl Database {
             }),
             KeyChange::HashSet { pairs } => self.grow(key, place, stamp, |hash: &mut Hash| {
                 let (pairs, _) = pairs.as_chunks::<2>();
-                Applied::changed(pairs.iter().filter(|[field, value]| hash.set(field, (*value).into())).count())
+                Applied::changed(pairs.iter().filter(|[field, value]| hash.set(field, value)).count())
             }),
             KeyChange::HashRemove { fields } => self.change(place, stamp, |hash: &mut Hash| {
-                Applied::removed(fields.iter().filter(|field| hash.remove(field).is_some()).count())
+                Applied::removed(fields.iter().filter(|field| hash.remove(field)).count())
             }),
             KeyChange::SortedAdd { pairs } => {
                 self.grow(key, place, stamp, |sorted: &mut SortedSet| add_scores(sorted, pairs))

@@ -8,7 +8,7 @@ use super::long_double::{self, LongDouble};
 use super::{number, sample, scanning, typed};
 use crate::effect::KeyChange;
 use crate::engine::{Transaction, View};
-use crate::keyspace::value::{Hash, ShortBytes};
+use crate::keyspace::value::Hash;
 use crate::resp::error::Error;
 use crate::resp::table::flag::{DENY_OOM, FAST};
 use crate::resp::table::{Args, Group, Keys, Outcome, Row, read, write};
@@ -215,7 +215,7 @@ fn hrandfield(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcom
         out.array(0);
         return Ok(());
     };
-    let reply = |(field, value): (&ShortBytes, &ShortBytes), out: &mut Encoder<'_>| {
+    let reply = |(field, value): (&[u8], &[u8]), out: &mut Encoder<'_>| {
         if has_values && out.version() == Version::Resp3 {
             out.array(2);
         }

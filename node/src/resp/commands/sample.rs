@@ -4,7 +4,6 @@
 use std::collections::HashSet;
 
 use super::number;
-use crate::keyspace::value::ShortBytes;
 use crate::resp::error::Error;
 use crate::resp::table::Args;
 
@@ -13,17 +12,17 @@ const SPARSE: usize = 3;
 
 /// An element of a collection, by what tells it from others.
 pub(super) trait Element: Copy {
-    fn name(&self) -> &ShortBytes;
+    fn name(&self) -> &[u8];
 }
 
-impl Element for &ShortBytes {
-    fn name(&self) -> &ShortBytes {
+impl Element for &[u8] {
+    fn name(&self) -> &[u8] {
         self
     }
 }
 
-impl<V: Copy> Element for (&ShortBytes, V) {
-    fn name(&self) -> &ShortBytes {
+impl<V: Copy> Element for (&[u8], V) {
+    fn name(&self) -> &[u8] {
         self.0
     }
 }
@@ -72,11 +71,11 @@ pub(super) fn each<T: Element, I: Iterator<Item = T>>(
     let mut drawn = HashSet::with_capacity(drawn_count);
     while drawn.len() < drawn_count {
         let Some(element) = random() else { return };
-        if drawn.insert(element.name().as_slice().to_vec()) && is_sparse {
+        if drawn.insert(element.name().to_vec()) && is_sparse {
             visit(element);
         }
     }
     if !is_sparse {
-        all().filter(|element| !drawn.contains(element.name().as_slice())).for_each(visit);
+        all().filter(|element| !drawn.contains(element.name())).for_each(visit);
     }
 }

@@ -2,6 +2,7 @@
 //! tools and tests read these names.
 
 use super::integer::parse_integer;
+use super::set::Kept;
 use super::{Hash, List, Set, SortedSet, ValueRef};
 
 /// The sizes at which Redis changes to an encoding for large values, under the names of its settings.
@@ -61,13 +62,24 @@ fn list_encoding(list: &List, limits: &Limits) -> &'static str {
 
 fn hash_encoding(hash: &Hash, limits: &Limits) -> &'static str {
     let longest = limits.hash_max_listpack_value;
+    // Larger limits than ours are judged by the contents alone.
+    if !hash.is_packed() && limits.hash_max_listpack_entries <= 128 && longest <= 64 {
+        return "hashtable";
+    }
     let is_small = hash.len() <= limits.hash_max_listpack_entries
         && hash.iter().all(|(field, value)| field.len() <= longest && value.len() <= longest);
     if is_small { "listpack" } else { "hashtable" }
 }
 
 fn set_encoding(set: &Set, limits: &Limits) -> &'static str {
-    if set.len() <= limits.set_max_intset_entries && set.iter().all(|member| parse_integer(member).is_some()) {
+    let kept = set.kept();
+    if kept == Kept::Table && limits.set_max_intset_entries <= 512 && limits.set_max_listpack_value <= 64 {
+        return "hashtable";
+    }
+    if kept != Kept::Packed
+        && set.len() <= limits.set_max_intset_entries
+        && set.iter().all(|member| parse_integer(member).is_some())
+    {
         return "intset";
     }
     let is_small = set.len() <= limits.set_max_listpack_entries
@@ -76,6 +88,9 @@ fn set_encoding(set: &Set, limits: &Limits) -> &'static str {
 }
 
 fn sorted_set_encoding(set: &SortedSet, limits: &Limits) -> &'static str {
+    if !set.is_packed() && limits.zset_max_listpack_entries <= 128 && limits.zset_max_listpack_value <= 64 {
+        return "skiplist";
+    }
     let is_small = set.len() <= limits.zset_max_listpack_entries
         && set.iter().all(|(member, _)| member.len() <= limits.zset_max_listpack_value);
     if is_small { "listpack" } else { "skiplist" }
@@ -172,7 +187,7 @@ mod tests {
             let (mut hash, mut sorted) = (Hash::new(), SortedSet::new());
             for entry in 0..entries {
                 let member = format!("{entry:0length$}");
-                hash.set(&ShortBytes::from(entry), ShortBytes::from(member.as_bytes()));
+                hash.set(&ShortBytes::from(entry), member.as_bytes());
                 sorted.insert(member.as_bytes(), entry as f64);
             }
             assert_eq!(name(Value::Hash(Box::new(hash))), if small { "listpack" } else { "hashtable" });

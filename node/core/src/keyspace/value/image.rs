@@ -110,7 +110,7 @@ fn hash(reader: &mut Reader<'_>) -> Result<Hash, Error> {
     let mut hash = Hash::new();
     for _ in 0..reader.elements()? {
         let field = reader.bytes()?;
-        if !hash.set(field, ShortBytes::from(reader.bytes()?)) {
+        if !hash.set(field, reader.bytes()?) {
             return Err(Error::Duplicate);
         }
     }
@@ -231,7 +231,7 @@ mod tests {
             3 => {
                 let mut hash = Hash::new();
                 (0..size).for_each(|_| {
-                    hash.set(&text(rng, 5_000), ShortBytes::from(text(rng, 100)));
+                    hash.set(&text(rng, 5_000), &text(rng, 100));
                 });
                 Value::Hash(Box::new(hash))
             }
@@ -268,7 +268,7 @@ mod tests {
     fn kinds_and_layouts_never_change() {
         let hash = |field: &[u8]| {
             let mut hash = Hash::new();
-            hash.set(field, ShortBytes::from(b"v"));
+            hash.set(field, b"v");
             Value::Hash(Box::new(hash))
         };
         let mut sorted = SortedSet::new();

@@ -8,6 +8,7 @@ pub mod image;
 mod integer;
 mod list;
 mod memory;
+mod packed;
 mod scan;
 mod segments;
 mod set;
@@ -18,7 +19,7 @@ mod table;
 mod testing;
 
 pub use encoding::Limits;
-pub use hash::Hash;
+pub use hash::{Hash, Pair};
 pub use hashing::{scan_position, table_hash};
 pub use integer::parse_integer;
 pub use list::{End, List};

@@ -96,12 +96,6 @@ impl<E> Segments<E> {
     }
 
     #[inline]
-    pub(super) fn get_mut(&mut self, keys: &impl Keys<E>, key: &[u8]) -> Option<&mut E> {
-        let segment = self.segment_of(key);
-        self.segments[segment].table.find_mut(table_hash(key), |e| same(keys.key(e), key))
-    }
-
-    #[inline]
     pub(super) fn entry(&mut self, keys: &impl Keys<E>, key: &[u8]) -> Entry<'_, E> {
         let mut segment = self.segment_of(key);
         while self.segments[segment].table.len() >= SEGMENT_MAX && self.may_split(segment) {

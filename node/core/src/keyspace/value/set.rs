@@ -1,14 +1,37 @@
 //! What is a set? Members without duplicates, in no order of their own.
 
-use super::memory;
+use super::integer::parse_integer;
+use super::memory::{self, allocated};
+use super::packed::{self, Packed};
 use super::short_bytes::ShortBytes;
 use super::table::{self, Entry, Keys, Table};
 use rand::RngCore;
 
-/// A set of byte strings.
+/// A set of byte strings: packed while it is small, a table from then on, as in Redis.
 #[derive(Clone, Debug)]
 pub struct Set {
-    members: Table<ShortBytes>,
+    form: Form,
+}
+
+#[derive(Clone, Debug)]
+enum Form {
+    /// Nothing but integers so far.
+    Integers(Packed<1>),
+    Packed(Packed<1>),
+    Table(Box<Table<ShortBytes>>),
+}
+
+/// Members of a packed set, of numbers or of other texts, and bytes of each: Redis's thresholds.
+const PACKED_INTEGERS_MAX: usize = 512;
+const PACKED_MEMBERS_MAX: usize = 128;
+const PACKED_TEXT_MAX: usize = 64;
+
+/// Which form a set has, see OBJECT ENCODING.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    Integers,
+    Packed,
+    Table,
 }
 
 struct Members;
@@ -22,12 +45,15 @@ impl Keys<ShortBytes> for Members {
 
 impl Set {
     pub const fn new() -> Set {
-        Set { members: Table::new() }
+        Set { form: Form::Integers(Packed::new()) }
     }
 
     #[inline]
     pub fn len(&self) -> usize {
-        self.members.len()
+        match &self.form {
+            Form::Integers(packed) | Form::Packed(packed) => packed.len(),
+            Form::Table(table) => table.len(),
+        }
     }
 
     #[inline]
@@ -35,62 +61,147 @@ impl Set {
         self.len() == 0
     }
 
+    /// How it is kept: never as something smaller than before.
+    pub fn kept(&self) -> Kept {
+        match &self.form {
+            Form::Integers(_) => Kept::Integers,
+            Form::Packed(_) => Kept::Packed,
+            Form::Table(_) => Kept::Table,
+        }
+    }
+
     #[inline]
     pub fn contains(&self, member: &[u8]) -> bool {
-        self.members.get(&Members, member).is_some()
+        match &self.form {
+            Form::Integers(packed) | Form::Packed(packed) => packed.find(member).is_some(),
+            Form::Table(table) => table.get(&Members, member).is_some(),
+        }
     }
 
     /// Adds a member and returns whether it is new.
     #[inline]
     pub fn insert(&mut self, member: &[u8]) -> bool {
-        match self.members.entry(&Members, member) {
-            Entry::Occupied(_) => false,
-            Entry::Vacant(place) => {
-                place.insert(ShortBytes::from(member));
-                true
+        let (is_integers, packed) = match &mut self.form {
+            Form::Integers(packed) => (true, packed),
+            Form::Packed(packed) => (false, packed),
+            Form::Table(table) => {
+                return match table.entry(&Members, member) {
+                    Entry::Occupied(_) => false,
+                    Entry::Vacant(place) => {
+                        place.insert(ShortBytes::from(member));
+                        true
+                    }
+                };
+            }
+        };
+        if packed.find(member).is_some() {
+            return false;
+        }
+        let is_integer = is_integers && parse_integer(member).is_some();
+        let most = if is_integer { PACKED_INTEGERS_MAX } else { PACKED_MEMBERS_MAX };
+        if packed.len() >= most || member.len() > PACKED_TEXT_MAX {
+            return self.unpack().insert(member);
+        }
+        packed.push([member]);
+        if is_integers && !is_integer {
+            self.form = Form::Packed(std::mem::replace(packed, Packed::new()));
+        }
+        true
+    }
+
+    #[cold]
+    fn unpack(&mut self) -> &mut Self {
+        let mut table = Box::new(Table::new());
+        if let Form::Integers(packed) | Form::Packed(packed) = &self.form {
+            for [member] in packed.iter() {
+                if let Entry::Vacant(place) = table.entry(&Members, member) {
+                    place.insert(ShortBytes::from(member));
+                }
             }
         }
+        self.form = Form::Table(table);
+        self
     }
 
     /// Removes a member and returns whether it was there.
     #[inline]
     pub fn remove(&mut self, member: &[u8]) -> bool {
-        self.members.remove(&Members, member).is_some()
+        match &mut self.form {
+            Form::Integers(packed) | Form::Packed(packed) => match packed.find(member) {
+                Some(row) => {
+                    packed.remove(row);
+                    true
+                }
+                None => false,
+            },
+            Form::Table(table) => table.remove(&Members, member).is_some(),
+        }
     }
 
     pub fn iter(&self) -> Iter<'_> {
-        Iter(self.members.iter())
+        match &self.form {
+            Form::Integers(packed) | Form::Packed(packed) => Iter(Rows::Packed(packed.iter())),
+            Form::Table(table) => Iter(Rows::Table(table.iter())),
+        }
     }
 
     /// A member, each with the same probability.
-    pub fn random(&self, rng: &mut impl RngCore) -> Option<&ShortBytes> {
-        self.members.random(rng)
+    pub fn random(&self, rng: &mut impl RngCore) -> Option<&[u8]> {
+        match &self.form {
+            Form::Integers(packed) | Form::Packed(packed) => packed.random(rng).map(|[member]| member),
+            Form::Table(table) => table.random(rng).map(ShortBytes::as_slice),
+        }
     }
 
     /// The next cursor (0: the end) and the members from `cursor` on, see `scan`.
-    pub fn scan(&self, cursor: u64, count: usize) -> (u64, Vec<&ShortBytes>) {
-        self.members.scan(&Members, cursor, count)
+    pub fn scan(&self, cursor: u64, count: usize) -> (u64, Vec<&[u8]>) {
+        match &self.form {
+            Form::Integers(packed) | Form::Packed(packed) => (0, packed.iter().map(|[member]| member).collect()),
+            Form::Table(table) => {
+                let (next, members) = table.scan(&Members, cursor, count);
+                (next, members.into_iter().map(ShortBytes::as_slice).collect())
+            }
+        }
     }
 
     /// Bytes taken in all, judged by `samples` members (0: all of them).
     pub fn memory_usage(&self, samples: usize) -> usize {
-        size_of::<Set>() + self.members.heap_bytes() + memory::sampled(self.members.iter(), self.len(), samples)
+        size_of::<Set>()
+            + match &self.form {
+                Form::Integers(packed) | Form::Packed(packed) => packed.heap_bytes(),
+                Form::Table(table) => {
+                    allocated(size_of::<Table<ShortBytes>>())
+                        + table.heap_bytes()
+                        + memory::sampled(table.iter(), self.len(), samples)
+                }
+            }
     }
 }
 
 /// The members of a set, in an order that holds while the set does not change.
-pub struct Iter<'a>(table::Iter<'a, ShortBytes>);
+pub struct Iter<'a>(Rows<'a>);
+
+enum Rows<'a> {
+    Packed(packed::Iter<'a, 1>),
+    Table(table::Iter<'a, ShortBytes>),
+}
 
 impl<'a> Iterator for Iter<'a> {
-    type Item = &'a ShortBytes;
+    type Item = &'a [u8];
 
     #[inline]
-    fn next(&mut self) -> Option<&'a ShortBytes> {
-        self.0.next()
+    fn next(&mut self) -> Option<&'a [u8]> {
+        match &mut self.0 {
+            Rows::Packed(rows) => rows.next().map(|[member]| member),
+            Rows::Table(members) => members.next().map(ShortBytes::as_slice),
+        }
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.0.size_hint()
+        match &self.0 {
+            Rows::Packed(rows) => rows.size_hint(),
+            Rows::Table(members) => members.size_hint(),
+        }
     }
 }
 
@@ -142,7 +253,7 @@ mod tests {
         let (mut cursor, mut seen) = (0, Vec::new());
         loop {
             let (next, members) = set.scan(cursor, count);
-            seen.extend(members.into_iter().cloned());
+            seen.extend(members.into_iter().map(ShortBytes::from));
             if next == 0 {
                 return seen;
             }
@@ -208,7 +319,7 @@ mod tests {
                 let mut set = numbers(0..size as i64);
                 let mut seen = scan_all(&mut set, count, |_| {});
                 let ordered = seen.is_sorted_by_key(|m| scan_position(m));
-                assert!(ordered || size <= 128, "in the order of positions");
+                assert!(ordered || size <= 512, "in the order of positions");
                 seen.sort();
                 seen.dedup();
                 assert_eq!(seen.len(), size, "{size} members, {count} a page");
@@ -217,8 +328,29 @@ mod tests {
     }
 
     #[test]
+    fn a_set_that_was_large_is_not_packed_again() {
+        let mut set = numbers(0..512);
+        assert_eq!(set.kept(), Kept::Integers);
+        set.insert(b"512");
+        assert_eq!(set.kept(), Kept::Table);
+        (1..513).for_each(|number| assert!(set.remove(&ShortBytes::from(number))));
+        assert_eq!((set.len(), set.kept()), (1, Kept::Table));
+        let mut set = numbers(0..100);
+        set.insert(b"text");
+        set.remove(b"text");
+        assert_eq!(set.kept(), Kept::Packed, "a text was there");
+        let mut set = numbers(0..129);
+        set.insert(b"text");
+        assert_eq!((set.kept(), set.len()), (Kept::Table, 130));
+        let mut set = numbers(0..3);
+        set.insert(&[b'x'; 65]);
+        assert_eq!((set.kept(), set.len()), (Kept::Table, 4));
+    }
+
+    #[test]
     fn a_small_set_is_scanned_in_one_page() {
         let set = numbers(0..128);
+        assert_eq!(set.kept(), Kept::Integers);
         let (next, members) = set.scan(0, 10);
         assert_eq!((next, members.len()), (0, 128));
     }
@@ -266,7 +398,7 @@ mod tests {
     fn assert_fair(set: &Set, rng: &mut impl RngCore) {
         let mut hits: BTreeMap<ShortBytes, u64> = BTreeMap::new();
         for _ in 0..set.len() * 100 {
-            *hits.entry(set.random(rng).unwrap().clone()).or_default() += 1;
+            *hits.entry(ShortBytes::from(set.random(rng).unwrap())).or_default() += 1;
         }
         // Chi squared has a mean of size - 1 and a variance of twice that; eight deviations and thirty are beyond chance.
         let missed = (set.len() - hits.len()) as f64 * 100.0;

@@ -1,7 +1,7 @@
 //! How are the elements of a hash or a set found? By a table that changes its form with its size:
 //!
 //! ```text
-//! up to 16 elements    a vector, searched from its start
+//! up to 16 elements    a vector, searched from its start (of a collection that was large: small ones are packed)
 //! up to 896            one hash table
 //! beyond               segments of one hash table each, see `segments`
 //! ```
@@ -82,15 +82,6 @@ impl<E> Table<E> {
             Table::Small(entries) => entries.iter().find(|e| same(keys.key(e), key)),
             Table::Single(table) => table.find(table_hash(key), |e| same(keys.key(e), key)),
             Table::Segmented(segments) => segments.get(keys, key),
-        }
-    }
-
-    #[inline]
-    pub(super) fn get_mut(&mut self, keys: &impl Keys<E>, key: &[u8]) -> Option<&mut E> {
-        match self {
-            Table::Small(entries) => entries.iter_mut().find(|e| same(keys.key(e), key)),
-            Table::Single(table) => table.find_mut(table_hash(key), |e| same(keys.key(e), key)),
-            Table::Segmented(segments) => segments.get_mut(keys, key),
         }
     }
 

@@ -136,8 +136,8 @@ impl<'a> Wanted<'a> {
         let mut elements: Vec<&[u8]> = match value {
             None => Vec::new(),
             Some(ValueRef::List(list)) => list.iter().map(|item| item.as_slice()).collect(),
-            Some(ValueRef::Set(set)) => set.iter().map(|member| member.as_slice()).collect(),
-            Some(ValueRef::SortedSet(sorted)) => sorted.iter().map(|(member, _)| member.as_slice()).collect(),
+            Some(ValueRef::Set(set)) => set.iter().collect(),
+            Some(ValueRef::SortedSet(sorted)) => sorted.iter().map(|(member, _)| member).collect(),
             Some(_) => return Err(Error::WrongType),
         };
         // A pattern without a star names no order at all, except that a set which is stored has to have one.
@@ -196,7 +196,7 @@ fn look_up(view: &View<'_>, pattern: &[u8], element: &[u8]) -> Item {
     let key = [prefix, element, suffix].concat();
     let value = view.get(&key)?.value();
     match (value, field) {
-        (ValueRef::Hash(hash), Some(field)) => hash.get(field).map(|value| value.to_vec()),
+        (ValueRef::Hash(hash), Some(field)) => hash.get(field).map(<[u8]>::to_vec),
         (_, Some(_)) => None,
         (value, None) => bytes(value).ok().map(Cow::into_owned),
     }

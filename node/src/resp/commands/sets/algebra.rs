@@ -61,7 +61,7 @@ fn store(transaction: &mut Transaction<'_>, args: &Args<'_>, operation: Operatio
     let members: Vec<ShortBytes> = {
         let ignored = (Cell::new(0), Cell::new(0));
         let view = transaction.view(&ignored.0, &ignored.1);
-        compute(operation, &find_all(&view, &args[2..])?, usize::MAX).into_iter().cloned().collect()
+        compute(operation, &find_all(&view, &args[2..])?, usize::MAX).into_iter().map(ShortBytes::from).collect()
     };
     transaction.apply(args[1], &KeyChange::Delete)?;
     if !members.is_empty() {
@@ -81,7 +81,7 @@ pub(super) fn sintercard(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>
 }
 
 /// The members of the result, `limit` at the most.
-fn compute<'s>(operation: Operation, sets: &[Option<&'s Set>], limit: usize) -> Vec<&'s ShortBytes> {
+fn compute<'s>(operation: Operation, sets: &[Option<&'s Set>], limit: usize) -> Vec<&'s [u8]> {
     match operation {
         Operation::Intersection => intersection(sets, limit),
         Operation::Union => union(sets),
@@ -89,7 +89,7 @@ fn compute<'s>(operation: Operation, sets: &[Option<&'s Set>], limit: usize) -> 
     }
 }
 
-fn intersection<'s>(sets: &[Option<&'s Set>], limit: usize) -> Vec<&'s ShortBytes> {
+fn intersection<'s>(sets: &[Option<&'s Set>], limit: usize) -> Vec<&'s [u8]> {
     let Some(mut sets) = sets.iter().copied().collect::<Option<Vec<_>>>() else { return Vec::new() };
     // Each member of the smallest set is looked for in the others, the next smallest first.
     sets.sort_by_key(|set| set.len());
@@ -97,7 +97,7 @@ fn intersection<'s>(sets: &[Option<&'s Set>], limit: usize) -> Vec<&'s ShortByte
     smallest.iter().filter(|member| others.iter().all(|set| set.contains(member))).take(limit).collect()
 }
 
-fn union<'s>(sets: &[Option<&'s Set>]) -> Vec<&'s ShortBytes> {
+fn union<'s>(sets: &[Option<&'s Set>]) -> Vec<&'s [u8]> {
     let sets: Vec<&Set> = sets.iter().copied().flatten().collect();
     let mut members = Vec::with_capacity(sets.iter().map(|set| set.len()).max().unwrap_or(0));
     for (index, set) in sets.iter().enumerate() {
@@ -107,7 +107,7 @@ fn union<'s>(sets: &[Option<&'s Set>]) -> Vec<&'s ShortBytes> {
     members
 }
 
-fn difference<'s>(sets: &[Option<&'s Set>]) -> Vec<&'s ShortBytes> {
+fn difference<'s>(sets: &[Option<&'s Set>]) -> Vec<&'s [u8]> {
     let Some((Some(first), others)) = sets.split_first() else { return Vec::new() };
     let mut others: Vec<&Set> = others.iter().copied().flatten().collect();
     // The greatest first: it is the likeliest to rule a member out.

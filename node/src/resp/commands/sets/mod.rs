@@ -116,7 +116,8 @@ fn spop(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_
     }
     let slot = transaction.open(args[1]);
     // The member that was chosen is replicated, not the choosing.
-    let Some(member) = typed::set(slot.value())?.and_then(|set| set.random(&mut rand::rng()).cloned()) else {
+    let Some(member) = typed::set(slot.value())?.and_then(|set| set.random(&mut rand::rng()).map(ShortBytes::from))
+    else {
         out.null();
         return Ok(());
     };
@@ -141,13 +142,7 @@ fn spop_some(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encod
     }
     let mut chosen: Vec<ShortBytes> = Vec::with_capacity(count);
     let count = i64::try_from(count).unwrap_or(i64::MAX);
-    sample::each(
-        count,
-        set.len(),
-        || set.iter(),
-        || set.random(&mut rand::rng()),
-        |member| chosen.push(member.clone()),
-    );
+    sample::each(count, set.len(), || set.iter(), || set.random(&mut rand::rng()), |member| chosen.push(member.into()));
     out.set(chosen.len());
     chosen.iter().for_each(|member| out.bulk(member));
     let members: Vec<&[u8]> = chosen.iter().map(ShortBytes::as_slice).collect();

@@ -54,7 +54,7 @@ fn reply(view: &View<'_>, args: &Args<'_>, name: &'static str, operation: Operat
     let (mut inputs, rest) = Input::parse(view, &args[1..], name)?;
     let (aggregate, scores) = parse_options(&mut inputs, rest, operation, Target::Client)?;
     let mut members = combine(operation, inputs, aggregate, usize::MAX);
-    members.sort_by(|(a, x), (b, y)| x.total_cmp_as_scores(*y).then_with(|| a.as_slice().cmp(b)));
+    members.sort_by(|(a, x), (b, y)| x.total_cmp_as_scores(*y).then_with(|| a.cmp(b)));
     reply_head(members.len(), scores, out);
     members.into_iter().for_each(|(member, score)| reply_member(member, score, scores, out));
     Ok(())
@@ -73,7 +73,7 @@ fn combine_and_store(
         let (mut inputs, rest) = Input::parse(&view, &args[2..], name)?;
         let (aggregate, _) = parse_options(&mut inputs, rest, operation, Target::Key)?;
         let members = combine(operation, inputs, aggregate, usize::MAX);
-        members.into_iter().map(|(member, score)| (member.clone(), score)).collect()
+        members.into_iter().map(|(member, score)| (ShortBytes::from(member), score)).collect()
     };
     store(transaction, args[1], &members)?;
     out.integer(members.len() as i64);
@@ -146,7 +146,7 @@ impl<'v> Input<'v> {
         }
     }
 
-    fn each(&self, mut visit: impl FnMut(&'v ShortBytes, f64)) {
+    fn each(&self, mut visit: impl FnMut(&'v [u8], f64)) {
         match self.source {
             Source::Nothing => {}
             Source::Set(set) => set.iter().for_each(|member| visit(member, 1.0)),
@@ -243,7 +243,7 @@ fn combine<'v>(
     mut inputs: Vec<Input<'v>>,
     aggregate: Aggregate,
     limit: usize,
-) -> Vec<(&'v ShortBytes, f64)> {
+) -> Vec<(&'v [u8], f64)> {
     if operation != Operation::Difference {
         // The smallest first: fewest lookups, and the order in which Redis adds.
         inputs.sort_by_key(Input::len);
@@ -264,18 +264,15 @@ fn combine<'v>(
     }
 }
 
-fn union<'v>(inputs: &[Input<'v>], aggregate: Aggregate) -> Vec<(&'v ShortBytes, f64)> {
-    let mut members: HashMap<&[u8], (&ShortBytes, f64), foldhash::fast::RandomState> = HashMap::default();
+fn union<'v>(inputs: &[Input<'v>], aggregate: Aggregate) -> Vec<(&'v [u8], f64)> {
+    let mut members: HashMap<&[u8], f64, foldhash::fast::RandomState> = HashMap::default();
     for input in inputs {
         input.each(|member, score| {
             let score = input.weighted(score);
-            members
-                .entry(member.as_slice())
-                .and_modify(|(_, sum)| *sum = aggregate.of(*sum, score))
-                .or_insert((member, score));
+            members.entry(member).and_modify(|sum| *sum = aggregate.of(*sum, score)).or_insert(score);
         });
     }
-    members.into_values().collect()
+    members.into_iter().collect()
 }
 
 fn intersection<'v>(
@@ -283,7 +280,7 @@ fn intersection<'v>(
     others: &[Input<'v>],
     aggregate: Aggregate,
     limit: usize,
-) -> Vec<(&'v ShortBytes, f64)> {
+) -> Vec<(&'v [u8], f64)> {
     let mut members = Vec::new();
     first.each(|member, score| {
         if members.len() >= limit {

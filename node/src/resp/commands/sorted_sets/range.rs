@@ -89,7 +89,7 @@ pub(super) fn zrangestore(transaction: &mut Transaction<'_>, args: &Args<'_>, ou
         let view = transaction.view(&ignored.0, &ignored.1);
         let found = find(&view, args[2])?;
         let members = found.map(|sorted| sorted.range_by_rank(wanted.ranks(sorted)));
-        members.into_iter().flatten().map(|(member, score)| (member.clone(), score)).collect()
+        members.into_iter().flatten().map(|(member, score)| (ShortBytes::from(member), score)).collect()
     };
     store(transaction, args[1], &members)?;
     out.integer(members.len() as i64);

@@ -27,11 +27,6 @@ enum Form {
     Indexed(Box<Indexed>),
 }
 
-/// Members up to which a set is flat.
-const FLAT_MAX: usize = 64;
-/// A set this small becomes flat again. Less than `FLAT_MAX`, so that a size in between does not flap.
-const FLAT_AGAIN: usize = FLAT_MAX / 2;
-
 /// Does the same with either form.
 macro_rules! either {
     ($form:expr, $set:ident => $action:expr) => {
@@ -72,8 +67,10 @@ impl SortedSet {
     pub fn insert(&mut self, member: &[u8], score: f64) -> Inserted {
         assert!(!score.is_nan(), "a score that is not a number has no place in an order");
         match &mut self.form {
-            Form::Flat(set) if set.len() == FLAT_MAX && set.rank(member).is_none() => {
-                let mut set = Box::new(Indexed::from_sorted(std::mem::replace(set, Flat::new()).into_sorted()));
+            Form::Flat(set)
+                if member.len() > flat::TEXT_MAX || set.len() == flat::MEMBERS_MAX && set.rank(member).is_none() =>
+            {
+                let mut set = Box::new(Indexed::from_sorted(set.to_sorted()));
                 set.insert(member, score);
                 self.form = Form::Indexed(set);
                 Inserted::Added
@@ -105,7 +102,7 @@ impl SortedSet {
     }
 
     /// The member of this rank.
-    pub fn nth(&self, rank: usize) -> Option<(&ShortBytes, f64)> {
+    pub fn nth(&self, rank: usize) -> Option<(&[u8], f64)> {
         self.range_by_rank(rank..=rank).next()
     }
 
@@ -189,12 +186,15 @@ impl SortedSet {
     }
 
     /// A member, each with the same probability.
-    pub fn random(&self, rng: &mut impl RngCore) -> Option<(&ShortBytes, f64)> {
-        either!(&self.form, set => set.random(rng)).map(Scored::pair)
+    pub fn random(&self, rng: &mut impl RngCore) -> Option<(&[u8], f64)> {
+        match &self.form {
+            Form::Flat(set) => set.random(rng),
+            Form::Indexed(set) => set.random(rng).map(Scored::pair),
+        }
     }
 
     /// The next cursor (0: the end) and the members from `cursor` on, see `scan`.
-    pub fn scan(&self, cursor: u64, count: usize) -> (u64, Vec<(&ShortBytes, f64)>) {
+    pub fn scan(&self, cursor: u64, count: usize) -> (u64, Vec<(&[u8], f64)>) {
         match &self.form {
             Form::Flat(_) => (0, self.iter().collect()),
             Form::Indexed(set) => {
@@ -206,7 +206,11 @@ impl SortedSet {
 
     /// Bytes taken in all, judged by `samples` members (0: all of them).
     pub fn memory_usage(&self, samples: usize) -> usize {
-        size_of::<SortedSet>() + either!(&self.form, set => set.heap_bytes(samples))
+        size_of::<SortedSet>()
+            + match &self.form {
+                Form::Flat(set) => set.heap_bytes(),
+                Form::Indexed(set) => set.heap_bytes(samples),
+            }
     }
 
     fn range(&self, ranks: Range<usize>) -> Iter<'_> {
@@ -222,22 +226,21 @@ impl SortedSet {
         removed
     }
 
-    /// Changes to the form that suits a set that has shrunk.
+    /// Whether it is still kept as a small one: once it has been large, it never is again.
+    pub fn is_packed(&self) -> bool {
+        matches!(self.form, Form::Flat(_))
+    }
+
+    /// A set that has shrunk far is packed together.
     #[inline]
     fn give_back(&mut self) {
         let Form::Indexed(set) = &mut self.form else { return };
-        if set.len() > FLAT_AGAIN && !set.is_sparse() {
+        if !set.is_sparse() {
             return;
         }
         let empty = Form::Flat(Flat::new());
         if let Form::Indexed(set) = std::mem::replace(&mut self.form, empty) {
-            let is_small = set.len() <= FLAT_AGAIN;
-            let entries = set.into_sorted();
-            self.form = if is_small {
-                Form::Flat(Flat::from_sorted(entries))
-            } else {
-                Form::Indexed(Box::new(Indexed::from_sorted(entries)))
-            };
+            self.form = Form::Indexed(Box::new(Indexed::from_sorted(set.into_sorted())));
         }
     }
 
@@ -289,24 +292,22 @@ enum Entries<'a> {
 }
 
 impl<'a> Iterator for Iter<'a> {
-    type Item = (&'a ShortBytes, f64);
+    type Item = (&'a [u8], f64);
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         match &mut self.0 {
             Entries::Flat(entries) => entries.next(),
-            Entries::Indexed(entries) => entries.next(),
+            Entries::Indexed(entries) => entries.next().map(Scored::pair),
         }
-        .map(Scored::pair)
     }
 
     /// Skips by rank, in logarithmic time.
     fn nth(&mut self, skipped: usize) -> Option<Self::Item> {
         match &mut self.0 {
             Entries::Flat(entries) => entries.nth(skipped),
-            Entries::Indexed(entries) => entries.nth(skipped),
+            Entries::Indexed(entries) => entries.nth(skipped).map(Scored::pair),
         }
-        .map(Scored::pair)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -322,18 +323,16 @@ impl DoubleEndedIterator for Iter<'_> {
     fn next_back(&mut self) -> Option<Self::Item> {
         match &mut self.0 {
             Entries::Flat(entries) => entries.next_back(),
-            Entries::Indexed(entries) => entries.next_back(),
+            Entries::Indexed(entries) => entries.next_back().map(Scored::pair),
         }
-        .map(Scored::pair)
     }
 
     /// Skips by rank, in logarithmic time.
     fn nth_back(&mut self, skipped: usize) -> Option<Self::Item> {
         match &mut self.0 {
             Entries::Flat(entries) => entries.nth_back(skipped),
-            Entries::Indexed(entries) => entries.nth_back(skipped),
+            Entries::Indexed(entries) => entries.nth_back(skipped).map(Scored::pair),
         }
-        .map(Scored::pair)
     }
 }
 
