@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
+use tercet_proto::amqp::FieldTable;
 use tokio::task::AbortHandle;
 
 use crate::accounts::Origin;
@@ -31,6 +32,8 @@ pub struct Client {
     pub since: BootNanos,
     /// What CLIENT SETNAME, SETINFO and SELECT said, and the last command.
     pub about: Mutex<About>,
+    /// What an AMQP client agreed on, once its connection is open.
+    pub amqp: Mutex<Option<AmqpAbout>>,
     task: Mutex<Option<AbortHandle>>,
     /// Its connection waits for input.
     pub(crate) reader: AtomicWaker,
@@ -46,6 +49,43 @@ pub struct About {
     pub user: String,
     pub last_command: &'static str,
     pub last_active: BootNanos,
+}
+
+/// What an AMQP connection agreed on, and its channels: for management.
+#[derive(Debug, Default, Clone)]
+pub struct AmqpAbout {
+    pub user: String,
+    pub vhost: String,
+    pub mechanism: String,
+    pub properties: FieldTable,
+    pub channel_max: u16,
+    pub frame_max: u32,
+    pub heartbeat: u16,
+    pub(crate) channels: Vec<Weak<ChannelGauges>>,
+}
+
+impl AmqpAbout {
+    /// A channel is open for as long as its gauges live.
+    pub fn opened(&mut self, channel: &Arc<ChannelGauges>) {
+        self.channels.retain(|known| known.strong_count() > 0);
+        self.channels.push(Arc::downgrade(channel));
+    }
+
+    #[must_use]
+    pub fn channels(&self) -> Vec<Arc<ChannelGauges>> {
+        self.channels.iter().filter_map(Weak::upgrade).collect()
+    }
+}
+
+/// Numbers of one channel. Relaxed: they are for people.
+#[derive(Debug, Default)]
+pub struct ChannelGauges {
+    pub number: u16,
+    pub unacknowledged: AtomicU32,
+    pub consumers: AtomicU32,
+    pub prefetch: AtomicU16,
+    pub confirms: AtomicBool,
+    pub is_transactional: AtomicBool,
 }
 
 impl Client {
@@ -96,7 +136,8 @@ impl Registration {
         let since = crate::clock::boot_now();
         let about = About { resp: 2, user: "default".into(), last_active: since, ..About::default() };
         let (about, task, reader) = (Mutex::new(about), Mutex::new(None), AtomicWaker::new());
-        let client = Arc::new(Client { id, protocol, address, local, since, about, task, reader });
+        let amqp = Mutex::new(None);
+        let client = Arc::new(Client { id, protocol, address, local, since, about, amqp, task, reader });
         clients.all.lock().insert(id, Arc::clone(&client));
         clients.count.fetch_add(1, Ordering::Relaxed);
         Self { clients: node, client }
@@ -120,6 +161,12 @@ impl Clients {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The client with this id.
+    #[must_use]
+    pub fn get(&self, id: u64) -> Option<Arc<Client>> {
+        self.all.lock().get(&id).cloned()
     }
 
     /// All of them, by id.

@@ -129,7 +129,7 @@ settings! {
     resp_port: u16, "resp-port", "6379", Open, "Port of the Redis protocol";
     amqp_port: u16, "amqp-port", "5672", Open, "Port of AMQP 0-9-1";
     gateway_port: u16, "gateway-port", "50051", Open, "Port of the gRPC stream gateway";
-    http_port: u16, "http-port", "15672", Open, "Port of the management page and HTTP API (not served yet)";
+    http_port: u16, "http-port", "15672", Open, "Port of the management page and of RabbitMQ's HTTP API";
     metrics_port: u16, "metrics-port", "15692", Open, "Port of the metrics: GET /metrics, in the text format of Prometheus";
     peer_port: u16, "peer-port", "7379", Open, "Port for other nodes and for sentinels";
     resp_tls_port: u16, "resp-tls-port", "0", Open, "Port of the Redis protocol under TLS, e.g. 6380; 0 = none (then --resp-port 0 closes the plain port)";

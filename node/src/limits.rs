@@ -320,3 +320,6 @@ pub const LEASE_MS: u64 = 60_000;
 
 /// Messages that one MQ.GET gives at the most: it has the broker to itself.
 pub const MESSAGES_A_GET: usize = 1000;
+
+/// Bytes of a regular expression, compiled: those of permissions and policies are a line long.
+pub const PATTERN_BYTES: usize = 1 << 20;

@@ -1,4 +1,4 @@
-//! How much memory the process has: the allocator's own count, and what the kernel says.
+//! How much memory, disk and descriptors the process has: the allocator's own count, and what the kernel says.
 
 /// Bytes that the allocator has given out.
 #[must_use]
@@ -44,4 +44,20 @@ pub fn purge() {
         tikv_jemalloc_sys::mallctl(ALL.as_ptr(), none, std::ptr::null_mut(), nothing, 0);
         libc::malloc_trim(0);
     }
+}
+
+/// Bytes that the file system of `path` has left.
+#[must_use]
+pub fn disk_free(path: &std::path::Path) -> u64 {
+    rustix::fs::statvfs(path).map_or(0, |room| room.f_bavail.saturating_mul(room.f_frsize))
+}
+
+/// Descriptors that are open, and how many there may be.
+#[must_use]
+pub fn descriptors() -> (usize, u64) {
+    let open = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let most = limits.lines().find(|line| line.starts_with("Max open files"));
+    let most = most.and_then(|line| line.split_whitespace().nth(3)).and_then(|text| text.parse().ok());
+    (open, most.unwrap_or(0))
 }

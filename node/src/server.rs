@@ -4,6 +4,7 @@
 //! main thread   accepts RESP and AMQP clients, waits for signals
 //! io-0 .. io-n  one single-threaded runtime each: a client stays on its thread
 //! services      the gateway
+//! http          management: the API and the page
 //! peers, lease  replication and the cluster (`cluster`)
 //! ```
 
@@ -118,6 +119,7 @@ async fn serve(
     let ports = [config.gateway_port, config.gateway_tls_port];
     let gateway = open(&node, "the gateway", ports, ["gateway-port", "gateway-tls-port"], Alpn::Http2)?;
     let metrics = listen(&node, config.metrics_port, "metrics", "metrics-port")?;
+    let http = listen(&node, config.http_port, "HTTP", "http-port")?;
     let peers = cluster::listen(config)?;
 
     let gateway_node = Arc::clone(&node);
@@ -128,6 +130,14 @@ async fn serve(
     });
     // The thread lives as long as the process.
     services.map_err(Error::Thread)?;
+    let http_node = Arc::clone(&node);
+    let management = task::runtime("http", async move {
+        if let Err(error) = crate::http::serve(http_node, http).await {
+            tracing::error!(%error, "the port of the management API has failed");
+        }
+    });
+    // As the one before.
+    management.map_err(Error::Thread)?;
     let metrics_node = Arc::clone(&node);
     let _metrics = task::spawn("metrics", async move {
         if let Err(error) = crate::metrics::serve(metrics_node, metrics).await {

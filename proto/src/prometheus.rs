@@ -6,6 +6,7 @@
 //! tercet_replica_lag_records{replica="n2"} 0
 //! ```
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// `Content-Type` of the text.
@@ -32,20 +33,21 @@ impl Kind {
 #[derive(Debug, Default)]
 pub struct Exposition {
     text: String,
-    name: &'static str,
+    name: Cow<'static, str>,
 }
 
 impl Exposition {
     /// Begins a metric; its samples follow.
-    pub fn metric(&mut self, name: &'static str, kind: Kind, help: &str) {
-        self.name = name;
+    pub fn metric(&mut self, name: impl Into<Cow<'static, str>>, kind: Kind, help: &str) {
+        self.name = name.into();
+        let name = &self.name;
         // Writing to a String cannot fail.
         _ = write!(self.text, "# HELP {name} {help}\n# TYPE {name} {}\n", kind.name());
     }
 
     /// A value of the metric that was begun last.
     pub fn sample(&mut self, labels: &[(&str, &str)], value: impl std::fmt::Display) {
-        self.text.push_str(self.name);
+        self.text.push_str(&self.name);
         for (index, (label, text)) in labels.iter().enumerate() {
             // Writing to a String cannot fail.
             _ = write!(self.text, "{}{label}=\"{}\"", if index == 0 { '{' } else { ',' }, escaped(text));

@@ -16,7 +16,8 @@ use crate::{
     plan::{self, Fenced, Plan, Rule, Waiting},
     raft,
     shared::Shared,
-    state::{Address, Answer, ClusterState, Command},
+    state::{Address, Answer, ClusterState, Command, Failover},
+    timeline::{Prelude, Timeline},
 };
 
 /// What became of one attempt.
@@ -54,6 +55,7 @@ pub(crate) async fn replace_master(
     state: Arc<ClusterState>,
     sureness: Sureness,
     voice: Voice,
+    prelude: Option<Prelude>,
 ) -> Outcome {
     match plan::plan(&state, &shared.nodes.observations(), Moment::now()) {
         Plan::Wait(waiting) => {
@@ -70,7 +72,7 @@ pub(crate) async fn replace_master(
             Outcome::LookAgain
         }
         Plan::Fence { epoch, targets, rule } => {
-            fence_and_promote(&shared, &state, (epoch, targets, rule), sureness, voice).await
+            fence_and_promote(&shared, &state, (epoch, targets, rule), sureness, voice, prelude.as_ref()).await
         }
     }
 }
@@ -102,7 +104,7 @@ pub(crate) async fn recover(shared: &Arc<Shared>, node: Option<&str>) -> Result<
         Plan::Fence { epoch, targets, rule } => {
             warn!(epoch, missing = missing.join(", "), "as ordered: what only the missing nodes hold is given up");
             let plan = (epoch, targets, rule);
-            match fence_and_promote(shared, &state, plan, Sureness::LeasesOver, Voice::Loud).await {
+            match fence_and_promote(shared, &state, plan, Sureness::LeasesOver, Voice::Loud, None).await {
                 Outcome::Promoted => Ok(()),
                 Outcome::Waiting(_) | Outcome::NoCandidate => Err("NOGOODSLAVE No suitable replica to promote".into()),
                 Outcome::LookAgain => Err("ERR the recovery was not agreed on; try again".into()),
@@ -117,14 +119,17 @@ async fn fence_and_promote(
     (epoch, targets, rule): (u64, Vec<String>, Rule),
     sureness: Sureness,
     voice: Voice,
+    prelude: Option<&Prelude>,
 ) -> Outcome {
     let began = Instant::now();
+    let mut timeline = Timeline::new(kind_of(rule), epoch, &state.master, prelude);
     if rule != Rule::First && voice == Voice::Loud {
         announce_attempt(shared, epoch);
     }
     shared.crash_if(Simulated::CrashAfterElection).await;
     shared.set_failover_state(Some("select_slave"));
     let fenced = fence_all(shared, state, epoch, targets, voice).await;
+    timeline.ended("fenced");
     let Some(choice) = plan::choose(state, rule, &fenced) else {
         if voice == Voice::Loud && rule != Rule::First {
             shared.events.about("-failover-abort-no-good-slave", Instance::Master, &shared.master_name());
@@ -153,15 +158,37 @@ async fn fence_and_promote(
         return outcome;
     }
     shared.crash_if(Simulated::CrashAfterPromotion).await;
+    timeline.ended("committed");
     let committed = began.elapsed();
     if activate(shared, &master, epoch).await {
         let (committed_ms, activated_ms) = (millis(committed), millis(began.elapsed()));
         info!(epoch, master, committed_ms, activated_ms, ?rule, "the new master answers");
+        timeline.ended("activated");
         if rule != Rule::First {
             announce_end(shared, &candidate);
+            record(shared, timeline.finish(&master));
         }
     }
     Outcome::Promoted
+}
+
+fn kind_of(rule: Rule) -> &'static str {
+    match rule {
+        Rule::First => "first master",
+        Rule::Failover => "failover",
+        Rule::Recovery => "recovery",
+        Rule::Forced => "forced recovery",
+    }
+}
+
+/// Has everybody know how it went; nothing waits for it, and nothing depends on it.
+fn record(shared: &Arc<Shared>, failover: Failover) {
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        if let Err(error) = shared.consensus.propose(Command::RecordFailover { failover }).await {
+            info!(%error, "how the failover went is not noted");
+        }
+    });
 }
 
 /// A planned change of the master, without an error to any client. Only at the Raft leader.
@@ -181,6 +208,7 @@ pub(crate) async fn hand_over(shared: &Arc<Shared>) -> Result<(), String> {
     let candidate = state.member(&target).map(|member| member.resp.clone()).unwrap_or_default();
     let began = Instant::now();
     let epoch = plan::next_epoch(state.epoch, &seen);
+    let mut timeline = Timeline::new("hand-over", epoch, &state.master, None);
     announce_attempt(shared, epoch);
     announce_candidate(shared, &candidate);
     let hold_ms = millis(limits::HANDOVER_HOLD);
@@ -199,6 +227,7 @@ pub(crate) async fn hand_over(shared: &Arc<Shared>) -> Result<(), String> {
         warn!(target, reason = reply.refusal, "the master refuses to hand over");
         return Err(format!("NOGOODSLAVE No suitable replica to promote: {}", reply.refusal));
     }
+    timeline.ended("held");
     let command = Command::Promote {
         expect_epoch: state.epoch,
         expect_isr_version: state.isr_version,
@@ -210,9 +239,12 @@ pub(crate) async fn hand_over(shared: &Arc<Shared>) -> Result<(), String> {
         shared.events.about("-failover-abort-not-elected", Instance::Master, &shared.master_name());
         return Err("ERR the hand-over was not agreed on; try again".into());
     }
+    timeline.ended("committed");
     if activate(shared, &target, epoch).await {
         info!(epoch, master = target, took_ms = millis(began.elapsed()), "handed over");
+        timeline.ended("activated");
         announce_end(shared, &candidate);
+        record(shared, timeline.finish(&target));
         Ok(())
     } else {
         Err(format!("ERR {target} was promoted and does not answer as master yet"))

@@ -20,4 +20,5 @@ pub mod sentinel;
 mod shared;
 mod siblings;
 pub mod state;
+mod timeline;
 mod watchdog;

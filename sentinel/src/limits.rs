@@ -208,3 +208,6 @@ pub const STOP: Duration = Duration::from_secs(10);
 
 /// How long an orderly end waits for the data directory to be closed.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Changes of the master that the state remembers: what a person looks back on, in some kilobytes.
+pub(crate) const FAILOVERS: usize = 32;

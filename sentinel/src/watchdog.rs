@@ -27,6 +27,7 @@ use crate::{
     raft::Leadership,
     shared::Shared,
     state::{ClusterState, Command, Member},
+    timeline::Prelude,
 };
 
 /// A suspicion, from the first doubt until the master is heard again or replaced.
@@ -34,6 +35,7 @@ use crate::{
 struct Episode {
     subject: Subject,
     grounds: Grounds,
+    prelude: Prelude,
     poll: Poll,
     asking: JoinSet<()>,
     /// Sentinels with a question under way.
@@ -198,8 +200,9 @@ impl Watchdog {
                 warn!(epoch = subject.epoch, master = subject.name, ?reason, "the master is suspected");
                 let poll = Poll::new(self.shared.sentinel_count(), self.shared.lease);
                 let grounds = grounds(reason);
+                let prelude = Prelude { suspected: now, agreed: None, reason: format!("{reason:?}") };
                 let (asking, asked) = (JoinSet::new(), Vec::new());
-                self.episode = Some(Episode { subject, grounds, poll, asking, asked, is_told: false });
+                self.episode = Some(Episode { subject, grounds, prelude, poll, asking, asked, is_told: false });
                 self.herald.suspected(state, reason, now);
             }
             Verdict::Heard if self.episode.is_some() && self.acting.is_none() => {
@@ -259,6 +262,7 @@ impl Watchdog {
         }
         while episode.asking.try_join_next().is_some() {}
         if episode.poll.reaches_majority(now) {
+            episode.prelude.agreed.get_or_insert(now);
             let agreed = episode.poll.agreed(now);
             self.herald.agreed(agreed, now);
         }
@@ -294,8 +298,9 @@ impl Watchdog {
             self.last_loud = Some((state.epoch, Instant::now()));
         }
         let (shared, state) = (Arc::clone(&self.shared), Arc::clone(state));
+        let prelude = self.episode.as_ref().map(|episode| episode.prelude.clone());
         self.acting = Some(tokio::spawn(async move {
-            let outcome = act::replace_master(shared, state, sureness, voice).await;
+            let outcome = act::replace_master(shared, state, sureness, voice, prelude).await;
             drop(guard);
             outcome
         }));

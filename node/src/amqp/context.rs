@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tercet_proto::amqp::{Encoder, Method, ShortString};
+use tercet_proto::amqp::{Encoder, FieldTable, Method, ShortString};
 
 use super::error::Error;
 use super::limits;
@@ -31,6 +31,9 @@ pub(super) struct About {
     pub(super) channel_max: u16,
     pub(super) heartbeat: u16,
     pub(super) capabilities: Capabilities,
+    /// What the client said of itself, until the connection is open.
+    pub(super) properties: FieldTable,
+    pub(super) mechanism: ShortString,
     /// Queues that end with this connection.
     pub(super) exclusive: Vec<Arc<Queue>>,
     /// Bytes of messages that are not whole yet, or wait for tx.commit.

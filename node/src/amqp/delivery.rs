@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::error::Error;
 use crate::broker::{Consumer, Queue, Settled};
+use crate::clients::ChannelGauges;
 
 /// Who has the message: a consumer, or the client that fetched it with get.
 #[derive(Debug, Clone)]
@@ -47,9 +49,20 @@ pub(super) struct Window {
     last_tag: u64,
     slots: VecDeque<(u64, Option<Unsettled>)>,
     dead: usize,
+    /// Who shows how many there are.
+    gauges: Arc<ChannelGauges>,
 }
 
 impl Window {
+    pub(super) fn shown_by(gauges: Arc<ChannelGauges>) -> Self {
+        Self { gauges, ..Self::default() }
+    }
+
+    #[inline]
+    fn show(&self) {
+        self.gauges.unacknowledged.store((self.slots.len() - self.dead) as u32, Relaxed);
+    }
+
     /// The tag of a delivery that nobody has to settle.
     pub(super) fn next_tag(&mut self) -> u64 {
         self.last_tag += 1;
@@ -60,6 +73,7 @@ impl Window {
     pub(super) fn add(&mut self, holder: Holder, id: u64) -> u64 {
         let tag = self.next_tag();
         self.slots.push_back((tag, Some(Unsettled { tag, holder, id })));
+        self.show();
         tag
     }
 
@@ -74,6 +88,7 @@ impl Window {
                 Err(index) => self.slots.insert(index, (unsettled.tag, Some(unsettled))),
             }
         }
+        self.show();
     }
 
     /// Takes one delivery out.
@@ -118,6 +133,7 @@ impl Window {
     /// Takes all out.
     pub(super) fn take_all(&mut self) -> Vec<Unsettled> {
         self.dead = 0;
+        self.gauges.unacknowledged.store(0, Relaxed);
         self.slots.drain(..).filter_map(|(_, unsettled)| unsettled).collect()
     }
 
@@ -130,6 +146,7 @@ impl Window {
             self.slots.retain(|(_, unsettled)| unsettled.is_some());
             self.dead = 0;
         }
+        self.show();
     }
 }
 

@@ -80,6 +80,8 @@ impl Default for About {
             channel_max: limits::CHANNEL_MAX,
             heartbeat: 0,
             capabilities: Capabilities::default(),
+            properties: FieldTable::new(),
+            mechanism: ShortString::default(),
             exclusive: Vec::new(),
             unfinished: 0,
             message_bytes: limits::MESSAGE_BYTES,
@@ -115,6 +117,7 @@ impl About {
         let checked = directory.check_password(node.requirepass(), &user, &password, origin(peer.ip()));
         let user = checked.map_err(|_| Error::Login(mechanism.clone()))?;
         self.user = ShortString::truncated(&user.name);
+        (self.properties, self.mechanism) = (properties.clone(), mechanism.detached());
         Ok(())
     }
 

@@ -21,7 +21,7 @@ use super::limits;
 use super::output::Output;
 use crate::broker::{ConnectionId, Event, Link};
 use crate::budget::{Alarm, Class, Share};
-use crate::clients::Client;
+use crate::clients::{AmqpAbout, Client};
 use crate::clock;
 use crate::limits::MESSAGE_BYTES_MOST;
 use crate::node::Shared;
@@ -374,7 +374,11 @@ impl Session {
         if self.channels.len() >= usize::from(context.about.channel_max) {
             return Err(Error::TooManyChannels(context.about.channel_max));
         }
-        self.channels.insert(frame.channel, Channel::new(frame.channel));
+        let channel = Channel::new(frame.channel);
+        if let Some(about) = &mut *self.client.amqp.lock() {
+            about.opened(channel.gauges());
+        }
+        self.channels.insert(frame.channel, channel);
         context.send(frame.channel, &Method::ChannelOpenOk {});
         Ok(())
     }
@@ -426,6 +430,17 @@ impl Session {
                 context.about.open(&self.node.engine.accounts.directory(), &virtual_host)?;
                 context.send(0, &Method::ConnectionOpenOk {});
                 self.phase = Phase::Running;
+                let about = &mut *context.about;
+                *self.client.amqp.lock() = Some(AmqpAbout {
+                    user: about.user.to_string(),
+                    vhost: virtual_host.to_string(),
+                    mechanism: about.mechanism.to_string(),
+                    properties: std::mem::take(&mut about.properties),
+                    channel_max: about.channel_max,
+                    frame_max: about.frame_max,
+                    heartbeat: about.heartbeat,
+                    ..AmqpAbout::default()
+                });
                 tracing::debug!(client = self.client.id, address = %self.client.address, "AMQP connection is open");
             }
             (Phase::Running, Method::ConnectionUpdateSecret { .. }) => {

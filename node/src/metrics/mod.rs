@@ -1,11 +1,22 @@
-//! What Prometheus is told of a node: `GET /metrics` on the port of the metrics.
+//! What Prometheus is told of a node, on the port of the metrics.
+//!
+//! ```text
+//! /metrics             ours, and the names of redis_exporter (redis.rs) and of RabbitMQ (rabbitmq.rs), aggregated
+//! /metrics/per-object  every queue by itself; /metrics/detailed?vhost=… under RabbitMQ's other prefix
+//! /livez /readyz /healthz
+//! ```
 //!
 //! One row a metric. Names end in their unit; offsets and lags count records, as the journal does.
 
+mod rabbitmq;
+mod redis;
+
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{StatusCode, Uri};
 use axum::routing::get;
 use tercet_edge::accept::Door;
 use tercet_proto::prometheus::{self, Exposition, Kind};
@@ -142,19 +153,49 @@ const METRICS: &[Metric] = &[
 /// # Errors
 /// The listener is broken.
 pub async fn serve(node: Shared, door: Door) -> std::io::Result<()> {
-    let scrape = move || {
-        let text = scrape(&node);
-        std::future::ready(([(CONTENT_TYPE, prometheus::CONTENT_TYPE)], text))
+    let text = |text: String| std::future::ready(([(CONTENT_TYPE, prometheus::CONTENT_TYPE)], text));
+    let (all, each, detailed, probed) = (Arc::clone(&node), Arc::clone(&node), Arc::clone(&node), node);
+    let ready = move || {
+        let answer = match crate::health::not_ready(&probed) {
+            None => (StatusCode::OK, "ok\n"),
+            Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason),
+        };
+        std::future::ready(answer)
     };
-    axum::serve(door.sockets()?, Router::new().route("/metrics", get(scrape))).await
+    let router = Router::new()
+        .route("/metrics", get(move || text(scrape(&all))))
+        .route("/metrics/per-object", get(move || text(per_queue(&each, "rabbitmq", None))))
+        .route(
+            "/metrics/detailed",
+            get(move |uri: Uri| {
+                let query = uri.query().unwrap_or_default();
+                let vhost = query.split('&').find_map(|part| part.strip_prefix("vhost="));
+                let vhost = vhost.map(|vhost| vhost.replace("%2F", "/"));
+                text(per_queue(&detailed, "rabbitmq_detailed", vhost.as_deref()))
+            }),
+        )
+        .route("/livez", get(|| std::future::ready("ok\n")))
+        .route("/readyz", get(ready.clone()))
+        .route("/healthz", get(ready));
+    axum::serve(door.sockets()?, router).await
+}
+
+fn all_rows() -> impl Iterator<Item = &'static Metric> {
+    METRICS.iter().chain(redis::METRICS).chain(rabbitmq::METRICS)
 }
 
 fn scrape(node: &Node) -> String {
     let mut exposition = Exposition::default();
-    for (name, kind, help, write) in METRICS {
-        exposition.metric(name, *kind, help);
+    for (name, kind, help, write) in all_rows() {
+        exposition.metric(*name, *kind, help);
         write(node, &mut exposition);
     }
+    exposition.finish()
+}
+
+fn per_queue(node: &Node, prefix: &str, vhost: Option<&str>) -> String {
+    let mut exposition = Exposition::default();
+    rabbitmq::per_queue(node, prefix, vhost, &mut exposition);
     exposition.finish()
 }
 
@@ -234,10 +275,10 @@ mod tests {
 
     #[test]
     fn a_name_says_the_unit_and_whether_it_only_grows() {
-        for (index, (name, kind, help, _)) in METRICS.iter().enumerate() {
+        for (index, (name, kind, help, _)) in all_rows().enumerate() {
             assert_eq!(name.ends_with("_total"), *kind == Kind::Counter, "{name}");
             assert!(help.ends_with('.'), "{name}: {help}");
-            assert!(METRICS[..index].iter().all(|(other, ..)| other != name), "{name} is there twice");
+            assert!(all_rows().take(index).all(|(other, ..)| other != name), "{name} is there twice");
         }
     }
 }

@@ -115,7 +115,7 @@ pub(crate) async fn serve(sockets: Sockets, shared: Arc<Shared>) {
 fn text(seen: &Seen) -> String {
     let mut exposition = Exposition::default();
     for (name, kind, help, write) in METRICS {
-        exposition.metric(name, *kind, help);
+        exposition.metric(*name, *kind, help);
         write(seen, &mut exposition);
     }
     exposition.finish()

@@ -3,7 +3,7 @@
 use tercet_edge::name::is_host;
 use tercet_proto::grpc::cluster::v1 as proto;
 
-use super::{Address, ClusterState, IsrMember, Member, SentinelMember};
+use super::{Address, ClusterState, Failover, IsrMember, Member, SentinelMember};
 
 impl From<&Address> for proto::Address {
     fn from(address: &Address) -> Self {
@@ -82,6 +82,22 @@ impl From<proto::SentinelMember> for SentinelMember {
     }
 }
 
+impl From<&Failover> for proto::Failover {
+    fn from(failover: &Failover) -> Self {
+        let phase =
+            |phase: &super::FailoverPhase| proto::FailoverPhase { name: phase.name.clone(), at_ms: phase.at_ms };
+        Self {
+            epoch: failover.epoch,
+            kind: failover.kind.clone(),
+            reason: failover.reason.clone(),
+            from: failover.from.clone(),
+            to: failover.to.clone(),
+            began_unix_ms: failover.began_unix_ms,
+            phases: failover.phases.iter().map(phase).collect(),
+        }
+    }
+}
+
 impl From<&ClusterState> for proto::ClusterState {
     fn from(state: &ClusterState) -> Self {
         Self {
@@ -96,6 +112,7 @@ impl From<&ClusterState> for proto::ClusterState {
             witnesses: state.witnesses.iter().map(Into::into).collect(),
             sentinels: state.sentinels.iter().map(Into::into).collect(),
             sentinels_version: state.sentinels_version,
+            failovers: state.failovers.iter().map(Into::into).collect(),
         }
     }
 }

@@ -4,6 +4,8 @@ mod convert;
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits;
+
 /// Where something listens, as it was announced: names are kept and resolved anew at each connect.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Address {
@@ -62,6 +64,27 @@ pub struct IsrMember {
     pub incarnation: String,
 }
 
+/// How one change of the master went.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Failover {
+    pub epoch: u64,
+    pub kind: String,
+    pub reason: String,
+    pub from: String,
+    pub to: String,
+    /// When the master was first suspected, or the order came.
+    pub began_unix_ms: u64,
+    pub phases: Vec<FailoverPhase>,
+}
+
+/// A part of a failover.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct FailoverPhase {
+    pub name: String,
+    /// When it ended, since the beginning.
+    pub at_ms: u64,
+}
+
 /// The state that Raft holds; the mirror of `tercet.cluster.v1.ClusterState`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ClusterState {
@@ -83,6 +106,9 @@ pub struct ClusterState {
     /// Index of the entry that last changed who they are; 0 for the founders.
     #[serde(default)]
     pub sentinels_version: u64,
+    /// The last changes of the master, the oldest first: for people.
+    #[serde(default)]
+    pub failovers: Vec<Failover>,
 }
 
 /// A change. Serialised into the Raft log: variants and fields are append-only.
@@ -107,6 +133,8 @@ pub enum Command {
     RemoveMember { expect_isr_version: u64, name: String },
     /// Changes how many in-sync nodes a write needs.
     SetMinIsr { expect_isr_version: u64, min_isr: u32 },
+    /// Notes how a change of the master went. It changes nothing else.
+    RecordFailover { failover: Failover },
 }
 
 /// What became of a command. A conflict is an answer, not an error: the asker looks at the state and plans again.
@@ -174,6 +202,11 @@ impl ClusterState {
 
     fn try_apply(&mut self, command: &Command) -> Result<(), String> {
         match command {
+            Command::RecordFailover { failover } => {
+                self.failovers.push(failover.clone());
+                let more = self.failovers.len().saturating_sub(limits::FAILOVERS);
+                self.failovers.drain(..more);
+            }
             Command::Bootstrap { cluster_id, min_isr } => {
                 if !self.cluster_id.is_empty() {
                     return Err(format!("the cluster is {} already", self.cluster_id));

@@ -21,6 +21,7 @@ use super::limits;
 use super::link::{Consumer, Event, Link};
 use super::message::Message;
 use super::queue::Queue;
+use super::statistics::Statistics;
 use crate::ids::{Offset, UnixMillis};
 use crate::journal::Journal;
 use crate::lock::{ReadGuard, WriteGuard};
@@ -41,6 +42,7 @@ pub struct Batch<'e> {
     dead: VecDeque<Dead>,
     /// Steps that this batch has made: messages that went into, through or out of a queue.
     work: usize,
+    statistics: Statistics,
     together: Option<Box<Together>>,
     door: Option<Door<'e>>,
 }
@@ -92,6 +94,7 @@ impl<'e> Batch<'e> {
             woken: SmallVec::new(),
             dead: VecDeque::new(),
             work: 0,
+            statistics: Statistics::default(),
             together: None,
             door,
         }
@@ -125,6 +128,12 @@ impl<'e> Batch<'e> {
         self.work
     }
 
+    /// What the operations of this batch count as, for the whole broker.
+    #[inline]
+    pub fn count(&mut self) -> &mut Statistics {
+        &mut self.statistics
+    }
+
     #[inline]
     pub(super) fn worked(&mut self, steps: usize) {
         self.work += steps;
@@ -136,6 +145,7 @@ impl<'e> Batch<'e> {
         if !self.dead.is_empty() {
             self.broker.bury_later(std::mem::take(&mut self.dead));
         }
+        self.broker.totals.add(&self.statistics);
         self.door = None;
         if let Some(home) = self.home.take() {
             *home = std::mem::take(&mut self.record);

@@ -21,12 +21,14 @@ mod exchange;
 mod image;
 mod limits;
 mod link;
+mod listing;
 mod message;
 mod publish;
 mod queue;
 mod refusal;
 pub mod rows;
 mod settings;
+mod statistics;
 mod sweep;
 mod topology;
 
@@ -43,12 +45,14 @@ pub use batch::Batch;
 pub use declare::{BindTo, Deletion, Name};
 pub use exchange::{Declaration as ExchangeDeclaration, Kind as ExchangeKind};
 pub use link::{Acknowledge, ConnectionId, Consume, Consumer, Credit, Event, Link, Share};
+pub use listing::{BoundKind, ListedBinding, ListedExchange};
 pub use message::{Content, Draft, Extra, Message, Persistence};
 pub use publish::{Placed, Route, Unroutable, Verdict};
 pub use queue::{
     AfterCancel, Counts, Declaration as QueueDeclaration, Delivered, Loan, Queue, Settled, Settlement, Taken, Then,
 };
 pub use refusal::{Refusal, Resource, ResourceKind};
+pub use statistics::Statistics;
 pub use topology::DEFAULT_VHOST;
 
 use crate::budget::Budget;
@@ -94,6 +98,7 @@ pub struct Broker {
     /// Dead letters whose batch had no time left for them.
     graveyard: Mutex<VecDeque<Dead>>,
     burial: event_listener::Event,
+    totals: statistics::Totals,
 }
 
 impl Default for Broker {
@@ -115,7 +120,14 @@ impl Broker {
             budget,
             graveyard: Mutex::new(Rank::Leaf, VecDeque::new()),
             burial: event_listener::Event::new(),
+            totals: statistics::Totals::default(),
         }
+    }
+
+    /// What this node has done for clients so far.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        self.totals.read()
     }
 
     /// Begins a batch of operations for clients.

@@ -123,7 +123,9 @@ impl Channel {
 
     /// A consumer of this channel was ended by the server: its queue is gone.
     pub(in crate::amqp) fn cancelled(&mut self, context: &mut Context<'_>, tag: &ShortString) {
-        if self.consumers.remove(tag).is_some() && context.about.capabilities.consumer_cancel_notify {
+        let was_there = self.consumers.remove(tag).is_some();
+        self.tell();
+        if was_there && context.about.capabilities.consumer_cancel_notify {
             let method = Method::BasicCancel { consumer_tag: tag.clone(), no_wait: true };
             context.send(self.number, &method);
         }

@@ -48,6 +48,7 @@ impl Confirms {
     pub(super) fn write(&mut self, channel: u16, context: &mut Context<'_>) {
         let waiting = self.published - self.confirmed;
         if waiting > 0 {
+            context.batch.count().confirmed += waiting;
             context.send(channel, &Method::BasicAck { delivery_tag: self.published, multiple: waiting > 1 });
             self.confirmed = self.published;
         }

@@ -15,6 +15,7 @@ mod tx;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use tercet_proto::amqp::{Frame, FrameKind, Method, ShortString};
 
@@ -22,6 +23,7 @@ use super::context::Context;
 use super::delivery::Window;
 use super::error::Error;
 use crate::broker::{Acknowledge, Consumer, Credit, Event, Queue, Settled, Settlement, Then};
+use crate::clients::ChannelGauges;
 use crate::ids::Offset;
 use confirm::Confirms;
 use publish::Incoming;
@@ -43,6 +45,7 @@ pub(super) struct Channel {
     credit: Arc<Credit>,
     consumers: HashMap<ShortString, Arc<Consumer>>,
     window: Window,
+    gauges: Arc<ChannelGauges>,
     settling: Settling,
     /// Where the last message went: publishers repeat themselves.
     last_route: Option<publish::LastRoute>,
@@ -66,6 +69,7 @@ pub(super) enum Next {
 
 impl Channel {
     pub(super) fn new(number: u16) -> Self {
+        let gauges = Arc::new(ChannelGauges { number, ..ChannelGauges::default() });
         Self {
             number,
             phase: Phase::Open,
@@ -76,11 +80,25 @@ impl Channel {
             prefetch: 0,
             credit: Arc::default(),
             consumers: HashMap::new(),
-            window: Window::default(),
+            window: Window::shown_by(Arc::clone(&gauges)),
+            gauges,
             settling: Settling::default(),
             last_route: None,
             last_publish: Offset::ZERO,
         }
+    }
+
+    /// Its numbers, for management.
+    pub(super) fn gauges(&self) -> &Arc<ChannelGauges> {
+        &self.gauges
+    }
+
+    /// Brings the numbers up to date that methods change.
+    fn tell(&self) {
+        self.gauges.consumers.store(self.consumers.len() as u32, Relaxed);
+        self.gauges.prefetch.store(self.prefetch, Relaxed);
+        self.gauges.confirms.store(self.confirms.is_selected(), Relaxed);
+        self.gauges.is_transactional.store(self.tx.is_selected(), Relaxed);
     }
 
     pub(super) fn is_closing(&self) -> bool {
@@ -252,6 +270,7 @@ impl Channel {
             | Method::ConnectionUpdateSecret { .. }
             | Method::ConnectionUpdateSecretOk {} => return Err(Error::NotForServers),
         }
+        self.tell();
         Ok(Next::Open)
     }
 

@@ -210,6 +210,7 @@ impl Channel {
     pub(super) fn send_to(&mut self, context: &mut Context<'_>, route: &Route, whole: Whole) -> Sent {
         let Whole { addressed, properties, draft, .. } = whole;
         let Addressed { exchange, key, mandatory } = addressed;
+        context.batch.count().published += 1;
         match context.broker.enqueue(&mut context.batch, route, draft) {
             Ok(Placed { offset, verdict }) => {
                 self.last_publish = self.last_publish.max(offset);
@@ -219,6 +220,9 @@ impl Channel {
                 Sent { offset, verdict }
             }
             Err(Unroutable { draft, offset }) => {
+                let count = context.batch.count();
+                (count.returned, count.dropped) =
+                    (count.returned + u64::from(mandatory), count.dropped + u64::from(!mandatory));
                 if mandatory {
                     context.batch.depends_on(offset);
                     let method = Method::BasicReturn {

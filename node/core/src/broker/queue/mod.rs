@@ -20,6 +20,7 @@ use super::dead_letter::Reason;
 use super::link::{Acknowledge, ConnectionId, Consumer};
 use super::message::{Message, Persistence};
 use super::settings::Settings;
+use super::statistics::Statistics;
 use crate::budget::Budget;
 use crate::ids::{Offset, Partition};
 use crate::lock::{Mutex, MutexGuard, Rank};
@@ -105,6 +106,12 @@ impl Queue {
         Partition::queue(self.number)
     }
 
+    /// What has come and gone here, on this node.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        self.lock().statistics
+    }
+
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.lock().counts()
@@ -169,6 +176,10 @@ impl Queue {
                 Settlement::Untouched => _ = state.messages.give_back(*id, Delivered::Never),
             }
         }
+        if settlement == Settlement::Remove {
+            state.statistics.acknowledged += settled.len() as u64;
+            batch.count().acknowledged += settled.len() as u64;
+        }
         state.remove(self, batch, removed);
         state.is_stalled = false;
         if then == Then::Serve {
@@ -182,7 +193,16 @@ impl Queue {
         state.last_used = batch.now().0;
         state.expire(self, batch, Margin::Passed);
         batch.worked(1);
-        let taken = state.messages.take()?;
+        let Some(taken) = state.messages.take() else {
+            state.statistics.got_empty += 1;
+            batch.count().got_empty += 1;
+            return None;
+        };
+        for statistics in [&mut state.statistics, batch.count()] {
+            statistics.redelivered += u64::from(taken.delivered == Delivered::Maybe);
+            statistics.got += u64::from(acknowledge == Acknowledge::Manually);
+            statistics.got_no_ack += u64::from(acknowledge == Acknowledge::Automatically);
+        }
         if acknowledge == Acknowledge::Automatically {
             state.remove(self, batch, vec![taken.id]);
         }

@@ -16,6 +16,7 @@ use crate::broker::limits;
 use crate::broker::link::{Acknowledge, Consumer, Event};
 use crate::broker::message::{Extra, Message, Persistence};
 use crate::broker::settings::{Active, Overflow, Settings};
+use crate::broker::statistics::Statistics;
 use crate::budget::Budget;
 use crate::effect::Effect;
 use crate::ids::Offset;
@@ -38,6 +39,7 @@ pub(crate) struct State {
     pub(crate) unique: Unique,
     is_known: bool,
     last_offset: Offset,
+    pub(crate) statistics: Statistics,
 }
 
 /// The id under which a queue takes a message once, and when it was published.
@@ -171,6 +173,7 @@ impl State {
     pub(crate) fn place(&mut self, queue: &Arc<Queue>, batch: &mut Batch<'_>, message: Arc<Message>, deadline: u64) {
         batch.worked(1);
         self.note_unique(&message);
+        self.statistics.published += 1;
         self.messages.push(message, deadline);
         if batch.is_together() {
             batch.touch(queue);
@@ -284,6 +287,8 @@ impl State {
             removed.push(id);
         } else if let Some(message) = self.messages.bury(id) {
             // It is removed by the record that puts it elsewhere.
+            self.statistics.dead_lettered += 1;
+            batch.count().dead_lettered += 1;
             batch.bury(queue, id, message, reason);
         }
     }
@@ -333,7 +338,14 @@ impl State {
             };
             let Some(taken) = self.messages.take() else { break };
             batch.worked(1);
-            if consumer.acknowledge == Acknowledge::Automatically {
+            let is_again = u64::from(taken.delivered == Delivered::Maybe);
+            let is_automatic = consumer.acknowledge == Acknowledge::Automatically;
+            for statistics in [&mut self.statistics, batch.count()] {
+                statistics.redelivered += is_again;
+                statistics.delivered += u64::from(!is_automatic);
+                statistics.delivered_no_ack += u64::from(is_automatic);
+            }
+            if is_automatic {
                 removed.push(taken.id);
             }
             let link = Arc::clone(&consumer.link);

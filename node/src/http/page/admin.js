@@ -1,0 +1,98 @@
+// Admin: users, permissions, virtual hosts, policies, limits, definitions.
+
+import { del, get, path, post, put } from "./api.js";
+import { area, attempt, badge, choice, confirm, field, fill, form, h, notice, object } from "./dom.js";
+
+export function admin(root, _, user) {
+  const may = (tag) => user.tags.includes("administrator") || user.tags.includes(tag);
+  if (!may("policymaker")) {
+    fill(root, h("div", { class: "head" }, h("h1", {}, "Admin")), h("p", { class: "empty", id: "no-permission" }, "This user may see its own queues and connections, and administer nothing."));
+    return { every: 60000, async update() {} };
+  }
+  const sections = [];
+  if (may("administrator")) sections.push(users(), permissions(), hosts());
+  sections.push(policies());
+  if (may("administrator")) sections.push(definitions());
+  fill(root, h("div", { class: "head" }, h("h1", {}, "Admin")), sections.map((section) => section.element));
+  const view = { every: 5000, async update() { await Promise.all(sections.map((section) => section.update())); } };
+  sections.forEach((section) => { section.changed = () => view.update(); });
+  return view;
+}
+
+/** A card with a table, whose rows can be deleted, and a form. */
+function card(title, source, labels, cells, address, add) {
+  const body = h("tbody", {});
+  const section = {
+    changed: () => {},
+    element: h("section", { class: "card" }, h("h2", {}, title), h("div", { class: "wide" }, h("table", {}, h("thead", {}, h("tr", {}, [...labels, ""].map((label) => h("th", { scope: "col" }, label)))), body))),
+    async update() {
+      const rows = await get(source);
+      fill(body, rows.length === 0 ? h("tr", {}, h("td", { colspan: labels.length + 1, class: "empty" }, "None.")) : rows.map((row) => h("tr", {}, cells(row).map((cell) => h("td", {}, cell)),
+        h("td", { class: "number" }, h("button", { type: "button", class: "plain", onclick: async () => {
+          if (await confirm(`Delete ${address(row).map(decodeURIComponent).slice(1).join(" ")}?`, "Delete")) await attempt("Deleted", async () => { await del(address(row).join("/")); section.changed(); });
+        } }, "Delete")))));
+    },
+  };
+  section.element.append(h("details", {}, h("summary", {}, add.title), form(add.fields, add.button, (values) => attempt("Done", async () => { await add.submit(values); section.changed(); }).then((ok) => ok && "reset"), add.id)));
+  return section;
+}
+
+const encode = encodeURIComponent;
+
+function users() {
+  return card("Users", "users", ["Name", "Tags", "Redis rules", "Password"],
+    (row) => [h("b", {}, row.name), row.tags.flatMap((tag) => [badge(tag, "info"), " "]), h("span", { class: "mono soft" }, row.redis_acl), row.password_hash === "" ? h("span", { class: "soft" }, "none, or that of requirepass") : "set"],
+    (row) => ["users", encode(row.name)],
+    { title: "Add or change a user", button: "Save", id: "add-user",
+      fields: [field("name", "Name", { required: true }), field("password", "Password", { type: "password", autocomplete: "new-password" }), choice("tags", "Tag", [["", "none"], ["management", "management"], ["policymaker", "policymaker"], ["monitoring", "monitoring"], ["administrator", "administrator"]])],
+      submit: (values) => put(`users/${path(values.name)}`, { password: values.password, tags: values.tags }) });
+}
+
+function permissions() {
+  return card("Permissions", "permissions", ["User", "Virtual host", "Configure", "Write", "Read"],
+    (row) => [h("b", {}, row.user), row.vhost, h("code", {}, row.configure), h("code", {}, row.write), h("code", {}, row.read)],
+    (row) => ["permissions", encode(row.vhost), encode(row.user)],
+    { title: "Set permissions", button: "Set", id: "set-permissions",
+      fields: [field("user", "User", { required: true }), field("vhost", "Virtual host", { value: "/" }), field("configure", "Configure", { value: ".*" }), field("write", "Write", { value: ".*" }), field("read", "Read", { value: ".*" })],
+      submit: ({ user, vhost, configure, write, read }) => put(`permissions/${path(vhost, user)}`, { configure, write, read }) });
+}
+
+function hosts() {
+  return card("Virtual hosts", "vhosts", ["Name", "Description", "Messages"],
+    (row) => [h("b", {}, row.name), row.description, String(row.messages)],
+    (row) => ["vhosts", encode(row.name)],
+    { title: "Add a virtual host", button: "Add", id: "add-vhost",
+      fields: [field("name", "Name", { required: true }), field("description", "Description")],
+      submit: (values) => put(`vhosts/${path(values.name)}`, { description: values.description }) });
+}
+
+function policies() {
+  return card("Policies", "policies", ["Name", "Virtual host", "Pattern", "Applies to", "Definition", "Priority"],
+    (row) => [h("b", {}, row.name), row.vhost, h("code", {}, row.pattern), row["apply-to"], h("code", {}, JSON.stringify(row.definition)), String(row.priority)],
+    (row) => ["policies", encode(row.vhost), encode(row.name)],
+    { title: "Add or change a policy", button: "Save", id: "add-policy",
+      fields: [field("name", "Name", { required: true }), field("vhost", "Virtual host", { value: "/" }), field("pattern", "Pattern", { required: true, placeholder: "^tasks" }), choice("apply", "Applies to", [["queues", "queues"], ["exchanges", "exchanges"], ["all", "both"]]), field("definition", "Definition (JSON)", { required: true, placeholder: '{"max-length": 1000}' }), field("priority", "Priority", { type: "number", value: "0" })],
+      submit: (values) => put(`policies/${path(values.vhost, values.name)}`, { pattern: values.pattern, "apply-to": values.apply, definition: object(values.definition), priority: Number(values.priority) }) });
+}
+
+function definitions() {
+  const save = h("button", { type: "button", id: "export", onclick: () => attempt("", async () => {
+    const file = new Blob([JSON.stringify(await get("definitions"), null, 2)], { type: "application/json" });
+    const address = URL.createObjectURL(file);
+    h("a", { href: address, download: "definitions.json" }).click();
+    URL.revokeObjectURL(address);
+  }) }, "Export");
+  const choose = h("input", { type: "file", accept: "application/json,.json", "aria-label": "file to import" });
+  const load = h("button", { type: "button", id: "import", onclick: () => attempt("Imported", async () => {
+    if (choose.files.length === 0) throw new Error("choose a file first");
+    await post("definitions", object(await choose.files[0].text()));
+    notice("Users, virtual hosts, policies, exchanges, queues and bindings of the file are here now.");
+    section.changed();
+  }) }, "Import");
+  const section = {
+    changed: () => {},
+    element: h("section", { class: "card" }, h("h2", {}, "Definitions"), h("p", { class: "soft" }, "Everything that is declared, as one file. One that RabbitMQ has exported can be imported; nothing is removed by it."), h("div", { class: "bar" }, save, choose, load)),
+    async update() {},
+  };
+  return section;
+}
