@@ -196,6 +196,8 @@ pub async fn run(node: Shared) {
     let mut ticks = tokio::time::interval(limits::EVICTION_TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut ticks_left = 0u32;
+    // The first look: what there is at the start.
+    _ = memory::allocated();
     loop {
         ticks.tick().await;
         let eviction = &node.eviction;

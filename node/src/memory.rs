@@ -1,11 +1,40 @@
 //! How much memory, disk and descriptors the process has: the allocator's own count, and what the kernel says.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// The most that `allocated` has ever said, and what it said at the start.
+static PEAK: AtomicU64 = AtomicU64::new(0);
+static STARTUP: AtomicU64 = AtomicU64::new(0);
+
 /// Bytes that the allocator has given out.
 #[must_use]
 pub fn allocated() -> u64 {
     // The statistics are a snapshot that an epoch refreshes. A failure means another allocator: say 0.
     _ = tikv_jemalloc_ctl::epoch::advance();
-    tikv_jemalloc_ctl::stats::allocated::read().map_or(0, |bytes| bytes as u64)
+    let bytes = tikv_jemalloc_ctl::stats::allocated::read().map_or(0, |bytes| bytes as u64);
+    PEAK.fetch_max(bytes, Relaxed);
+    // Of two that come first either may be the start.
+    _ = STARTUP.compare_exchange(0, bytes, Relaxed, Relaxed);
+    bytes
+}
+
+/// The most that has been given out, as far as anybody has looked.
+#[must_use]
+pub fn peak() -> u64 {
+    PEAK.load(Relaxed)
+}
+
+/// What had been given out when somebody looked first: as the node starts.
+#[must_use]
+pub fn at_start() -> u64 {
+    STARTUP.load(Relaxed)
+}
+
+/// Bytes of pages in use by the allocator, and of those that it has of the kernel.
+#[must_use]
+pub fn pages() -> (u64, u64) {
+    let read = |bytes: tikv_jemalloc_ctl::Result<usize>| bytes.map_or(0, |bytes| bytes as u64);
+    (read(tikv_jemalloc_ctl::stats::active::read()), read(tikv_jemalloc_ctl::stats::resident::read()))
 }
 
 /// Bytes of physical memory.

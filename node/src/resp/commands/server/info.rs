@@ -107,6 +107,17 @@ fn memory(node: &Node, _: &View<'_>, text: &mut String) {
     line(text, "maxmemory", node.config.live.maxmemory.load());
     line(text, "maxmemory_human", human(node.config.live.maxmemory.load() as u64));
     line(text, "maxmemory_policy", node.config.live.policy());
+    let (start, journal) = (crate::memory::at_start(), node.engine.journal.retained_bytes() as u64);
+    let (active, pages) = crate::memory::pages();
+    line(text, "used_memory_peak", crate::memory::peak());
+    line(text, "used_memory_peak_human", human(crate::memory::peak()));
+    line(text, "used_memory_startup", start);
+    line(text, "used_memory_overhead", start + journal);
+    line(text, "used_memory_dataset", allocated.saturating_sub(start + journal));
+    line(text, "allocator_allocated", allocated);
+    line(text, "allocator_active", active);
+    line(text, "allocator_resident", pages);
+    line(text, "mem_not_counted_for_evict", journal + node.engine.keyspace.dead_bytes() as u64);
     line(text, "mem_fragmentation_ratio", format_args!("{:.2}", resident as f64 / allocated.max(1) as f64));
     line(text, "mem_replication_backlog", node.engine.journal.retained_bytes());
     line(text, "mem_allocator", "jemalloc");

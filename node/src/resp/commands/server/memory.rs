@@ -4,8 +4,11 @@ use tercet_proto::resp::Encoder;
 
 use super::G;
 use crate::engine::View;
+use crate::limits;
+use crate::memory;
 use crate::resp::commands::{help, number};
 use crate::resp::error::Error;
+use crate::resp::session::Session;
 use crate::resp::table::{Args, Keys, Outcome, Row, read, session};
 
 pub(super) const ROWS: &[Row] = &[
@@ -14,8 +17,9 @@ pub(super) const ROWS: &[Row] = &[
         out.verbatim("txt", "Hi Sam, I can't find any memory issue in your instance.");
         Ok(())
     }),
+    session("memory|stats", 2, 0, G, "Returns details about memory usage.", stats),
     session("memory|purge", 2, 0, G, "Asks the allocator to release memory.", |_, _, out| {
-        crate::memory::purge();
+        memory::purge();
         out.ok();
         Ok(())
     }),
@@ -31,12 +35,79 @@ const HELP: &[&str] = &[
     "    Return memory problems reports.",
     "PURGE",
     "    Attempt to purge dirty pages for reclamation by the allocator.",
+    "STATS",
+    "    Return information about the memory usage of the server.",
     "USAGE <key> [SAMPLES <count>]",
     "    Return memory in bytes used by <key> and its value. Nested values are",
     "    sampled up to <count> times (default: 5, 0 means sample all).",
     "HELP",
     "    Print this help.",
 ];
+
+enum Number {
+    Whole(u64),
+    Part(f64),
+}
+
+fn stats(session: &mut Session, _: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let node = &session.node;
+    let keyspace = &node.engine.keyspace;
+    let (total, (active, resident), process) = (memory::allocated(), memory::pages(), memory::resident());
+    let (start, journal) = (memory::at_start(), node.engine.journal.retained_bytes() as u64);
+    let databases: Vec<(u8, usize)> = (0..limits::DATABASES)
+        .map(|database| (database, keyspace.count(database)))
+        .filter(|(_, keys)| *keys > 0)
+        .collect();
+    let keys: usize = databases.iter().map(|(_, keys)| keys).sum();
+    let overhead = start + journal;
+    let dataset = total.saturating_sub(overhead);
+    let ratio = |a: u64, b: u64| Number::Part(a as f64 / b.max(1) as f64);
+    let before = [
+        ("peak.allocated", Number::Whole(memory::peak())),
+        ("total.allocated", Number::Whole(total)),
+        ("startup.allocated", Number::Whole(start)),
+        ("replication.backlog", Number::Whole(journal)),
+    ];
+    let after = [
+        ("overhead.total", Number::Whole(overhead)),
+        ("keys.count", Number::Whole(keys as u64)),
+        ("keys.bytes-per-key", Number::Whole(total.saturating_sub(start) / keys.max(1) as u64)),
+        ("dataset.bytes", Number::Whole(dataset)),
+        ("dataset.percentage", Number::Part(dataset as f64 * 100.0 / total.saturating_sub(start).max(1) as f64)),
+        ("peak.percentage", Number::Part(total as f64 * 100.0 / memory::peak().max(1) as f64)),
+        ("allocator.allocated", Number::Whole(total)),
+        ("allocator.active", Number::Whole(active)),
+        ("allocator.resident", Number::Whole(resident)),
+        ("allocator-fragmentation.ratio", ratio(active, total)),
+        ("allocator-fragmentation.bytes", Number::Whole(active.saturating_sub(total))),
+        ("allocator-rss.ratio", ratio(resident, active)),
+        ("allocator-rss.bytes", Number::Whole(resident.saturating_sub(active))),
+        ("rss-overhead.ratio", ratio(process, resident)),
+        ("rss-overhead.bytes", Number::Whole(process.saturating_sub(resident))),
+        ("tables.free", Number::Whole(keyspace.dead_bytes() as u64)),
+        ("fragmentation", ratio(process, total)),
+        ("fragmentation.bytes", Number::Whole(process.saturating_sub(total))),
+    ];
+    let put = |out: &mut Encoder<'_>, numbers: &[(&str, Number)]| {
+        for (name, number) in numbers {
+            out.bulk(name.as_bytes());
+            match number {
+                Number::Whole(number) => out.integer(*number as i64),
+                Number::Part(number) => out.double(*number),
+            }
+        }
+    };
+    out.map(before.len() + databases.len() + after.len());
+    put(out, &before);
+    for (database, _) in databases {
+        out.bulk(format!("db.{database}").as_bytes());
+        out.map(1);
+        out.bulk(b"tables");
+        out.integer(keyspace.table_bytes(database) as i64);
+    }
+    put(out, &after);
+    Ok(())
+}
 
 /// Elements that are looked at if nothing else was asked for.
 const SAMPLES: usize = 5;
