@@ -53,6 +53,9 @@ impl Shard {
         place: Place,
         change: &KeyChange<'_>,
     ) -> Result<Applied, WrongType> {
+        if self.has_snapshots() {
+            self.keep_for_snapshots(database, key, place, change);
+        }
         self.changes = self.changes.wrapping_add(1);
         let stamp = Stamp { version: self.changes, access: self.access.fresh() };
         let table = self.database_mut(database);

@@ -3,9 +3,12 @@
 //! ```text
 //! entry = database (1 byte) | key (length | bytes) | expiry in ms, 0 = never (varint) | value (length | image)
 //! ```
+//!
+//! A large value is several entries in a row. All but the first have the highest bit of `database` set: the image holds
+//! more elements, or more text, of the value of the same key.
 
 use super::entry::{About, New};
-use super::shard::{Entry, Shard};
+use super::shard::{Entry, Place, Shard};
 use super::value::{self, ValueRef};
 use crate::ids::UnixMillis;
 use crate::limits;
@@ -22,6 +25,26 @@ pub enum Error {
     Database(u8),
     #[error("a key that is there twice")]
     Duplicate,
+    #[error("a value that goes on and has not begun")]
+    NotBegun,
+}
+
+/// Set in the database of an entry that goes on with a value.
+const CONTINUES: u8 = 0x80;
+
+/// Appends a piece of a large value, the image of which is given.
+pub fn put_piece(
+    database: u8,
+    key: &[u8],
+    expire_at: Option<UnixMillis>,
+    continues: bool,
+    image: &[u8],
+    out: &mut Vec<u8>,
+) {
+    out.push(if continues { database | CONTINUES } else { database });
+    wire::put_bytes(out, key);
+    wire::put_varint(out, expire_at.map_or(0, |at| at.0));
+    wire::put_bytes(out, image);
 }
 
 /// Appends the image of an entry. `scratch` is overwritten.
@@ -46,6 +69,8 @@ pub fn put_entry(database: u8, entry: Entry<'_>, scratch: &mut Vec<u8>, out: &mu
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EntryImage<'a> {
     pub database: u8,
+    /// The value goes on with what the entries before have made of this key.
+    pub continues: bool,
     pub key: &'a [u8],
     pub expire_at: Option<UnixMillis>,
     pub value: &'a [u8],
@@ -57,7 +82,8 @@ pub struct EntryImage<'a> {
 /// The bytes are not what `put_entry` writes.
 #[inline]
 pub fn take_entry<'a>(reader: &mut Reader<'a>) -> Result<EntryImage<'a>, Error> {
-    let database = reader.byte()?;
+    let byte = reader.byte()?;
+    let (database, continues) = (byte & !CONTINUES, byte & CONTINUES != 0);
     if database >= limits::DATABASES {
         return Err(Error::Database(database));
     }
@@ -66,7 +92,7 @@ pub fn take_entry<'a>(reader: &mut Reader<'a>) -> Result<EntryImage<'a>, Error> 
         0 => None,
         at => Some(UnixMillis(at)),
     };
-    Ok(EntryImage { database, key, expire_at, value: reader.bytes()? })
+    Ok(EntryImage { database, continues, key, expire_at, value: reader.bytes()? })
 }
 
 impl Shard {
@@ -84,6 +110,9 @@ impl Shard {
     #[inline]
     pub fn load(&mut self, entry: &EntryImage<'_>) -> Result<(), Error> {
         let place = self.locate(entry.database, entry.key);
+        if entry.continues {
+            return self.load_more(entry, place);
+        }
         if place.slot.is_some() {
             return Err(Error::Duplicate);
         }
@@ -91,6 +120,22 @@ impl Shard {
         let about =
             About { version: 0, access: self.access.fresh(), expire_at: entry.expire_at.map_or(0, |at| at.0.max(1)) };
         self.database_mut(entry.database).insert(place.hash, entry.key, about, New::Value(value));
+        Ok(())
+    }
+
+    #[cold]
+    fn load_more(&mut self, entry: &EntryImage<'_>, place: Place) -> Result<(), Error> {
+        let slot = place.slot.ok_or(Error::NotBegun)?;
+        let table = &mut self.database_mut(entry.database).table;
+        match table.collection(slot) {
+            Some(collection) => value::image::pieces::extend(collection, entry.value)?,
+            None => {
+                let text = value::image::pieces::take_text(entry.value)?;
+                table
+                    .change_text(slot, entry.key, 0, |loaded| loaded.extend_from_slice(text))
+                    .ok_or(Error::NotBegun)?;
+            }
+        }
         Ok(())
     }
 }

@@ -19,6 +19,7 @@ mod fifo;
 pub mod pages;
 mod scan;
 mod shard;
+mod snapshot;
 mod table;
 pub mod value;
 
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use access::Access;
 pub use apply::Applied;
 pub use shard::{Database, Entry, Place, Shard};
+pub use snapshot::{SnapshotId, Step};
 
 use crate::limits;
 use crate::lock::{Mutex, MutexGuard, Rank};

@@ -7,6 +7,7 @@ use super::access::{Access, Rule};
 use super::entry::{About, New};
 use super::fifo::Queues;
 use super::pages::Tracking;
+use super::snapshot::Snapshots;
 use super::table::{Slot, Table};
 use crate::ids::Offset;
 use crate::limits;
@@ -28,6 +29,8 @@ pub struct Shard {
     pub(super) tracking: Tracking,
     /// How the use of keys is noted.
     pub(super) access: Arc<Access>,
+    /// Large values that are read in steps.
+    pub(super) snapshots: Snapshots,
     seed: foldhash::fast::RandomState,
 }
 
@@ -41,6 +44,7 @@ impl Shard {
             changes: 0,
             tracking: Tracking::new(bits),
             access,
+            snapshots: Snapshots::default(),
             seed,
         }
     }
@@ -97,6 +101,7 @@ impl Shard {
     }
 
     pub(super) fn flush(&mut self, database: Option<u8>) -> usize {
+        self.flush_snapshots(database);
         let seed = self.seed.clone();
         let mut emptied = 0;
         for (table, index) in std::iter::once(&mut self.first).chain(&mut self.others).zip(0u8..) {
@@ -113,6 +118,7 @@ impl Shard {
     }
 
     pub(super) fn swap(&mut self, first: u8, second: u8) {
+        self.swap_snapshots(first, second);
         let seed = self.seed.clone();
         let empty = Database::new(seed, &self.access);
         let taken = std::mem::replace(self.database_mut(first), empty);

@@ -12,6 +12,8 @@
 //! Lengths and numbers of elements are varints (LEB128). The kinds are on disk and on the wire: a new one takes the next
 //! number, and none ever changes.
 
+pub mod pieces;
+
 use super::{End, Hash, Inserted, List, Set, ShortBytes, SortedSet, Value, ValueRef};
 
 const INTEGER: u8 = 0;
