@@ -144,7 +144,7 @@ settings! {
     requirepass: String, "requirepass", "", Secret, "Password of RESP clients, and of the AMQP user guest";
     cluster_token: Option<Token>, "cluster-token", "", Secret, "Secret by which nodes and sentinels of a cluster know each other; the same at all of them";
     allow_insecure: YesNo, "allow-insecure", "no", Open, "Start even if the node listens beyond this machine without a password, or in a cluster without a token: yes or no";
-    ack: Ack, "ack", "", Open, "When a write is acknowledged: local or replicated (the default as soon as there are sentinels)";
+    ack: Ack, "ack", "", Open, "When a write is acknowledged: local (this node has written it: a kill of the process loses nothing), memory (faster: a kill loses the last milliseconds) or replicated (the default as soon as there are sentinels)";
     persistence: Switch, "persistence", "on", Open, "Keep the data on disk: on or off (a restarted node is then empty, and loaded by its master)";
     fsync: Fsync, "fsync", "everysec", Open, "When the disk is synced: always (before a write is acknowledged), everysec or no";
     io_threads: usize, "io-threads", "0", Open, "Threads that serve clients; 0 = half of the cores, one at least";
@@ -193,7 +193,7 @@ macro_rules! choice {
 
 choice! {
     /// When a write is acknowledged.
-    Ack { Automatic = "", Local = "local", Replicated = "replicated" }
+    Ack { Automatic = "", Local = "local", Memory = "memory", Replicated = "replicated" }
 }
 choice! {
     /// Whether clients have to show a certificate.
@@ -504,8 +504,18 @@ impl Config {
     pub fn is_ack_replicated(&self) -> bool {
         match self.ack {
             Ack::Automatic => self.is_clustered(),
-            Ack::Local => false,
+            Ack::Local | Ack::Memory => false,
             Ack::Replicated => true,
+        }
+    }
+
+    /// Whether an acknowledgement waits until the kernel has what was written.
+    #[must_use]
+    pub fn is_ack_written(&self) -> bool {
+        match self.ack {
+            Ack::Automatic => !self.is_clustered(),
+            Ack::Local => true,
+            Ack::Memory | Ack::Replicated => false,
         }
     }
 }

@@ -5,9 +5,9 @@
 //!                                                     --fsync: always, every second, never -------> durable
 //! ```
 //!
-//! The thread is woken by whoever appends, and then lets records gather for some milliseconds, unless acknowledgements
-//! wait for it (`--fsync always`): then the records that came during one sync are the next batch. With `everysec` another
-//! thread syncs, so that writing goes on meanwhile.
+//! The thread is woken by whoever appends. Where acknowledgements wait for it (a node by itself, `--fsync always`), the
+//! records that came during one write are the next batch; elsewhere records gather for some milliseconds. With `everysec`
+//! another thread syncs, so that writing goes on meanwhile.
 //!
 //! When the disk refuses, the same turn is tried again until it is taken; `Durability::refusal` says why meanwhile.
 
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use tracing::{error, info, warn};
 
-use crate::config::Fsync;
+use crate::config::{Config, Fsync};
 use crate::ids::Offset;
 use crate::journal::{Promise, Reached, Turn};
 use crate::limits;
@@ -64,11 +64,12 @@ struct ToSync {
     since: Option<Instant>,
 }
 
-/// What `--fsync` lets be acknowledged.
+/// What `--fsync` and `--ack` let be acknowledged.
 #[must_use]
-pub fn promise(fsync: Fsync) -> Promise {
-    match fsync {
+pub fn promise(config: &Config) -> Promise {
+    match config.fsync {
         Fsync::Always => Promise::Durable,
+        Fsync::EverySecond | Fsync::Never if config.is_ack_written() => Promise::Written,
         Fsync::EverySecond | Fsync::Never => Promise::Appended,
     }
 }
@@ -121,6 +122,7 @@ impl State {
     fn write_turns(&self) {
         let journal = &self.node.engine.journal;
         let fsync = self.node.config.fsync;
+        let gathers = promise(&self.node.config) == Promise::Appended;
         let mut hint = Hint::new();
         while !self.is_closed() {
             self.wait_for_late_sync();
@@ -129,7 +131,7 @@ impl State {
                     if let Some(commit) = self.carry_out(&turn) {
                         hint.written(commit, turn.reached(), fsync);
                     }
-                    if fsync != Fsync::Always && turn.bytes() < limits::DISK_TURN_BYTES / 2 {
+                    if gathers && turn.bytes() < limits::DISK_TURN_BYTES / 2 {
                         std::thread::sleep(limits::DISK_GATHER);
                     }
                 }

@@ -245,7 +245,7 @@ impl Node {
     pub fn counted(&self) -> Counted {
         match self.engine.journal.durability().promise() {
             Some(Promise::Durable) => Counted::Durable,
-            Some(Promise::Appended) | None => Counted::Received,
+            Some(Promise::Appended | Promise::Written) | None => Counted::Received,
         }
     }
 

@@ -83,7 +83,7 @@ pub fn prepare(node: &Node, storage: &Storage) -> Result<Option<Plan>, Error> {
         storage.mark_whole()?;
     }
     let bounds = storage.journal_bounds()?;
-    let promise = disk::promise(node.config.fsync);
+    let promise = disk::promise(&node.config);
     node.engine.journal.start_disk(promise, bounds.start, bounds.end, bounds.history.clone());
     if bounds.end > Offset::ZERO {
         node.loading.begin(storage.data_bytes());

@@ -201,7 +201,7 @@ impl Link<'_> {
             // The master counts what is durable, and what has come here is news to WAIT.
             Some(Promise::Durable) => journal.end(),
             // A disk that is too far behind holds the master up, as its own would.
-            Some(Promise::Appended) | None => journal.durability().held_by_replica(journal.end()),
+            Some(Promise::Appended | Promise::Written) | None => journal.durability().held_by_replica(journal.end()),
         };
         acknowledge.send_replace(ReplicaAck {
             received_offset: received.0,
@@ -386,7 +386,7 @@ impl Link<'_> {
 fn disk_of(journal: &Journal) -> Disk {
     match journal.durability().promise() {
         None => Disk::Absent,
-        Some(Promise::Appended) => Disk::Buffered,
+        Some(Promise::Appended | Promise::Written) => Disk::Buffered,
         Some(Promise::Durable) => Disk::Synced,
     }
 }

@@ -406,7 +406,7 @@ impl Process {
     fn kept(&self) -> Kept {
         match self.journal.durability().promise() {
             None => Kept::Absent,
-            Some(Promise::Appended) => Kept::Buffered,
+            Some(Promise::Appended | Promise::Written) => Kept::Buffered,
             Some(Promise::Durable) => Kept::Synced,
         }
     }

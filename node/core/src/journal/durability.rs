@@ -16,6 +16,8 @@ use crate::ids::Offset;
 pub enum Promise {
     /// It is in memory; the disk follows within its bounds.
     Appended,
+    /// The kernel has it: it survives the end of the process, whatever ends it.
+    Written,
     /// It is synced to disk.
     Durable,
 }
@@ -61,6 +63,7 @@ impl Durability {
         match state.promise {
             None => end,
             Some(Promise::Durable) => end.min(self.durable()),
+            Some(Promise::Written) => end.min(self.written()),
             // A disk that refuses does not hold up what had been appended: that was promised no more, and nothing is added.
             Some(Promise::Appended) if state.is_behind => end.min(self.written()),
             Some(Promise::Appended) => end,
@@ -129,7 +132,7 @@ impl Durability {
         change(&mut state);
         let is_holding = match state.promise {
             None => false,
-            Some(Promise::Durable) => true,
+            Some(Promise::Written | Promise::Durable) => true,
             Some(Promise::Appended) => state.is_behind,
         };
         self.is_holding.store(is_holding, Ordering::Release);
