@@ -7,6 +7,14 @@ pub const JOURNAL_BLOCK_BYTES: usize = 64 << 10;
 /// Bytes that a record may run over a block's end without a new allocation: the allocator's next size.
 pub const JOURNAL_BLOCK_SLACK_BYTES: usize = 16 << 10;
 
+/// Bytes of a record beyond which it goes into the journal in parts: with its head a part fits one frame between nodes, and
+/// the disk and the stream to a replica are never longer at one of them than at a block.
+pub const RECORD_PART_BYTES: usize = 96 << 10;
+
+/// The largest legal record: what a node collects before it can apply anything of it. Twice what a client can send as one
+/// command.
+pub const RECORD_BYTES: usize = 2 << 30;
+
 /// Bytes of records that stay in memory where nobody but the disk reads them: what fits in a core's cache.
 pub const JOURNAL_MEMORY_ALONE_BYTES: usize = 1 << 20;
 

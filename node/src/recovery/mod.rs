@@ -26,7 +26,7 @@ use crate::config::Switch;
 use crate::disk;
 use crate::engine;
 use crate::ids::Offset;
-use crate::journal::Block;
+use crate::journal::{Assembler, Block};
 use crate::limits;
 use crate::node::{self, Node};
 use crate::role::State;
@@ -112,7 +112,7 @@ fn load(node: &node::Shared, storage: &Storage, plan: Plan) -> Result<(Recovered
             }
         })?;
     let rows_ms = began.elapsed().as_millis() as u64;
-    let load = Load { node, storage, bounds: &bounds, cuts, said: began };
+    let load = Load { node, storage, bounds: &bounds, cuts, assembler: Assembler::default(), said: began };
     let recovered = load.replay()?;
     node.gate.advance(recovered.committed);
     let keys: usize = (0..limits::DATABASES).map(|database| node.engine.keyspace.count(database)).sum();
@@ -142,6 +142,7 @@ struct Load<'a> {
     storage: &'a Storage,
     bounds: &'a Bounds,
     cuts: Cuts,
+    assembler: Assembler,
     said: Instant,
 }
 
@@ -160,6 +161,7 @@ impl Load<'_> {
         let committed = if self.node.config.is_clustered() { commit } else { end };
         let known = committed.max(youngest);
         let mut applied = from;
+        let mut is_amid = false;
         let mut tail = Vec::new();
         for block in self.storage.journal_from(from)? {
             let block = block?;
@@ -170,25 +172,39 @@ impl Load<'_> {
             if block.first <= known {
                 applied = self.apply(&block, known)?;
             }
+            is_amid = block.ends_amid_record();
             if block.last > known {
                 tail.push(if block.first > known { block } else { block.behind(known) });
             }
             self.say();
         }
+        if is_amid {
+            self.node.engine.journal.ends_amid_record();
+        }
         if applied < known {
             return Err(self.damaged(format!("the journal ends at {applied}, not at {known}")));
+        }
+        // A record of which some parts are committed, or that a process did not write to its end, is applied with its last
+        // part, if that ever comes.
+        if let Some(first) = self.assembler.begun()
+            && self.node.config.is_clustered()
+        {
+            applied = Offset(first.0 - 1);
+            tail = self.storage.journal_from(applied)?.collect::<Result<_, _>>()?;
         }
         Ok(Recovered { applied, committed, tail })
     }
 
-    fn apply(&self, block: &Block, up_to: Offset) -> Result<Offset, Error> {
+    fn apply(&mut self, block: &Block, up_to: Offset) -> Result<Offset, Error> {
         let mut applied = Offset(block.first.0 - 1);
-        for (offset, record) in block.iter().take_while(|(offset, _)| *offset <= up_to) {
+        for (offset, entry) in block.iter().take_while(|(offset, _)| *offset <= up_to) {
+            applied = offset;
+            let record = self.assembler.take(offset, entry).map_err(|error| self.damaged(error.to_string()))?;
+            let Some(record) = record else { continue };
             self.node
                 .engine
-                .apply_record(offset, record, |partition| self.cuts.wants(partition, offset))
+                .apply_record(offset, &record, |partition| self.cuts.wants(partition, offset))
                 .map_err(|error: engine::ReplayError| self.damaged(error.to_string()))?;
-            applied = offset;
         }
         if applied != block.last.min(up_to) {
             return Err(self.damaged(format!("the block at {} ends at {applied}, not at {}", block.first, block.last)));

@@ -20,7 +20,7 @@ use tracing::error;
 use super::image;
 use crate::engine::Engine;
 use crate::ids::{Epoch, Offset, Partition};
-use crate::journal::Block;
+use crate::journal::{Assembler, Block, PartError};
 use crate::limits;
 
 /// What this node's copy of the state is worth.
@@ -70,6 +70,8 @@ struct Queue {
     /// Bytes of items that nothing but the thread holds up.
     backlog: usize,
     applied: Offset,
+    /// The first part of a record of which not all have come: it is not in the state, though `applied` has passed it.
+    incomplete: Option<Offset>,
     target: Offset,
     condition: Condition,
     /// The full sync that is under way.
@@ -121,6 +123,7 @@ impl Applier {
             items: VecDeque::new(),
             backlog: 0,
             applied: Offset::ZERO,
+            incomplete: None,
             target: Offset::ZERO,
             condition: Condition::Fresh,
             sync: None,
@@ -172,7 +175,10 @@ impl Applier {
         let mut queue = self.queue.lock();
         if queue.generation == generation {
             match result {
-                Ok(()) => queue.finish(&step),
+                Ok(()) => {
+                    queue.incomplete = cuts.assembler.begun();
+                    queue.finish(&step);
+                }
                 Err(error) => {
                     error!(%error, "the copy does not fit its journal, a full sync will mend it");
                     queue.condition = Condition::Lost;
@@ -228,7 +234,8 @@ impl Applier {
             Committed::Only => queue.is_readable(),
             Committed::OrNot => queue.is_of_one_moment(),
         };
-        is_state.then_some((queue.applied, queue.generation))
+        let complete = queue.incomplete.map_or(queue.applied, |first| Offset(first.0 - 1));
+        is_state.then_some((complete, queue.generation))
     }
 
     /// Resolves while there is room for more.
@@ -436,6 +443,7 @@ impl Queue {
     fn restart(&mut self, applied: Offset, condition: Condition) {
         self.items.clear();
         (self.backlog, self.applied, self.target) = (0, applied, Offset::ZERO);
+        self.incomplete = None;
         (self.condition, self.youngest_cut, self.sync) = (condition, Offset::ZERO, None);
         (self.is_loading, self.is_past_images) = (false, false);
         self.generation += 1;
@@ -522,9 +530,16 @@ pub struct Cuts {
     /// The youngest of them, once all images have come.
     youngest: Option<Offset>,
     is_syncing: bool,
+    /// Puts large records together.
+    assembler: Assembler,
 }
 
 impl Cuts {
+    /// Every partition holds what it should.
+    fn are_passed(&mut self) {
+        *self = Self { assembler: std::mem::take(&mut self.assembler), ..Self::default() };
+    }
+
     fn perform(&mut self, engine: &Engine, step: &Step) -> Result<(), Error> {
         match step {
             Step::Reset(begin) => {
@@ -549,7 +564,7 @@ impl Cuts {
             Step::SyncEnd { offset, applied } => {
                 (self.is_syncing, self.youngest) = (false, Some(*offset));
                 if applied >= offset {
-                    *self = Self::default();
+                    self.are_passed();
                 }
                 Ok(())
             }
@@ -560,24 +575,25 @@ impl Cuts {
     fn apply(&mut self, engine: &Engine, block: &Block, behind: Offset, to: Offset) -> Result<(), Error> {
         let records = block.iter().skip_while(|(offset, _)| *offset <= behind).take_while(|(offset, _)| *offset <= to);
         let mut last = behind;
-        for (offset, record) in records {
+        for (offset, entry) in records {
+            last = offset;
+            let Some(record) = self.assembler.take(offset, entry)? else { continue };
             if self.by_partition.is_empty() && !self.is_syncing {
-                engine.apply_record(offset, record, |_| true)?;
+                engine.apply_record(offset, &record, |_| true)?;
             } else {
-                engine.apply_record(offset, record, |partition| match self.by_partition.get(&partition) {
+                engine.apply_record(offset, &record, |partition| match self.by_partition.get(&partition) {
                     Some(cut) => offset > *cut,
                     // Before all images have come its image is still to come. Behind that it is a partition that
                     // was made after the last image was taken.
                     None => !self.is_syncing,
                 })?;
             }
-            last = offset;
         }
         if last != to {
             return Err(Error::Short { last, to });
         }
         if self.youngest.is_some_and(|youngest| last >= youngest) {
-            *self = Self::default();
+            self.are_passed();
         }
         Ok(())
     }
@@ -587,6 +603,8 @@ impl Cuts {
 enum Error {
     #[error(transparent)]
     Replay(#[from] crate::engine::ReplayError),
+    #[error(transparent)]
+    Part(#[from] PartError),
     #[error(transparent)]
     Image(#[from] image::Error),
     #[error("a block ends at {last} and claims to reach {to}")]

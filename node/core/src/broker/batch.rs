@@ -237,7 +237,7 @@ impl<'e> Batch<'e> {
         if self.journal.is_retaining() {
             encode(&mut self.record);
         }
-        self.journal.append(&self.record)
+        self.journal.append_vec(&mut self.record)
     }
 
     /// From now on operations make one record, until `end_together`. Nothing that is locked is held by the caller.
@@ -257,7 +257,7 @@ impl<'e> Batch<'e> {
             return;
         }
         self.bury_some();
-        let offset = self.take_record().map_or(Offset::ZERO, |record| self.journal.append(&record));
+        let offset = self.take_record().map_or(Offset::ZERO, |mut record| self.journal.append_vec(&mut record));
         self.appended(offset);
     }
 

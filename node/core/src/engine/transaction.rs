@@ -197,7 +197,7 @@ impl<'e> Transaction<'e> {
         if self.effects == 0 {
             return self.locked.last_offset();
         }
-        let offset = self.engine.journal.append(self.record);
+        let offset = self.engine.journal.append_vec(self.record);
         self.locked.each_mut(|_, shard| shard.changed_at(offset));
         offset
     }
@@ -211,7 +211,7 @@ impl<'e> Transaction<'e> {
         let of_broker = batch.take_record();
         if of_keys || of_broker.is_some() {
             self.record.extend_from_slice(&of_broker.unwrap_or_default());
-            offset = self.engine.journal.append(self.record);
+            offset = self.engine.journal.append_vec(self.record);
         }
         if of_keys {
             self.locked.each_mut(|_, shard| shard.changed_at(offset));

@@ -9,13 +9,14 @@
 //! every partition. Readers (a stream to a replica) take whole blocks; a block is sealed when it is full or when a
 //! reader has caught up with it. The memory is bounded: the oldest blocks go, once they are on disk, and a reader behind
 //! them goes on from there, or needs a full sync. As long as nobody could ever read a record (no disk, no replica yet),
-//! only its offset is counted.
+//! only its offset is counted. A large record is several entries (`parts.rs`), so no block is much larger than another.
 //!
 //! **Invariant:** a record leaves the memory only when it is on disk, if there is one; and the disk's end never moves
 //! back but by `continue_from` and `restart_from`, which it sees in their place between the records (`turn.rs`).
 
 mod durability;
 mod gate;
+mod parts;
 mod record;
 pub mod relay;
 mod turn;
@@ -28,6 +29,7 @@ use event_listener::Event;
 
 pub use durability::{Durability, Promise};
 pub use gate::{Deposed, Gate};
+pub use parts::{Assembler, Error as PartError};
 pub use record::Records;
 pub use turn::{Reached, Turn};
 
@@ -117,6 +119,8 @@ struct Inner {
     /// Replicas may read, so blocks stay in memory though they are on disk.
     is_shared: bool,
     disk: turn::Disk,
+    /// The newest entry may be a part of a record whose other parts have not come.
+    is_amid: bool,
     /// What a master of a lower epoch sends is refused.
     promised: Epoch,
 }
@@ -168,8 +172,10 @@ impl Journal {
     /// Appends one transaction and says where it lies. The caller holds the locks of the partitions that it changes.
     #[inline]
     pub fn append(&self, record: &[u8]) -> Offset {
+        debug_assert!(parts::is_whole(record.len()), "a large record goes to `append_vec`");
         let mut inner = self.inner.lock();
         inner.end += 1;
+        inner.is_amid = false;
         let end = inner.end;
         if self.retaining.load(Ordering::Relaxed) {
             wire::put_varint(&mut inner.open, record.len() as u64);
@@ -181,6 +187,34 @@ impl Journal {
         }
         self.end.store(end, Ordering::Release);
         Offset(end)
+    }
+
+    /// As `append`, of a record that may be large: its memory becomes blocks of the journal, and nothing is copied under
+    /// the lock.
+    #[inline]
+    pub fn append_vec(&self, record: &mut Vec<u8>) -> Offset {
+        if parts::is_whole(record.len()) { self.append(record) } else { self.append_parts(std::mem::take(record)) }
+    }
+
+    #[cold]
+    fn append_parts(&self, record: Vec<u8>) -> Offset {
+        if !self.is_retaining() {
+            return self.append(&[]);
+        }
+        let parts = parts::divide(record);
+        let mut inner = self.inner.lock();
+        inner.seal();
+        let epoch = inner.epoch();
+        for records in parts {
+            inner.end += 1;
+            let offset = Offset(inner.end);
+            inner.push(Block { epoch, first: offset, last: offset, records });
+        }
+        inner.open_first = inner.end + 1;
+        inner.is_amid = false;
+        self.check_backlog(&inner);
+        self.end.store(inner.end, Ordering::Release);
+        Offset(inner.end)
     }
 
     /// Wakes the readers and the disk: to be called once behind a batch of commands, outside of all locks. A batch that
@@ -278,8 +312,19 @@ impl Journal {
         inner.history.retain(|span| span.start < start || span.start == Offset::ZERO && start == Offset::ZERO);
         inner.history.push(Span { epoch, start });
         inner.history_changed();
+        if std::mem::take(&mut inner.is_amid) {
+            // What is left of an earlier master's record is void from here on.
+            inner.end += 1;
+            wire::put_bytes(&mut inner.open, &[]);
+            self.end.store(inner.end, Ordering::Release);
+        }
         drop(inner);
         self.changed();
+    }
+
+    /// What was read from the disk ends amid a record. Told before the first `begin_epoch`.
+    pub fn ends_amid_record(&self) {
+        self.inner.lock().is_amid = true;
     }
 
     /// Appends what the master of epoch `under` sent. (The block's own epoch is that of its records: a replica that was
@@ -307,6 +352,7 @@ impl Journal {
         inner.seal();
         inner.end = block.last.0;
         inner.open_first = inner.end + 1;
+        inner.is_amid = block.ends_amid_record();
         inner.push(block);
         self.check_backlog(&inner);
         self.end.store(inner.end, Ordering::Release);
@@ -331,6 +377,11 @@ impl Journal {
             inner.drop_newest();
             inner.push(kept);
         }
+        inner.is_amid = match inner.blocks.back() {
+            Some(block) => block.ends_amid_record(),
+            // To void a record that was complete costs an empty one.
+            None => inner.is_amid || end.0 != inner.end,
+        };
         inner.end = end.0;
         inner.open_first = end.0 + 1;
         inner.trimmed = inner.trimmed.min(end.0);
@@ -392,6 +443,7 @@ impl Inner {
         (self.history, self.blocks, self.bytes) = (history, VecDeque::new(), 0);
         (self.end, self.trimmed, self.open_first) = (end.0, end.0, end.0 + 1);
         self.open.clear();
+        self.is_amid = false;
     }
 
     /// Spans that begin behind the end come with their blocks.
@@ -400,9 +452,14 @@ impl Inner {
         self.history.retain(|span| span.start <= end);
     }
 
+    /// Under which what is appended now is made.
+    fn epoch(&self) -> Epoch {
+        self.history.last().map_or(Epoch(0), |span| span.epoch)
+    }
+
     fn seal(&mut self) {
         if !self.open.is_empty() {
-            let epoch = self.history.last().map_or(Epoch(0), |span| span.epoch);
+            let epoch = self.epoch();
             let records = if self.open.len() >= limits::JOURNAL_BLOCK_BYTES {
                 // A full block keeps its buffer: nothing is copied.
                 let next = Vec::with_capacity(limits::JOURNAL_BLOCK_BYTES + limits::JOURNAL_BLOCK_SLACK_BYTES);
@@ -456,6 +513,12 @@ impl Block {
     pub fn bytes(&self) -> usize {
         const ALLOCATION_BYTES: usize = 64;
         self.records.len() + size_of::<Self>() + ALLOCATION_BYTES
+    }
+
+    /// Whether what follows goes on with its last record. Such a part fills a block of its own.
+    #[must_use]
+    pub fn ends_amid_record(&self) -> bool {
+        self.first == self.last && self.iter().next().is_some_and(|(_, record)| parts::is_followed(record))
     }
 
     /// The part behind `after`, which lies within the block.
@@ -580,11 +643,64 @@ mod tests {
     }
 
     #[test]
+    fn a_large_record_becomes_blocks_of_a_part_each_and_shares_the_order_of_all() {
+        let journal = journal();
+        journal.append(b"before");
+        let large: Vec<u8> = (0..1_000_000u32).map(|number| number as u8 | 1).collect();
+        let offset = journal.append_vec(&mut large.clone());
+        assert_eq!((offset, journal.end()), (Offset(12), Offset(12)), "a part each 96 KiB");
+        journal.append(b"behind");
+        let (mut assembler, mut found, mut after) = (Assembler::default(), Vec::new(), Offset(0));
+        while let Next::Block(block) = journal.read(after) {
+            assert!(block.records.len() <= limits::RECORD_PART_BYTES + 20);
+            assert_eq!(block.ends_amid_record(), (2..12).contains(&block.last.0));
+            for (offset, entry) in block.iter() {
+                found.extend(assembler.take(offset, entry).unwrap().map(|record| (offset.0, record.into_owned())));
+            }
+            after = block.last;
+        }
+        assert_eq!(found, [(1, b"before".to_vec()), (12, large), (13, b"behind".to_vec())]);
+    }
+
+    #[test]
+    fn a_mastership_that_begins_amid_a_record_voids_it() {
+        let (master, heir) = (journal(), journal());
+        master.append_vec(&mut vec![7; 300 << 10]);
+        for after in 0..2 {
+            let Next::Block(block) = master.read(Offset(after)) else { panic!("it is kept") };
+            heir.append_block(Epoch(1), block).unwrap();
+        }
+        heir.begin_epoch(Epoch(2));
+        assert_eq!(heir.end(), Offset(3));
+        let mut assembler = Assembler::default();
+        let taken: Vec<_> = contents(&heir, Offset(0))
+            .iter()
+            .map(|(offset, entry)| assembler.take(Offset(*offset), entry).unwrap().map(|record| record.len()))
+            .collect();
+        assert_eq!((taken, assembler.begun()), (vec![None, None, Some(0)], None));
+        let Next::Block(block) = heir.read(Offset(2)) else { panic!("it is kept") };
+        assert_eq!(block.epoch, Epoch(2), "the empty record is the new master's");
+        heir.begin_epoch(Epoch(3));
+        assert_eq!(heir.end(), Offset(3), "nothing is incomplete any more");
+    }
+
+    #[test]
+    fn a_cut_amid_a_record_is_known_to_be_one() {
+        let journal = journal();
+        journal.append_vec(&mut vec![7; 300 << 10]);
+        journal.append(b"behind");
+        let history = journal.history();
+        for (end, is_amid) in [(5, false), (4, false), (3, true), (1, true)] {
+            journal.continue_from(Epoch(1), Offset(end), history.clone()).unwrap();
+            assert_eq!(journal.inner.lock().is_amid, is_amid, "{end}");
+        }
+    }
+
+    #[test]
     fn memory_is_bounded_and_a_late_reader_is_told() {
         let journal = journal();
-        let record = vec![7; 1 << 20];
         for _ in 0..(limits::JOURNAL_MEMORY_BYTES >> 20) + 10 {
-            journal.append(&record);
+            journal.append_vec(&mut vec![7; 1 << 20]);
         }
         assert!(journal.retained_bytes() <= limits::JOURNAL_MEMORY_BYTES + (2 << 20));
         assert!(matches!(journal.read(Offset(0)), Next::Gone));
