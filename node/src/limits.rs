@@ -123,16 +123,24 @@ pub const DISK_READ_BYTES: usize = 1 << 20;
 /// Bytes of an image in one message: sending it takes a tenth of a millisecond.
 pub const IMAGE_CHUNK_BYTES: usize = 64 << 10;
 
-/// Bytes of memory that an image begins with at the most; most are as large as the one before.
-pub const IMAGE_RESERVE_BYTES: usize = 8 << 20;
+/// Bytes of an image that are taken at a time under a lock: with what stands around them, they fit a chunk.
+pub const IMAGE_STEP_BYTES: usize = 63 << 10;
 
-/// Chunks of an image at the most: no block is sent between two of them, so a large image is sent in larger ones.
-pub const IMAGE_CHUNKS: usize = 256;
+/// Chunks that are made before they are sent: enough that neither waits for the other.
+pub const IMAGE_CHUNKS_AHEAD: usize = 16;
+
+/// How often the image of a shard begins again, because a large value was changed in a way that its snapshot cannot
+/// follow, before the shard is held for all of it.
+pub const IMAGE_TRIES: u32 = 8;
+
+/// Bytes of the journal that wait for an image to be sent, beyond which it is sent as fast as it goes: a quarter of what
+/// stays in memory.
+pub const IMAGES_HURRY_BYTES: usize = JOURNAL_MEMORY_BYTES / 4;
 
 /// One chunk of images is sent in so long.
 pub const IMAGE_REST: std::time::Duration = std::time::Duration::from_millis(1);
 
-/// Bytes of images that are made at a time, before the next blocks are sent. A partition that is larger is made whole.
+/// Bytes of images that are made at a time, before the next blocks are sent. One that is larger goes on until it is whole.
 pub const IMAGE_BATCH_BYTES: usize = 1 << 20;
 
 /// Partitions of which images are made at a time: an empty shard costs nothing but its lock.

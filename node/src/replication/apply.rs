@@ -12,12 +12,12 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 use tracing::error;
 
 use super::image;
+use super::load::{self, Chunk, Loader};
 use crate::engine::Engine;
 use crate::ids::{Epoch, Offset, Partition};
 use crate::journal::{Assembler, Block, PartError};
@@ -94,11 +94,7 @@ enum Item {
         block: Block,
         is_counted: bool,
     },
-    Image {
-        partition: Partition,
-        cut: Offset,
-        chunks: Vec<Bytes>,
-    },
+    Image(Chunk),
     SyncEnd(Offset),
 }
 
@@ -304,14 +300,17 @@ impl Applier {
         });
     }
 
-    pub fn push_image(&self, partition: Partition, cut: Offset, chunks: Vec<Bytes>) {
+    /// A chunk of an image has come.
+    pub fn push_image(&self, chunk: Chunk) {
         self.with(|queue| {
-            queue.backlog += chunk_bytes(&chunks);
-            queue.youngest_cut = queue.youngest_cut.max(cut);
-            if let Some((_, partitions)) = &mut queue.sync {
-                partitions.insert(partition);
+            queue.backlog += chunk.bytes.len();
+            queue.youngest_cut = queue.youngest_cut.max(chunk.cut);
+            if chunk.is_last
+                && let Some((_, partitions)) = &mut queue.sync
+            {
+                partitions.insert(chunk.partition);
             }
-            queue.items.push_back(Item::Image { partition, cut, chunks });
+            queue.items.push_back(Item::Image(chunk));
         });
     }
 
@@ -418,9 +417,7 @@ enum Step {
         to: Offset,
     },
     Load {
-        partition: Partition,
-        cut: Offset,
-        chunks: Vec<Bytes>,
+        chunk: Chunk,
         /// More has come than a loading that rests would take in.
         is_urgent: bool,
     },
@@ -465,12 +462,9 @@ impl Queue {
             }
             Item::Reset(begin) => Step::Reset(*begin),
             Item::SyncEnd(offset) => Step::SyncEnd { offset: *offset, applied: self.applied },
-            Item::Image { partition, cut, chunks } => Step::Load {
-                partition: *partition,
-                cut: *cut,
-                chunks: chunks.clone(),
-                is_urgent: self.backlog > limits::LOAD_HURRY_BYTES,
-            },
+            Item::Image(chunk) => {
+                Step::Load { chunk: chunk.clone(), is_urgent: self.backlog > limits::LOAD_HURRY_BYTES }
+            }
         })
     }
 
@@ -478,7 +472,7 @@ impl Queue {
         match step {
             Step::Apply { to, .. } => self.applied = *to,
             Step::SyncEnd { .. } => self.is_past_images = true,
-            Step::Load { chunks, .. } => self.backlog -= chunk_bytes(chunks),
+            Step::Load { chunk, .. } => self.backlog -= chunk.bytes.len(),
             Step::Reset(_) => {}
         }
         if matches!(step, Step::Apply { .. }) {
@@ -519,10 +513,6 @@ impl Queue {
     }
 }
 
-fn chunk_bytes(chunks: &[Bytes]) -> usize {
-    chunks.iter().map(Bytes::len).sum()
-}
-
 /// What each partition's image holds already. Empty as long as there was no full sync.
 #[derive(Debug, Default)]
 pub struct Cuts {
@@ -532,6 +522,8 @@ pub struct Cuts {
     is_syncing: bool,
     /// Puts large records together.
     assembler: Assembler,
+    /// The image that is coming.
+    loader: Loader,
 }
 
 impl Cuts {
@@ -547,19 +539,15 @@ impl Cuts {
                 *self = Self { is_syncing: *begin == Begin::Images, ..Self::default() };
                 Ok(())
             }
-            Step::Load { partition, cut, chunks, is_urgent } => {
-                self.by_partition.insert(*partition, *cut);
-                let rest = || {
-                    if !is_urgent {
-                        std::thread::sleep(limits::LOAD_REST);
-                    }
-                };
-                let loaded = match &chunks[..] {
-                    [] => image::load(engine, *partition, *cut, &[], rest),
-                    [only] => image::load(engine, *partition, *cut, only, rest),
-                    _ => image::load(engine, *partition, *cut, &chunks.concat(), rest),
-                };
-                loaded.map_err(Error::from)
+            Step::Load { chunk, is_urgent } => {
+                self.loader.push(engine, chunk)?;
+                if chunk.is_last {
+                    self.by_partition.insert(chunk.partition, chunk.cut);
+                }
+                if !is_urgent && chunk.bytes.len() >= limits::LOAD_SLICE_BYTES {
+                    std::thread::sleep(limits::LOAD_REST);
+                }
+                Ok(())
             }
             Step::SyncEnd { offset, applied } => {
                 (self.is_syncing, self.youngest) = (false, Some(*offset));
@@ -606,7 +594,7 @@ enum Error {
     #[error(transparent)]
     Part(#[from] PartError),
     #[error(transparent)]
-    Image(#[from] image::Error),
+    Image(#[from] load::Error),
     #[error("a block ends at {last} and claims to reach {to}")]
     Short { last: Offset, to: Offset },
 }

@@ -1,83 +1,178 @@
-//! A partition as bytes, for a full sync.
+//! A partition as bytes, for a full sync, in chunks.
 //!
 //! ```text
-//! image of a shard = entry ...      see `keyspace::entry_image`
+//! image of a shard = entry ...      see `keyspace::entry_image`; large values follow on the others, in pieces
+//! image of a queue = last id, message ...      see `broker::image`
 //! ```
 //!
-//! An image is taken under its partition's lock only, with the end of the journal as its cut: every record that changed
-//! the partition was appended under the same lock, so the image holds exactly the effects of the records up to the cut.
+//! The cut of an image is the end of the journal when it begins: every record that changed the partition was appended
+//! under the same lock, so the image holds exactly the effects of the records up to the cut. The lock is held for what is
+//! small, and then for a step at a time.
+
+use bytes::Bytes;
+use tercet_proto::grpc::peer::v1 as wire;
 
 use crate::engine::Engine;
 use crate::ids::{Offset, Partition, PartitionKind};
-use crate::keyspace::entry_image::{self, put_entry, take_entry};
+use crate::keyspace::entry_image::put_entry;
+use crate::keyspace::value::image::pieces::is_large;
+use crate::keyspace::{SnapshotId, Step};
 use crate::limits;
-use crate::wire::Reader;
 
-/// An image that cannot be loaded.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    #[error("the image of partition {partition} cannot be read: {error}")]
-    Image { partition: u32, error: entry_image::Error },
-    #[error("the image of partition {partition} does not fit: {what}")]
-    State { partition: u32, what: String },
-}
+/// Nobody wants the image any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Abandoned;
 
-/// Appends the image of a partition and says its cut.
-pub fn take(engine: &Engine, partition: Partition, out: &mut Vec<u8>) -> Offset {
-    let index = match partition.kind() {
-        PartitionKind::Shard(index) => index,
-        PartitionKind::Accounts => return engine.accounts.image(|_| engine.journal.end(), out),
-        PartitionKind::Topology | PartitionKind::Queue(_) => {
-            return engine.broker.image(partition, || engine.journal.end(), out);
-        }
-    };
-    let shard = engine.keyspace.lock(index);
-    let mut scratch = Vec::new();
-    for (database, table) in shard.databases() {
-        table.iter_values().for_each(|entry| put_entry(database, entry, &mut scratch, out));
-    }
-    engine.journal.end()
-}
+/// Takes a chunk away.
+pub(crate) type Send<'s> = dyn FnMut(wire::Image) -> Result<(), Abandoned> + 's;
 
-/// Puts an image in the place of a partition. `rest` is called after every `LOAD_SLICE_BYTES` of it.
+/// Makes the image of a partition and says its cut.
 ///
 /// # Errors
-/// The image cannot be read.
-pub fn load(
-    engine: &Engine,
+/// `send` wants no more of it.
+pub(crate) fn make(engine: &Engine, partition: Partition, send: &mut Send<'_>) -> Result<Offset, Abandoned> {
+    match partition.kind() {
+        PartitionKind::Shard(index) => shard(engine, index, send),
+        PartitionKind::Queue(number) => queue(engine, number, send),
+        PartitionKind::Topology => {
+            let mut image = Vec::new();
+            let cut = engine.broker.image(partition, || engine.journal.end(), &mut image);
+            whole(partition, cut, image, send)
+        }
+        PartitionKind::Accounts => {
+            let mut image = Vec::new();
+            let cut = engine.accounts.image(|_| engine.journal.end(), &mut image);
+            whole(partition, cut, image, send)
+        }
+    }
+}
+
+fn whole(partition: Partition, cut: Offset, image: Vec<u8>, send: &mut Send<'_>) -> Result<Offset, Abandoned> {
+    let mut chunks = Chunks::new(partition, cut, send);
+    chunks.put(image)?;
+    chunks.finish()
+}
+
+fn shard(engine: &Engine, index: usize, send: &mut Send<'_>) -> Result<Offset, Abandoned> {
+    for tries in 1.. {
+        let mut open = Open { engine, shard: index, snapshots: Vec::new() };
+        let mut image = Vec::new();
+        let cut = open.begin(tries < limits::IMAGE_TRIES, &mut image);
+        let mut chunks = Chunks::new(Partition::shard(index), cut, send);
+        chunks.put(image)?;
+        if open.steps(&mut chunks)? == Step::Done {
+            return chunks.finish();
+        }
+    }
+    Err(Abandoned)
+}
+
+/// The snapshots of one image, for as long as this lives.
+struct Open<'e> {
+    engine: &'e Engine,
+    shard: usize,
+    snapshots: Vec<SnapshotId>,
+}
+
+impl Open<'_> {
+    /// Takes what is small, and opens a snapshot of everything else.
+    fn begin(&mut self, in_steps: bool, image: &mut Vec<u8>) -> Offset {
+        let mut shard = self.engine.keyspace.lock(self.shard);
+        let (mut scratch, mut large) = (Vec::new(), Vec::new());
+        for (database, table) in shard.databases() {
+            for entry in table.iter_values() {
+                if in_steps && is_large(entry.value()) {
+                    large.push((database, entry.key().to_vec()));
+                } else {
+                    put_entry(database, entry, &mut scratch, image);
+                }
+            }
+        }
+        self.snapshots = large.iter().filter_map(|(database, key)| shard.open_snapshot(*database, key)).collect();
+        self.engine.journal.end()
+    }
+
+    /// `Broken`: all of it has to begin again.
+    fn steps(&self, chunks: &mut Chunks<'_, '_>) -> Result<Step, Abandoned> {
+        for snapshot in &self.snapshots {
+            loop {
+                let mut pieces = Vec::with_capacity(limits::IMAGE_CHUNK_BYTES);
+                let step = {
+                    let mut shard = self.engine.keyspace.lock(self.shard);
+                    shard.step_snapshot(*snapshot, limits::IMAGE_STEP_BYTES, &mut pieces)
+                };
+                chunks.put(pieces)?;
+                match step {
+                    Step::More => {}
+                    Step::Done => break,
+                    Step::Broken => return Ok(Step::Broken),
+                }
+            }
+        }
+        Ok(Step::Done)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        let closed: Vec<_> = {
+            let mut shard = self.engine.keyspace.lock(self.shard);
+            self.snapshots.iter().map(|snapshot| shard.close_snapshot(*snapshot)).collect()
+        };
+        drop(closed);
+    }
+}
+
+fn queue(engine: &Engine, number: u32, send: &mut Send<'_>) -> Result<Offset, Abandoned> {
+    let partition = Partition::queue(number);
+    let mut bytes = Vec::new();
+    let Some(mut image) = engine.broker.begin_queue_image(number, || engine.journal.end(), &mut bytes) else {
+        return Chunks::new(partition, engine.journal.end(), send).finish();
+    };
+    let mut chunks = Chunks::new(partition, image.cut, send);
+    while engine.broker.step_queue_image(&mut image, limits::IMAGE_STEP_BYTES, &mut bytes) {
+        chunks.put(std::mem::take(&mut bytes))?;
+    }
+    chunks.put(bytes)?;
+    chunks.finish()
+}
+
+/// The chunks of one image. The last one is held back until it is known to be the last.
+struct Chunks<'c, 's> {
     partition: Partition,
     cut: Offset,
-    image: &[u8],
-    mut rest: impl FnMut(),
-) -> Result<(), Error> {
-    let wrong = |what: String| Error::State { partition: partition.0, what };
-    let index = match partition.kind() {
-        PartitionKind::Shard(index) => index,
-        PartitionKind::Accounts => {
-            return engine.accounts.load_image(cut, image).map_err(|error| wrong(error.to_string()));
-        }
-        PartitionKind::Topology | PartitionKind::Queue(_) => {
-            return engine.broker.load_image(partition, cut, image).map_err(|error| wrong(error.to_string()));
-        }
-    };
-    if index >= engine.keyspace.len() {
-        return Err(wrong("no such shard".to_owned()));
+    is_first: bool,
+    held: Option<Bytes>,
+    send: &'c mut Send<'s>,
+}
+
+impl<'c, 's> Chunks<'c, 's> {
+    fn new(partition: Partition, cut: Offset, send: &'c mut Send<'s>) -> Self {
+        Self { partition, cut, is_first: true, held: None, send }
     }
-    let broken = |error| Error::Image { partition: partition.0, error };
-    let mut shard = engine.keyspace.lock(index);
-    shard.reset();
-    let mut reader = Reader::new(image);
-    let mut next_rest = image.len().saturating_sub(limits::LOAD_SLICE_BYTES);
-    while !reader.is_empty() {
-        let entry = take_entry(&mut reader).map_err(broken)?;
-        shard.load(&entry).map_err(broken)?;
-        if reader.remaining() < next_rest {
-            rest();
-            next_rest = reader.remaining().saturating_sub(limits::LOAD_SLICE_BYTES);
+
+    fn put(&mut self, bytes: Vec<u8>) -> Result<(), Abandoned> {
+        let mut bytes = Bytes::from(bytes);
+        while !bytes.is_empty() {
+            let chunk = bytes.split_to(bytes.len().min(limits::IMAGE_CHUNK_BYTES));
+            if let Some(before) = self.held.replace(chunk) {
+                self.send(before, false)?;
+            }
         }
+        Ok(())
     }
-    shard.changed_at(cut);
-    Ok(())
+
+    /// An empty image is a chunk too: it says that the partition is empty.
+    fn finish(mut self) -> Result<Offset, Abandoned> {
+        let last = self.held.take().unwrap_or_default();
+        self.send(last, true)?;
+        Ok(self.cut)
+    }
+
+    fn send(&mut self, chunk: Bytes, last: bool) -> Result<(), Abandoned> {
+        let first = std::mem::replace(&mut self.is_first, false);
+        (self.send)(wire::Image { partition: self.partition.0, cut: self.cut.0, chunk, last, first })
+    }
 }
 
 /// Forgets everything that is replicated.
@@ -89,59 +184,14 @@ pub fn reset(engine: &Engine) {
     engine.accounts.reset();
 }
 
+/// The chunks of an image, all at once.
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::effect::{Expiry, KeyChange};
-    use crate::engine::{Locked, Transaction};
-    use crate::ids::UnixMillis;
-
-    #[test]
-    fn a_shard_reads_back_as_it_was() {
-        let (here, there) = (Engine::default(), Engine::default());
-        let mut record = Vec::new();
-        let mut change = |database: u8, key: &[u8], change: KeyChange<'_>| {
-            let locked = Locked::keys(&here.keyspace, std::iter::once(key));
-            let mut transaction = Transaction::new(&here, locked, &mut record, database, UnixMillis(1));
-            transaction.apply(key, &change).unwrap();
-            transaction.finish();
-        };
-        for number in 0..500 {
-            let key = format!("key:{number}");
-            let expiry = if number % 3 == 0 { Expiry::At(UnixMillis(1_000_000 + number)) } else { Expiry::Never };
-            change(number as u8 % 3, key.as_bytes(), KeyChange::SetString { value: b"some value", expiry });
-        }
-        let fields: [&[u8]; 4] = [b"field", b"1", b"other", b"2"];
-        change(0, b"hash", KeyChange::HashSet { pairs: (&fields[..]).into() });
-
-        let mut loaded = 0;
-        for index in 0..here.keyspace.len() {
-            let mut image = Vec::new();
-            let cut = take(&here, Partition::shard(index), &mut image);
-            assert_eq!(cut, here.journal.end());
-            load(&there, Partition::shard(index), cut, &image, || {}).unwrap();
-            // One after the other: both have the rank of their number.
-            let entries = |engine: &Engine| {
-                let shard = engine.keyspace.lock(index);
-                let all = shard.databases().flat_map(|(number, keys)| keys.iter().map(move |entry| (number, entry)));
-                let all = all.map(|(number, e)| ((number, e.key().to_vec()), (e.value().to_owned(), e.expire_at())));
-                all.collect::<std::collections::HashMap<_, _>>()
-            };
-            let all = entries(&here);
-            assert!(all == entries(&there), "shard {index} differs");
-            loaded += all.len();
-        }
-        assert_eq!(loaded, 501);
-        for database in 0..3 {
-            assert_eq!(here.keyspace.count(database), there.keyspace.count(database));
-            assert_eq!(here.keyspace.count_expiring(database), there.keyspace.count_expiring(database));
-        }
-    }
-
-    #[test]
-    fn a_broken_image_is_an_error() {
-        let engine = Engine::default();
-        assert!(load(&engine, Partition::shard(0), Offset(1), &[0, 200], || {}).is_err());
-        assert!(load(&engine, Partition::shard(9999), Offset(1), &[], || {}).is_err());
-    }
+pub(super) fn chunks(engine: &Engine, partition: Partition) -> Vec<wire::Image> {
+    let mut chunks = Vec::new();
+    make(engine, partition, &mut |chunk| {
+        chunks.push(chunk);
+        Ok(())
+    })
+    .unwrap();
+    chunks
 }

@@ -13,7 +13,6 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::Stream;
 use tercet_edge::name::is_name;
 use tercet_edge::seldom::Seldom;
@@ -21,12 +20,14 @@ use tercet_proto::grpc::cluster::v1::Member;
 use tercet_proto::grpc::peer::v1::{
     self as wire, FromMaster, FromReplica, ReplicaHello, from_master::Message, from_replica,
 };
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tonic::{Status, Streaming};
 use tracing::{info, warn};
 
 use super::commit::{Copy, Counted, Disk, Held, Leaving, StreamId};
-use super::image;
+use super::image::{self, Abandoned};
 use super::resume::{self, Log, Resume, Standing, Why};
 use super::{from_wire, to_wire};
 use crate::clock;
@@ -168,7 +169,9 @@ struct Sender {
     commit_due: Option<Instant>,
     heartbeat_due: Instant,
     outbox: VecDeque<FromMaster>,
+    /// What is left of a full sync, unless it is being made.
     images: Option<Images>,
+    making: Option<Making>,
     journal_since_images: usize,
     pace: Pace,
     is_over: bool,
@@ -195,6 +198,7 @@ impl Sender {
             heartbeat_due: Instant::now(),
             outbox: VecDeque::new(),
             images: None,
+            making: None,
             journal_since_images: 0,
             pace: Pace::new(),
             is_over: false,
@@ -310,10 +314,11 @@ impl Sender {
                 self.heartbeat_due = Instant::now() + limits::REPLICATION_HEARTBEAT;
                 return Some(Ok(message));
             }
-            if let Some(message) = self.images.as_mut().and_then(|images| images.made.pop_front()) {
-                self.heartbeat_due = Instant::now() + limits::REPLICATION_HEARTBEAT;
-                self.pace.before(&message).await;
-                return Some(Ok(FromMaster { message: Some(message) }));
+            if let Some(making) = self.making.take() {
+                match self.next_made(making).await {
+                    Ok(()) => continue,
+                    Err(error) => return self.give_up(error),
+                }
             }
             if self.images.is_none() || self.journal_since_images < limits::JOURNAL_BETWEEN_IMAGES_BYTES {
                 match self.node.engine.journal.read(self.after) {
@@ -343,10 +348,8 @@ impl Sender {
                 Some(images) => {
                     // A replica that falls behind the journal must have it, so the images are not to hold it up.
                     self.pace.rests = self.journal_since_images < limits::JOURNAL_BETWEEN_IMAGES_BYTES;
-                    if let Err(error) = self.next_images(images).await {
-                        self.is_over = true;
-                        return Some(Err(error));
-                    }
+                    self.journal_since_images = 0;
+                    self.making = Some(Making::start(self.node.clone(), images));
                 }
                 None => self.wait().await,
             }
@@ -394,16 +397,35 @@ impl Sender {
         })
     }
 
-    /// Makes images on another thread: this one serves everybody's acknowledgements.
-    async fn next_images(&mut self, mut images: Images) -> Result<(), Status> {
-        self.journal_since_images = 0;
-        let node = self.node.clone();
-        let made = tokio::task::spawn_blocking(move || {
-            images.next_batch(&node.engine);
-            images
-        });
-        self.images = Some(made.await.map_err(|error| Status::internal(format!("making an image: {error}")))?);
+    /// What comes next of the images that are being made, or a sign of life while nothing does.
+    async fn next_made(&mut self, mut making: Making) -> Result<(), Status> {
+        tokio::select! {
+            made = making.made.recv() => match made {
+                Some(message) => {
+                    // The journal must not run away while a large image is on its way.
+                    let lag = self.node.engine.journal.bytes_behind(self.after);
+                    self.pace.rests &= lag < limits::IMAGES_HURRY_BYTES;
+                    self.pace.before(&message).await;
+                    self.push(message);
+                    self.making = Some(making);
+                }
+                None => {
+                    let images = making.images.await;
+                    self.images = Some(images.map_err(|error| Status::internal(format!("making an image: {error}")))?);
+                }
+            },
+            () = tokio::time::sleep_until(self.heartbeat_due) => {
+                self.say_commit();
+                self.making = Some(making);
+            }
+        }
         Ok(())
+    }
+
+    fn say_commit(&mut self) {
+        self.sent_commit = self.node.gate.commit();
+        self.commit_due = None;
+        self.push(Message::Commit(wire::Commit { epoch: self.epoch.0, commit_offset: self.sent_commit.0 }));
     }
 
     /// Until there is a block, a commit offset that has waited long enough for one, or a heartbeat to send.
@@ -418,12 +440,7 @@ impl Sender {
             () = journal.readable(self.after) => {}
             // Also ends with the mastership.
             _ = gate.wait(commit.next(), self.term), if self.commit_due.is_none() => {}
-            () = tokio::time::sleep_until(deadline) => {
-                self.sent_commit = gate.commit();
-                self.commit_due = None;
-                let commit = wire::Commit { epoch: self.epoch.0, commit_offset: self.sent_commit.0 };
-                self.push(Message::Commit(commit));
-            }
+            () = tokio::time::sleep_until(deadline) => self.say_commit(),
         }
     }
 }
@@ -467,10 +484,6 @@ impl Pace {
 struct Images {
     pending: VecDeque<Partition>,
     taken: HashSet<Partition>,
-    /// Nothing of the journal may be sent before these.
-    made: VecDeque<Message>,
-    /// What the next image begins with: a little more than the last one had.
-    reserve_bytes: usize,
     youngest_cut: Offset,
     expected: u64,
     is_done: bool,
@@ -481,15 +494,7 @@ impl Images {
         let shards = (0..engine.keyspace.len()).map(Partition::shard);
         let pending: VecDeque<_> = std::iter::once(Partition::ACCOUNTS).chain(shards).collect();
         let expected = (pending.len() + engine.broker.partitions().len()) as u64;
-        Self {
-            pending,
-            taken: HashSet::new(),
-            made: VecDeque::new(),
-            reserve_bytes: 0,
-            youngest_cut: Offset::ZERO,
-            expected,
-            is_done: false,
-        }
+        Self { pending, taken: HashSet::new(), youngest_cut: Offset::ZERO, expected, is_done: false }
     }
 
     /// What an earlier stream has not brought.
@@ -504,24 +509,28 @@ impl Images {
         images
     }
 
-    fn next_batch(&mut self, engine: &Engine) {
+    /// Makes some images. Nothing of the journal may be sent before all of them have been.
+    fn next_batch(
+        &mut self,
+        engine: &Engine,
+        send: &mut dyn FnMut(Message) -> Result<(), Abandoned>,
+    ) -> Result<(), Abandoned> {
         let mut bytes = 0;
         for _ in 0..limits::IMAGE_BATCH_PARTITIONS {
             let Some(partition) = self.next_partition(engine) else {
                 self.is_done = true;
-                self.made.push_back(Message::SyncEnd(wire::SyncEnd { offset: self.youngest_cut.0 }));
-                break;
+                return send(Message::SyncEnd(wire::SyncEnd { offset: self.youngest_cut.0 }));
             };
-            let mut image = Vec::with_capacity(self.reserve_bytes);
-            let cut = image::take(engine, partition, &mut image);
-            self.reserve_bytes = (image.len() + image.len() / 8).min(limits::IMAGE_RESERVE_BYTES);
+            let cut = image::make(engine, partition, &mut |image| {
+                bytes += image.chunk.len();
+                send(Message::Image(image))
+            })?;
             self.youngest_cut = self.youngest_cut.max(cut);
-            bytes += image.len();
-            self.made.extend(chunks(partition, cut, image.into()));
             if bytes >= limits::IMAGE_BATCH_BYTES {
                 break;
             }
         }
+        Ok(())
     }
 
     /// The queues are listed until no new one is found. One that is made later lies behind the end that was read
@@ -543,45 +552,35 @@ impl Images {
     }
 }
 
-fn chunks(partition: Partition, cut: Offset, image: Bytes) -> impl Iterator<Item = Message> {
-    let bytes = limits::IMAGE_CHUNK_BYTES.max(image.len().div_ceil(limits::IMAGE_CHUNKS));
-    // An empty image is a message too: it says that the partition is empty.
-    let count = image.len().div_ceil(bytes).max(1);
-    (0..count).map(move |index| {
-        let from = index * bytes;
-        let to = (from + bytes).min(image.len());
-        let chunk = image.slice(from..to);
-        Message::Image(wire::Image { partition: partition.0, cut: cut.0, chunk, last: index + 1 == count })
-    })
+/// Images that another thread makes: this one serves everybody's acknowledgements. Dropped, it ends with its next chunk.
+#[derive(Debug)]
+struct Making {
+    made: mpsc::Receiver<Message>,
+    images: JoinHandle<Images>,
+}
+
+impl Making {
+    fn start(node: Shared, mut images: Images) -> Self {
+        let (send, made) = mpsc::channel(limits::IMAGE_CHUNKS_AHEAD);
+        let images = tokio::task::spawn_blocking(move || {
+            // Nobody waits for images that are abandoned.
+            _ = images.next_batch(&node.engine, &mut |message| send.blocking_send(message).map_err(|_| Abandoned));
+            images
+        });
+        Self { made, images }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn sizes(bytes: usize) -> Vec<(usize, bool)> {
-        let image = |message| match message {
-            Message::Image(image) => (image.chunk.len(), image.last),
-            other => panic!("{other:?}"),
-        };
-        chunks(Partition::shard(7), Offset(3), vec![0; bytes].into()).map(image).collect()
-    }
-
-    #[test]
-    fn an_image_is_sent_in_chunks_of_which_the_last_says_so() {
-        let chunk = limits::IMAGE_CHUNK_BYTES;
-        assert_eq!(sizes(0), [(0, true)], "an empty partition is said to be empty");
-        assert_eq!(sizes(chunk), [(chunk, true)]);
-        assert_eq!(sizes(2 * chunk + 1), [(chunk, false), (chunk, false), (1, true)]);
-        let large = sizes(limits::IMAGE_CHUNK_BYTES * limits::IMAGE_CHUNKS * 3 + 5);
-        assert!(large.len() <= limits::IMAGE_CHUNKS, "{}", large.len());
-        assert_eq!(large.iter().map(|(bytes, _)| bytes).sum::<usize>(), chunk * limits::IMAGE_CHUNKS * 3 + 5);
-        assert_eq!(large.iter().filter(|(_, last)| *last).count(), 1);
-    }
-
     #[tokio::test]
     async fn images_are_paced_by_their_bytes_and_nothing_else_is() {
-        let message = |bytes| chunks(Partition::shard(1), Offset(1), vec![1; bytes].into()).next().unwrap();
+        let message = |bytes| {
+            let chunk = vec![1; bytes].into();
+            Message::Image(wire::Image { partition: 1, cut: 1, chunk, first: true, last: true })
+        };
         let mut pace = Pace::new();
         let rests = |pace: &mut Pace, messages: usize, bytes: usize| {
             (0..messages).filter(|_| pace.must_rest_before(&message(bytes))).count()

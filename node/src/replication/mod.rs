@@ -13,6 +13,7 @@ pub mod apply;
 pub mod commit;
 pub mod image;
 pub mod isr;
+pub mod load;
 pub(crate) mod master;
 pub(crate) mod replica;
 pub mod resume;

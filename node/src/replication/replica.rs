@@ -7,7 +7,6 @@
 //!
 //! While a full sync is under way nothing is acknowledged: a copy counts once it holds everything up to the youngest cut.
 
-use bytes::Bytes;
 use futures::Stream;
 use tercet_proto::grpc::cluster::v1::Member;
 use tercet_proto::grpc::peer::v1::peer_client::PeerClient;
@@ -23,7 +22,7 @@ use super::apply::{Applier, Condition};
 use super::commit::Disk;
 use super::{from_wire, to_wire};
 use crate::clock;
-use crate::ids::{Epoch, Offset, Partition};
+use crate::ids::{Epoch, Offset};
 use crate::journal::{self, Block, Journal, Promise};
 use crate::limits;
 use crate::node::Shared;
@@ -112,9 +111,7 @@ struct Link<'a> {
 /// A full sync, as far as the stream knows it.
 enum Sync {
     No,
-    /// Chunks of the image that is coming.
     Images {
-        chunks: Vec<Bytes>,
         images: u64,
         began: Instant,
     },
@@ -291,7 +288,7 @@ impl Link<'_> {
                 self.node.gate.depose(Offset::ZERO);
                 self.node.link.write().syncing = true;
                 info!(master = self.target.master.name, epoch, offset, partitions, "following, full sync begins");
-                self.sync = Sync::Images { chunks: Vec::new(), images: 0, began: Instant::now() };
+                self.sync = Sync::Images { images: 0, began: Instant::now() };
             }
             Some(Message::SyncGoesOn(wire::SyncGoesOn { epoch, offset, history, partitions })) => {
                 self.check_epoch(epoch)?;
@@ -303,7 +300,7 @@ impl Link<'_> {
                 journal.continue_from(self.target.epoch, Offset(offset), from_wire(&history))?;
                 self.node.link.write().syncing = true;
                 info!(master = self.target.master.name, epoch, offset, partitions, "following, full sync goes on");
-                self.sync = Sync::Images { chunks: Vec::new(), images: 0, began: Instant::now() };
+                self.sync = Sync::Images { images: 0, began: Instant::now() };
             }
             _ => return Err(Error::OutOfPlace("a first message that says nothing of where to begin")),
         }
@@ -323,16 +320,11 @@ impl Link<'_> {
                 self.commit(Offset(commit.commit_offset));
             }
             Some(Message::Image(image)) => {
-                let Sync::Images { chunks, images, .. } = &mut self.sync else {
+                let Sync::Images { images, .. } = &mut self.sync else {
                     return Err(Error::OutOfPlace("an image"));
                 };
-                if !image.chunk.is_empty() {
-                    chunks.push(image.chunk);
-                }
-                if image.last {
-                    *images += 1;
-                    self.applier.push_image(Partition(image.partition), Offset(image.cut), std::mem::take(chunks));
-                }
+                *images += u64::from(image.last);
+                self.applier.push_image(image.into());
             }
             Some(Message::SyncEnd(end)) => {
                 let Sync::Images { images, began, .. } = &self.sync else {

@@ -28,27 +28,19 @@ impl Broker {
     /// Appends the image of a partition and says its cut: `end()`, asked for under the partition's lock. A queue that is
     /// gone has an empty image.
     pub fn image(&self, partition: Partition, end: impl Fn() -> Offset, out: &mut Vec<u8>) -> Offset {
-        // A transaction is not seen in part.
-        let _door = self.door.read();
         match partition.kind() {
             PartitionKind::Shard(_) | PartitionKind::Accounts => {}
             PartitionKind::Topology => {
+                // A transaction is not seen in part.
+                let _door = self.door.read();
                 let topology = self.topology.read();
                 topology.put_image(out);
                 return end();
             }
             PartitionKind::Queue(number) => {
-                let queue = self.topology.read().numbered.get(&number).cloned();
-                if let Some(queue) = queue {
-                    let state = queue.lock();
-                    if !state.is_deleted {
-                        wire::put_varint(out, state.messages.next_id() - 1);
-                        for (id, deadline, message) in state.messages.persistent() {
-                            put_effect(&enqueue(id, deadline, message.content()), out);
-                        }
-                        state.memory(&mut |effect| put_effect(effect, out));
-                    }
-                    return end();
+                if let Some(mut image) = self.begin_queue_image(number, &end, out) {
+                    while self.step_queue_image(&mut image, usize::MAX, out) {}
+                    return image.cut;
                 }
             }
         }
@@ -106,11 +98,16 @@ impl Topology {
 impl State {
     /// What the queue remembers beside its messages.
     pub(super) fn memory(&self, visit: &mut dyn FnMut(&BrokerEffect<'_>)) {
-        if !self.unique.is_empty() {
-            visit(&BrokerEffect::Seen { ids: self.unique.all().into() });
-        }
+        self.seen(visit);
         for (id, returns) in self.messages.returned() {
             visit(&BrokerEffect::Returned { id, returns });
+        }
+    }
+
+    /// Ids of messages that it has had.
+    pub(super) fn seen(&self, visit: &mut dyn FnMut(&BrokerEffect<'_>)) {
+        if !self.unique.is_empty() {
+            visit(&BrokerEffect::Seen { ids: self.unique.all().into() });
         }
     }
 

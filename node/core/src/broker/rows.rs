@@ -163,6 +163,24 @@ impl QueueLoader {
         Ok(())
     }
 
+    /// Adds the next message of an image, of which all bytes may not have come: then nothing is read.
+    ///
+    /// # Errors
+    /// It is no message.
+    pub fn push_next(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
+        let mut ahead = *reader;
+        let before = reader.remaining();
+        let effect = take_effect(&mut ahead)?;
+        let row = reader.take(before - ahead.remaining())?;
+        match &effect {
+            BrokerEffect::Enqueue { id, .. }
+            | BrokerEffect::EnqueueUntil { id, .. }
+            | BrokerEffect::EnqueueNoted { id, .. } => self.push(*id, row),
+            // What stands beside the messages.
+            _ => self.push(0, row),
+        }
+    }
+
     /// Puts the queue into its place, with the records up to `cut`. The topology was loaded before. A queue that it does
     /// not know any more has been deleted; one that it does not know yet waits for its declaration.
     pub fn finish(mut self, broker: &Broker, number: u32, cut: Offset, last_id: u64, exact: Exact) {

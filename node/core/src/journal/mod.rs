@@ -418,6 +418,17 @@ impl Journal {
         inner.bytes + inner.open.len()
     }
 
+    /// Bytes in memory that a reader who is at `after` has not read. All, if what he needs first is no longer there.
+    #[must_use]
+    pub fn bytes_behind(&self, after: Offset) -> usize {
+        let inner = self.inner.lock();
+        if after.0 < inner.trimmed {
+            return usize::MAX;
+        }
+        let unread = inner.blocks.iter().rev().take_while(|block| block.last > after);
+        unread.map(Block::bytes).sum::<usize>() + inner.open.len()
+    }
+
     /// Where a reader may start: the first offset that is still kept.
     #[must_use]
     pub fn first_kept(&self) -> Offset {

@@ -40,15 +40,15 @@ impl Fixture {
     /// The image that a master has of the partition of `key` when it holds `text`.
     fn push_image(&self, key: &str, text: &str, cut: u64) {
         let master = Engine::default();
-        let mut image = Vec::new();
         let shard = self.shard_of(key);
         if !text.is_empty() {
             let change = KeyChange::Append { bytes: text.as_bytes() };
             let mut guard = master.keyspace.lock(master.keyspace.shard_of(key.as_bytes()));
             guard.apply_key(0, key.as_bytes(), &change).unwrap();
         }
-        image::take(&master, shard, &mut image);
-        self.applier.push_image(shard, Offset(cut), vec![image.into()]);
+        for chunk in image::chunks(&master, shard) {
+            self.applier.push_image(Chunk { cut: Offset(cut), ..chunk.into() });
+        }
     }
 
     async fn applied(&self, offset: u64) {

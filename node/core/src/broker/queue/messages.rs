@@ -329,6 +329,11 @@ impl Messages {
         }
     }
 
+    /// How often a message came back.
+    pub(crate) fn returns(&self, id: u64) -> u32 {
+        self.find(id).map_or(0, |index| self.slots[index].returns)
+    }
+
     /// Those that came back, with how often.
     pub(crate) fn returned(&self) -> impl Iterator<Item = (u64, u32)> {
         let persistent = self.live().filter(|(_, message)| message.persistence() == Persistence::Persistent);
@@ -395,13 +400,7 @@ impl Messages {
         self.live().filter(|(_, m)| m.persistence() == Persistence::Transient).map(|(slot, _)| slot.id).collect()
     }
 
-    /// The persistent ones, whoever has them: id, deadline, message.
-    pub(crate) fn persistent(&self) -> impl Iterator<Item = (u64, u64, &Message)> {
-        let all = self.live().filter(|(_, message)| message.persistence() == Persistence::Persistent);
-        all.map(|(slot, message)| (slot.id, slot.deadline, message))
-    }
-
-    /// Of the persistent ones, those with a greater id than this.
+    /// The persistent ones with a greater id than this, whoever has them: id, deadline, message.
     pub(crate) fn persistent_behind(&self, id: u64) -> impl Iterator<Item = (u64, u64, &Arc<Message>)> {
         let start = self.slots.partition_point(|slot| slot.id <= id);
         let behind = self.slots.range(start..).filter_map(|slot| Some((slot, slot.message.as_ref()?)));
