@@ -13,8 +13,7 @@
 
 mod hint;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -42,7 +41,8 @@ pub struct Disk {
 struct State {
     node: node::Shared,
     storage: storage::Shared,
-    is_closed: AtomicBool,
+    /// Since when the node stops.
+    closed: OnceLock<Instant>,
     sync: Mutex<ToSync>,
     to_sync: Condvar,
     /// Why writes are refused.
@@ -83,7 +83,7 @@ pub fn start(node: node::Shared, storage: storage::Shared) -> std::io::Result<Di
     let state = State {
         node,
         storage,
-        is_closed: AtomicBool::new(false),
+        closed: OnceLock::new(),
         sync: Mutex::new(ToSync::default()),
         to_sync: Condvar::new(),
         troubles: Mutex::default(),
@@ -101,7 +101,7 @@ pub fn start(node: node::Shared, storage: storage::Shared) -> std::io::Result<Di
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        self.state.is_closed.store(true, Ordering::SeqCst);
+        self.state.closed.get_or_init(Instant::now);
         self.state.node.engine.journal.wake_disk();
         {
             let _sync = self.state.sync.lock();
@@ -116,7 +116,12 @@ impl Drop for Disk {
 
 impl State {
     fn is_closed(&self) -> bool {
-        self.is_closed.load(Ordering::SeqCst)
+        self.closed.get().is_some()
+    }
+
+    /// A node that stops tries for a while: what refuses may pass.
+    fn gives_up(&self) -> bool {
+        self.closed.get().is_some_and(|since| since.elapsed() > limits::DISK_LAST_TRIES)
     }
 
     fn write_turns(&self) {
@@ -138,19 +143,13 @@ impl State {
                 None => _ = journal.wait_for_turn(hint.follow(self)),
             }
         }
-        let mut last = None;
         while let Some(turn) = journal.take_turn() {
-            if let Err(error) = self.write(&turn) {
-                error!(%error, "the newest records could not be written");
-                return;
+            if self.carry_out(&turn).is_none() {
+                return error!("the newest records could not be written");
             }
-            last = Some(turn.reached());
         }
         hint.follow(self);
-        match self.storage.sync() {
-            Ok(()) => last.into_iter().for_each(|reached| self.synced(reached)),
-            Err(error) => error!(%error, "the newest records could not be synced"),
-        }
+        self.sync_up_to(journal.reached());
     }
 
     /// Clients are told why nothing is written; sentinels look for another master. `None`: this is well again. Two threads
@@ -166,7 +165,8 @@ impl State {
         }
     }
 
-    /// Writes a turn, however long it takes; says which commit offset is on disk then. `None`: the node stops.
+    /// Writes a turn, however long it takes; says which commit offset is on disk then. `None`: the node stops, and the disk
+    /// has refused for as long as it may.
     fn carry_out(&self, turn: &Turn) -> Option<Offset> {
         let mut is_refused = false;
         let commit = loop {
@@ -179,7 +179,7 @@ impl State {
                 error!(%error, "the disk cannot be written: writes are refused until it can");
                 self.tell(Trouble::Write, Some(&error));
             }
-            if self.is_closed() {
+            if self.gives_up() {
                 return None;
             }
             std::thread::sleep(limits::DISK_RETRY);
@@ -262,9 +262,9 @@ impl State {
         let Err(error) = self.storage.sync() else { return self.synced(reached) };
         error!(%error, "the disk cannot be synced: writes are refused until it can");
         self.tell(Trouble::Sync, Some(&error));
-        while let Err(error) = self.storage.flush() {
-            if self.is_closed() {
-                return;
+        while let Err(error) = self.storage.mend() {
+            if self.gives_up() {
+                return error!("the newest records could not be synced");
             }
             warn!(%error, "the disk cannot be synced yet");
             std::thread::sleep(limits::DISK_RETRY);
@@ -309,7 +309,7 @@ mod tests {
         let state = State {
             node: Arc::clone(&node),
             storage,
-            is_closed: AtomicBool::new(false),
+            closed: OnceLock::new(),
             sync: Mutex::default(),
             to_sync: Condvar::new(),
             troubles: Mutex::default(),

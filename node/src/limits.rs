@@ -17,6 +17,9 @@ pub const SYNC_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 /// A sync that takes longer than this lets acknowledgements wait, as in Redis.
 pub const SYNC_LATE: std::time::Duration = std::time::Duration::from_secs(2);
 
+/// How long a node that stops tries to write what a disk refuses.
+pub const DISK_LAST_TRIES: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// Pause before a failed write to the disk is tried again.
 pub const DISK_RETRY: std::time::Duration = std::time::Duration::from_millis(200);
 

@@ -46,6 +46,8 @@ pub enum Error {
     Cluster(#[from] cluster::Error),
     #[error(transparent)]
     Tls(#[from] tls::Error),
+    #[error("the newest {records} records are not on disk, which cannot be written: {reason}")]
+    Unwritten { records: u64, reason: String },
 }
 
 impl Error {
@@ -54,7 +56,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Listen { .. } | Self::Storage(_) | Self::Recovery(_) | Self::Cluster(_) | Self::Tls(_) => 2,
-            Self::Thread(_) | Self::Signal(_) => 1,
+            Self::Thread(_) | Self::Signal(_) | Self::Unwritten { .. } => 1,
         }
     }
 }
@@ -179,7 +181,18 @@ async fn serve(
     }
     // Nothing more is executed, so that everything that was is on disk at the end.
     node.authority.change(|standing| standing.hold = Hold::Held);
-    Ok(())
+    drop(running);
+    unwritten(&node)
+}
+
+/// A stop is clean only if everything that was appended is on disk.
+fn unwritten(node: &Node) -> Result<(), Error> {
+    let journal = &node.engine.journal;
+    let records = journal.end().0.saturating_sub(journal.durability().written().0);
+    if records == 0 || journal.durability().promise().is_none() {
+        return Ok(());
+    }
+    Err(Error::Unwritten { records, reason: journal.durability().refusal().unwrap_or_default() })
 }
 
 /// A protocol's ports: the plain one, unless it is closed, and the one under TLS, if there is one.

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::head::{QueueHead, ShardHead};
-use crate::ids::{Offset, Partition};
+use super::head::{QueueHead, ShardHead, decode_topology};
+use crate::ids::{Offset, Partition, PartitionKind};
 use crate::keyspace::pages::Taken;
-use crate::storage::{Batch, Family, Generation, head_key, page_key};
+use crate::storage::{self, Batch, Family, Generation, Storage, head_key, page_key, split_key};
 
 /// Rows of all partitions. As on disk, always: it follows when a batch is written.
 #[derive(Debug)]
@@ -25,6 +25,40 @@ impl Known {
     pub(crate) fn none(shards: usize, generation: Generation) -> Self {
         let shards = std::iter::repeat_with(ShardRows::default).take(shards).collect();
         Self { shards, queues: BTreeMap::new(), topology: None, accounts: None, generation }
+    }
+
+    /// What is on disk.
+    pub(super) fn read(storage: &Storage, shards: usize, generation: Generation) -> Result<Self, storage::Error> {
+        let mut known = Self::none(shards, generation);
+        const END: [u8; 16] = [0xFF; 16];
+        storage.each_row(Family::Keys, &[][..]..&END[..], |key, value| {
+            let Some((partition, rest)) = split_key(key) else { return Ok(()) };
+            let PartitionKind::Shard(index) = partition.kind() else { return Ok(()) };
+            let Some(rows) = known.shards.get_mut(index) else { return Ok(()) };
+            if rest.is_empty() {
+                let head = ShardHead::decode(value);
+                *rows =
+                    ShardRows::new(head.map_err(|error| storage.damaged("head of a shard", error.to_string()))?.bits);
+            } else if let Ok(page) = rest.try_into().map(u16::from_be_bytes)
+                && usize::from(page) < rows.sizes.len()
+            {
+                rows.set(usize::from(page), value.len());
+            }
+            Ok::<_, storage::Error>(())
+        })?;
+        storage.each_row(Family::Messages, &[][..]..&END[..], |key, value| {
+            if let Some((partition, [])) = split_key(key) {
+                if partition == Partition::TOPOLOGY {
+                    known.topology = decode_topology(value).ok();
+                } else {
+                    let head = QueueHead::decode(value);
+                    let head = head.map_err(|error| storage.damaged("head of a queue", error.to_string()))?;
+                    known.queues.insert(partition, head);
+                }
+            }
+            Ok::<_, storage::Error>(())
+        })?;
+        Ok(known)
     }
 
     /// Bytes of all pages.

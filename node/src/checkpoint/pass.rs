@@ -94,7 +94,9 @@ pub(super) fn run(
 ) -> Result<Report, Broken> {
     let generation = ground.storage.generation();
     if known.generation != generation {
-        *known = Known::none(ground.engine.keyspace.len(), generation);
+        // What was written under the generation before may be there or not.
+        *known = Known::read(ground.storage, ground.engine.keyspace.len(), generation)?;
+        forget_taken(ground.engine);
     }
     let began = Instant::now();
     let mut pass = Pass {
@@ -115,6 +117,15 @@ pub(super) fn run(
     let mut report = pass.report;
     report.took = began.elapsed();
     result.map(|()| report)
+}
+
+/// Everything is to be taken anew, as if nothing had been.
+fn forget_taken(engine: &Engine) {
+    let of_another_division = PageSet::none(0);
+    for index in 0..engine.keyspace.len() {
+        engine.keyspace.lock(index).give_back(u32::MAX, &of_another_division);
+    }
+    engine.broker.numbers().into_iter().for_each(|number| engine.broker.give_back_queue(number));
 }
 
 struct Pass<'a> {
@@ -159,7 +170,10 @@ impl Pass<'_> {
         self.due = self.due.max(self.report.floor);
         self.write()?;
         self.flush()?;
-        self.ground.storage.put_floor(self.report.floor, self.ground.gate.commit())?;
+        let floor = self.ground.storage.put_floor(self.report.floor, self.ground.gate.commit(), self.generation)?;
+        if floor == Written::Wiped {
+            return Err(Broken::Wiped);
+        }
         if !self.ground.storage.is_whole() {
             self.ground.storage.mark_whole()?;
         }
@@ -367,7 +381,9 @@ impl Pass<'_> {
     }
 
     fn flush(&mut self) -> Result<(), Broken> {
-        self.ground.storage.flush_rows()?;
+        if self.ground.storage.flush_rows(self.generation)? == Written::Wiped {
+            return Err(Broken::Wiped);
+        }
         self.unflushed = 0;
         while self.ground.storage.unmerged_files() > limits::UNMERGED_FILES {
             self.rest(Rest::ForFiles)?;

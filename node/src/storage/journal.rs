@@ -52,7 +52,8 @@ impl Storage {
     /// # Errors
     /// It cannot be read, or is damaged.
     pub fn journal_behind(&self, after: Offset) -> Result<Option<Block>, Error> {
-        let mut rows = self.database.raw_iterator_cf(self.family(Family::Journal));
+        let database = self.database.get()?;
+        let mut rows = database.raw_iterator_cf(database.family(Family::Journal));
         rows.seek_for_prev(key(after.next()));
         rows.status().map_err(|error| self.read_error(error))?;
         let Some((key, value)) = rows.item() else { return Ok(None) };
@@ -84,7 +85,8 @@ impl Storage {
     /// The disk refuses.
     pub fn trim_journal(&self, offset: Offset) -> Result<Offset, Error> {
         let bounds_start = self.read_offset(name::JOURNAL_START)?;
-        let mut rows = self.database.raw_iterator_cf(self.family(Family::Journal));
+        let database = self.database.get()?;
+        let mut rows = database.raw_iterator_cf(database.family(Family::Journal));
         rows.seek_for_prev(key(offset.next()));
         rows.status().map_err(|error| self.read_error(error))?;
         let Some((row_key, value)) = rows.item() else { return Ok(bounds_start) };
@@ -97,9 +99,8 @@ impl Storage {
         put_offset(&mut batch, name::JOURNAL_START, start);
         self.write(batch, Sync::Later)?;
         // Deleting rows would only write more. Files that hold nothing else go as they are.
-        let family = self.family(Family::Journal);
-        self.database
-            .delete_file_in_range_cf(family, key(Offset::ZERO), key(start))
+        database
+            .delete_file_in_range_cf(database.family(Family::Journal), key(Offset::ZERO), key(start))
             .map_err(|error| self.write_error(error))?;
         Ok(start)
     }
@@ -150,7 +151,8 @@ impl Storage {
         self.is_whole.store(false, Ordering::Release);
         self.write(batch, Sync::Now)?;
         for family in families {
-            let dropped = self.database.delete_file_in_range_cf(self.family(family), [0; 16], LAST);
+            let database = self.database.get()?;
+            let dropped = database.delete_file_in_range_cf(database.family(family), [0; 16], LAST);
             dropped.map_err(|error| self.write_error(error))?;
         }
         Ok(())
@@ -161,7 +163,8 @@ impl Storage {
     /// # Errors
     /// What is there cannot be read.
     pub fn put_cut(&self, batch: &mut Batch<'_>, end: Offset) -> Result<(), Error> {
-        let mut rows = self.database.raw_iterator_cf(self.family(Family::Journal));
+        let database = self.database.get()?;
+        let mut rows = database.raw_iterator_cf(database.family(Family::Journal));
         rows.seek_to_last();
         while let Some((row_key, value)) = rows.item() {
             let block = self.block(row_key, value)?;
@@ -179,7 +182,8 @@ impl Storage {
     }
 
     fn last_row(&self) -> Result<Option<Block>, Error> {
-        let mut rows = self.database.raw_iterator_cf(self.family(Family::Journal));
+        let database = self.database.get()?;
+        let mut rows = database.raw_iterator_cf(database.family(Family::Journal));
         rows.seek_to_last();
         rows.status().map_err(|error| self.read_error(error))?;
         rows.item().map(|(key, value)| self.block(key, value)).transpose()

@@ -116,7 +116,7 @@ impl Storage {
         text.map(|text| text.parse().map_err(|_| self.damaged(key, text))).transpose()
     }
 
-    pub(super) fn damaged(&self, key: &'static str, found: String) -> Error {
+    pub(crate) fn damaged(&self, key: &'static str, found: String) -> Error {
         Error::Damaged { path: self.path.clone(), key, found }
     }
 

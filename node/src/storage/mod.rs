@@ -14,6 +14,7 @@
 //! **whoever writes rows of a state at a cut writes them behind the journal up to that cut.** Whatever a promise to others
 //! rests on is synced before the call returns. RocksDB locks the directory, so two processes never share one.
 
+mod database;
 mod error;
 mod journal;
 mod meta;
@@ -30,7 +31,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use parking_lot::Mutex;
-use rocksdb::DB;
 use rocksdb::checkpoint::Checkpoint;
 
 pub use error::Error;
@@ -39,6 +39,7 @@ pub use partitions::{Generation, Written, head_key, message_key, page_key, split
 pub use rows::{Batch, Rows, Sync};
 
 use crate::limits;
+use database::Database;
 use meta::Meta;
 use synced::Synced;
 
@@ -71,7 +72,7 @@ impl Family {
 #[derive(Debug)]
 pub struct Storage {
     path: PathBuf,
-    database: DB,
+    database: Database,
     meta: Mutex<Meta>,
     /// Rows and journal make a whole copy.
     is_whole: AtomicBool,
@@ -98,19 +99,7 @@ impl Storage {
         let refused = |reason: String| Error::Directory { path: path.to_owned(), reason };
         std::fs::create_dir_all(path).map_err(|error| refused(error.to_string()))?;
         check_room_to_open(path)?;
-        let families = Family::ALL.map(options::family);
-        let database = DB::open_cf_descriptors(&options::database(), path, families).map_err(|error| {
-            // RocksDB has no code of its own for these.
-            let reason = error.into_string();
-            let says = |words: &[&str]| words.iter().any(|word| reason.contains(word));
-            if says(&["lock hold by current process", "While lock file"]) {
-                Error::InUse { path: path.to_owned() }
-            } else if says(&["Corruption", "No such file or directory", "does not exist"]) {
-                Error::Broken { path: path.to_owned(), reason }
-            } else {
-                refused(reason)
-            }
-        })?;
+        let database = Database::new(path)?;
         let storage = Self {
             path: path.to_owned(),
             database,
@@ -146,12 +135,28 @@ impl Storage {
         if let Some(parent) = directory.parent() {
             std::fs::create_dir_all(parent).map_err(|error| refused(error.to_string()))?;
         }
-        let checkpoint = Checkpoint::new(&self.database).map_err(|error| refused(error.to_string()))?;
+        let database = self.database.get()?;
+        let checkpoint = Checkpoint::new(&database).map_err(|error| refused(error.to_string()))?;
         checkpoint.create_checkpoint(directory).map_err(|error| refused(error.to_string()))
     }
 
-    fn family(&self, family: Family) -> &rocksdb::ColumnFamily {
-        self.database.cf_handle(family.name()).expect("opened with the database")
+    /// Opens the database again, because nothing else makes it take writes. What was written to the log is still there; rows
+    /// that were not flushed may be gone, so they are of another generation.
+    ///
+    /// # Errors
+    /// It cannot be opened: it stays closed, and the next call tries again.
+    pub fn reopen(&self) -> Result<(), Error> {
+        check_room_to_open(&self.path)?;
+        let _generation = self.next_generation();
+        self.database.reopen()?;
+        let written = *self.written.lock();
+        self.check_synced()?;
+        let found = *self.written.lock();
+        if found < written {
+            *self.written.lock() = written;
+            tracing::error!(?found, ?written, "writes that the disk had taken are gone");
+        }
+        Ok(())
     }
 
     fn read_error(&self, error: rocksdb::Error) -> Error {
@@ -202,7 +207,7 @@ mod tests {
             let mut options = rocksdb::Options::default();
             options.create_if_missing(true);
             options.create_missing_column_families(true);
-            let database = DB::open_cf(&options, directory.path(), ["meta"]).unwrap();
+            let database = rocksdb::DB::open_cf(&options, directory.path(), ["meta"]).unwrap();
             let meta = database.cf_handle("meta").unwrap();
             database.put_cf(meta, "node_id", "abc").unwrap();
             database.put_cf(meta, "promised_epoch", "7").unwrap();

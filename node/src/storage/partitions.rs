@@ -31,7 +31,8 @@ use crate::wire::{self, Reader};
 
 const FLOOR: &str = "floor";
 
-/// Counts the wipes of a directory: rows of the state before one are not written behind it.
+/// Counts the wipes of a directory, and how often it was opened again: rows of the state before one are not written behind
+/// it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Generation(u64);
 
@@ -39,7 +40,7 @@ pub struct Generation(u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
     Yes,
-    /// The directory was wiped meanwhile, for another state.
+    /// The directory was wiped meanwhile, for another state; or the database was opened again, and rows may be gone.
     Wiped,
 }
 
@@ -95,7 +96,8 @@ impl Storage {
         }
         let mut options = WriteOptions::default();
         options.disable_wal(true);
-        self.database.write_opt(batch.into_changes(), &options).map_err(|error| self.write_error(error))?;
+        let changes = batch.into_changes()?;
+        self.database.get()?.write_opt(changes, &options).map_err(|error| self.write_error(error))?;
         Ok(Written::Yes)
     }
 
@@ -103,12 +105,17 @@ impl Storage {
     ///
     /// # Errors
     /// The disk refuses; what was written since the last flush may be lost.
-    pub fn flush_rows(&self) -> Result<(), Error> {
+    pub fn flush_rows(&self, generation: Generation) -> Result<Written, Error> {
         self.sync()?;
-        for family in [Family::Keys, Family::Messages] {
-            self.database.flush_cf(self.family(family)).map_err(|error| self.write_error(error))?;
+        let database = self.database.get()?;
+        // Behind this the rows of this generation are in the database that is open, or lost with the one before.
+        if self.generation() != generation {
+            return Ok(Written::Wiped);
         }
-        Ok(())
+        for family in [Family::Keys, Family::Messages] {
+            database.flush_cf(database.family(family)).map_err(|error| self.write_error(error))?;
+        }
+        Ok(Written::Yes)
     }
 
     /// The rows of all partitions, which are flushed, hold every record up to here; and so much is known to be committed. In
@@ -116,13 +123,18 @@ impl Storage {
     ///
     /// # Errors
     /// The disk refuses.
-    pub fn put_floor(&self, floor: Offset, commit: Offset) -> Result<(), Error> {
+    pub fn put_floor(&self, floor: Offset, commit: Offset, generation: Generation) -> Result<Written, Error> {
+        let present = self.generation.lock();
+        if *present != generation {
+            return Ok(Written::Wiped);
+        }
         let mut value = Vec::new();
         wire::put_varint(&mut value, floor.0);
         let mut batch = self.batch();
         batch.put(Family::Cuts, FLOOR.as_bytes(), &value);
         put_commit(&mut batch, commit);
-        self.write(batch, Sync::Later)
+        self.write(batch, Sync::Later)?;
+        Ok(Written::Yes)
     }
 
     /// # Errors
@@ -147,7 +159,8 @@ impl Storage {
         options.set_readahead_size(limits::READ_AHEAD_BYTES);
         options.set_iterate_upper_bound(range.end);
         options.fill_cache(false);
-        let mut rows = self.database.raw_iterator_cf_opt(self.family(family), options);
+        let database = self.database.get()?;
+        let mut rows = database.raw_iterator_cf_opt(database.family(family), options);
         rows.seek(range.start);
         while let Some((key, value)) = rows.item() {
             visit(key, value)?;
@@ -161,7 +174,8 @@ impl Storage {
     /// # Errors
     /// It cannot be read.
     pub fn next_partition(&self, family: Family, from: Partition) -> Result<Option<Partition>, Error> {
-        let mut rows = self.database.raw_iterator_cf(self.family(family));
+        let database = self.database.get()?;
+        let mut rows = database.raw_iterator_cf(database.family(family));
         rows.seek(head_key(from));
         rows.status().map_err(|error| self.read_error(error))?;
         match rows.key() {
@@ -176,17 +190,13 @@ impl Storage {
     /// Files that wait to be merged into the others: the more there are, the more a start has to look through.
     #[must_use]
     pub fn unmerged_files(&self) -> u64 {
-        let property = |family| {
-            let value = self.database.property_int_value_cf(self.family(family), "rocksdb.num-files-at-level0");
-            value.ok().flatten().unwrap_or(0)
-        };
+        let property = |family| self.property(family, "rocksdb.num-files-at-level0");
         property(Family::Keys).max(property(Family::Messages))
     }
 
     /// Bytes of the rows in `messages`, about.
     #[must_use]
     pub fn message_bytes(&self) -> u64 {
-        let property = "rocksdb.estimate-live-data-size";
-        self.database.property_int_value_cf(self.family(Family::Messages), property).ok().flatten().unwrap_or(0)
+        self.property(Family::Messages, "rocksdb.estimate-live-data-size")
     }
 }

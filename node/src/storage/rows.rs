@@ -1,15 +1,20 @@
 //! Rows of any family: written in batches, read in order.
 
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
-use rocksdb::{DB, DBIteratorWithThreadMode, Direction, IteratorMode, ReadOptions, WriteBatch, WriteOptions};
+use rocksdb::{ReadOptions, WriteBatch, WriteOptions};
+use tracing::warn;
 
+use super::database::Open;
 use super::{Error, Family, Storage};
 
 /// Changes that reach the disk together, or not at all.
 pub struct Batch<'s> {
     storage: &'s Storage,
     changes: WriteBatch,
+    /// The database was closed at one of the changes.
+    refused: Option<Error>,
 }
 
 impl std::fmt::Debug for Batch<'_> {
@@ -27,21 +32,29 @@ pub enum Sync {
 
 impl Batch<'_> {
     pub fn put(&mut self, family: Family, key: &[u8], value: &[u8]) {
-        self.changes.put_cf(self.storage.family(family), key, value);
+        self.with(|changes, database| changes.put_cf(database.family(family), key, value));
     }
 
     pub fn delete(&mut self, family: Family, key: &[u8]) {
-        self.changes.delete_cf(self.storage.family(family), key);
+        self.with(|changes, database| changes.delete_cf(database.family(family), key));
     }
 
     /// Deletes every row from `from` up to and without `to`. Not for what happens often: each such range is looked at by
     /// later reads.
     pub fn delete_range(&mut self, family: Family, from: &[u8], to: &[u8]) {
-        self.changes.delete_range_cf(self.storage.family(family), from, to);
+        self.with(|changes, database| changes.delete_range_cf(database.family(family), from, to));
     }
 
-    pub(super) fn into_changes(self) -> WriteBatch {
-        self.changes
+    /// The numbers of families, which are what a change says, are the same in every database that is opened here.
+    fn with(&mut self, change: impl FnOnce(&mut WriteBatch, &Open<'_>)) {
+        match self.storage.database.get() {
+            Ok(database) => change(&mut self.changes, &database),
+            Err(error) => self.refused = Some(error),
+        }
+    }
+
+    pub(super) fn into_changes(self) -> Result<WriteBatch, Error> {
+        self.refused.map_or(Ok(self.changes), Err)
     }
 
     #[must_use]
@@ -58,7 +71,7 @@ impl Batch<'_> {
 impl Storage {
     #[must_use]
     pub fn batch(&self) -> Batch<'_> {
-        Batch { storage: self, changes: WriteBatch::default() }
+        Batch { storage: self, changes: WriteBatch::default(), refused: None }
     }
 
     /// Writes a batch behind everything that was written before.
@@ -71,10 +84,14 @@ impl Storage {
         number.put(&mut batch);
         let mut options = WriteOptions::default();
         options.set_sync(sync == Sync::Now);
-        self.database.write_opt(batch.changes, &options).map_err(|error| {
+        let refused = |error| {
             self.is_log_broken.store(true, Ordering::SeqCst);
-            self.write_error(error)
-        })?;
+            error
+        };
+        let changes = batch.into_changes().map_err(refused)?;
+        let database = self.database.get().map_err(refused)?;
+        database.write_opt(changes, &options).map_err(|error| refused(self.write_error(error)))?;
+        drop(database);
         *written = number;
         drop(written);
         if sync == Sync::Now {
@@ -85,15 +102,29 @@ impl Storage {
         Ok(())
     }
 
-    /// After a failed write: what is in memory becomes files, and a new log is begun. Does nothing to a log that is whole.
+    /// After a failed write: what is in memory becomes files, and a new log is begun; if that is refused too, the database is
+    /// opened again. Does nothing to a log that is whole.
     ///
     /// # Errors
     /// The disk still refuses.
     pub fn mend_log(&self) -> Result<(), Error> {
         if self.is_log_broken.load(Ordering::SeqCst) {
-            self.flush()?;
-            self.is_log_broken.store(false, Ordering::SeqCst);
+            self.mend()?;
         }
+        Ok(())
+    }
+
+    /// After a failed write or sync: everything that is in memory becomes files, which are synced.
+    ///
+    /// # Errors
+    /// The disk still refuses.
+    pub fn mend(&self) -> Result<(), Error> {
+        if let Err(error) = self.flush() {
+            warn!(%error, "the database is opened again");
+            self.reopen()?;
+            self.flush()?;
+        }
+        self.is_log_broken.store(false, Ordering::SeqCst);
         Ok(())
     }
 
@@ -122,7 +153,7 @@ impl Storage {
         let number = *self.written.lock();
         #[cfg(test)]
         let lengths = super::torn::lengths(&self.path);
-        self.database.flush_wal(true).map_err(|error| self.write_error(error))?;
+        self.database.get()?.flush_wal(true).map_err(|error| self.write_error(error))?;
         self.synced.note(number);
         #[cfg(test)]
         self.synced_logs.lock().extend(lengths);
@@ -134,9 +165,10 @@ impl Storage {
     /// # Errors
     /// The disk refuses.
     pub fn flush(&self) -> Result<(), Error> {
+        let database = self.database.get()?;
         Family::ALL
             .into_iter()
-            .try_for_each(|family| self.database.flush_cf(self.family(family)).map_err(|error| self.write_error(error)))
+            .try_for_each(|family| database.flush_cf(database.family(family)).map_err(|error| self.write_error(error)))
     }
 
     fn broken_log(&self) -> Error {
@@ -150,11 +182,16 @@ impl Storage {
     }
 
     pub(super) fn bytes(&self, family: Family) -> u64 {
-        let property = |name: &str| {
-            let value = self.database.property_int_value_cf(self.family(family), name);
-            value.ok().flatten().unwrap_or(0)
-        };
-        property("rocksdb.live-sst-files-size") + property("rocksdb.cur-size-all-mem-tables")
+        ["rocksdb.live-sst-files-size", "rocksdb.cur-size-all-mem-tables"]
+            .map(|name| self.property(family, name))
+            .iter()
+            .sum()
+    }
+
+    /// Zero, if the database does not know.
+    pub(super) fn property(&self, family: Family, name: &str) -> u64 {
+        let Ok(database) = self.database.get() else { return 0 };
+        database.property_int_value_cf(database.family(family), name).ok().flatten().unwrap_or(0)
     }
 
     /// One row.
@@ -162,31 +199,46 @@ impl Storage {
     /// # Errors
     /// It cannot be read.
     pub fn row(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        self.database.get_cf(self.family(family), key).map_err(|error| self.read_error(error))
+        let database = self.database.get()?;
+        database.get_cf(database.family(family), key).map_err(|error| self.read_error(error))
     }
 
-    /// The rows from `from` on, in the order of their keys, as they are now.
+    /// The rows from `from` on, in the order of their keys.
     #[must_use]
     pub fn rows(&self, family: Family, from: &[u8]) -> Rows<'_> {
+        Rows { storage: self, family, next: Some(from.to_vec()), read: VecDeque::new() }
+    }
+
+    /// Some rows from `from` on, and where the next ones begin.
+    fn some_rows(&self, family: Family, from: &[u8]) -> Result<(VecDeque<Row>, Option<Vec<u8>>), Error> {
         let mut options = ReadOptions::default();
         options.set_readahead_size(crate::limits::READ_AHEAD_BYTES);
         // What is read once in order would only push other things out of the cache.
         options.fill_cache(false);
-        let mode = IteratorMode::From(from, Direction::Forward);
-        Rows { storage: self, rows: self.database.iterator_cf_opt(self.family(family), options, mode) }
+        let database = self.database.get()?;
+        let mut rows = database.raw_iterator_cf_opt(database.family(family), options);
+        rows.seek(from);
+        let (mut read, mut bytes) = (VecDeque::new(), 0);
+        while let Some((key, value)) = rows.item() {
+            if bytes >= crate::limits::READ_AHEAD_BYTES {
+                return Ok((read, Some(key.to_vec())));
+            }
+            bytes += key.len() + value.len();
+            read.push_back((key.into(), value.into()));
+            rows.next();
+        }
+        rows.status().map_err(|error| self.read_error(error))?;
+        Ok((read, None))
     }
 }
 
-/// Walks over the rows of a family.
+/// Walks over the rows of a family, some at a time: the database may be opened again in between.
+#[derive(Debug)]
 pub struct Rows<'s> {
     storage: &'s Storage,
-    rows: DBIteratorWithThreadMode<'s, DB>,
-}
-
-impl std::fmt::Debug for Rows<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Rows").finish_non_exhaustive()
-    }
+    family: Family,
+    next: Option<Vec<u8>>,
+    read: VecDeque<Row>,
 }
 
 /// Key and value.
@@ -196,7 +248,14 @@ impl Iterator for Rows<'_> {
     type Item = Result<Row, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.rows.next().map(|row| row.map_err(|error| self.storage.read_error(error)))
+        if self.read.is_empty() {
+            let from = self.next.take()?;
+            match self.storage.some_rows(self.family, &from) {
+                Ok((read, next)) => (self.read, self.next) = (read, next),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        self.read.pop_front().map(Ok)
     }
 }
 

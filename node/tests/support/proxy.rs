@@ -1,6 +1,7 @@
-//! A connection that can be stopped and broken: what stands between two nodes.
+//! A connection that can be stopped, broken and slow: what stands between two nodes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -9,6 +10,8 @@ use tokio::sync::watch;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flow {
     Open,
+    /// So many bytes a millisecond pass, each way.
+    Slow(u32),
     /// Nothing passes, and nobody is told.
     Held,
     /// Connections break, new ones too.
@@ -48,6 +51,10 @@ impl Proxy {
         self.flow.send_replace(Flow::Held);
     }
 
+    pub fn slow(&self, bytes_a_millisecond: u32) {
+        self.flow.send_replace(Flow::Slow(bytes_a_millisecond));
+    }
+
     pub fn open(&self) {
         self.flow.send_replace(Flow::Open);
     }
@@ -73,7 +80,7 @@ async fn pass(
                 }
                 continue;
             }
-            Flow::Open => {}
+            Flow::Open | Flow::Slow(_) => {}
         }
         tokio::select! {
             _ = flow.changed() => {}
@@ -84,6 +91,10 @@ async fn pass(
                         if flow.changed().await.is_err() {
                             return;
                         }
+                    }
+                    let rate = *flow.borrow();
+                    if let Flow::Slow(bytes) = rate {
+                        tokio::time::sleep(Duration::from_millis(1) * count as u32 / bytes).await;
                     }
                     if to.write_all(&buffer[..count]).await.is_err() {
                         return;
