@@ -48,12 +48,15 @@ impl Known {
         })?;
         storage.each_row(Family::Messages, &[][..]..&END[..], |key, value| {
             if let Some((partition, [])) = split_key(key) {
-                if partition == Partition::TOPOLOGY {
-                    known.topology = decode_topology(value).ok();
-                } else {
-                    let head = QueueHead::decode(value);
-                    let head = head.map_err(|error| storage.damaged("head of a queue", error.to_string()))?;
-                    known.queues.insert(partition, head);
+                match partition.kind() {
+                    PartitionKind::Topology => known.topology = decode_topology(value).ok(),
+                    PartitionKind::Accounts => known.accounts = decode_topology(value).ok(),
+                    PartitionKind::Shard(_) => {}
+                    PartitionKind::Queue(_) => {
+                        let head = QueueHead::decode(value);
+                        let head = head.map_err(|error| storage.damaged("head of a queue", error.to_string()))?;
+                        known.queues.insert(partition, head);
+                    }
                 }
             }
             Ok::<_, storage::Error>(())
