@@ -279,9 +279,9 @@ impl Elements {
         let Some(cursor) = self.cursor else { return };
         let before = &self.before;
         // A small collection is scanned from its beginning, whatever the cursor.
-        let mut push = |key: &ShortBytes, element: Element<'_>| {
+        let mut push = |key: &[u8], element: Element<'_>| {
             let position = scan_position(key);
-            if position >= cursor && (before.is_empty() || !before.contains_key(&(position, key.clone()))) {
+            if position >= cursor && (before.is_empty() || !before.contains_key(&(position, ShortBytes::from(key)))) {
                 piece.push(element);
             }
         };
@@ -347,7 +347,7 @@ impl Elements {
         }
         let kind = self.kind;
         self.before.entry((position, ShortBytes::from(element))).or_insert_with(|| match (kind, live) {
-            (Kind::Hash, ValueRef::Hash(hash)) => hash.get(element).cloned().map(Was::Value),
+            (Kind::Hash, ValueRef::Hash(hash)) => hash.get(element).map(|value| Was::Value(value.into())),
             (Kind::Set, ValueRef::Set(set)) => set.contains(element).then_some(Was::There),
             (Kind::SortedSet, ValueRef::SortedSet(set)) => set.score(element).map(Was::Score),
             _ => None,

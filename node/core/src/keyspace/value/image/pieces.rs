@@ -143,7 +143,7 @@ pub(in crate::keyspace) fn extend(collection: Collection<'_>, image: &[u8]) -> R
         (HASH, Collection::Hash(hash)) => {
             for _ in 0..reader.elements()? {
                 let field = reader.bytes()?;
-                if !hash.set(field, ShortBytes::from(reader.bytes()?)) {
+                if !hash.set(field, reader.bytes()?) {
                     return Err(Error::Duplicate);
                 }
             }
