@@ -60,6 +60,28 @@ pub enum Event {
     },
 }
 
+/// The frames that publish a persistent message to a queue.
+#[must_use]
+pub fn publish_bytes(queue: &str, body: &[u8]) -> Vec<u8> {
+    let mut method = Vec::new();
+    method.put_u16(60);
+    method.put_u16(40);
+    method.put_u16(0);
+    put_short(&mut method, b"");
+    put_short(&mut method, queue.as_bytes());
+    method.put_u8(0);
+    let mut header = Vec::new();
+    header.put_u16(60);
+    header.put_u16(0);
+    header.put_u64(body.len() as u64);
+    header.put_u16(DELIVERY_MODE_FLAG);
+    header.put_u8(2);
+    let mut bytes = frame(METHOD, CHANNEL, &method);
+    bytes.extend(frame(HEADER, CHANNEL, &header));
+    bytes.extend(frame(BODY, CHANNEL, body));
+    bytes
+}
+
 #[derive(Debug)]
 pub struct Channel {
     stream: TcpStream,
@@ -143,23 +165,15 @@ impl Channel {
     /// # Errors
     /// The connection failed; the message's fate is unknown.
     pub async fn publish_persistent(&mut self, queue: &str, body: &[u8]) -> Result<(), Error> {
-        let mut method = Vec::new();
-        method.put_u16(60);
-        method.put_u16(40);
-        method.put_u16(0);
-        put_short(&mut method, b"");
-        put_short(&mut method, queue.as_bytes());
-        method.put_u8(0);
-        let mut header = Vec::new();
-        header.put_u16(60);
-        header.put_u16(0);
-        header.put_u64(body.len() as u64);
-        header.put_u16(DELIVERY_MODE_FLAG);
-        header.put_u8(2);
-        let mut bytes = frame(METHOD, CHANNEL, &method);
-        bytes.extend(frame(HEADER, CHANNEL, &header));
-        bytes.extend(frame(BODY, CHANNEL, body));
-        timeout(self.limit, self.stream.write_all(&bytes)).await.map_err(|_| Error::TimedOut)??;
+        self.write(&publish_bytes(queue, body)).await
+    }
+
+    /// Writes frames that were made before.
+    ///
+    /// # Errors
+    /// The connection failed.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        timeout(self.limit, self.stream.write_all(bytes)).await.map_err(|_| Error::TimedOut)??;
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod cut;
 pub mod disk;
+pub mod flood;
 pub mod kill;
 pub mod order;
 pub mod pause;
@@ -55,6 +56,8 @@ pub enum Fault {
     ClockSkew,
     /// The master's thread that serves clients stands still; all its other threads go on.
     WedgedThread,
+    /// A publisher without pause at the master.
+    PublisherFlood,
 }
 
 /// What a fault takes besides processes.
@@ -124,11 +127,13 @@ const STOPPED: Promise = Promise { median_ms: None, worst_ms: Some(100), errors:
 const STALLED_REPLICA: Promise = Promise { median_ms: None, worst_ms: Some(300), errors: Errors::None };
 /// A hang is told from a long command after a second; then it is a failover as any other.
 const WEDGED: Promise = Promise { median_ms: Some(1800), worst_ms: Some(2500), errors: Errors::Happen };
+/// Everybody has his turn between two of the flood.
+const FLOODED: Promise = Promise { median_ms: None, worst_ms: Some(300), errors: Errors::None };
 /// Clients wait until the fault is over, which is not the cluster's to decide.
 const SAFETY_ONLY: Promise = Promise { median_ms: None, worst_ms: None, errors: Errors::Happen };
 
 /// In the order of the enum.
-pub const FAULTS: [Row; 19] = {
+pub const FAULTS: [Row; 20] = {
     use Ending::{AfterMend, AnyMaster, NewMaster, SameMaster};
     [
         row(Fault::Kill, "kill", PROCESSES, NewMaster, within(500)),
@@ -150,6 +155,7 @@ pub const FAULTS: [Row; 19] = {
         row(Fault::SlowDisk, "slow-disk", DISKS, AnyMaster, WORST_ONLY),
         row(Fault::ClockSkew, "clock-skew", CLOCKS, SameMaster, NOTHING_FELT),
         row(Fault::WedgedThread, "wedged-thread", PROCESSES, NewMaster, WEDGED),
+        row(Fault::PublisherFlood, "publisher-flood", PROCESSES, SameMaster, FLOODED),
     ]
 };
 
@@ -216,6 +222,7 @@ enum Wound {
     SlowDisk(cluster::disk::Stalling),
     Clocks(clock::Wrong),
     Wedged(wedge::Wedged),
+    Flooded(flood::Flood),
 }
 
 /// Begins a fault.
@@ -243,6 +250,7 @@ pub async fn strike(fault: Fault, cluster: &mut Cluster, master: usize, random: 
         Fault::SlowDisk => disk::slow(cluster, master),
         Fault::ClockSkew => clock::skew(cluster, master, random).await,
         Fault::WedgedThread => wedge::master(cluster, master),
+        Fault::PublisherFlood => flood::begin(cluster, master).await,
     }
 }
 
@@ -262,6 +270,7 @@ impl Struck {
             Wound::SlowDisk(stalling) => Ok(stalling.end()?),
             Wound::Clocks(wrong) => clock::set_right(cluster, wrong).await,
             Wound::Wedged(wedged) => wedged.go_on(),
+            Wound::Flooded(flood) => flood.end().await,
         }
     }
 }

@@ -7,7 +7,9 @@ use tercet_proto::amqp::{Encoder, FieldTable, Method, ShortString};
 use super::error::Error;
 use super::limits;
 use super::output::Output;
-use crate::broker::{Batch, Broker, ConnectionId, Event, Link, Name, Queue};
+use crate::accounts::{Accounts, Permissions};
+use crate::broker::{Batch, Broker, ConnectionId, Event, Link, Name, Queue, Resource, ResourceKind};
+use crate::permission::{Compiled, Right};
 
 /// Lent to a channel for the length of a call.
 pub(super) struct Context<'a> {
@@ -20,6 +22,7 @@ pub(super) struct Context<'a> {
     pub(super) dirty: &'a mut Vec<u16>,
     /// Taken out of the inbox, and to be handled at the end of the batch.
     pub(super) later: &'a mut Vec<Event>,
+    pub(super) accounts: &'a Accounts,
 }
 
 /// What a connection agreed on, and what belongs to it.
@@ -40,6 +43,8 @@ pub(super) struct About {
     pub(super) unfinished: usize,
     /// The largest message that may be published.
     pub(super) message_bytes: u64,
+    /// What the user may do, as of this version of the accounts.
+    pub(super) access: Option<(u64, Compiled)>,
     /// A queue that this connection made too long.
     pub(super) slowed_by: Option<Arc<Queue>>,
 }
@@ -72,6 +77,41 @@ impl Context<'_> {
         if self.dirty.last() != Some(&channel) && !self.dirty.contains(&channel) {
             self.dirty.push(channel);
         }
+    }
+
+    /// Whether the user may do something with a queue or an exchange.
+    #[inline]
+    pub(super) fn check_access(
+        &mut self,
+        right: Right,
+        resource: ResourceKind,
+        name: &ShortString,
+    ) -> Result<(), Error> {
+        let version = self.accounts.version();
+        if self.about.access.as_ref().is_none_or(|(of, _)| *of != version) {
+            let directory = self.accounts.directory();
+            let permissions = directory.permissions_of(&self.about.user, &self.about.vhost).cloned();
+            // Without permissions, or without the virtual host, nothing is allowed.
+            let nothing = || Permissions { configure: "^$.".into(), write: "^$.".into(), read: "^$.".into() };
+            self.about.access = Some((version, Compiled::new(&permissions.unwrap_or_else(nothing))));
+        }
+        let is_default = resource == ResourceKind::Exchange && name.is_empty();
+        let matched = if is_default { "amq.default" } else { name.as_str() };
+        if self.about.access.as_ref().is_some_and(|(_, access)| access.allows(right, matched)) {
+            return Ok(());
+        }
+        let vhost = &self.about.vhost;
+        let resource = match resource {
+            ResourceKind::Queue => Resource::queue(vhost, name),
+            ResourceKind::Exchange if is_default => Resource::exchange(vhost, &ShortString::from_static("amq.default")),
+            ResourceKind::Exchange => Resource::exchange(vhost, name),
+        };
+        let right = match right {
+            Right::Configure => "configure",
+            Right::Write => "write",
+            Right::Read => "read",
+        };
+        Err(Error::Forbidden { right, resource: Box::new(resource), user: self.about.user.clone() })
     }
 
     /// A queue is longer than its consumers keep up with: this publisher goes at their pace, unless it is one of them.

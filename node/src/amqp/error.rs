@@ -2,7 +2,7 @@
 
 use tercet_proto::amqp::{self, Closes, ReplyCode, ShortString};
 
-use crate::broker::Refusal;
+use crate::broker::{Refusal, Resource};
 
 /// Why a channel or a connection is closed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +67,16 @@ pub(super) enum Error {
     /// Of the specification or of an extension, and not done here yet.
     #[error("{0}")]
     NotImplemented(String),
+    #[error("{right} access to {resource} refused for user '{user}'")]
+    Forbidden { right: &'static str, resource: Box<Resource>, user: ShortString },
+    #[error("reply consumer cannot acknowledge")]
+    ReplyAcknowledge,
+    #[error("reply consumer already set")]
+    ReplyConsumerTwice,
+    #[error("fast reply consumer does not exist")]
+    NoReplyConsumer,
+    #[error("invalid arg 'x-priority' for {0}: \"expected integer, got {1}\"")]
+    Priority(Box<Resource>, &'static str),
     #[error("{0} bytes of messages that are not whole")]
     TooMuchUnfinished(usize),
     #[error("partial tx completion")]
@@ -95,6 +105,10 @@ impl Error {
             | Self::UserId { .. }
             | Self::Mode { .. }
             | Self::NotTransactional
+            | Self::ReplyAcknowledge
+            | Self::ReplyConsumerTwice
+            | Self::NoReplyConsumer
+            | Self::Priority(..)
             | Self::PartialTx => ReplyCode::PreconditionFailed,
             Self::ConsumerTag(_)
             | Self::Vhost(_)
@@ -107,7 +121,7 @@ impl Error {
                 ReplyCode::UnexpectedFrame
             }
             Self::Sasl(_) => ReplyCode::SyntaxError,
-            Self::Login(_) => ReplyCode::AccessRefused,
+            Self::Login(_) | Self::Forbidden { .. } => ReplyCode::AccessRefused,
             Self::NotImplemented(_) => ReplyCode::NotImplemented,
             Self::TooMuchUnfinished(_) => ReplyCode::ResourceError,
             Self::NotMaster => ReplyCode::ConnectionForced,
@@ -140,6 +154,7 @@ fn refusal_code(refusal: &Refusal) -> ReplyCode {
         | Refusal::NotEmpty(_)
         | Refusal::Inequivalent { .. }
         | Refusal::InvalidArgument { .. }
+        | Refusal::InvalidProperty { .. }
         | Refusal::ArgumentType { .. }
         | Refusal::WrongBinding(_) => ReplyCode::PreconditionFailed,
         Refusal::UnsupportedArgument { .. } => ReplyCode::NotImplemented,

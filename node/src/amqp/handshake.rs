@@ -33,7 +33,7 @@ const CAPABILITIES: &[(&str, bool)] = &[
     ("consumer_priorities", true),
     ("authentication_failure_close", true),
     ("per_consumer_qos", true),
-    ("direct_reply_to", false),
+    ("direct_reply_to", true),
 ];
 
 /// connection.start
@@ -85,6 +85,7 @@ impl Default for About {
             exclusive: Vec::new(),
             unfinished: 0,
             message_bytes: limits::MESSAGE_BYTES,
+            access: None,
             slowed_by: None,
         }
     }
@@ -139,12 +140,13 @@ impl About {
     }
 
     pub(super) fn open(&mut self, directory: &Directory, vhost: &ShortString) -> Result<(), Error> {
-        if *vhost != DEFAULT_VHOST {
+        if !directory.vhosts.contains_key(vhost.as_str()) {
             return Err(Error::Vhost(vhost.clone()));
         }
         if directory.permissions_of(&self.user, vhost).is_none() {
             return Err(Error::VhostRefused { vhost: vhost.clone(), user: self.user.clone() });
         }
+        self.vhost = vhost.detached();
         Ok(())
     }
 }

@@ -14,6 +14,7 @@ mod handshake;
 mod limits;
 mod listen;
 mod output;
+mod policy;
 mod session;
 mod sweep;
 

@@ -208,6 +208,7 @@ impl Session {
                 about: &mut about_lent,
                 dirty: &mut dirty_lent,
                 later: &mut events_lent,
+                accounts: &node.engine.accounts,
             };
             let mut progress = self.frames(&mut context, input);
             if self.may_write && self.end_batch(&mut context) == Served::InPart && progress == Progress::Drained {
@@ -428,6 +429,7 @@ impl Session {
             }
             (Phase::Opening, Method::ConnectionOpen { virtual_host }) => {
                 context.about.open(&self.node.engine.accounts.directory(), &virtual_host)?;
+                context.broker.open_vhost(&context.about.vhost);
                 context.send(0, &Method::ConnectionOpenOk {});
                 self.phase = Phase::Running;
                 let about = &mut *context.about;
@@ -444,7 +446,8 @@ impl Session {
                 tracing::debug!(client = self.client.id, address = %self.client.address, "AMQP connection is open");
             }
             (Phase::Running, Method::ConnectionUpdateSecret { .. }) => {
-                return Err(Error::NotImplemented("connection.update-secret".to_owned()));
+                // Passwords do not expire, so there is nothing to renew: as RabbitMQ with users of its own.
+                context.send(0, &Method::ConnectionUpdateSecretOk {});
             }
             (Phase::Running, _) => return Err(Error::NotForServers),
             (phase, _) => return Err(Error::State(phase.name())),

@@ -12,6 +12,9 @@ enum Form {
     Count,
     /// A whole number, one or more.
     Positive,
+    /// Milliseconds, as many as a timer takes: up to 2^32 - 1.
+    Time,
+    PositiveTime,
     /// A whole number up to 255.
     Octet,
     Text,
@@ -20,6 +23,12 @@ enum Form {
     QueueType,
     /// `x-overflow`
     Overflow,
+}
+
+impl Form {
+    fn is_time(self) -> bool {
+        matches!(self, Self::Time | Self::PositiveTime)
+    }
 }
 
 /// What we do with an argument.
@@ -33,8 +42,8 @@ enum Use {
 
 /// The arguments of a queue that others know. What is not here is accepted and means nothing, as with RabbitMQ.
 const QUEUE: &[(&str, Form, Use)] = &[
-    ("x-expires", Form::Positive, Use::Works),
-    ("x-message-ttl", Form::Count, Use::Works),
+    ("x-expires", Form::PositiveTime, Use::Works),
+    ("x-message-ttl", Form::Time, Use::Works),
     ("x-dead-letter-exchange", Form::Text, Use::Works),
     ("x-dead-letter-routing-key", Form::Text, Use::Works),
     ("x-max-length", Form::Count, Use::Works),
@@ -89,6 +98,39 @@ pub(super) fn check_queue(resource: &Resource, arguments: &FieldTable) -> Result
     Ok(())
 }
 
+/// What a quorum queue cannot be, in RabbitMQ's words.
+pub(super) fn check_properties(
+    resource: &Resource,
+    wanted: &str,
+    declaration: &super::queue::Declaration,
+) -> Result<(), Refusal> {
+    if declaration.arguments.get("x-queue-type").and_then(FieldValue::as_str) != Some("quorum") {
+        return Ok(());
+    }
+    let invalid = |property| Refusal::InvalidProperty { resource: resource.clone(), property };
+    if !declaration.durable {
+        return Err(invalid("non-durable"));
+    }
+    if declaration.owner.is_some() {
+        return Err(invalid("exclusive-owner"));
+    }
+    if declaration.auto_delete {
+        return Err(invalid("auto-delete"));
+    }
+    if wanted.is_empty() {
+        return Err(invalid("server-named"));
+    }
+    if declaration.arguments.get("x-max-priority").is_some() {
+        let reason = "not supported by quorum queues".to_owned();
+        return Err(Refusal::InvalidArgument {
+            resource: resource.clone(),
+            argument: "x-max-priority".to_owned(),
+            reason,
+        });
+    }
+    Ok(())
+}
+
 /// Checks the arguments of a new exchange.
 pub(super) fn check_exchange(resource: &Resource, arguments: &FieldTable) -> Result<(), Refusal> {
     match arguments.get("alternate-exchange") {
@@ -104,10 +146,13 @@ pub(super) fn check_exchange(resource: &Resource, arguments: &FieldTable) -> Res
 fn wrong_form(form: Form, value: &FieldValue) -> Option<String> {
     let unacceptable = || Some(format!("{{unacceptable_type,{}}}", type_name(value)));
     match form {
-        Form::Count | Form::Positive | Form::Octet => match value.as_i64() {
+        Form::Count | Form::Positive | Form::Time | Form::PositiveTime | Form::Octet => match value.as_i64() {
             None => Some(format!("\"expected integer, got {}\"", type_name(value))),
             Some(number) if number < 0 => Some(format!("{{value_negative,{number}}}")),
-            Some(0) if form == Form::Positive => Some("{value_zero,0}".to_owned()),
+            Some(0) if matches!(form, Form::Positive | Form::PositiveTime) => Some("{value_zero,0}".to_owned()),
+            Some(number) if form.is_time() && number > i64::from(u32::MAX) => {
+                Some(format!("{{value_too_big,{number}}}"))
+            }
             Some(number) if form == Form::Octet && number > 255 => Some(format!("{{max_value_exceeded,{number}}}")),
             Some(_) => None,
         },
@@ -198,7 +243,8 @@ fn text(value: &FieldValue) -> String {
 }
 
 /// The names that RabbitMQ's texts have for the types of fields.
-fn type_name(value: &FieldValue) -> &'static str {
+#[must_use]
+pub fn type_name(value: &FieldValue) -> &'static str {
     match value {
         FieldValue::Bool(_) => "bool",
         FieldValue::I8(_) => "byte",

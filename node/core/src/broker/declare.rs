@@ -15,7 +15,7 @@ use super::exchange::{self, Bound, Destination};
 use super::link::ConnectionId;
 use super::queue::{self, Queue};
 use super::refusal::{Refusal, Resource};
-use super::topology::Topology;
+use super::topology::{self, Topology};
 
 /// The full name of a queue or an exchange.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +37,9 @@ impl Name<'_> {
         self.name.as_bytes().starts_with(b"amq.")
     }
 }
+
+/// The name under which a client consumes replies, and the beginning of the name that it gets.
+pub const REPLY_QUEUE: &str = "amq.rabbitmq.reply-to";
 
 /// What must hold for a deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -156,11 +159,53 @@ impl Broker {
             return Err(Refusal::ReservedName(resource));
         }
         arguments::check_queue(&resource, &declaration.arguments)?;
+        arguments::check_properties(&resource, name.name, &declaration)?;
         let number = topology.next_number(&declaration);
         let queue = Arc::new(Queue::new(number, name.vhost.detached(), chosen, declaration));
+        let policies = Arc::clone(&self.policies.read());
+        queue.take_policies(&policies);
         queue.lock().last_used = batch.now().0;
         self.change(batch, &mut topology, [Change::DeclareQueue { queue: Arc::clone(&queue) }]);
         Ok(queue)
+    }
+
+    /// Makes the queue of a client that waits for replies, under a name that nobody guesses. It ends with its connection.
+    pub fn declare_reply_queue(
+        &self,
+        batch: &mut Batch<'_>,
+        connection: ConnectionId,
+        vhost: &ShortString,
+    ) -> Arc<Queue> {
+        let name = ShortString::truncated(&format!("{REPLY_QUEUE}.{}", random_suffix()));
+        let arguments = FieldTable::new();
+        let declaration = queue::Declaration { durable: false, auto_delete: true, owner: Some(connection), arguments };
+        let mut topology = self.topology.write();
+        let number = topology.next_number(&declaration);
+        let queue = Arc::new(Queue::new(number, vhost.detached(), name, declaration));
+        self.change(batch, &mut topology, [Change::DeclareQueue { queue: Arc::clone(&queue) }]);
+        queue
+    }
+
+    /// Makes a virtual host, with the exchanges that are there from the beginning. It is there as long as the accounts have
+    /// it; here it is only made room for.
+    pub fn open_vhost(&self, vhost: &ShortString) {
+        if !self.topology.read().vhosts.contains_key(vhost) {
+            self.topology.write().vhosts.entry(vhost.detached()).or_default();
+        }
+    }
+
+    /// Deletes everything in a virtual host.
+    pub fn delete_vhost(&self, batch: &mut Batch<'_>, vhost: &ShortString) {
+        let mine: Vec<_> = self.queues().into_iter().filter(|queue| queue.vhost == *vhost).collect();
+        for queue in mine {
+            // Nothing is asked of it, so nothing is refused.
+            _ = self.delete_queue(batch, &queue, Deletion::default());
+        }
+        let mut topology = self.topology.write();
+        let Some(content) = topology.vhosts.get(vhost) else { return };
+        let names: Vec<_> = content.exchanges.keys().filter(|name| !topology::is_predeclared(name)).cloned().collect();
+        let deletions = names.into_iter().map(|name| Change::DeleteExchange { vhost: vhost.detached(), name });
+        self.change(batch, &mut topology, deletions.collect::<Vec<_>>());
     }
 
     fn redeclare(
@@ -238,7 +283,7 @@ impl Broker {
         let exchange = topology.exchange(source.vhost, source.name.as_bytes());
         let exchange = exchange.ok_or_else(|| Refusal::NotFound(source.exchange()))?;
         let bound = bound(&topology, connection, source, to, key, arguments)?;
-        if let Some(wrong) = exchange.wrong_arguments(&bound.arguments) {
+        if let Some(wrong) = exchange.wrong_arguments(&bound.key, &bound.arguments) {
             return Err(Refusal::WrongBinding(wrong));
         }
         let is_new = !exchange.has(&bound);
@@ -338,8 +383,11 @@ fn bound(
 
 /// `amq.gen-` and 22 characters, as RabbitMQ makes them.
 fn generated_name() -> ShortString {
+    ShortString::truncated(&format!("amq.gen-{}", random_suffix()))
+}
+
+fn random_suffix() -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut random = rand::rng();
-    let suffix: String = (0..22).map(|_| char::from(ALPHABET[random.random_range(0..64)])).collect();
-    ShortString::truncated(&format!("amq.gen-{suffix}"))
+    (0..22).map(|_| char::from(ALPHABET[random.random_range(0..64)])).collect()
 }

@@ -43,3 +43,7 @@ pub(super) const UNIQUE_IDS_MOST: usize = 1_000_000;
 
 /// `x-delivery-limit` of a quorum queue, as in RabbitMQ 4: a message that no consumer survives comes to an end.
 pub(super) const DELIVERIES: u32 = 20;
+
+/// Points on the ring that each unit of weight has in an exchange of consistent hashing, and the greatest weight.
+pub(super) const POINTS_A_WEIGHT: u64 = 100;
+pub(super) const WEIGHT_MOST: u32 = 1000;

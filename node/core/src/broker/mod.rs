@@ -24,6 +24,7 @@ mod limits;
 mod link;
 mod listing;
 mod message;
+mod policy;
 mod publish;
 mod queue;
 mod refusal;
@@ -42,13 +43,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+pub use arguments::type_name;
 pub use batch::Batch;
-pub use declare::{BindTo, Deletion, Name};
+pub use declare::{BindTo, Deletion, Name, REPLY_QUEUE};
 pub use exchange::{Declaration as ExchangeDeclaration, Kind as ExchangeKind};
 pub use image_steps::QueueImage;
 pub use link::{Acknowledge, ConnectionId, Consume, Consumer, Credit, Event, Link, Share};
 pub use listing::{BoundKind, ListedBinding, ListedExchange};
 pub use message::{Content, Draft, Extra, Message, Persistence};
+pub use policy::{Applied, AppliesTo, Policy, PolicyOf};
 pub use publish::{Placed, Route, Unroutable, Verdict};
 pub use queue::{
     AfterCancel, Counts, Declaration as QueueDeclaration, Delivered, Loan, Queue, Settled, Settlement, Taken, Then,
@@ -63,6 +66,7 @@ use crate::journal::Journal;
 use crate::lock::{Mutex, Rank, RwLock};
 use dead_letter::Dead;
 use effect::BrokerEffect;
+use policy::Policies;
 use topology::Topology;
 
 /// What a record or an image asks for that the broker's state does not have.
@@ -101,6 +105,7 @@ pub struct Broker {
     graveyard: Mutex<VecDeque<Dead>>,
     burial: event_listener::Event,
     totals: statistics::Totals,
+    policies: RwLock<Arc<Policies>>,
 }
 
 impl Default for Broker {
@@ -123,6 +128,7 @@ impl Broker {
             graveyard: Mutex::new(Rank::Leaf, VecDeque::new()),
             burial: event_listener::Event::new(),
             totals: statistics::Totals::default(),
+            policies: RwLock::new(Rank::Leaf, Arc::default()),
         }
     }
 

@@ -11,7 +11,7 @@ use super::Broker;
 use super::batch::Batch;
 use super::dead_letter::Reason;
 use super::effect::BrokerEffect;
-use super::exchange::{Destination, Kind};
+use super::exchange::Destination;
 use super::image::enqueue;
 use super::limits;
 use super::message::{Draft, Message, Persistence};
@@ -320,7 +320,7 @@ fn walk(
     let mut next: SmallVec<[&ShortString; 4]> = SmallVec::from_slice(&[exchange]);
     while let Some(name) = next.pop() {
         let Some(exchange) = topology.exchange(vhost, name.as_bytes()) else { continue };
-        by_headers |= exchange.declaration.kind == Kind::Headers;
+        by_headers |= exchange.declaration.kind.is_fickle();
         let headers = if by_headers { properties.headers() } else { None };
         let mut found = false;
         exchange.route(key.as_bytes(), headers, &mut |destination| {

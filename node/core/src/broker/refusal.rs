@@ -26,6 +26,8 @@ pub enum Refusal {
     Inequivalent { resource: Resource, argument: String, received: String, current: String },
     #[error("invalid arg '{argument}' for {resource}: {reason}")]
     InvalidArgument { resource: Resource, argument: String, reason: String },
+    #[error("invalid property '{property}' for {resource}")]
+    InvalidProperty { resource: Resource, property: &'static str },
     #[error("invalid type '{given}' for arg '{argument}' in {resource}")]
     ArgumentType { resource: Resource, argument: String, given: &'static str },
     /// Known to others, and not done here yet.

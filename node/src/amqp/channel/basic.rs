@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use rand::Rng as _;
-use tercet_proto::amqp::{FieldTable, FieldValue, Method, ShortString};
+use tercet_proto::amqp::{FieldTable, Method, ShortString};
 
 use super::Channel;
 use super::queue::count;
 use crate::amqp::context::Context;
 use crate::amqp::delivery::Holder;
 use crate::amqp::error::Error;
-use crate::broker::{Acknowledge, Consume, Delivered, Share, Then};
+use crate::broker::{
+    Acknowledge, Consume, Delivered, Queue, REPLY_QUEUE, Resource, ResourceKind, Share, Then, type_name,
+};
+use crate::permission::Right;
 
 /// basic.consume
 pub(super) struct Wish {
@@ -19,6 +22,12 @@ pub(super) struct Wish {
     pub(super) no_ack: bool,
     pub(super) exclusive: bool,
     pub(super) arguments: FieldTable,
+}
+
+struct Wished {
+    tag: ShortString,
+    no_ack: bool,
+    exclusive: bool,
 }
 
 impl Channel {
@@ -45,7 +54,47 @@ impl Channel {
 
     /// consume-ok goes before the first delivery: those wait in the inbox until the batch is over.
     pub(super) fn consume(&mut self, context: &mut Context<'_>, wish: Wish, no_wait: bool) -> Result<(), Error> {
+        if wish.queue.as_str() == REPLY_QUEUE {
+            return self.consume_replies(context, wish, no_wait);
+        }
         let queue = self.find_queue(context, wish.queue)?;
+        context.check_access(Right::Read, ResourceKind::Queue, &queue.name)?;
+        self.consume_from(context, &queue, wish.tag, wish.no_ack, wish.exclusive, &wish.arguments, no_wait)
+    }
+
+    /// The queue of this channel's replies: nobody knows its name but those who get it with a request.
+    fn consume_replies(&mut self, context: &mut Context<'_>, wish: Wish, no_wait: bool) -> Result<(), Error> {
+        if !wish.no_ack {
+            return Err(Error::ReplyAcknowledge);
+        }
+        if self.replies.as_ref().is_some_and(|queue| queue.counts().consumers > 0) {
+            return Err(Error::ReplyConsumerTwice);
+        }
+        let queue =
+            context.broker.declare_reply_queue(&mut context.batch, context.link.connection, &context.about.vhost);
+        context.about.exclusive.push(Arc::clone(&queue));
+        self.replies = Some(Arc::clone(&queue));
+        self.consume_from(context, &queue, wish.tag, true, false, &wish.arguments, no_wait)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of one method")]
+    fn consume_from(
+        &mut self,
+        context: &mut Context<'_>,
+        queue: &Arc<Queue>,
+        wanted: ShortString,
+        no_ack: bool,
+        exclusive: bool,
+        arguments: &FieldTable,
+        no_wait: bool,
+    ) -> Result<(), Error> {
+        let wish = Wished { tag: wanted, no_ack, exclusive };
+        let priority = match arguments.get("x-priority") {
+            None => 0,
+            Some(value) => value.as_i64().ok_or_else(|| {
+                Error::Priority(Box::new(Resource::queue(&queue.vhost, &queue.name)), type_name(value))
+            })?,
+        };
         if self.consumers.contains_key(&wish.tag) {
             return Err(Error::ConsumerTag(wish.tag));
         }
@@ -55,12 +104,12 @@ impl Channel {
             channel: self.number,
             acknowledge: if wish.no_ack { Acknowledge::Automatically } else { Acknowledge::Manually },
             share: if wish.exclusive { Share::Exclusive } else { Share::Shared },
-            priority: wish.arguments.get("x-priority").and_then(FieldValue::as_i64).unwrap_or(0),
+            priority,
             prefetch: self.prefetch,
             credit: Arc::clone(&self.credit),
             link: Arc::clone(context.link),
         };
-        let consumer = context.broker.consume(&mut context.batch, &queue, consume)?;
+        let consumer = context.broker.consume(&mut context.batch, queue, consume)?;
         self.consumers.insert(tag.clone(), consumer);
         self.unless(no_wait, context, Method::BasicConsumeOk { consumer_tag: tag });
         Ok(())
@@ -84,6 +133,7 @@ impl Channel {
 
     pub(super) fn get(&mut self, context: &mut Context<'_>, queue: ShortString, no_ack: bool) -> Result<(), Error> {
         let queue = self.find_queue(context, queue)?;
+        context.check_access(Right::Read, ResourceKind::Queue, &queue.name)?;
         let acknowledge = if no_ack { Acknowledge::Automatically } else { Acknowledge::Manually };
         let Some((taken, left)) = queue.get(&mut context.batch, acknowledge) else {
             context.batch.depends_on(queue.counts().last_offset);

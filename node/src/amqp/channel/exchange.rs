@@ -5,7 +5,8 @@ use tercet_proto::amqp::{FieldTable, ShortString};
 use super::Channel;
 use crate::amqp::context::Context;
 use crate::amqp::error::Error;
-use crate::broker::{BindTo, Deletion, ExchangeDeclaration, ExchangeKind, Name};
+use crate::broker::{BindTo, Deletion, ExchangeDeclaration, ExchangeKind, Name, ResourceKind};
+use crate::permission::Right;
 
 /// exchange.declare
 pub(super) struct Wish {
@@ -20,6 +21,13 @@ pub(super) struct Wish {
 
 pub(super) fn declare(_channel: &mut Channel, context: &mut Context<'_>, wish: Wish) -> Result<(), Error> {
     let exchange = super::queue::clean(wish.exchange);
+    if !wish.passive {
+        context.check_access(Right::Configure, ResourceKind::Exchange, &exchange)?;
+        if let Some(alternate) = super::queue::text(&wish.arguments, "alternate-exchange") {
+            context.check_access(Right::Read, ResourceKind::Exchange, &exchange)?;
+            context.check_access(Right::Write, ResourceKind::Exchange, &alternate)?;
+        }
+    }
     let name = Name { vhost: &context.about.vhost, name: &exchange };
     if wish.passive {
         return Ok(context.broker.find_exchange(&mut context.batch, name)?);
@@ -36,6 +44,7 @@ pub(super) fn declare(_channel: &mut Channel, context: &mut Context<'_>, wish: W
 }
 
 pub(super) fn delete(context: &mut Context<'_>, exchange: &ShortString, if_unused: bool) -> Result<(), Error> {
+    context.check_access(Right::Configure, ResourceKind::Exchange, exchange)?;
     let name = Name { vhost: &context.about.vhost, name: exchange };
     let deletion = Deletion { if_unused, if_empty: false };
     Ok(context.broker.delete_exchange(&mut context.batch, name, deletion)?)
@@ -48,6 +57,8 @@ pub(super) fn bind(
     key: &ShortString,
     arguments: FieldTable,
 ) -> Result<(), Error> {
+    context.check_access(Right::Write, ResourceKind::Exchange, destination)?;
+    context.check_access(Right::Read, ResourceKind::Exchange, source)?;
     let connection = context.connection();
     let source = Name { vhost: &context.about.vhost, name: source };
     let to = BindTo::Exchange(destination);
@@ -61,6 +72,8 @@ pub(super) fn unbind(
     key: &ShortString,
     arguments: FieldTable,
 ) -> Result<(), Error> {
+    context.check_access(Right::Write, ResourceKind::Exchange, destination)?;
+    context.check_access(Right::Read, ResourceKind::Exchange, source)?;
     let connection = context.connection();
     let source = Name { vhost: &context.about.vhost, name: source };
     let to = BindTo::Exchange(destination);

@@ -49,6 +49,8 @@ pub(super) struct Channel {
     settling: Settling,
     /// Where the last message went: publishers repeat themselves.
     last_route: Option<publish::LastRoute>,
+    /// Where replies to this channel's requests go.
+    replies: Option<Arc<Queue>>,
     /// The record of the last message: close-ok waits for it.
     last_publish: Offset,
 }
@@ -84,6 +86,7 @@ impl Channel {
             gauges,
             settling: Settling::default(),
             last_route: None,
+            replies: None,
             last_publish: Offset::ZERO,
         }
     }

@@ -1,14 +1,18 @@
 //! basic.publish: method, header, body frames; then the message goes to its queues.
 
 use bytes::Bytes;
-use tercet_proto::amqp::{BASIC_CLASS, ContentHeader, FieldView, Method, Properties, ReplyCode, ShortString};
+use tercet_proto::amqp::{
+    BASIC_CLASS, ContentHeader, FieldView, Method, Properties, ReplyCode, ShortBytes, ShortString,
+};
 
 use super::Channel;
 use crate::amqp::context::Context;
 use crate::amqp::error::Error;
 use crate::amqp::limits;
-use crate::broker::{Draft, Extra, Placed, Route, Unroutable, Verdict};
+use crate::broker::ResourceKind;
+use crate::broker::{Draft, Extra, Placed, REPLY_QUEUE, Route, Unroutable, Verdict};
 use crate::ids::Offset;
+use crate::permission::Right;
 
 const CC: &str = "CC";
 const BCC: &str = "BCC";
@@ -176,10 +180,34 @@ impl Channel {
         }
     }
 
+    /// A request whose replies are to come to this channel: they get the name of its queue.
+    #[inline]
+    fn address_replies(
+        &self,
+        properties: Properties,
+        draft: Draft,
+        addressed: &Addressed,
+    ) -> Result<(Properties, Draft), Error> {
+        if properties.reply_to() != Some(REPLY_QUEUE.as_bytes()) {
+            return Ok((properties, draft));
+        }
+        let queue = self.replies.as_ref().ok_or(Error::NoReplyConsumer)?;
+        let mut basic = properties.to_basic();
+        basic.reply_to = ShortBytes::try_from(queue.name.to_string()).ok();
+        let properties = basic.encode();
+        let content = draft.content();
+        let (exchange, key) = (addressed.exchange.as_bytes(), addressed.key.as_bytes());
+        let mut again = Draft::noted(exchange, key, &properties, content.extras, content.body.len());
+        again.push(content.body);
+        Ok((properties, again))
+    }
+
     #[inline]
     fn whole(&mut self, context: &mut Context<'_>, addressed: Addressed, partial: Partial) -> Result<(), Error> {
         let Partial { properties, draft, copies, .. } = partial;
         check(&properties, context)?;
+        context.check_access(Right::Write, ResourceKind::Exchange, &addressed.exchange)?;
+        let (properties, draft) = self.address_replies(properties, draft, &addressed)?;
         let whole = Whole { addressed, properties, draft, copies };
         if self.tx.is_selected() {
             return self.publish_in_tx(context, whole);

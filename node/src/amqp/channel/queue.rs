@@ -7,7 +7,8 @@ use tercet_proto::amqp::{FieldTable, Method, ShortString};
 use super::Channel;
 use crate::amqp::context::Context;
 use crate::amqp::error::Error;
-use crate::broker::{BindTo, Deletion, Name, Queue, QueueDeclaration};
+use crate::broker::{BindTo, Deletion, Name, Queue, QueueDeclaration, ResourceKind};
+use crate::permission::Right;
 
 /// queue.declare
 pub(super) struct Wish {
@@ -35,6 +36,11 @@ impl Channel {
             context.queue(&wish.queue)?
         } else {
             let name = clean(wish.queue);
+            context.check_access(Right::Configure, ResourceKind::Queue, &name)?;
+            if let Some(exchange) = text(&wish.arguments, "x-dead-letter-exchange") {
+                context.check_access(Right::Read, ResourceKind::Queue, &name)?;
+                context.check_access(Right::Write, ResourceKind::Exchange, &exchange)?;
+            }
             let owner = wish.exclusive.then(|| context.connection());
             let declaration = QueueDeclaration {
                 durable: wish.durable,
@@ -69,6 +75,8 @@ impl Channel {
         arguments: FieldTable,
     ) -> Result<(), Error> {
         let (queue, key) = self.binding(queue, key)?;
+        context.check_access(Right::Write, ResourceKind::Queue, &queue)?;
+        context.check_access(Right::Read, ResourceKind::Exchange, exchange)?;
         let connection = context.connection();
         let source = Name { vhost: &context.about.vhost, name: exchange };
         let to = BindTo::Queue(&queue);
@@ -84,6 +92,8 @@ impl Channel {
         arguments: FieldTable,
     ) -> Result<(), Error> {
         let (queue, key) = self.binding(queue, key)?;
+        context.check_access(Right::Write, ResourceKind::Queue, &queue)?;
+        context.check_access(Right::Read, ResourceKind::Exchange, exchange)?;
         let connection = context.connection();
         let source = Name { vhost: &context.about.vhost, name: exchange };
         let to = BindTo::Queue(&queue);
@@ -92,6 +102,7 @@ impl Channel {
 
     pub(super) fn purge(&mut self, context: &mut Context<'_>, queue: ShortString) -> Result<Method, Error> {
         let queue = self.find_queue(context, queue)?;
+        context.check_access(Right::Read, ResourceKind::Queue, &queue.name)?;
         Ok(Method::QueuePurgeOk { message_count: count(queue.purge(&mut context.batch)) })
     }
 
@@ -104,6 +115,7 @@ impl Channel {
         if_empty: bool,
     ) -> Result<Method, Error> {
         let name = self.queue_name(queue)?;
+        context.check_access(Right::Configure, ResourceKind::Queue, &name)?;
         let queue = match context.queue(&name) {
             Ok(queue) => queue,
             Err(crate::broker::Refusal::NotFound(_)) => return Ok(Method::QueueDeleteOk { message_count: 0 }),
@@ -131,6 +143,11 @@ impl Channel {
         let key = if shortcut { queue.clone() } else { key };
         Ok((queue, key))
     }
+}
+
+/// The name of an exchange among arguments.
+pub(super) fn text(arguments: &FieldTable, name: &str) -> Option<ShortString> {
+    ShortString::try_from(arguments.get(name)?.as_str()?).ok()
 }
 
 pub(super) fn count(number: usize) -> u32 {

@@ -65,6 +65,7 @@ impl Session {
             about: &mut about,
             dirty: &mut Vec::new(),
             later: &mut events,
+            accounts: &node.engine.accounts,
         };
         self.may_write = true;
         self.release(&mut context);

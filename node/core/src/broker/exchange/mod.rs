@@ -2,6 +2,7 @@
 
 mod direct;
 mod fanout;
+mod hashed;
 mod headers;
 mod topic;
 
@@ -18,10 +19,20 @@ pub enum Kind {
     Fanout,
     Topic,
     Headers,
+    ConsistentHash,
+    ModulusHash,
+    Random,
 }
 
 impl Kind {
-    pub const ALL: [Self; 4] = [Self::Direct, Self::Fanout, Self::Topic, Self::Headers];
+    pub const ALL: [Self; 7] =
+        [Self::Direct, Self::Fanout, Self::Topic, Self::Headers, Self::ConsistentHash, Self::ModulusHash, Self::Random];
+
+    /// Whether the next message of the same key may go elsewhere.
+    #[must_use]
+    pub fn is_fickle(self) -> bool {
+        matches!(self, Self::Headers | Self::ConsistentHash | Self::Random)
+    }
 
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
@@ -35,6 +46,9 @@ impl Kind {
             Self::Fanout => "fanout",
             Self::Topic => "topic",
             Self::Headers => "headers",
+            Self::ConsistentHash => "x-consistent-hash",
+            Self::ModulusHash => "x-modulus-hash",
+            Self::Random => "x-random",
         }
     }
 }
@@ -88,6 +102,7 @@ pub(super) struct Exchange {
     pub bindings: Vec<Bound>,
     /// Where messages go that find no other way.
     pub alternate: Option<ShortString>,
+    own_alternate: Option<ShortString>,
     router: Router,
 }
 
@@ -97,6 +112,9 @@ enum Router {
     Fanout(fanout::Fanout),
     Topic(topic::Topic),
     Headers(headers::Headers),
+    ConsistentHash(hashed::HashOf, hashed::OneOf),
+    ModulusHash(hashed::OneOf),
+    Random(hashed::OneOf),
 }
 
 impl Exchange {
@@ -107,10 +125,22 @@ impl Exchange {
             Kind::Fanout => Router::Fanout(fanout::Fanout::default()),
             Kind::Topic => Router::Topic(topic::Topic::default()),
             Kind::Headers => Router::Headers(headers::Headers::default()),
+            Kind::ConsistentHash => {
+                Router::ConsistentHash(hashed::HashOf::of(&declaration.arguments), hashed::OneOf::default())
+            }
+            Kind::ModulusHash => Router::ModulusHash(hashed::OneOf::default()),
+            Kind::Random => Router::Random(hashed::OneOf::default()),
         };
         let alternate = declaration.arguments.get("alternate-exchange").and_then(|value| value.as_str());
         let alternate = alternate.and_then(|name| ShortString::try_from(name).ok());
-        Self { declaration, bindings: Vec::new(), alternate, router }
+        let own_alternate = alternate.clone();
+        Self { declaration, bindings: Vec::new(), alternate, own_alternate, router }
+    }
+
+    /// A policy gives it an alternate exchange, or none any more. Its own argument wins.
+    pub(super) fn set_policy_alternate(&mut self, name: Option<String>) {
+        let of_policy = || name.and_then(|name| ShortString::try_from(name.as_str()).ok());
+        self.alternate = self.own_alternate.clone().or_else(of_policy);
     }
 
     pub(super) fn has(&self, bound: &Bound) -> bool {
@@ -127,6 +157,9 @@ impl Exchange {
             Router::Fanout(fanout) => fanout.insert(bound.to.clone()),
             Router::Topic(topic) => topic.insert(&bound.key, bound.to.clone()),
             Router::Headers(headers) => headers.insert(&bound.arguments, bound.to.clone()),
+            Router::ConsistentHash(_, one_of) | Router::ModulusHash(one_of) | Router::Random(one_of) => {
+                one_of.insert(&bound.key, bound.to.clone());
+            }
         }
         self.bindings.push(bound);
         true
@@ -166,14 +199,20 @@ impl Exchange {
             Router::Fanout(fanout) => fanout.route(visit),
             Router::Topic(topic) => topic.route(key, visit),
             Router::Headers(matching) => matching.route(headers, visit),
+            Router::ConsistentHash(of, one_of) => one_of.route_consistently(of, key, headers, visit),
+            Router::ModulusHash(one_of) => one_of.route_by_modulus(key, visit),
+            Router::Random(one_of) => one_of.route_at_random(visit),
         }
     }
 
     /// What is wrong with the arguments of a binding, if anything.
-    pub(super) fn wrong_arguments(&self, arguments: &FieldTable) -> Option<String> {
+    pub(super) fn wrong_arguments(&self, key: &ShortString, arguments: &FieldTable) -> Option<String> {
         match self.router {
             Router::Headers(_) => headers::wrong_match(arguments),
-            Router::Direct(_) | Router::Fanout(_) | Router::Topic(_) => None,
+            Router::ConsistentHash(..) => hashed::wrong_weight(key),
+            Router::Direct(_) | Router::Fanout(_) | Router::Topic(_) | Router::ModulusHash(_) | Router::Random(_) => {
+                None
+            }
         }
     }
 }
@@ -185,6 +224,9 @@ impl Router {
             Self::Fanout(fanout) => fanout.remove(&bound.to),
             Self::Topic(topic) => topic.remove(&bound.key, &bound.to),
             Self::Headers(headers) => headers.remove(&bound.arguments, &bound.to),
+            Self::ConsistentHash(_, one_of) | Self::ModulusHash(one_of) | Self::Random(one_of) => {
+                one_of.remove(&bound.key, &bound.to);
+            }
         }
     }
 }

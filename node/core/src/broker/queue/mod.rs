@@ -19,6 +19,7 @@ use super::batch::Batch;
 use super::dead_letter::Reason;
 use super::link::{Acknowledge, ConnectionId, Consumer};
 use super::message::{Message, Persistence};
+use super::policy::{Applied, Policies};
 use super::settings::Settings;
 use super::statistics::Statistics;
 use crate::budget::Budget;
@@ -121,11 +122,31 @@ impl Queue {
         self.state.lock()
     }
 
+    /// The policies that it follows.
+    #[must_use]
+    pub fn policies(&self) -> Applied {
+        self.lock().applied.clone()
+    }
+
+    /// From now on these policies hold.
+    pub(super) fn take_policies(&self, policies: &Policies) {
+        let (settings, applied) = policies.settings(self);
+        let mut state = self.lock();
+        if state.is_deleted {
+            return;
+        }
+        state.applied = applied;
+        if *state.settings != settings {
+            state.prepare(Arc::new(settings));
+        }
+    }
+
     /// Takes over what was loaded.
     pub(super) fn load(&self, mut loaded: State, budget: &Arc<Budget>) {
         let mut state = self.lock();
         loaded.prepare(Arc::clone(&state.settings));
         loaded.join(budget);
+        loaded.applied = std::mem::take(&mut state.applied);
         *state = loaded;
     }
 

@@ -15,6 +15,7 @@ use crate::broker::effect::{BrokerEffect, ranges};
 use crate::broker::limits;
 use crate::broker::link::{Acknowledge, Consumer, Event};
 use crate::broker::message::{Extra, Message, Persistence};
+use crate::broker::policy::Applied;
 use crate::broker::settings::{Active, Overflow, Settings};
 use crate::broker::statistics::Statistics;
 use crate::budget::Budget;
@@ -27,6 +28,7 @@ pub(crate) struct State {
     pub(crate) messages: Messages,
     /// What the arguments and the policies ask for.
     pub(crate) settings: Arc<Settings>,
+    pub(crate) applied: Applied,
     /// Highest priority first; within one, who is served next comes first.
     consumers: Vec<Arc<Consumer>>,
     /// No consumer could take the last message; nothing has changed since.
