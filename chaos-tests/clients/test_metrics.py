@@ -1,12 +1,15 @@
 """What Prometheus scrapes: every line is of the text format, and the figures are those of the cluster."""
 
+import json
 import re
+import shutil
+import subprocess
 import urllib.request
 
 import pytest
 import redis
 
-from cluster import Cluster, wait_for
+from cluster import REPOSITORY, Cluster, wait_for
 
 SAMPLE = re.compile(r'(?P<name>[a-z_]+)(?:\{(?P<labels>(?:[a-z_]+="(?:[^"\\]|\\.)*",?)+)\})? (?P<value>-?[0-9.e+]+)')
 
@@ -65,3 +68,30 @@ def test_sentinels_tell_who_leads_and_who_is_in_sync(cluster):
 def test_other_paths_are_not_there(cluster):
     with pytest.raises(urllib.error.HTTPError, match="404"):
         urllib.request.urlopen(f"http://127.0.0.1:{cluster.nodes[0].metrics_port}/other", timeout=5)
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed (apt-get install prometheus)")
+def test_promtool_finds_nothing_wrong(cluster):
+    cluster.wait_until_whole()
+    for member, path in [(cluster.nodes[0], "metrics"), (cluster.nodes[0], "metrics/per-object"), (cluster.sentinels[0], "metrics")]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{member.metrics_port}/{path}", timeout=5) as answer:
+            done = subprocess.run(["promtool", "check", "metrics"], input=answer.read(), capture_output=True, timeout=30)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b""), (path, done)
+    for kind, file in [("rules", "alerts.yml"), ("config", "prometheus.yml")]:
+        subprocess.run(["promtool", "check", kind, REPOSITORY / "deploy/prometheus" / file], check=True, capture_output=True, timeout=30)
+
+
+def test_the_dashboard_asks_for_metrics_that_there_are(cluster):
+    cluster.wait_until_whole()
+    scraped = [scrape(member) for member in (*cluster.nodes, *cluster.sentinels)]
+    known = {re.split("[{ ]", name)[0] for one in scraped for name in one}
+    dashboard = json.loads((REPOSITORY / "deploy/grafana/tercet.json").read_text())
+    asked = {name for panel in dashboard["panels"] for target in panel["targets"] for name in re.findall(r"(?:tercet|redis|rabbitmq)_[a-z_]+", target["expr"])}
+    assert asked <= known, asked - known
+
+
+def test_health_is_on_the_port_of_the_metrics(cluster):
+    cluster.wait_until_whole()
+    for path in ("livez", "readyz", "healthz"):
+        with urllib.request.urlopen(f"http://127.0.0.1:{cluster.nodes[0].metrics_port}/{path}", timeout=5) as answer:
+            assert answer.read() == b"ok\n"

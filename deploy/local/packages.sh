@@ -11,6 +11,8 @@ packages_of() {
     test) say redis-server redis-tools python3 python3-venv iproute2 util-linux ;;
     # Namespaces, bridges and filters; file systems in files, which can be full; wall clocks that can be set.
     drill) say iproute2 nftables util-linux e2fsprogs libfaketime ;;
+    # A real browser for the page, and promtool for the metrics: their tests are skipped without.
+    browser) say chromium chromium-driver prometheus ;;
     image) say debootstrap docker.io docker-compose ;;
     *) die "no group of packages is called '$1'" ;;
   esac

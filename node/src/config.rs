@@ -43,6 +43,8 @@ pub enum Action {
     Serve(Box<Config>),
     /// Ask the node on the configured RESP port whether it serves.
     Healthcheck(Box<Config>),
+    /// Ask the node on the configured management port how the cluster is.
+    Status(Box<Config>),
     /// Let the node on the configured RESP port write a copy of its data.
     Backup {
         config: Box<Config>,
@@ -367,6 +369,7 @@ impl Config {
         let config = Box::new(config);
         Ok(match matches.subcommand() {
             Some(("healthcheck", _)) => Action::Healthcheck(config),
+            Some(("status", _)) => Action::Status(config),
             Some(("backup", given)) => Action::Backup { config, directory: path_of(given) },
             Some(("restore", given)) => {
                 let over = if given.get_flag("force") { Over::Anything } else { Over::Nothing };
@@ -561,6 +564,7 @@ fn command() -> Command {
         .arg(switch("check-config", "Says whether the settings are right, and starts nothing"))
         .arg(switch("print-default-config", "Prints a file for --config with all settings and their defaults"))
         .subcommand(Command::new("healthcheck").about("Asks the node on the RESP port whether it serves; exit 0 or 1"))
+        .subcommand(Command::new("status").about("Shows the cluster as the node on --http-port sees it, in ten lines"))
         .subcommand(
             Command::new("backup")
                 .about("Lets the running node write a copy of its data to a new directory on its machine")
@@ -611,6 +615,7 @@ mod tests {
         Config::from_args(args, variable).map(|action| match action {
             Action::Serve(config)
             | Action::Healthcheck(config)
+            | Action::Status(config)
             | Action::Backup { config, .. }
             | Action::Restore { config, .. } => *config,
         })

@@ -31,5 +31,6 @@ pub mod replication;
 pub mod resp;
 pub mod role;
 pub mod server;
+pub mod status;
 pub mod storage;
 pub mod task;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tercet_edge::{files, log};
 use tercet_node::config::{Action, Config, LogFormat};
-use tercet_node::{backup, server};
+use tercet_node::{backup, server, status};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -24,6 +24,7 @@ fn main() -> ! {
     files::keep_private();
     let config = match Config::from_process() {
         Ok(Action::Serve(config)) => config,
+        Ok(Action::Status(config)) => told(status::ask(&config).map(Some)),
         Ok(Action::Healthcheck(config)) => told(server::healthcheck(&config).map(|()| None)),
         Ok(Action::Backup { config, directory }) => told(backup::ask(&config, &directory).map(Some)),
         Ok(Action::Restore { config, directory, over }) => {

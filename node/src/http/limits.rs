@@ -11,6 +11,9 @@ pub(super) const IDLE: Duration = Duration::from_secs(75);
 /// Bytes of a request's body: an import of some ten thousand definitions, or a message of 16 MiB in base64.
 pub(super) const BODY_BYTES: usize = 24 << 20;
 
+/// Requests whose bodies are in memory at the same time: with `BODY_BYTES` two hundred megabytes at the most.
+pub(super) const BODIES: usize = 8;
+
 /// How long a body may take to come.
 pub(super) const BODY_WAIT: Duration = Duration::from_secs(30);
 

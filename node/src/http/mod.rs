@@ -47,6 +47,7 @@ use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 
+use bytes::Bytes;
 use tercet_edge::accept::Door;
 
 use crate::clock;
@@ -63,6 +64,8 @@ pub(crate) struct Http {
     node: Shared,
     history: Arc<History>,
     attempts: auth::Attempts,
+    /// Bodies that may be in memory at the same time.
+    bodies: tokio::sync::Semaphore,
 }
 
 /// Serves the API and the page until the listener fails.
@@ -72,7 +75,12 @@ pub(crate) struct Http {
 pub async fn serve(node: Shared, door: Door) -> std::io::Result<()> {
     let history = Arc::new(History::default());
     let _sampling = crate::task::spawn("history", history::run(Arc::clone(&node), Arc::clone(&history)));
-    let http = Arc::new(Http { node, history, attempts: auth::Attempts::default() });
+    let http = Arc::new(Http {
+        node,
+        history,
+        attempts: auth::Attempts::default(),
+        bodies: tokio::sync::Semaphore::new(limits::BODIES),
+    });
     let handler = move |ConnectInfo(listen::Peer(peer)): ConnectInfo<listen::Peer>,
                         request: axum::http::Request<Body>| {
         let http = Arc::clone(&http);
@@ -126,9 +134,6 @@ async fn api(
         routes::Found::OtherMethod(allowed) => return Err(Error::Method(allowed)),
         routes::Found::Nothing => return Err(Error::NotFound),
     };
-    let body = tokio::time::timeout(limits::BODY_WAIT, axum::body::to_bytes(body, limits::BODY_BYTES)).await;
-    let body = body.map_err(|_| Error::BadRequest("the body does not come".to_owned()))?;
-    let body = body.map_err(|_| Error::BodyTooLarge)?;
     let origin = crate::clients::origin(peer.ip());
     let user = match route.access {
         Access::Anybody => None,
@@ -137,6 +142,8 @@ async fn api(
             Some(auth::user(http, &parts.headers, origin, tag)?)
         }
     };
+    // Nobody sends anything large who has not logged in.
+    let body = if user.is_some() { body_of(http, body).await? } else { Bytes::new() };
     if route.place != Place::Local && http.node.authority.standing().role != Role::Master {
         match forward::to_master(http, peer, parts, body.clone()).await {
             Err(Error::Unavailable(_)) if route.place == Place::MasterIfAny => {}
@@ -154,6 +161,16 @@ async fn api(
         headers: parts.headers.clone(),
     };
     answer_of(http, route, request).await
+}
+
+async fn body_of(http: &Http, body: Body) -> Result<Bytes, Error> {
+    let late = |_| Error::BadRequest("the body does not come".to_owned());
+    let reading = async {
+        // The semaphore is never closed.
+        let _place = http.bodies.acquire().await;
+        axum::body::to_bytes(body, limits::BODY_BYTES).await
+    };
+    tokio::time::timeout(limits::BODY_WAIT, reading).await.map_err(late)?.map_err(|_| Error::BodyTooLarge)
 }
 
 /// Executes a request under one permit, and answers once what it depends on is committed.

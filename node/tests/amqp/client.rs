@@ -35,6 +35,7 @@ impl Server {
         let args = std::iter::once("tercet-node").chain(flags.iter().copied()).map(Into::into);
         let (Action::Serve(config)
         | Action::Healthcheck(config)
+        | Action::Status(config)
         | Action::Backup { config, .. }
         | Action::Restore { config, .. }) = Config::from_args(args, |_| None).unwrap();
         Self::of(config, 2)
@@ -44,6 +45,7 @@ impl Server {
     pub(crate) fn on_one_thread() -> Self {
         let (Action::Serve(config)
         | Action::Healthcheck(config)
+        | Action::Status(config)
         | Action::Backup { config, .. }
         | Action::Restore { config, .. }) = Config::from_args(["tercet-node".into()], |_| None).unwrap();
         Self::of(config, 1)

@@ -123,6 +123,7 @@ impl TestNode {
         let action = Config::from_args(args.into_iter().map(Into::into), |_| None).unwrap();
         let (Action::Serve(config)
         | Action::Healthcheck(config)
+        | Action::Status(config)
         | Action::Backup { config, .. }
         | Action::Restore { config, .. }) = action;
         let storage = Arc::new(open(directory.path()));

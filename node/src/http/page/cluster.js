@@ -24,7 +24,7 @@ export function cluster(root) {
       fill(nodes, h("h2", {}, "Nodes"), h("div", { class: "nodes" }, now.members.map((member) => node(member, now))));
       fill(state, h("h2", {}, "State"), facts([
         ["Master", now.master || "none"],
-        ["Lease", now.lease.remaining_ms === null ? "not a master" : now.clustered ? `${duration(now.lease.remaining_ms)} left of ${now.lease.length_ms} ms` : "none needed"],
+        ["Lease", !now.clustered ? "none needed" : now.lease.remaining_ms === null ? "not a master" : `${duration(now.lease.remaining_ms)} left of ${now.lease.length_ms} ms`],
         ["Needed in sync", String(now.min_isr)],
         ["Acknowledged when", now.acknowledge === "replicated" ? "on every in-sync copy" : "on this node"],
         ["Journal ends at", number(now.journal.end)],
@@ -36,7 +36,7 @@ export function cluster(root) {
         ? h("p", { class: "empty" }, now.clustered ? "None is known yet." : "This node needs none.")
         : h("table", {}, h("tbody", {}, now.sentinels.map((one) => h("tr", {}, h("td", {}, h("b", {}, one.name)), h("td", { class: "mono" }, one.address), h("td", { class: "mono soft" }, one.id.slice(0, 8)))))));
       fill(failovers, h("h2", {}, "Changes of the master"), past.length === 0
-        ? h("p", { class: "empty" }, "None so far. Try one: ", h("code", {}, "redis-cli -p 26379 sentinel failover mymaster"))
+        ? h("p", { class: "empty" }, now.clustered ? ["None so far. Try one: ", h("code", {}, "redis-cli -p 26379 sentinel failover mymaster")] : "A node of its own has nobody to hand over to.")
         : h("div", { class: "timeline" }, past.map(failover)));
     },
   };

@@ -3,9 +3,10 @@
 export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
-    if (value === false || value === null || value === undefined) continue;
+    if ((value === false && !name.startsWith("aria-")) || value === null || value === undefined) continue;
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else if (name === "value") element.value = value;
+    else if (name.startsWith("aria-")) element.setAttribute(name, String(value));
     else if (value === true) element.setAttribute(name, "");
     else element.setAttribute(name, value);
   }
@@ -116,7 +117,7 @@ export function field(name, label, attributes = {}) {
 }
 
 export function area(name, label, attributes = {}) {
-  return h("label", {}, label, h("textarea", { name, spellcheck: "false", ...attributes }));
+  return h("label", { class: "whole" }, label, h("textarea", { name, spellcheck: "false", ...attributes }));
 }
 
 export function choice(name, label, options, chosen) {

@@ -113,7 +113,7 @@ export function queue(root, [vhost, name]) {
       ]));
       fill(consumers, h("h2", {}, `Consumers (${row.consumers})`), row.consumer_details.length === 0 ? h("p", { class: "empty" }, "Nobody consumes from it.") : h("div", { class: "wide" }, h("table", {},
         h("thead", {}, h("tr", {}, ["Channel", "Tag", "Ack", "Prefetch"].map((label) => h("th", { scope: "col" }, label)))),
-        h("tbody", {}, row.consumer_details.slice(0, 100).map((one) => h("tr", {}, h("td", {}, one.channel_details.name), h("td", { class: "mono" }, one.consumer_tag), h("td", {}, one.ack_required ? "manual" : "automatic"), h("td", { class: "number" }, String(one.prefetch_count))))))));
+        h("tbody", {}, row.consumer_details.slice(0, 100).map((one) => h("tr", {}, h("td", {}, one.channel_details.name), h("td", { class: "mono" }, one.consumer_tag), h("td", { class: "nowrap" }, one.ack_required ? "manual" : "automatic"), h("td", { class: "number" }, String(one.prefetch_count))))))));
       fill(bindings, h("h2", {}, "Bindings"), h("table", {}, h("tbody", {}, bound.slice(0, 200).map((one) => h("tr", {},
         h("td", {}, one.source === "" ? "default exchange" : h("a", { href: `#/exchange/${encodeURIComponent(one.vhost)}/${encodeURIComponent(one.source)}` }, one.source)),
         h("td", { class: "mono" }, one.routing_key),
