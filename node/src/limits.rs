@@ -307,6 +307,33 @@ pub const LAST_REPLIES: std::time::Duration = std::time::Duration::from_secs(1);
 /// How long a connection that we close waits for the client's end, so that it reads our last words.
 pub const CLOSING: std::time::Duration = std::time::Duration::from_millis(100);
 
+/// Commands of one client after which it is the turn of others on its thread: a fraction of a millisecond.
+pub const TURN_COMMANDS: usize = 1024;
+
+/// Time after which it is their turn, as soon as the command under way has ended.
+pub const TURN_TIME: std::time::Duration = std::time::Duration::from_micros(500);
+
+/// Bytes of input and output of all clients together beyond which nobody is read whose replies are stuck.
+pub const CLIENTS_BYTES: usize = 1 << 30;
+
+/// Bytes of unsent replies beyond which a client's mail stays where it is: there its subscribers share it.
+pub const MAIL_ROOM_BYTES: usize = 64 << 10;
+
+/// Arguments of a command for which memory is kept.
+pub const SPARE_ARGUMENTS: usize = 256;
+
+/// How often clients are looked at that may be idle or read too slowly.
+pub const CLIENTS_SWEEP: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Places for letters that a client keeps when it has read its mail.
+pub const SPARE_LETTERS: usize = 16;
+
+/// Bytes of publications that wait to be sent to one other node.
+pub const PUBLICATIONS_BYTES: usize = 32 << 20;
+
+/// How often a node looks whether there are other nodes to hear publications from.
+pub const PUBLICATIONS_LOOK: std::time::Duration = std::time::Duration::from_millis(200);
+
 /// Error codes that are counted one by one: those of commands are some thirty, scripts may invent others. As Redis.
 pub const ERROR_CODES: usize = 128;
 

@@ -1,7 +1,7 @@
 //! A node: what its tasks share. Everything here is a cheap handle; state changes go through the engine.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize};
 
 use parking_lot::RwLock;
 use tercet_edge::accept::{Guest, Places};
@@ -23,10 +23,14 @@ use crate::ids::{Offset, UnixMillis};
 use crate::journal::{Gate, Promise, relay};
 use crate::limits;
 use crate::memory;
+use crate::monitor::Monitors;
+use crate::pause::Pause;
 use crate::progress::Progress;
+use crate::pubsub::PubSub;
 use crate::recovery;
 use crate::replication::commit::{Counted, Disk, Held, Tracker};
 use crate::role::{Authority, State};
+use crate::tracking::Tracking;
 
 /// Who this process is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +60,8 @@ pub struct Stats {
     /// Full syncs that went on where the stream had broken.
     pub resumed_syncs: AtomicU64,
     pub partial_syncs: AtomicU64,
+    /// Bytes of memory of the Redis clients' input and output.
+    pub client_bytes: AtomicUsize,
 }
 
 /// What a replica knows of its stream from the master; a master's is all default.
@@ -103,6 +109,14 @@ pub struct Node {
     /// Its certificates, if it has any.
     pub tls: Option<Arc<Tls>>,
     pub stats: Stats,
+    /// Which clients keep what in caches of their own.
+    pub tracking: Tracking,
+    /// Who is shown every command.
+    pub monitors: Monitors,
+    /// CLIENT PAUSE.
+    pub pause: Pause,
+    /// Subscriptions, and what is published.
+    pub pubsub: Arc<PubSub>,
     /// Calls of each command, and errors.
     pub counters: Counters,
     /// `slowlog-log-slower-than`: microseconds; negative: nothing is slow.
@@ -137,6 +151,7 @@ impl Node {
     pub fn new(config: Config, identity: Identity) -> Self {
         let authority = if config.is_clustered() { Authority::clustered() } else { Authority::standalone() };
         let ack_replicated = config.is_ack_replicated();
+        let pubsub = Arc::new(PubSub::new(Arc::clone(&config.live)));
         let engine = Engine::default();
         engine.budget.set_limit(watermark(&config));
         let places = Places::new(usize::MAX, usize::MAX);
@@ -154,6 +169,10 @@ impl Node {
             dialer,
             tls: None,
             stats: Stats::default(),
+            tracking: Tracking::default(),
+            monitors: Monitors::default(),
+            pause: Pause::default(),
+            pubsub,
             counters: Counters::default(),
             slow_after_us: AtomicI64::new(limits::SLOW_AFTER_US),
             eviction: Eviction::default(),

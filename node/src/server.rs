@@ -27,7 +27,7 @@ use crate::limits;
 use crate::node::{Node, Shared};
 use crate::role::Hold;
 use crate::storage::{self, Storage};
-use crate::{amqp, cluster, expiry, gateway, progress, recovery, resp, task};
+use crate::{amqp, clients, cluster, expiry, gateway, progress, recovery, resp, task};
 
 /// Why a node cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -146,6 +146,7 @@ async fn serve(
             tracing::error!(%error, "the port of the metrics has failed");
         }
     });
+    let _clients = task::spawn("clients", clients::sweep(Arc::clone(&node)));
     let _expiry = task::spawn("expiry", expiry::run(Arc::clone(&node)));
     let _eviction = task::spawn("eviction", crate::eviction::run(Arc::clone(&node)));
     let (amqp_node, amqp_threads) = (Arc::clone(&node), threads.clone());

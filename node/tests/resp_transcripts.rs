@@ -56,6 +56,8 @@ transcripts! {
     clients_wait_for_replicas_as_in_redis: "wait";
     settings_answer_as_redis_does: "config";
     queues_and_keys_change_together: "queues";
+    channels_answer_as_in_redis: "pubsub";
+    clients_are_managed_as_in_redis: "clients";
 }
 
 /// Commands that Redis does not have.

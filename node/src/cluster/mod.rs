@@ -17,6 +17,7 @@ mod isr;
 mod lapse;
 mod lease;
 mod observe;
+mod publications;
 mod sentinels;
 mod server;
 mod shutdown;
@@ -136,6 +137,7 @@ async fn serve(cluster: Arc<Cluster>, listener: TcpListener, stopped: oneshot::R
     let mut tasks = Vec::new();
     if cluster.node.config.is_clustered() {
         tasks.push(task::spawn("watch", sentinels::watch_all(Arc::clone(&cluster))));
+        tasks.push(task::spawn("publications", publications::follow_all(Arc::clone(&cluster))));
         tasks.push(task::spawn("isr", isr::maintain(Arc::clone(&cluster))));
         tasks.push(task::spawn("lapse", lapse::watch(Arc::clone(&cluster))));
     }

@@ -14,13 +14,13 @@ use tercet_edge::tls::Alpn;
 use tercet_proto::grpc::peer::v1::peer_server::{Peer, PeerServer};
 use tercet_proto::grpc::peer::v1::{
     FenceReply, FenceRequest, FromMaster, FromReplica, NodeStatus, ObserveRequest, PrepareHandoverReply,
-    PrepareHandoverRequest, PromoteReply, PromoteRequest, from_replica,
+    PrepareHandoverRequest, PromoteReply, PromoteRequest, Publication, PublicationsRequest, from_replica,
 };
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::warn;
 
-use super::{Cluster, observe};
+use super::{Cluster, observe, publications};
 use crate::limits;
 use crate::replication::master;
 
@@ -91,10 +91,19 @@ type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 impl Peer for Service {
     type ObserveStream = Messages<NodeStatus>;
     type ReplicateStream = Messages<FromMaster>;
+    type PublicationsStream = Messages<Publication>;
 
     async fn observe(&self, request: Request<ObserveRequest>) -> Result<Response<Self::ObserveStream>, Status> {
         self.check(&request.get_ref().cluster_id)?;
         Ok(Response::new(Box::pin(observe::statuses(Arc::clone(&self.cluster)))))
+    }
+
+    async fn publications(
+        &self,
+        request: Request<PublicationsRequest>,
+    ) -> Result<Response<Self::PublicationsStream>, Status> {
+        self.check(&request.get_ref().cluster_id)?;
+        Ok(Response::new(Box::pin(publications::published(&self.cluster))))
     }
 
     async fn fence(&self, request: Request<FenceRequest>) -> Result<Response<FenceReply>, Status> {

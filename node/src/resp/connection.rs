@@ -1,35 +1,51 @@
-//! A connection: reads what the socket has, executes every command in it, writes the replies once.
-//!
-//! The replies of a batch leave together, when the commit offset has reached what they depend on. A batch is executed
-//! under one permit of the node's authority, so a role never changes within it.
+//! A connection: reads what the socket has, executes every command in it, writes what may leave.
 //!
 //! ```text
-//! read --> execute --> replies --> read ...        on the master, and on a replica for those who came to a replica
-//!             '-- another node is master --> carry (frame.rs) --> the session comes back --> execute ...
+//!            .--> input --turn--> output --gate--> socket
+//! socket ----'                      ^
+//! other clients --> mail -----------'
+//! ```
+//!
+//! The replies of a turn stand behind a mark in the output: they leave when the commit offset has reached what they depend
+//! on, and meanwhile the next turn is executed. A turn is executed under one permit of the node's authority, so a role never
+//! changes within it, and it ends after a while so that the thread's other clients have theirs.
+//!
+//! Input is read while the output is stuck, so that a client may write all that it has to say before it reads. It is
+//! not executed then: what waits is the requests, which are shorter than their replies.
+//!
+//! ```text
+//! turn --> another node is master --> carry (frame.rs) --> the session comes back --> turn ...
 //! ```
 
 mod batch;
 mod carry;
 mod give_back;
+mod input;
 
-use std::cell::Cell;
-use std::future::Future;
-use std::task::{Context, Poll};
+use std::future::{Future, pending, poll_fn};
+use std::io::ErrorKind;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, ready};
 
 use tercet_edge::socket::Socket;
 use tercet_proto::resp::{Decoder, Encoder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, timeout};
 
-use self::batch::{Batch, Command, Depends};
-use self::give_back::Input;
-use super::frame;
-use super::session::{Home, Place, Session};
-use crate::clients::Registration;
+use self::batch::{Command, Turn};
+use self::input::Input;
+use super::session::{Home, Place, Replies, Session, open};
+use super::waiting::{Answer, Counted, Wait};
+use crate::clients::{Client, Registration, call};
 use crate::clock;
 use crate::drain::{Leave, is_idle};
+use crate::ids::Offset;
 use crate::limits;
-use crate::node::Shared;
-use crate::role::{Role, Verdict};
+use crate::node::{Node, Shared};
+use crate::output::{Deposed, Output};
+use crate::role::{Authority, Role, Verdict};
 
 /// Serves one client until it leaves or breaks the protocol.
 ///
@@ -44,9 +60,14 @@ pub async fn serve(node: Shared, stream: Socket, registration: Registration) -> 
         stream,
         session,
         decoder: Decoder::default(),
-        input: Vec::new(),
-        output: Vec::new(),
+        input: Input::default(),
+        output: Output::default(),
         ahead: Vec::new(),
+        is_large: false,
+        blocked: None,
+        held_since: None,
+        is_ended: false,
+        accounted: 0,
     };
     connection.run().await
 }
@@ -55,27 +76,41 @@ struct Connection {
     stream: Socket,
     session: Session,
     decoder: Decoder,
-    input: Vec<u8>,
-    output: Vec<u8>,
-    /// Decoded and not executed yet; kept for its allocations.
+    input: Input,
+    output: Output,
+    /// Decoded and not executed yet.
     ahead: Vec<Command>,
+    /// A command of this turn had very many arguments: what they took is not kept.
+    is_large: bool,
+    /// What the last command waits for.
+    blocked: Option<(Wait, Counted)>,
+    /// Since when nothing may be executed.
+    held_since: Option<Instant>,
+    /// The client has nothing more to say.
+    is_ended: bool,
+    /// What `account` has said last.
+    accounted: usize,
 }
 
-/// What came of waiting for input.
-enum Read {
-    Bytes,
+impl Drop for Connection {
+    /// Also when the task is cancelled.
+    fn drop(&mut self) {
+        self.account(0, 0);
+    }
+}
+
+/// What happened.
+enum Happened {
+    /// Look again: bytes came, bytes may leave, somebody wants something.
+    Something,
     /// The client has nothing more to say.
     End,
+    /// The wait of a blocked client is over.
+    Answered(Answer),
+    /// Nothing could be executed for too long.
+    HeldTooLong,
     /// The node stops, and this is a moment to close.
     Leaves,
-}
-
-/// What a connection does next.
-enum Next {
-    Read,
-    Close,
-    /// Another node is master.
-    Move,
 }
 
 /// What became of a client whose master is another node.
@@ -88,85 +123,210 @@ enum Moved {
 impl Connection {
     async fn run(&mut self) -> std::io::Result<()> {
         loop {
-            match self.read_unless_leaving().await? {
-                Read::Bytes => {}
-                Read::End => {
-                    return match self.session.home {
-                        Home::Carried(_) => self.give_back(Input::Ended).await,
-                        Home::Anywhere | Home::Master | Home::Announced(..) => Ok(()),
-                    };
-                }
-                Read::Leaves => return self.leave().await,
+            self.collect();
+            let turn = self.turn();
+            if let Some(penalty) = self.session.penalty.take() {
+                tokio::time::sleep(penalty).await;
             }
-            if self.input.len() > limits::QUERY_BUFFER_BYTES {
+            if let Some(wait) = self.session.wait.take() {
+                let counted = Counted::new(Arc::clone(&self.session.node), Arc::clone(&self.session.client));
+                self.blocked = Some((wait, counted));
+            }
+            if turn == Turn::Deposed || self.flush()? == Err(Deposed) {
+                // The fate of a write is unknown: no answer, and no more commands.
+                self.output.drop_uncommitted(&self.session.node.gate);
+                return self.finish().await;
+            }
+            self.output.rest();
+            self.account(self.input.capacity(), self.output.capacity());
+            if self.session.is_closing {
+                return self.finish().await;
+            }
+            if turn != Turn::Held {
+                self.held_since = None;
+            }
+            match turn {
+                // The socket has taken what was in the way.
+                Turn::Full if self.output.pending() < limits::REPLY_BATCH_BYTES => {
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+                Turn::More => {
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+                Turn::Elsewhere => {
+                    if !self.send_all().await? {
+                        return self.finish().await;
+                    }
+                    match Box::pin(self.go()).await? {
+                        Moved::Back => continue,
+                        Moved::Over => return Ok(()),
+                    }
+                }
+                // Whoever has left is not waited for.
+                Turn::Blocked if self.is_ended && !matches!(self.session.home, Home::Carried(_)) => return Ok(()),
+                Turn::Drained if self.is_ended && self.output.pending() == 0 => return self.end().await,
+                Turn::Paused if self.is_ended => return self.end().await,
+                Turn::Drained | Turn::Blocked | Turn::Paused | Turn::Held | Turn::Full | Turn::Deposed => {}
+            }
+            match self.wait(turn).await? {
+                Happened::Something => {}
+                Happened::End => self.is_ended = true,
+                Happened::Answered(answer) => self.answer(&answer),
+                Happened::HeldTooLong => return Ok(()),
+                Happened::Leaves => return self.leave().await,
+            }
+            if self.input.len() + self.decoder.memory() > self.session.query_limit() {
                 tracing::warn!(
                     client = self.session.client.id,
+                    address = %self.session.client.address,
                     "query buffer is over its limit, closing the connection"
                 );
                 return Ok(());
             }
-            loop {
-                match self.answer().await? {
-                    Next::Read => break,
-                    Next::Close => return Ok(()),
-                    Next::Move => match Box::pin(self.go()).await? {
-                        Moved::Back => {}
-                        Moved::Over => return Ok(()),
-                    },
-                }
-            }
-            self.lend();
         }
+    }
+
+    /// The client has ended its side, and everything is answered.
+    async fn end(&mut self) -> std::io::Result<()> {
+        if matches!(self.session.home, Home::Carried(_)) && self.send_all().await? {
+            return self.give_back(give_back::Input::Ended).await;
+        }
+        Ok(())
     }
 
     async fn go(&mut self) -> std::io::Result<Moved> {
         match self.session.home {
-            Home::Carried(_) => self.give_back(Input::Open).await.map(|()| Moved::Over),
+            Home::Carried(_) => self.give_back(give_back::Input::Open).await.map(|()| Moved::Over),
             Home::Anywhere | Home::Master | Home::Announced(..) => self.carry().await,
         }
     }
 
-    /// Reads what the socket has, as long as the client is to stay.
-    async fn read_unless_leaving(&mut self) -> std::io::Result<Read> {
-        std::future::poll_fn(|context| {
-            match self.poll_read(context)? {
-                Poll::Ready(0) => return Poll::Ready(Ok(Read::End)),
-                Poll::Ready(_) => return Poll::Ready(Ok(Read::Bytes)),
-                Poll::Pending => {}
+    /// Waits for whatever lets this connection go on.
+    async fn wait(&mut self, turn: Turn) -> std::io::Result<Happened> {
+        let held_until =
+            (turn == Turn::Held).then(|| *self.held_since.get_or_insert_with(Instant::now) + limits::AUTHORITY_WAIT);
+        let Self { stream, session, decoder, input, output, blocked, is_ended, .. } = self;
+        let (node, client, home) = (&*session.node, &*session.client, session.home);
+        // Who is carried here is taken back by who carries.
+        let is_between = !session.is_in_transaction() && !matches!(home, Home::Carried(_));
+        let may_write = output.sendable(&node.gate).is_ok_and(|bytes| !bytes.is_empty());
+        let marks = if may_write { None } else { output.waits_for() };
+        let mut committed = pin!(async {
+            match marks {
+                // Whoever is deposed comes through as well: `flush` finds out.
+                Some((offset, term)) => _ = node.gate.wait(offset, term).await,
+                None => pending().await,
             }
-            // Before the look at what is asked, so that whoever asks later wakes this.
-            self.session.client.reader.register(context.waker());
-            if self.may_leave() { Poll::Ready(Ok(Read::Leaves)) } else { Poll::Pending }
+        });
+        let mut authority = pin!(async {
+            match held_until {
+                Some(until) => timeout(until - Instant::now(), released(home, &node.authority)).await.is_ok(),
+                None if turn == Turn::Paused => {
+                    node.pause.over().await;
+                    true
+                }
+                None => pending().await,
+            }
+        });
+        // Mail waits for room.
+        let calls = if output.pending() < limits::MAIL_ROOM_BYTES { call::MAIL } else { 0 };
+        // What waits to be executed is bounded for each client (`QUERY_BUFFER_BYTES`) and for all of them.
+        let may_read =
+            !*is_ended && (turn == Turn::Drained || node.stats.client_bytes.load(Relaxed) < limits::CLIENTS_BYTES);
+        poll_fn(|context| {
+            if may_write && stream.poll_write_ready(context)?.is_ready() {
+                return Poll::Ready(Ok(Happened::Something));
+            }
+            if may_read && let Poll::Ready(count) = poll_read(stream, decoder, input, context)? {
+                return Poll::Ready(Ok(if count == 0 { Happened::End } else { Happened::Something }));
+            }
+            if marks.is_some() && committed.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Ok(Happened::Something));
+            }
+            if let Some((wait, _)) = blocked
+                && let Poll::Ready(answer) = wait.0.as_mut().poll(context)
+            {
+                return Poll::Ready(Ok(Happened::Answered(answer)));
+            }
+            if matches!(turn, Turn::Held | Turn::Paused)
+                && let Poll::Ready(is_released) = authority.as_mut().poll(context)
+            {
+                return Poll::Ready(Ok(if is_released { Happened::Something } else { Happened::HeldTooLong }));
+            }
+            // Before the look at what is wanted, so that whoever comes later wakes this.
+            client.reader.register(context.waker());
+            if client.is_called(calls) {
+                return Poll::Ready(Ok(Happened::Something));
+            }
+            if turn == Turn::Drained
+                && input.is_empty()
+                && marks.is_none()
+                && !may_write
+                && may_leave(node, client, is_between)
+            {
+                return Poll::Ready(Ok(Happened::Leaves));
+            }
+            Poll::Pending
         })
         .await
     }
 
+    /// Writes what may leave and what the socket takes.
+    fn flush(&mut self) -> std::io::Result<Result<(), Deposed>> {
+        let Self { stream, session, output, .. } = self;
+        loop {
+            match output.sendable(&session.node.gate) {
+                Ok([]) => {
+                    // Under TLS what was written may still lie in a buffer there; waiting to read sends the rest.
+                    stream.is_flushed()?;
+                    return Ok(Ok(()));
+                }
+                Ok(bytes) => match stream.try_write(bytes) {
+                    Ok(count) => {
+                        session.node.stats.bytes_out.fetch_add(count as u64, Relaxed);
+                        output.wrote(count);
+                    }
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Ok(())),
+                    Err(error) => return Err(error),
+                },
+                Err(Deposed) => return Ok(Err(Deposed)),
+            }
+        }
+    }
+
+    /// Sends everything that is in the output. False: some of it may never be sent.
+    async fn send_all(&mut self) -> std::io::Result<bool> {
+        while self.output.pending() > 0 {
+            if self.flush()? == Err(Deposed) {
+                return Ok(false);
+            }
+            match self.output.waits_for() {
+                _ if self.output.sendable(&self.session.node.gate).is_ok_and(|bytes| !bytes.is_empty()) => {
+                    self.stream.writable().await?;
+                }
+                // Whoever is deposed comes through as well: `flush` finds out.
+                Some((offset, term)) => _ = self.session.node.gate.wait(offset, term).await,
+                None => {}
+            }
+        }
+        self.stream.flush().await?;
+        Ok(true)
+    }
+
+    /// Sends what is in the output and closes.
+    async fn finish(&mut self) -> std::io::Result<()> {
+        if !self.send_all().await? {
+            self.output.drop_uncommitted(&self.session.node.gate);
+            self.send_all().await?;
+        }
+        self.stream.shutdown().await
+    }
+
     async fn read(&mut self) -> std::io::Result<usize> {
-        std::future::poll_fn(|context| self.poll_read(context)).await
-    }
-
-    /// Reads what the socket has. An idle client holds no buffer: it gets one when something is there to be read.
-    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
         let Self { stream, decoder, input, .. } = self;
-        std::task::ready!(stream.poll_read_ready(context))?;
-        if input.capacity() == 0 {
-            *input = INPUT.take();
-        }
-        input.reserve(decoder.wanted().saturating_sub(input.len()).max(limits::READ_BYTES));
-        let reading = std::pin::pin!(stream.read_buf(input));
-        reading.poll(context)
-    }
-
-    /// Whether this is a moment to close the connection, as the node stops. Everything whole is answered.
-    fn may_leave(&self) -> bool {
-        let leave = self.session.node.leaving.now();
-        if leave == Leave::Stay || !self.input.is_empty() {
-            return false;
-        }
-        // Who is carried here is taken back by who carries.
-        let is_between = !self.session.is_in_transaction() && !matches!(self.session.home, Home::Carried(_));
-        let last_active = self.session.client.about.lock().last_active;
-        leave == Leave::AtOnce || is_between && is_idle(last_active, clock::boot_now())
+        poll_fn(|context| poll_read(stream, decoder, input, context)).await
     }
 
     /// Closes our side and waits a moment for the client's end, so that it reads our last words.
@@ -174,118 +334,93 @@ impl Connection {
         self.stream.shutdown().await?;
         let end = async {
             while self.read().await? > 0 {
-                self.input.clear();
+                let all = self.input.len();
+                self.input.executed(all);
             }
             Ok(())
         };
-        tokio::time::timeout(limits::CLOSING, end).await.unwrap_or(Ok(()))
+        timeout(limits::CLOSING, end).await.unwrap_or(Ok(()))
     }
 
-    /// Executes what the input holds and sends the replies.
-    async fn answer(&mut self) -> std::io::Result<Next> {
-        if self.output.capacity() == 0 {
-            self.output = OUTPUT.take();
+    /// Puts the mail into the output, as far as there is room.
+    fn collect(&mut self) {
+        let room = limits::MAIL_ROOM_BYTES.saturating_sub(self.output.pending());
+        if room == 0 || self.session.client.take_calls(call::MAIL) == 0 {
+            return;
         }
-        loop {
-            let is_carried = matches!(self.session.home, Home::Carried(_));
-            let (batch, Depends { on, under }) = self.execute();
-            if let Some(penalty) = self.session.penalty.take() {
-                tokio::time::sleep(penalty).await;
-            }
-            if !self.output.is_empty() {
-                self.session.node.publish();
-                let gate = &self.session.node.gate;
-                let committed = match gate.is_committed(on, under) {
-                    Some(committed) => committed,
-                    None => gate.wait(on, under).await,
-                };
-                if committed.is_err() {
-                    // The fate of a write is unknown: no answer, and no more commands.
-                    return Ok(Next::Close);
-                }
-                if is_carried {
-                    frame::frame_replies(&mut self.output);
-                }
-                self.stream.write_all(&self.output).await?;
-                self.stream.flush().await?;
-                self.output.clear();
-            }
-            if self.session.is_closing {
-                self.stream.shutdown().await?;
-                return Ok(Next::Close);
-            }
-            match batch {
-                Batch::Drained => return Ok(Next::Read),
-                Batch::Full => {}
-                Batch::Wait => {
-                    if !self.wait_for_authority().await {
-                        return Ok(Next::Close);
-                    }
-                }
-                Batch::Blocked => {
-                    if self.wait_for_copies().await?.is_none() {
-                        return Ok(Next::Read);
-                    }
-                }
-                Batch::Elsewhere => return Ok(Next::Move),
-            }
+        let frame = self.begin_frame();
+        let mut out = Encoder::new(self.output.buffer(), self.session.version);
+        self.session.client.take_mail(room, |letter| open(letter, &mut out));
+        self.end_frame(frame);
+        let gate = &self.session.node.gate;
+        self.output.mark(Offset::ZERO, gate.term(), gate.commit());
+    }
+
+    /// The client that was blocked has its answer.
+    fn answer(&mut self, answer: &Answer) {
+        self.blocked = None;
+        if self.session.replies != Replies::On {
+            return;
         }
-    }
-
-    /// Waits until commands may be executed, or another node is known to be master. False: it took too long.
-    async fn wait_for_authority(&mut self) -> bool {
-        let (home, authority) = (self.session.home, &self.session.node.authority);
-        let mut changes = authority.subscribe();
-        let wait = async {
-            while home.place(&authority.enter(clock::boot_now())) == Place::Here(Verdict::Wait) {
-                if changes.changed().await.is_err() {
-                    return;
-                }
-            }
-        };
-        tokio::time::timeout(limits::AUTHORITY_WAIT, wait).await.is_ok()
-    }
-
-    /// Waits for what WAIT asked for, and answers it. None: the client has gone meanwhile.
-    async fn wait_for_copies(&mut self) -> std::io::Result<Option<()>> {
-        let Some(mut waiting) = self.session.waiting.take() else { return Ok(Some(())) };
-        let node = std::sync::Arc::clone(&self.session.node);
-        node.publish();
-        {
-            let over = waiting.over(&node);
-            tokio::pin!(over);
-            loop {
-                let has_room = self.input.len() < limits::READ_BYTES;
-                tokio::select! {
-                    () = &mut over => break,
-                    // The next commands wait; that nothing more comes is noticed.
-                    count = self.read(), if has_room => if count? == 0 {
-                        return Ok(None);
-                    },
-                }
-            }
+        let frame = self.begin_frame();
+        if self.session.client.take_calls(call::FAIL) != 0 && !answer.is_over {
+            let mut out = Encoder::new(self.output.buffer(), self.session.version);
+            out.error("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+        } else {
+            self.output.buffer().extend_from_slice(&answer.reply);
         }
-        waiting.answer(&node, &mut Encoder::new(&mut self.output, self.session.version));
-        Ok(Some(()))
+        self.end_frame(frame);
+        self.output.mark(answer.depends_on, answer.under, self.session.node.gate.commit());
     }
 
-    /// Gives the buffers to the next client of this thread, as far as they are empty: they are in the cache.
-    fn lend(&mut self) {
-        for (buffer, spare) in [(&mut self.input, &INPUT), (&mut self.output, &OUTPUT)] {
-            if buffer.is_empty() && buffer.capacity() > 0 {
-                let mut buffer = std::mem::take(buffer);
-                if buffer.capacity() > limits::SPARE_BUFFER_BYTES {
-                    // What one large request or reply needed.
-                    buffer.shrink_to(limits::READ_BYTES);
-                }
-                spare.set(buffer);
-            }
+    /// Says how much memory this connection takes, and closes it if the client reads too slowly.
+    fn account(&mut self, input: usize, output: usize) {
+        let (before, now) = (self.accounted, input + output);
+        if before == 0 && now == 0 {
+            return;
+        }
+        self.accounted = now;
+        let (client, node) = (&self.session.client, &self.session.node);
+        // Wraps around for less.
+        node.stats.client_bytes.fetch_add(now.wrapping_sub(before), Relaxed);
+        let sizes = &client.sizes;
+        sizes.query.store(self.input.len(), Relaxed);
+        sizes.query_buffer.store(input, Relaxed);
+        sizes.output_buffer.store(output, Relaxed);
+        sizes.output.store(self.output.pending(), Relaxed);
+        if self.output.pending() > 0 {
+            client.check_output(client.mail().1, node.pubsub.limits());
         }
     }
 }
 
-thread_local! {
-    /// Empty buffers of this thread, for whichever client reads or answers next.
-    static INPUT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-    static OUTPUT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+/// Reads what the socket has. An idle client holds no buffer: it gets one when something is there to be read.
+fn poll_read(
+    stream: &mut Socket,
+    decoder: &Decoder,
+    input: &mut Input,
+    context: &mut Context<'_>,
+) -> Poll<std::io::Result<usize>> {
+    ready!(stream.poll_read_ready(context))?;
+    let reading = pin!(stream.read_buf(input.room(decoder.wanted())));
+    reading.poll(context)
+}
+
+/// Whether this is a moment to close the connection, as the node stops. Everything whole is answered.
+fn may_leave(node: &Node, client: &Client, is_between: bool) -> bool {
+    match node.leaving.now() {
+        Leave::Stay => false,
+        Leave::AtOnce => true,
+        Leave::WhenIdle => is_between && is_idle(client.about.lock().last_active, clock::boot_now()),
+    }
+}
+
+/// Resolves when commands may be executed, or another node is known to be master.
+async fn released(home: Home, authority: &Authority) {
+    let mut changes = authority.subscribe();
+    while home.place(&authority.enter(clock::boot_now())) == Place::Here(Verdict::Wait) {
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
 }

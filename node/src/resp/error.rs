@@ -127,6 +127,14 @@ impl Error {
         Self::UnknownSubcommand { command: command.to_ascii_uppercase(), subcommand }
     }
 
+    /// What Redis answers to a subcommand that it knows and does not understand.
+    pub(crate) fn subcommand_syntax(command: &str, subcommand: &[u8]) -> Self {
+        let subcommand = shown(&subcommand[..subcommand.len().min(SHOWN)]);
+        let text =
+            format!("ERR unknown subcommand or wrong number of arguments for '{subcommand}'. Try {command} HELP.");
+        Self::text(text)
+    }
+
     /// What the client reads.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let text = self.to_string();

@@ -72,26 +72,31 @@ pub(super) fn header(kind: Kind, length: usize) -> [u8; HEADER] {
     header
 }
 
-/// Puts replies into frames: one, or several if they are longer than a length can say.
-pub(super) fn frame_replies(output: &mut Vec<u8>) {
-    frame_pieces(output, MOST);
+/// Writes the header of the replies that were appended behind an empty one at `start`. Where nothing was appended, the header
+/// goes; what is longer than a frame becomes several.
+pub(super) fn close(out: &mut Vec<u8>, start: usize) {
+    close_pieces(out, start, LONGEST);
 }
 
-fn frame_pieces(output: &mut Vec<u8>, most: usize) {
-    if output.len() <= most {
-        let header = header(Kind::Replies, output.len());
-        drop(output.splice(0..0, header));
-        return;
-    }
-    let replies = std::mem::take(output);
-    for piece in replies.chunks(most) {
-        output.extend_from_slice(&header(Kind::Replies, piece.len()));
-        output.extend_from_slice(piece);
+/// Bytes in a frame of replies.
+const LONGEST: usize = 1 << 30;
+
+fn close_pieces(out: &mut Vec<u8>, start: usize, longest: usize) {
+    let mut at = start;
+    loop {
+        let rest = out.len() - at - HEADER;
+        if rest == 0 {
+            return out.truncate(at);
+        }
+        let length = rest.min(longest);
+        out[at..at + HEADER].copy_from_slice(&header(Kind::Replies, length));
+        at += HEADER + length;
+        if length == rest {
+            return;
+        }
+        out.splice(at..at, [0; HEADER]);
     }
 }
-
-/// Bytes of a frame at the most.
-const MOST: usize = 1 << 30;
 
 /// The frame of a session. `None`: it is too large to be carried.
 pub(super) fn session(packed: &[u8], rest: &[u8]) -> Option<Vec<u8>> {
@@ -245,10 +250,18 @@ mod tests {
     }
 
     #[test]
-    fn replies_longer_than_a_frame_are_several_frames() {
-        let mut output = b"abcdefgh".to_vec();
-        frame_pieces(&mut output, 5);
-        assert_eq!(output, b"R\0\0\0\x05abcdeR\0\0\0\x03fgh");
+    fn a_frame_is_closed_behind_its_replies() {
+        for (replies, longest, expected) in [
+            (&b"abcdefgh"[..], 5, &b"before R\0\0\0\x05abcdeR\0\0\0\x03fgh"[..]),
+            (b"abcde", 5, b"before R\0\0\0\x05abcde"),
+            (b"", 5, b"before "),
+        ] {
+            let mut out = b"before ".to_vec();
+            out.extend_from_slice(&header(Kind::Replies, 0));
+            out.extend_from_slice(replies);
+            close_pieces(&mut out, 7, longest);
+            assert_eq!(out, expected);
+        }
     }
 
     #[test]

@@ -5,6 +5,8 @@ mod call;
 mod memory;
 mod meter;
 mod portable;
+mod subscriptions;
+mod tracked;
 mod transaction;
 
 use std::cell::Cell;
@@ -14,16 +16,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tercet_proto::resp::{Encoder, Version};
 
 use self::meter::Meter;
+use self::subscriptions::Subscriptions;
+pub(crate) use self::subscriptions::open;
 use self::transaction::{Multi, Watched};
 use super::frame::Meeting;
-use super::table::{self, Row};
-use super::waiting::{Waiting, Wanted};
-use crate::clients::Client;
+use super::table::{self, Row, flag};
+use super::waiting::{Wait, Waiting, Wanted};
+use crate::clients::{Client, state};
 use crate::clock::BootNanos;
 use crate::ids::{Epoch, Offset, UnixMillis};
 use crate::limits;
 use crate::node::Shared;
+use crate::pause::Mode;
 use crate::role::{Permit, Verdict};
+use crate::tracking::Tracker;
 
 /// One client's state.
 #[derive(Debug)]
@@ -35,6 +41,13 @@ pub struct Session {
     pub(crate) is_authenticated: bool,
     /// It came while the accounts were being loaded, and has not said who it is.
     pub(super) is_undecided: bool,
+    pub(crate) replies: Replies,
+    /// Bytes of input as the batch began.
+    pub(crate) query_bytes: usize,
+    /// Whether anybody is to be shown the commands of this batch.
+    is_monitored: bool,
+    /// The command under way is a script's.
+    is_script: bool,
     /// The connection is to be closed once the replies are out.
     pub(crate) is_closing: bool,
     /// How long the answer to a wrong login waits.
@@ -52,8 +65,12 @@ pub struct Session {
     depends_on: Offset,
     /// As of the batches before: no write of this client lies behind it.
     wrote: Offset,
-    /// The command that was executed last waits for copies.
-    pub(crate) waiting: Option<Waiting>,
+    /// The command that was executed last waits for its answer.
+    pub(crate) wait: Option<Wait>,
+    subscriptions: Option<Box<Subscriptions>>,
+    tracker: Option<Arc<Tracker>>,
+    /// CLIENT CACHING was said before this command.
+    pub(crate) is_caching_said: bool,
     /// Whether a command may wait at all.
     may_block: Blocking,
     hits: Cell<u32>,
@@ -64,6 +81,17 @@ pub struct Session {
     record: Vec<u8>,
     /// The command before: pipelines repeat it.
     last: Option<(Vec<u8>, &'static Row)>,
+}
+
+/// CLIENT REPLY.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Replies {
+    On,
+    Off,
+    /// Not to this command, which asks for it.
+    SkipNext,
+    /// Not to this command.
+    Skip,
 }
 
 /// Where a session's commands are executed.
@@ -128,6 +156,10 @@ impl Session {
             database: 0,
             is_authenticated,
             is_undecided,
+            replies: Replies::On,
+            query_bytes: 0,
+            is_monitored: false,
+            is_script: false,
             is_closing: false,
             penalty: None,
             home: Home::Anywhere,
@@ -138,7 +170,10 @@ impl Session {
             watched: Vec::new(),
             depends_on: Offset::ZERO,
             wrote: Offset::ZERO,
-            waiting: None,
+            wait: None,
+            subscriptions: None,
+            tracker: None,
+            is_caching_said: false,
             may_block: Blocking::Allowed,
             hits: Cell::new(0),
             misses: Cell::new(0),
@@ -171,13 +206,40 @@ impl Session {
             self.is_authenticated |= is_open;
             self.is_undecided = false;
         }
+        self.is_monitored = !self.node.monitors.is_empty();
         let slow_after_us = self.node.slow_after_us.load(Ordering::Relaxed);
         self.meter.begin(boot, slow_after_us);
     }
 
+    /// When the batch began, or the clock was read since.
+    pub(crate) fn began(&self) -> BootNanos {
+        self.meter.since()
+    }
+
+    /// Whether this node is not master, as far as this batch is concerned.
+    pub(crate) fn is_on_replica(&self) -> bool {
+        self.verdict == Verdict::Replica
+    }
+
+    /// `client-query-buffer-limit`.
+    pub(crate) fn query_limit(&self) -> usize {
+        self.node.config.live.client_query_buffer_limit.size()
+    }
+
+    /// Whether CLIENT PAUSE holds a command up.
+    #[cold]
+    pub(crate) fn is_held_up(&self, mode: Mode, row: Option<&Row>) -> bool {
+        let changes = |row: &Row| row.is_write() || row.has(flag::MAY_REPLICATE);
+        match (mode, row) {
+            (Mode::All, _) => true,
+            (Mode::Writes, Some(row)) => changes(row) || row.name == "exec" && self.has_queued(changes),
+            (Mode::Writes, None) => false,
+        }
+    }
+
     /// Takes what the batch's replies depend on, and hands the counters over.
     #[inline]
-    pub(crate) fn end_batch(&mut self, now: BootNanos, bytes_in: usize, bytes_out: usize) -> Offset {
+    pub(crate) fn end_batch(&mut self, now: BootNanos, bytes_in: usize) -> Offset {
         self.meter.flush();
         if self.record.capacity() > limits::SPARE_BUFFER_BYTES {
             self.record = Vec::new();
@@ -189,7 +251,6 @@ impl Session {
             about.last_command = self.meter.last_command();
         }
         stats.bytes_in.fetch_add(bytes_in as u64, Ordering::Relaxed);
-        stats.bytes_out.fetch_add(bytes_out as u64, Ordering::Relaxed);
         let add = |counter: &AtomicU64, number: u32| {
             if number > 0 {
                 counter.fetch_add(u64::from(number), Ordering::Relaxed);
@@ -211,7 +272,7 @@ impl Session {
         if self.may_block == Blocking::Denied || waiting.is_answered(&self.node) {
             waiting.answer(&self.node, out);
         } else {
-            self.waiting = Some(waiting);
+            self.wait = Some(waiting.answered(Arc::clone(&self.node), Arc::clone(&self.client), out.version()));
         }
     }
 
@@ -241,15 +302,48 @@ impl Session {
         self.multi.is_some() || !self.watched.is_empty()
     }
 
+    /// MONITOR: is shown every command from now on.
+    pub(crate) fn monitor(&mut self) {
+        self.client.set(state::MONITOR, true);
+        self.node.monitors.add(&self.client);
+    }
+
+    fn end_monitor(&mut self) {
+        if self.client.is(state::MONITOR) {
+            self.client.set(state::MONITOR, false);
+            self.node.monitors.remove(&self.client);
+        }
+    }
+
+    /// Whether commands may not make the client wait: within EXEC and scripts.
+    pub(crate) fn denies_blocking(&self) -> bool {
+        self.may_block == Blocking::Denied
+    }
+
     /// RESET: as a new connection.
     pub(crate) fn reset(&mut self) {
         self.multi = None;
         self.watched.clear();
+        self.subscriptions = None;
+        self.end_tracking();
         self.database = 0;
         self.version = Version::Resp2;
         let is_open = self.node.is_open_to_resp();
         (self.is_authenticated, self.is_undecided) = (is_open == Some(true), is_open.is_none());
-        self.client.about.lock().name.clear();
+        self.replies = Replies::On;
+        self.note_transaction();
+        self.end_monitor();
+        self.client.set(state::NO_EVICT | state::NO_TOUCH, false);
+        let mut about = self.client.about.lock();
+        about.name.clear();
+        (about.database, about.resp) = (0, 2);
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.end_tracking();
+        self.end_monitor();
     }
 }
 
@@ -279,7 +373,7 @@ mod testing {
         let mut out = Vec::new();
         session.begin_batch(Verdict::Master, clock::boot_now(), clock::unix_now());
         session.execute(table::resolve(args.iter().copied()), &args, &mut out);
-        session.end_batch(clock::boot_now(), 0, out.len());
+        session.end_batch(clock::boot_now(), 0);
         String::from_utf8_lossy(&out).into_owned()
     }
 }

@@ -109,6 +109,8 @@ pub mod flag {
     pub const SKIP_MONITOR: u32 = 1024;
     /// CLIENT PAUSE WRITE holds it up, though it changes no key.
     pub const MAY_REPLICATE: u32 = 2048;
+    /// Allowed to a subscriber that speaks RESP2.
+    pub const WHILE_SUBSCRIBED: u32 = 4096;
 }
 
 /// A family of commands, as COMMAND DOCS names it.

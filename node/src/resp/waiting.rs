@@ -1,14 +1,18 @@
 //! WAIT, WAITAOF and SAVE: a client waits until so many copies, or the rows on disk, hold what it has written. Its connection sleeps meanwhile, and
 //! nothing else does.
 
+use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tercet_proto::resp::Encoder;
+use futures::FutureExt;
+use tercet_proto::resp::{Encoder, Version};
 use tokio::time::Instant;
 
+use crate::clients::{Client, state};
 use crate::ids::Offset;
-use crate::node::Node;
+use crate::node::{Node, Shared};
 use crate::replication::commit::Holders;
 
 /// How many copies have to hold what was written before the client is answered.
@@ -20,6 +24,26 @@ pub(crate) enum Wanted {
     Durable { local: i64, replicas: usize },
     /// SAVE: the checkpoint that was asked for has ended.
     Saved { request: u64 },
+}
+
+/// What a blocked client is answered in the end.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) reply: Vec<u8>,
+    /// The record on which the reply depends, and the mastership under which it was made.
+    pub(crate) depends_on: Offset,
+    pub(crate) under: u64,
+    /// False: the client was released by CLIENT UNBLOCK, and the reply is that of a time-out.
+    pub(crate) is_over: bool,
+}
+
+/// Resolves when a blocked client has its answer, and at once when `Client::released` tells it. Dropping it ends the wait.
+pub(crate) struct Wait(pub(crate) Pin<Box<dyn Future<Output = Answer> + Send>>);
+
+impl std::fmt::Debug for Wait {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Wait")
+    }
 }
 
 /// A client that waits.
@@ -83,10 +107,22 @@ impl Waiting {
         }
     }
 
+    /// Waits, and answers as a client of this version reads it.
+    pub(crate) fn answered(mut self, node: Shared, client: Arc<Client>, version: Version) -> Wait {
+        Wait(Box::pin(async move {
+            let is_over = tokio::select! {
+                () = self.over(&node) => true,
+                () = client.released.notified() => false,
+            };
+            let mut reply = Vec::new();
+            self.answer(&node, &mut Encoder::new(&mut reply, version));
+            Answer { reply, depends_on: Offset::ZERO, under: self.term, is_over }
+        }))
+    }
+
     /// Resolves once there is an answer, be it that the time is up, or that this node is master no more: then the answer
     /// is what was so until then.
     pub(crate) async fn over(&mut self, node: &Node) {
-        let _blocked = Blocked::new(node);
         let (deadline, term) = (self.deadline, self.term);
         let satisfied = async {
             loop {
@@ -125,18 +161,26 @@ impl Waiting {
     }
 }
 
-/// Counts a client that is blocked, for INFO, as long as it lives.
-struct Blocked<'n>(&'n Node);
+/// Counts a client that is blocked, for INFO and CLIENT LIST, as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    node: Shared,
+    client: Arc<Client>,
+}
 
-impl<'n> Blocked<'n> {
-    fn new(node: &'n Node) -> Self {
+impl Counted {
+    pub(crate) fn new(node: Shared, client: Arc<Client>) -> Self {
         node.stats.blocked.fetch_add(1, Ordering::Relaxed);
-        Self(node)
+        // One who was released at the moment of his answer has left this behind.
+        _ = client.released.notified().now_or_never();
+        client.set(state::BLOCKED, true);
+        Self { node, client }
     }
 }
 
-impl Drop for Blocked<'_> {
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.stats.blocked.fetch_sub(1, Ordering::Relaxed);
+        self.client.set(state::BLOCKED, false);
+        self.node.stats.blocked.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -136,6 +136,7 @@ fn show(value: &Value) -> String {
         Value::Bulk(bytes) => String::from_utf8_lossy(bytes).into_owned(),
         Value::Null => "nil".to_owned(),
         Value::Array(items) => format!("[{}]", items.iter().map(show).collect::<Vec<_>>().join(" ")),
+        Value::Push(items) => format!(">[{}]", items.iter().map(show).collect::<Vec<_>>().join(" ")),
         other => format!("{other:?}"),
     }
 }

@@ -167,6 +167,12 @@ impl Decoder {
         self.bulk.map_or(0, |length| self.position + length + 2)
     }
 
+    /// Bytes of memory that the command under way takes besides its buffer.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.args.ranges.len() * size_of::<Range<usize>>()
+    }
+
     fn decode_bulks(&mut self, buffer: &[u8], limits: &Limits) -> Result<Option<usize>, ProtocolError> {
         let mut missing = self.missing.unwrap_or(0);
         while missing > 0 {

@@ -9,7 +9,7 @@ use tercet_proto::grpc::{
     cluster::v1::{Address, ClusterState, IsrMember, Member},
     peer::v1::{
         FenceReply, FenceRequest, FromMaster, FromReplica, NodeStatus, ObserveRequest, PrepareHandoverReply,
-        PrepareHandoverRequest, PromoteReply, PromoteRequest, ReplicaLag, Role,
+        PrepareHandoverRequest, PromoteReply, PromoteRequest, Publication, PublicationsRequest, ReplicaLag, Role,
         peer_server::{Peer, PeerServer},
     },
     sentinel::v1::{ChangeIsrRequest, Renew, WatchRequest, sentinel_client::SentinelClient},
@@ -350,6 +350,14 @@ impl Inner {
 impl Peer for Inner {
     type ObserveStream = Pin<Box<dyn Stream<Item = Result<NodeStatus, Status>> + Send>>;
     type ReplicateStream = Pin<Box<dyn Stream<Item = Result<FromMaster, Status>> + Send>>;
+    type PublicationsStream = Pin<Box<dyn Stream<Item = Result<Publication, Status>> + Send>>;
+
+    async fn publications(
+        &self,
+        _: Request<PublicationsRequest>,
+    ) -> Result<Response<Self::PublicationsStream>, Status> {
+        Err(Status::unimplemented("only nodes listen to each other"))
+    }
 
     async fn observe(&self, _: Request<ObserveRequest>) -> Result<Response<Self::ObserveStream>, Status> {
         let inner = Self {

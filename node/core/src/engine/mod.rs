@@ -28,6 +28,7 @@ use crate::effect::KeyChange;
 use crate::ids::{Offset, UnixMillis};
 use crate::journal::Journal;
 use crate::keyspace::Keyspace;
+use crate::keyspace::value::ShortBytes;
 
 /// All replicated state of a node.
 #[derive(Debug)]
@@ -50,20 +51,25 @@ impl Default for Engine {
 }
 
 impl Engine {
-    /// Deletes keys of a shard that are due, by effect. Says how many, and the record that did it.
-    pub fn expire_due(&self, shard: usize, now: UnixMillis, most: usize, record: &mut Vec<u8>) -> (usize, Offset) {
+    /// Deletes keys of a shard that are due, by effect. Says which, with their databases, and the record that did it.
+    pub fn expire_due(
+        &self,
+        shard: usize,
+        now: UnixMillis,
+        most: usize,
+        record: &mut Vec<u8>,
+    ) -> (Vec<(u8, ShortBytes)>, Offset) {
         let mut guard = self.keyspace.lock(shard);
         if !guard.has_due(now) {
-            return (0, Offset::ZERO);
+            return (Vec::new(), Offset::ZERO);
         }
         let due = guard.due(now, most);
-        let count = due.len();
         let mut transaction = Transaction::new(self, Locked::One(shard, guard), record, 0, now);
-        for (database, key) in due {
-            transaction.select(database);
+        for (database, key) in &due {
+            transaction.select(*database);
             // Deleting cannot meet a wrong type.
-            _ = transaction.apply(&key, &KeyChange::Delete);
+            _ = transaction.apply(key, &KeyChange::Delete);
         }
-        (count, transaction.finish())
+        (due, transaction.finish())
     }
 }

@@ -1,12 +1,15 @@
 //! CLIENT: what the server knows of its clients, and what it does with them.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
 use tercet_proto::resp::Encoder;
 
-use super::{help, number};
-use crate::clients::{Client, Protocol};
-use crate::clock;
-use crate::resp::error::Error;
-use crate::resp::session::Session;
+use super::{help, number, tracking};
+use crate::clients::{Class, Client, Protocol, call, state};
+use crate::pause::Mode;
+use crate::resp::error::{Error, shown};
+use crate::resp::session::{Replies, Session};
 use crate::resp::table::flag::{ADMIN, LOADING, NO_SCRIPT};
 use crate::resp::table::{Args, Group, Outcome, Row, session};
 
@@ -21,16 +24,58 @@ pub(super) const ROWS: &[Row] = &[
     session("client|info", 2, USUAL, G, "Returns information about the connection.", info),
     session("client|list", -2, USUAL | ADMIN, G, "Lists open connections.", list),
     session("client|kill", -3, USUAL | ADMIN, G, "Terminates open connections.", kill),
-    session("client|no-evict", 3, USUAL | ADMIN, G, "Sets the client eviction mode of the connection.", mode),
+    session("client|unblock", -3, USUAL | ADMIN, G, "Unblocks a client blocked by a blocking command.", unblock),
+    session("client|pause", -3, USUAL | ADMIN, G, "Suspends commands processing.", pause),
+    session("client|unpause", 2, USUAL | ADMIN, G, "Resumes processing commands from paused clients.", unpause),
+    session(
+        "client|getredir",
+        2,
+        USUAL,
+        G,
+        "Returns the client ID to which the connection's tracking notifications are redirected.",
+        tracking::getredir,
+    ),
+    session(
+        "client|trackinginfo",
+        2,
+        USUAL,
+        G,
+        "Returns information about server-assisted client-side caching for the connection.",
+        tracking::trackinginfo,
+    ),
+    session(
+        "client|tracking",
+        -3,
+        USUAL,
+        G,
+        "Controls server-assisted client-side caching for the connection.",
+        tracking::tracking,
+    ),
+    session(
+        "client|caching",
+        3,
+        USUAL,
+        G,
+        "Instructs the server whether to track the keys in the next request.",
+        tracking::caching,
+    ),
+    session("client|reply", 3, USUAL, G, "Instructs the server whether to reply to commands.", reply),
+    session(
+        "client|no-evict",
+        3,
+        USUAL | ADMIN,
+        G,
+        "Sets the client eviction mode of the connection.",
+        |session, args, out| set_mode(session, state::NO_EVICT, args, out),
+    ),
     session(
         "client|no-touch",
         3,
         USUAL,
         G,
         "Controls whether commands sent by the client affect the LRU/LFU of accessed keys.",
-        mode,
+        |session, args, out| set_mode(session, state::NO_TOUCH, args, out),
     ),
-    session("client|reply", 3, USUAL, G, "Instructs the server whether to reply to commands.", reply),
     session("client|help", 2, USUAL, G, "Returns helpful text about the different subcommands.", |_, _, out| {
         help(out, HELP);
         Ok(())
@@ -39,14 +84,59 @@ pub(super) const ROWS: &[Row] = &[
 
 const HELP: &[&str] = &[
     "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "CACHING (YES|NO)",
+    "    Enable/disable tracking of the keys for next command in OPTIN/OPTOUT modes.",
+    "GETREDIR",
+    "    Return the client ID we are redirecting to when tracking is enabled.",
     "GETNAME",
+    "    Return the name of the current connection.",
     "ID",
+    "    Return the ID of the current connection.",
     "INFO",
-    "KILL <ip:port> | ID <id> | ADDR <ip:port> ...",
-    "LIST",
-    "NO-EVICT (ON|OFF)",
-    "SETINFO (LIB-NAME|LIB-VER) <value>",
+    "    Return information about the current client connection.",
+    "KILL <ip:port>",
+    "    Kill connection made from <ip:port>.",
+    "KILL <option> <value> [<option> <value> [...]]",
+    "    Kill connections. Options are:",
+    "    * ADDR (<ip:port>|<unixsocket>:0)",
+    "      Kill connections made from the specified address",
+    "    * LADDR (<ip:port>|<unixsocket>:0)",
+    "      Kill connections made to specified local address",
+    "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
+    "      Kill connections by type.",
+    "    * USER <username>",
+    "      Kill connections authenticated by <username>.",
+    "    * SKIPME (YES|NO)",
+    "      Skip killing current connection (default: yes).",
+    "LIST [options ...]",
+    "    Return information about client connections. Options:",
+    "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
+    "      Return clients of specified type.",
+    "UNPAUSE",
+    "    Stop the current client pause, resuming traffic.",
+    "PAUSE <timeout> [WRITE|ALL]",
+    "    Suspend all, or just write, clients for <timeout> milliseconds.",
+    "REPLY (ON|OFF|SKIP)",
+    "    Control the replies sent to the current connection.",
     "SETNAME <name>",
+    "    Assign the name <name> to the current connection.",
+    "SETINFO <option> <value>",
+    "    Set client meta attr. Options are:",
+    "    * LIB-NAME: the client lib name.",
+    "    * LIB-VER: the client lib version.",
+    "UNBLOCK <clientid> [TIMEOUT|ERROR]",
+    "    Unblock the specified blocked client.",
+    "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]]",
+    "         [OPTIN] [OPTOUT] [NOLOOP]",
+    "    Control server assisted client side caching.",
+    "TRACKINGINFO",
+    "    Report tracking status for the current connection.",
+    "NO-EVICT (ON|OFF)",
+    "    Protect current client connection from eviction.",
+    "NO-TOUCH (ON|OFF)",
+    "    Will not touch LRU/LFU stats when this mode is on.",
+    "HELP",
+    "    Print this help.",
 ];
 
 fn id(session: &mut Session, _: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
@@ -70,47 +160,6 @@ fn setname(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Out
     Ok(())
 }
 
-fn setinfo(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let mut about = session.client.about.lock();
-    match args[2].to_ascii_lowercase().as_slice() {
-        b"lib-name" => about.library = printable(args[3], "lib-name")?,
-        b"lib-ver" => about.library_version = printable(args[3], "lib-ver")?,
-        _ => {
-            let option = String::from_utf8_lossy(args[2]).into_owned();
-            return Err(Error::text(format!("ERR Unrecognized option '{option}'")));
-        }
-    }
-    drop(about);
-    out.ok();
-    Ok(())
-}
-
-fn info(session: &mut Session, _: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let line = describe(&session.client) + "\n";
-    out.verbatim("txt", &line);
-    Ok(())
-}
-
-fn list(session: &mut Session, _: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let lines: String = resp_clients(session).iter().map(|client| describe(client) + "\n").collect();
-    out.verbatim("txt", &lines);
-    Ok(())
-}
-
-fn mode(_: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    on_or_off(args[2])?;
-    out.ok();
-    Ok(())
-}
-
-fn reply(_: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    if !args[2].eq_ignore_ascii_case(b"on") {
-        return Err(Error::Syntax);
-    }
-    out.ok();
-    Ok(())
-}
-
 pub(super) fn set_name(session: &Session, name: &[u8]) -> Outcome {
     session.client.about.lock().name = printable(name, "Client names")?;
     Ok(())
@@ -125,11 +174,69 @@ fn printable(text: &[u8], what: &str) -> Result<String, Error> {
     }
 }
 
-fn on_or_off(text: &[u8]) -> Outcome {
-    if text.eq_ignore_ascii_case(b"on") || text.eq_ignore_ascii_case(b"off") { Ok(()) } else { Err(Error::Syntax) }
+fn setinfo(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let mut about = session.client.about.lock();
+    match args[2].to_ascii_lowercase().as_slice() {
+        b"lib-name" => about.library = printable(args[3], "lib-name")?,
+        b"lib-ver" => about.library_version = printable(args[3], "lib-ver")?,
+        _ => return Err(Error::text(format!("ERR Unrecognized option '{}'", shown(args[2])))),
+    }
+    drop(about);
+    out.ok();
+    Ok(())
 }
 
-fn resp_clients(session: &Session) -> Vec<std::sync::Arc<Client>> {
+/// What of this client is only known while its command is executed.
+fn note_sizes(session: &Session, args: &Args<'_>) {
+    let sizes = &session.client.sizes;
+    sizes.query.store(session.query_bytes, Relaxed);
+    sizes.query_buffer.fetch_max(session.query_bytes, Relaxed);
+    sizes.arguments.store(args.iter().map(|arg| arg.len()).sum(), Relaxed);
+}
+
+fn info(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    note_sizes(session, args);
+    session.client.about.lock().last_command = "client|info";
+    out.verbatim("txt", &(session.client.describe() + "\n"));
+    Ok(())
+}
+
+fn list(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let mut clients = resp_clients(session);
+    match &args[2..] {
+        [] => {}
+        [option, class] if option.eq_ignore_ascii_case(b"type") => {
+            let class = class_of(class)?;
+            clients.retain(|client| class == Some(client.class()));
+        }
+        [option, ids @ ..] if option.eq_ignore_ascii_case(b"id") && !ids.is_empty() => {
+            let id = |text: &&[u8]| {
+                let id = number::parse_integer(text).and_then(|id| u64::try_from(id).ok());
+                id.ok_or(Error::text("ERR Invalid client ID"))
+            };
+            let ids = ids.iter().map(id).collect::<Result<Vec<_>, _>>()?;
+            clients.retain(|client| ids.contains(&client.id));
+        }
+        _ => return Err(Error::Syntax),
+    }
+    note_sizes(session, args);
+    session.client.about.lock().last_command = "client|list";
+    let lines: String = clients.iter().map(|client| client.describe() + "\n").collect();
+    out.verbatim("txt", &lines);
+    Ok(())
+}
+
+/// The class of a name; `None` for those of which there are no clients here, as nodes replicate in another way.
+fn class_of(name: &[u8]) -> Result<Option<Class>, Error> {
+    match name.to_ascii_lowercase().as_slice() {
+        b"normal" => Ok(Some(Class::Normal)),
+        b"pubsub" => Ok(Some(Class::PubSub)),
+        b"master" | b"replica" | b"slave" => Ok(None),
+        _ => Err(Error::text(format!("ERR Unknown client type '{}'", shown(name)))),
+    }
+}
+
+fn resp_clients(session: &Session) -> Vec<Arc<Client>> {
     session.node.clients.list().into_iter().filter(|client| client.protocol == Protocol::Resp).collect()
 }
 
@@ -145,9 +252,6 @@ fn kill(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcom
         return Ok(());
     }
     let (filters, []) = args[2..].as_chunks::<2>() else { return Err(Error::Syntax) };
-    if filters.is_empty() {
-        return Err(Error::Arity("client|kill".into()));
-    }
     let (mut chosen, mut skip_me) = (resp_clients(session), true);
     for [name, value] in filters {
         match name.to_ascii_lowercase().as_slice() {
@@ -158,12 +262,14 @@ fn kill(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcom
             }
             b"addr" => chosen.retain(|client| client.address.to_string() == text(value)),
             b"laddr" => chosen.retain(|client| client.local.to_string() == text(value)),
+            b"user" if !session.node.engine.accounts.directory().users.contains_key(text(value).as_str()) => {
+                return Err(Error::text(format!("ERR No such user '{}'", shown(value))));
+            }
             b"user" => chosen.retain(|client| client.about.lock().user == text(value)),
-            b"type" => match value.to_ascii_lowercase().as_slice() {
-                b"normal" => {}
-                b"master" | b"slave" | b"replica" | b"pubsub" => chosen.clear(),
-                _ => return Err(Error::text(format!("ERR Unknown client type '{}'", text(value)))),
-            },
+            b"type" => {
+                let class = class_of(value)?;
+                chosen.retain(|client| class == Some(client.class()));
+            }
             b"skipme" if value.eq_ignore_ascii_case(b"yes") => skip_me = true,
             b"skipme" if value.eq_ignore_ascii_case(b"no") => skip_me = false,
             _ => return Err(Error::Syntax),
@@ -186,25 +292,72 @@ fn close(session: &mut Session, client: &Client) {
     }
 }
 
-/// A line of CLIENT LIST.
-fn describe(client: &Client) -> String {
-    let now = clock::boot_now();
-    let about = client.about.lock();
-    format!(
-        "id={} addr={} laddr={} fd=-1 name={} age={} idle={} flags=N db={} sub=0 psub=0 ssub=0 multi=-1 watch=0 \
-         qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd={} user={} \
-         redir=-1 resp={} lib-name={} lib-ver={}",
-        client.id,
-        client.address,
-        client.local,
-        about.name,
-        now.millis_since(client.since) / 1000,
-        now.millis_since(about.last_active) / 1000,
-        about.database,
-        if about.last_command.is_empty() { "NULL" } else { about.last_command },
-        about.user,
-        about.resp,
-        about.library,
-        about.library_version,
-    )
+/// `CLIENT UNBLOCK id [TIMEOUT | ERROR]`.
+fn unblock(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let fails = match args {
+        [_, _, _] => false,
+        [_, _, _, reason] if reason.eq_ignore_ascii_case(b"timeout") => false,
+        [_, _, _, reason] if reason.eq_ignore_ascii_case(b"error") => true,
+        [_, _, _, _] => return Err(Error::text("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
+        _ => return Err(Error::subcommand_syntax("CLIENT", args[1])),
+    };
+    let id = number::integer(args[2])?;
+    let client = u64::try_from(id).ok().and_then(|id| session.node.clients.find(id));
+    let blocked = client.filter(|client| client.is(state::BLOCKED));
+    if let Some(client) = &blocked {
+        if fails {
+            client.call(call::FAIL);
+        }
+        client.released.notify_one();
+    }
+    out.integer(i64::from(blocked.is_some()));
+    Ok(())
+}
+
+/// `CLIENT PAUSE milliseconds [WRITE | ALL]`.
+fn pause(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let mode = match args {
+        [_, _, _] => Mode::All,
+        [_, _, _, mode] if mode.eq_ignore_ascii_case(b"write") => Mode::Writes,
+        [_, _, _, mode] if mode.eq_ignore_ascii_case(b"all") => Mode::All,
+        [_, _, _, _] => return Err(Error::text("ERR CLIENT PAUSE mode must be WRITE or ALL")),
+        _ => return Err(Error::subcommand_syntax("CLIENT", args[1])),
+    };
+    let milliseconds =
+        number::parse_integer(args[2]).ok_or(Error::text("ERR timeout is not an integer or out of range"))?;
+    let milliseconds = u64::try_from(milliseconds).map_err(|_| Error::text("ERR timeout is negative"))?;
+    session.node.pause.begin(mode, milliseconds);
+    out.ok();
+    Ok(())
+}
+
+fn unpause(session: &mut Session, _: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    session.node.pause.end();
+    out.ok();
+    Ok(())
+}
+
+fn reply(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    match args[2].to_ascii_lowercase().as_slice() {
+        b"on" => {
+            session.replies = Replies::On;
+            out.ok();
+        }
+        b"off" => session.replies = Replies::Off,
+        b"skip" if session.replies == Replies::On => session.replies = Replies::SkipNext,
+        b"skip" => {}
+        _ => return Err(Error::Syntax),
+    }
+    Ok(())
+}
+
+fn set_mode(session: &mut Session, mode: u32, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let is_on = match args[2] {
+        word if word.eq_ignore_ascii_case(b"on") => true,
+        word if word.eq_ignore_ascii_case(b"off") => false,
+        _ => return Err(Error::Syntax),
+    };
+    session.client.set(mode, is_on);
+    out.ok();
+    Ok(())
 }

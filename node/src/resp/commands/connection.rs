@@ -10,19 +10,33 @@ use crate::limits;
 use crate::resp::error::Error;
 use crate::resp::frame::{self, Meeting, Side};
 use crate::resp::session::{Caller, Home, Session};
-use crate::resp::table::flag::{AT_ONCE, FAST, LOADING, NO_AUTH, NO_SCRIPT, NOT_IN_MULTI};
+use crate::resp::table::flag::{AT_ONCE, FAST, LOADING, NO_AUTH, NO_SCRIPT, NOT_IN_MULTI, WHILE_SUBSCRIBED};
 use crate::resp::table::{Args, Group, Outcome, Row, container, session};
 
 const G: Group = Group::Connection;
 
 pub(super) const ROWS: &[Row] = &[
-    session("ping", -1, FAST | LOADING, G, "Returns the server's liveliness response.", ping),
+    session("ping", -1, FAST | LOADING | WHILE_SUBSCRIBED, G, "Returns the server's liveliness response.", ping),
     session("echo", 2, FAST | LOADING, G, "Returns the given string.", echo),
     session("auth", -2, FAST | LOADING | NO_AUTH | NO_SCRIPT, G, "Authenticates the connection.", auth),
     session("hello", -1, FAST | LOADING | NO_AUTH | NO_SCRIPT, G, "Handshakes with the server.", hello),
     session("select", 2, FAST | LOADING, G, "Changes the selected database.", select),
-    session("quit", -1, FAST | LOADING | NO_AUTH | AT_ONCE | NO_SCRIPT, G, "Closes the connection.", quit),
-    session("reset", 1, FAST | LOADING | NO_AUTH | AT_ONCE | NO_SCRIPT, G, "Resets the connection.", reset),
+    session(
+        "quit",
+        -1,
+        FAST | LOADING | NO_AUTH | AT_ONCE | NO_SCRIPT | WHILE_SUBSCRIBED,
+        G,
+        "Closes the connection.",
+        quit,
+    ),
+    session(
+        "reset",
+        1,
+        FAST | LOADING | NO_AUTH | AT_ONCE | NO_SCRIPT | WHILE_SUBSCRIBED,
+        G,
+        "Resets the connection.",
+        reset,
+    ),
     container("client", G, "A container for client connection commands.", client::ROWS),
     session(
         frame::COMMAND,
@@ -50,8 +64,14 @@ pub(super) const ROWS: &[Row] = &[
     ),
 ];
 
-fn ping(_: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+fn ping(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     match args {
+        // As one of the messages that the client reads.
+        [_] | [_, _] if session.is_subscriber() => {
+            out.array(2);
+            out.bulk(b"pong");
+            out.bulk(args.get(1).copied().unwrap_or_default());
+        }
         [_] => out.raw(b"+PONG\r\n"),
         [_, text] => out.bulk(text),
         _ => return Err(Error::Arity("ping".into())),

@@ -8,12 +8,14 @@ mod lists;
 mod long_double;
 mod mq;
 mod number;
+mod pubsub;
 mod sample;
 mod scanning;
 mod server;
 mod sets;
 mod sorted_sets;
 mod strings;
+mod tracking;
 mod transactions;
 mod typed;
 
@@ -33,6 +35,7 @@ pub(super) const FAMILIES: &[&[Row]] = &[
     connection::ROWS,
     server::ROWS,
     mq::ROWS,
+    pubsub::ROWS,
 ];
 
 /// The answer to the HELP of a container.

@@ -47,6 +47,14 @@ pub(super) const ROWS: &[Row] = &[
     ),
     session("bgsave", -1, ADMIN, G, "Asynchronously saves the database(s) to disk.", save::bgsave),
     session("bgrewriteaof", 1, ADMIN, G, "Asynchronously rewrites the append-only file to disk.", save::bgrewriteaof),
+    session(
+        "monitor",
+        1,
+        ADMIN | LOADING | NO_SCRIPT,
+        G,
+        "Listens for all requests received by the server in real-time.",
+        monitor,
+    ),
     session("lolwut", -1, FAST, G, "Displays computer art and the Redis version.", lolwut),
     container("memory", G, "A container for memory diagnostics commands.", memory::ROWS),
     container("module", G, "A container for module commands.", MODULE),
@@ -134,6 +142,15 @@ fn shutdown(session: &mut Session, args: &Args<'_>, _: &mut Encoder<'_>) -> Outc
     // As Redis: no reply, the connection closes with the server.
     session.is_closing = true;
     session.node.shutdown.notify_one();
+    Ok(())
+}
+
+fn monitor(session: &mut Session, _: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    if session.denies_blocking() {
+        return Err(Error::text("ERR MONITOR isn't allowed for DENY BLOCKING client"));
+    }
+    session.monitor();
+    out.ok();
     Ok(())
 }
 

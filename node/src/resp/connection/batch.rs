@@ -1,15 +1,21 @@
-//! A batch: decodes what the input holds, asks the memory for it, and executes it under one permit.
+//! A turn: decodes what the input holds, asks the memory for it, and executes it under one permit.
 
-use tercet_proto::resp::{Args, Encoder, Limits, ProtocolError};
+use std::cell::Cell;
+
+use tercet_proto::resp::{Args, Decoder, Encoder, Limits, ProtocolError};
 
 use super::Connection;
-use crate::clock;
-use crate::ids::Offset;
+use crate::clock::{self, BootNanos};
 use crate::limits;
 use crate::resp::frame;
 use crate::resp::session::{Caller, Home, Place};
 use crate::resp::table::{Keys, Row, flag};
 use crate::role::Verdict;
+
+thread_local! {
+    /// For the allocations of whichever client is served next.
+    static AHEAD: Cell<Vec<Command>> = const { Cell::new(Vec::new()) };
+}
 
 /// A decoded command.
 #[derive(Debug, Default)]
@@ -23,81 +29,121 @@ pub(super) struct Command {
     fetched: Option<(usize, u64)>,
 }
 
-/// What the replies of a batch depend on: a record, and the mastership under which it was executed.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Depends {
-    pub(super) on: Offset,
-    pub(super) under: u64,
-}
-
-/// What is left to do after a batch.
-pub(super) enum Batch {
+/// How a turn ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
     /// Everything whole has been executed.
     Drained,
+    /// There is more, but it is the turn of other clients.
+    More,
     /// Replies have to leave first.
     Full,
     /// Nothing may be executed now.
-    Wait,
-    /// The last command waits for its answer (`Session::waiting`).
+    Held,
+    /// CLIENT PAUSE holds the next command up.
+    Paused,
+    /// A command waits for its answer.
     Blocked,
     /// Another node is master, and this is its client.
     Elsewhere,
+    /// Replies that have not left depend on a mastership that has ended.
+    Deposed,
 }
 
 impl Connection {
-    pub(super) fn execute(&mut self) -> (Batch, Depends) {
+    /// Executes what the input holds, as much as one turn allows. Replies are behind a mark in the output.
+    pub(super) fn turn(&mut self) -> Turn {
+        if self.blocked.is_some() {
+            return Turn::Blocked;
+        }
+        if self.output.pending() >= limits::REPLY_BATCH_BYTES {
+            return Turn::Full;
+        }
+        if self.input.is_empty() {
+            return Turn::Drained;
+        }
         let node = std::sync::Arc::clone(&self.session.node);
         let now = clock::boot_now();
         let permit = node.authority.enter(now);
         // Behind the door, so that a batch never waits under a mastership that was over before it began.
         let under = node.gate.term();
-        let nothing = Depends { on: Offset::ZERO, under };
+        if self.output.waits_for().is_some_and(|(_, term)| term != under) && self.output.sendable(&node.gate).is_err() {
+            return Turn::Deposed;
+        }
         let verdict = match self.session.home.place(&permit) {
             Place::Here(verdict) => {
                 self.session.note(verdict);
                 verdict
             }
-            // What came back may have been nothing.
-            Place::Elsewhere if self.input.is_empty() => return (Batch::Drained, nothing),
             // Not a client's: another node calls, and does not know yet that this is not the master any more.
             Place::Elsewhere if frame::is_announced(&self.input) => Verdict::Wait,
-            Place::Elsewhere => return (Batch::Elsewhere, nothing),
+            Place::Elsewhere => return Turn::Elsewhere,
         };
+        self.session.query_bytes = self.input.len();
         self.session.begin_batch(verdict, now, clock::unix_now());
-        let mut position = 0;
-        let batch = loop {
+        let frame = self.begin_frame();
+        self.ahead = AHEAD.take();
+        let (position, turn) = self.execute(now, verdict);
+        let ahead = std::mem::take(&mut self.ahead);
+        if std::mem::take(&mut self.is_large) {
+            if self.input.len() == position {
+                self.decoder = Decoder::default();
+            }
+        } else {
+            AHEAD.set(ahead);
+        }
+        drop(permit);
+        self.input.executed(position);
+        let on = self.session.end_batch(now, position);
+        if position > 0 {
+            node.publish();
+        }
+        self.end_frame(frame);
+        self.output.mark(on, under, node.gate.commit());
+        turn
+    }
+
+    /// Says how many bytes of the input were executed, and why no more.
+    fn execute(&mut self, began: BootNanos, verdict: Verdict) -> (usize, Turn) {
+        let (mut position, mut commands) = (0, 0);
+        loop {
             let (decoded, error) = self.look_ahead(position);
             if decoded == 0 && error.is_none() {
-                break Batch::Drained;
+                return (position, Turn::Drained);
             }
             self.fetch(decoded);
             let (executed, stop) = self.execute_decoded(decoded, verdict);
             position = self.ahead[..executed].last().map_or(position, |command| command.end);
+            commands += executed;
             if executed < decoded || stop.is_some() {
                 // What was decoded and not executed is decoded again.
                 self.decoder.restart();
-                break stop.unwrap_or(Batch::Drained);
+                return (position, stop.unwrap_or(Turn::Drained));
             }
             if let Some(error) = error {
                 let session = &mut self.session;
-                Encoder::new(&mut self.output, session.version).error(&error.to_string());
+                Encoder::new(self.output.buffer(), session.version).error(&error.to_string());
                 tracing::info!(client = session.client.id, address = %session.client.address, %error, "protocol error");
                 session.is_closing = true;
-                break Batch::Drained;
+                return (position, Turn::Drained);
             }
-        };
-        drop(permit);
-        self.input.drain(..position);
-        let on = self.session.end_batch(now, position, self.output.len());
-        (batch, Depends { on, under })
+            if decoded == limits::LOOK_AHEAD
+                && (commands >= limits::TURN_COMMANDS
+                    || clock::boot_now().0.saturating_sub(began.0) > limits::TURN_TIME.as_nanos() as u64)
+            {
+                self.decoder.restart();
+                return (position, Turn::More);
+            }
+        }
     }
 
     /// Decodes the next commands behind `position` into `ahead`; says how many, and what is wrong behind them.
     fn look_ahead(&mut self, mut position: usize) -> (usize, Option<ProtocolError>) {
-        let Self { session, decoder, input, ahead, .. } = self;
+        let Self { session, decoder, input, ahead, is_large, .. } = self;
         // AUTH changes what a client may announce: one command at a time until then.
         let (limits, most) = if session.is_authenticated {
-            (Limits::default(), limits::LOOK_AHEAD)
+            let bulk_length = session.node.config.live.proto_max_bulk_len.size();
+            (Limits { bulk_length, ..Limits::default() }, limits::LOOK_AHEAD)
         } else if matches!(session.home, Home::Announced(_, Caller::Proven)) {
             (Limits::default(), 1)
         } else {
@@ -114,6 +160,7 @@ impl Connection {
                     }
                     let command = &mut ahead[decoded];
                     command.args = decoder.take_args(std::mem::take(&mut command.args));
+                    *is_large |= command.args.len() > limits::SPARE_ARGUMENTS;
                     command.start = position;
                     position += used;
                     command.end = position;
@@ -150,30 +197,56 @@ impl Connection {
     }
 
     /// Executes decoded commands until one has to wait; says how many were executed, and why no more.
-    fn execute_decoded(&mut self, decoded: usize, verdict: Verdict) -> (usize, Option<Batch>) {
+    fn execute_decoded(&mut self, decoded: usize, verdict: Verdict) -> (usize, Option<Turn>) {
         let Self { session, input, ahead, output, .. } = self;
+        let mut pause = session.node.pause.mode(session.began());
         for (index, command) in ahead[..decoded].iter().enumerate() {
             let args: smallvec::SmallVec<[&[u8]; 16]> = command.args.slices(&input[command.start..]).collect();
             if args.is_empty() {
                 continue;
             }
             if verdict == Verdict::Wait && !command.row.is_some_and(|row| row.has(flag::LOADING)) {
-                return (index, Some(Batch::Wait));
+                return (index, Some(Turn::Held));
             }
-            session.execute(command.row, &args, output);
+            if let Some(mode) = pause
+                && session.is_held_up(mode, command.row)
+            {
+                return (index, Some(Turn::Paused));
+            }
+            session.execute(command.row, &args, output.buffer());
+            if command.row.is_some_and(|row| row.has(flag::ADMIN)) {
+                // It may have been CLIENT PAUSE.
+                pause = session.node.pause.mode(clock::boot_now());
+            }
             if session.is_closing {
-                return (index + 1, Some(Batch::Drained));
+                return (index + 1, Some(Turn::Drained));
             }
             if session.penalty.is_some() {
-                return (index + 1, Some(Batch::Full));
+                return (index + 1, Some(Turn::More));
             }
-            if session.waiting.is_some() {
-                return (index + 1, Some(Batch::Blocked));
+            if session.wait.is_some() {
+                return (index + 1, Some(Turn::Blocked));
             }
-            if output.len() >= limits::REPLY_BATCH_BYTES {
-                return (index + 1, Some(Batch::Full));
+            if output.pending() >= limits::REPLY_BATCH_BYTES {
+                return (index + 1, Some(Turn::Full));
             }
         }
         (decoded, None)
+    }
+
+    /// What a carried client is answered goes in frames. Says where the frame begins.
+    pub(super) fn begin_frame(&mut self) -> Option<usize> {
+        matches!(self.session.home, Home::Carried(_)).then(|| {
+            let out = self.output.buffer();
+            let start = out.len();
+            out.extend_from_slice(&frame::header(frame::Kind::Replies, 0));
+            start
+        })
+    }
+
+    pub(super) fn end_frame(&mut self, start: Option<usize>) {
+        if let Some(start) = start {
+            frame::close(self.output.buffer(), start);
+        }
     }
 }

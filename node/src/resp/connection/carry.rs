@@ -45,7 +45,17 @@ impl Connection {
     pub(super) async fn carry(&mut self) -> std::io::Result<Moved> {
         let mut standings = self.session.node.authority.subscribe();
         let Some(upstream) = self.find_master(&mut standings).await? else { return Ok(Moved::Back) };
-        let mut held = std::mem::take(&mut self.input);
+        if self.session.tracker().is_some_and(|tracker| tracker.redirect != 0) {
+            // Who is told instead stays here, and would not learn what changes there: the client has to begin anew.
+            return Ok(Moved::Over);
+        }
+        // The master listens for the client now; what came before that comes first.
+        self.session.end_subscriptions();
+        self.collect();
+        if !self.send_all().await? {
+            return Ok(Moved::Over);
+        }
+        let mut held = self.input.take();
         let ended = {
             let epoch = upstream.epoch;
             let another_epoch = async {
@@ -68,9 +78,10 @@ impl Connection {
         let Ended::Back(frame) = ended else { return Ok(Moved::Over) };
         let (packed, rest) = frame::split_session(&frame).ok_or(ErrorKind::InvalidData)?;
         self.session.is_authenticated = self.session.unpack(packed).map_err(Error::other)?;
-        self.input = rest.to_vec();
+        let mut input = rest.to_vec();
         // What was read from the client and has not gone there.
-        self.input.append(&mut held);
+        input.append(&mut held);
+        self.input.set(input);
         self.decoder.restart();
         Ok(Moved::Back)
     }

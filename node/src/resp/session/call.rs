@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 use tercet_proto::resp::Encoder;
 
-use super::Session;
+use super::{Replies, Session};
+use crate::clients::state;
 use crate::engine::{Engine, Locked, Transaction, View};
 use crate::eviction::Room;
 use crate::keyspace::eviction::Policy;
@@ -43,7 +44,17 @@ impl Session {
     #[inline]
     pub(crate) fn execute(&mut self, row: Option<&'static Row>, args: &Args<'_>, out: &mut Vec<u8>) {
         self.commands += 1;
+        let before = out.len();
+        self.execute_aloud(row, args, out);
+        if self.replies != Replies::On {
+            self.hush(before, out);
+        }
+    }
+
+    #[inline]
+    fn execute_aloud(&mut self, row: Option<&'static Row>, args: &Args<'_>, out: &mut Vec<u8>) {
         let Some(row) = row else { return self.refuse_unknown(args, out) };
+        self.meter.saw(row);
         if let Err(error) = self.admit(row, args, Caller::Client) {
             return self.reject(row, &error, out);
         }
@@ -51,6 +62,17 @@ impl Session {
             return self.queue(row, args, out);
         }
         self.call(Scope::Alone, row, args, out);
+    }
+
+    /// CLIENT REPLY OFF and SKIP: what was appended is not sent.
+    #[cold]
+    fn hush(&mut self, before: usize, out: &mut Vec<u8>) {
+        out.truncate(before);
+        self.replies = match self.replies {
+            Replies::SkipNext => Replies::Skip,
+            Replies::Skip => Replies::On,
+            Replies::On | Replies::Off => self.replies,
+        };
     }
 
     /// Executes one command of the client's transaction, which is held. It was admitted when it was queued.
@@ -73,7 +95,9 @@ impl Session {
             return self.reject(row, &error, out);
         }
         transaction.select(self.database);
+        self.is_script = true;
         self.call(Scope::Within(transaction), row, args, out);
+        self.is_script = false;
     }
 
     /// Runs a command, counts it and writes its error.
@@ -92,11 +116,39 @@ impl Session {
             _ => self.run(scope, row, args, out),
         };
         self.meter.after(row);
+        if self.is_monitored {
+            self.show(row, args);
+        }
+        if row.is_write() && self.node.tracking.is_used() {
+            self.tell_trackers(row, args);
+        }
+        if self.is_caching_said {
+            self.note_caching(row);
+        }
         if let Err(error) = outcome {
             out.truncate(before);
             self.meter.counters().failed(row.id);
             self.answer_error(&error, out);
         }
+    }
+
+    /// Shows a command to those who use MONITOR, without passwords.
+    #[cold]
+    fn show(&self, row: &Row, args: &Args<'_>) {
+        if row.has(flag::ADMIN | flag::SKIP_MONITOR) {
+            return;
+        }
+        let secret = match row.name {
+            "auth" => Some(1),
+            "hello" => args.iter().position(|arg| arg.eq_ignore_ascii_case(b"auth")).map(|at| at + 1),
+            _ => None,
+        };
+        let shown = args.iter().enumerate().map(|(at, arg)| match secret {
+            Some(first) if (first..first + 2).contains(&at) => b"(redacted)".as_slice(),
+            _ => arg,
+        });
+        let from = if self.is_script { "lua".to_owned() } else { self.client.address.to_string() };
+        self.node.monitors.show(self.database, &from, shown, self.node.pubsub.limits());
     }
 
     #[cold]
@@ -149,6 +201,16 @@ impl Session {
         }
         if !self.is_authenticated && !self.is_undecided && !row.has(flag::NO_AUTH) {
             return Err(Error::NotAuthenticated);
+        }
+        if self.is_subscriber() && !row.has(flag::WHILE_SUBSCRIBED) {
+            return Err(Error::text(format!(
+                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
+                 context",
+                row.name
+            )));
+        }
+        if !matches!(row.keys, Keys::None) && self.client.is(state::MONITOR) {
+            return Err(Error::text("ERR Replica can't interact with the keyspace"));
         }
         if row.has(flag::NOT_IN_MULTI) && self.multi.is_some() && caller == Caller::Client {
             return Err(Error::text("ERR Command not allowed inside a transaction"));
@@ -225,9 +287,15 @@ impl Session {
                 let view = View::new(engine, &locked, self.database, self.now, &self.hits, &self.misses);
                 let outcome = function(&view, args, &mut Encoder::new(out, self.version));
                 self.depends_on = self.depends_on.max(view.depends_on());
+                if self.tracker.is_some() {
+                    self.remember(row, args);
+                }
                 outcome
             }
             (Handler::Read(function), Scope::Within(transaction)) => {
+                if self.tracker.is_some() {
+                    self.remember(row, args);
+                }
                 let view = transaction.view(&self.hits, &self.misses);
                 function(&view, args, &mut Encoder::new(out, self.version))
             }

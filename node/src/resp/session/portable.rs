@@ -1,22 +1,36 @@
 //! What of a session goes along when its client is carried to another node, and comes back from there.
 //!
 //! ```text
-//! format 1 | RESP 2 or 3 | database | flags | name | library | its version | queued commands: each arguments: each bytes
+//! format 2 | RESP 2 or 3 | database | flags | name | library | its version | queued commands: each arguments: each bytes
+//!          | channels: each bytes | patterns: each bytes | shard channels: each bytes
+//!          | tracking: 0, or its mode, 0 or 1 for NOLOOP, prefixes: each bytes
 //! ```
+//!
+//! Format 1 ends before the channels.
 //!
 //! Numbers are varints, bytes stand behind their length. A watched key is not among it: versions of keys are counted by
 //! each node for itself, so EXEC answers nil as if the key had been touched.
 //!
 //! That a session is authenticated is said and not granted: who takes it up has to have been given the password.
 
+use std::sync::Arc;
+
 use tercet_proto::resp::Version;
 
+use super::subscriptions::TOPICS;
 use super::{Multi, Session, Watched};
 use crate::limits;
 use crate::resp::table::{self, Handler, Row, Transactional, flag as flag_of_row};
+use crate::tracking::{Mode, Tracker};
 use crate::wire::{Reader, put_bytes, put_varint};
 
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
+
+/// That of nodes that know no subscriptions.
+const FORMAT_BEFORE: u64 = 1;
+
+/// How a client tracks, by its number in a packed session.
+const MODES: [Mode; 4] = [Mode::Reads, Mode::OptIn, Mode::OptOut, Mode::Broadcast];
 
 mod flag {
     pub(super) const AUTHENTICATED: u64 = 1;
@@ -59,6 +73,21 @@ impl Session {
             put_varint(&mut out, args.len() as u64);
             args.iter().for_each(|arg| put_bytes(&mut out, arg));
         }
+        for topic in TOPICS {
+            let names = self.subscribed(topic);
+            put_varint(&mut out, names.len() as u64);
+            names.iter().for_each(|name| put_bytes(&mut out, name));
+        }
+        match self.tracker() {
+            None => put_varint(&mut out, 0),
+            Some(tracker) => {
+                let mode = MODES.iter().position(|mode| *mode == tracker.mode).unwrap_or(0) as u64;
+                [mode + 1, tracker.is_no_loop.into(), tracker.prefixes.len() as u64]
+                    .into_iter()
+                    .for_each(|number| put_varint(&mut out, number));
+                tracker.prefixes.iter().for_each(|prefix| put_bytes(&mut out, prefix));
+            }
+        }
         out
     }
 
@@ -68,9 +97,9 @@ impl Session {
     /// The bytes are no session. This one is as before.
     pub(crate) fn unpack(&mut self, packed: &[u8]) -> Result<bool, Error> {
         let mut reader = Reader::new(packed);
-        match reader.varint()? {
-            FORMAT => {}
-            other => return Err(Error::Format(other)),
+        let format = reader.varint()?;
+        if !(FORMAT_BEFORE..=FORMAT).contains(&format) {
+            return Err(Error::Format(format));
         }
         let version = match reader.varint()? {
             2 => Version::Resp2,
@@ -108,11 +137,39 @@ impl Session {
                 (None, _) => {}
             }
         }
+        let (mut names, mut tracker) = (Vec::new(), None);
+        if format > FORMAT_BEFORE {
+            for topic in TOPICS {
+                for _ in 0..reader.varint()? {
+                    names.push((topic, reader.bytes()?));
+                }
+            }
+            let mode = reader.varint()?;
+            if mode > 0 {
+                let mode = MODES.get((mode - 1) as usize).copied().ok_or(Error::Range(mode))?;
+                let is_no_loop = reader.varint()? != 0;
+                let mut prefixes = Vec::new();
+                for _ in 0..reader.varint()? {
+                    prefixes.push(reader.bytes()?.into());
+                }
+                tracker = Some(Tracker::new(Arc::clone(&self.client), mode, is_no_loop, 0, prefixes));
+            }
+        }
+        self.end_subscriptions();
+        for (topic, name) in names {
+            self.subscribe(topic, name);
+        }
         (self.version, self.database, self.multi) = (version, database, multi);
         self.watched = if flags & flag::WATCHING == 0 { Vec::new() } else { vec![Watched::Lost] };
         let mut about = self.client.about.lock();
         [about.name, about.library, about.library_version] = texts;
         (about.database, about.resp) = (database, if version == Version::Resp3 { 3 } else { 2 });
+        drop(about);
+        match tracker {
+            // What has changed on the way, nobody knows.
+            Some(tracker) => self.track_anew(tracker),
+            None => self.end_tracking(),
+        }
         Ok(flags & flag::AUTHENTICATED != 0)
     }
 }
@@ -120,6 +177,7 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pubsub::Channel;
     use crate::resp::session::testing::{self, say};
 
     #[test]
@@ -129,6 +187,9 @@ mod tests {
             &["HELLO", "3", "SETNAME", "bob"][..],
             &["CLIENT", "SETINFO", "lib-name", "lib"],
             &["SELECT", "5"],
+            &["SUBSCRIBE", "a", "b"],
+            &["PSUBSCRIBE", "c*"],
+            &["CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", "user:"],
             &["MULTI"],
             &["SET", "key", "value"],
             &["GET", "key"],
@@ -141,6 +202,16 @@ mod tests {
         assert_eq!(say(&mut there, &["EXEC"]), "*2\r\n+OK\r\n$5\r\nvalue\r\n");
         assert_eq!(say(&mut there, &["CLIENT", "GETNAME"]), "$3\r\nbob\r\n");
         assert_eq!(there.database, 5);
+        assert_eq!(there.node.pubsub.publish(Channel::Plain, b"a", b"message"), 1);
+        there.end_subscriptions();
+        assert_eq!(there.node.pubsub.publish(Channel::Plain, b"cd", b"message"), 0);
+    }
+
+    #[test]
+    fn the_session_of_an_older_node_is_taken_up() {
+        let mut session = testing::session();
+        assert_eq!(session.unpack(&[1, 3, 5, 1, 0, 0, 0, 0]), Ok(true));
+        assert_eq!((session.version, session.database), (Version::Resp3, 5));
     }
 
     #[test]
@@ -213,7 +284,7 @@ mod tests {
             assert!(other.unpack(&packed[..end]).is_err(), "cut off at {end}");
         }
         assert_eq!(other.unpack(&[9]), Err(Error::Format(9)));
-        assert_eq!(other.unpack(&[1, 2, 200, 1]), Err(Error::Range(200)));
+        assert_eq!(other.unpack(&[2, 2, 200, 1]), Err(Error::Range(200)));
         assert_eq!(other.pack(), before);
     }
 }

@@ -1,12 +1,13 @@
 //! MULTI, EXEC, DISCARD, WATCH and UNWATCH: commands that are queued, and executed under one set of locks as one record.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use tercet_proto::resp::Encoder;
 
 use super::{Blocking, Session};
+use crate::clients::state;
 use crate::engine::{Locked, Transaction, View};
-use crate::limits;
 use crate::resp::error::Error;
 use crate::resp::table::{Args, Handler, Keys, Row, Transactional, flag};
 
@@ -63,6 +64,11 @@ impl Session {
                 || matches!(row.handler, Handler::Transactional(Transactional::Unwatch)))
     }
 
+    /// Whether any queued command is such a one.
+    pub(super) fn has_queued(&self, is_such: impl Fn(&Row) -> bool) -> bool {
+        self.multi.as_ref().is_some_and(|multi| multi.queued.iter().any(|(row, _)| is_such(row)))
+    }
+
     /// The transaction under way cannot be executed any more.
     pub(super) fn break_multi(&mut self) {
         if let Some(multi) = &mut self.multi {
@@ -70,10 +76,20 @@ impl Session {
         }
     }
 
+    /// Tells CLIENT LIST.
+    pub(super) fn note_transaction(&self) {
+        let sizes = &self.client.sizes;
+        sizes.queued.store(self.multi.as_ref().map_or(-1, |multi| multi.queued.len() as i64), Relaxed);
+        sizes.multi.store(self.multi.as_ref().map_or(0, |multi| multi.bytes), Relaxed);
+        sizes.watched.store(self.watched.len(), Relaxed);
+        self.client.set(state::MULTI, self.multi.is_some());
+    }
+
     /// EXEC was refused: the transaction is gone.
     pub(super) fn abort(&mut self, why: &Error) -> Error {
         self.multi = None;
         self.watched.clear();
+        self.note_transaction();
         let text = why.to_string();
         // Redis leaves the code of its common errors in, and has none yet in those that it makes.
         let text = text.strip_prefix("ERR ").unwrap_or(&text);
@@ -81,13 +97,15 @@ impl Session {
     }
 
     pub(super) fn queue(&mut self, row: &'static Row, args: &Args<'_>, out: &mut Vec<u8>) {
+        let limit = self.query_limit();
         if let Some(multi) = &mut self.multi {
             multi.push(row, args.iter().map(|arg| arg.to_vec()).collect());
-            if multi.bytes > limits::QUERY_BUFFER_BYTES {
+            if multi.bytes > limit {
                 tracing::warn!(client = self.client.id, "a transaction is over the limit of the query buffer, closing");
                 self.is_closing = true;
             }
         }
+        self.note_transaction();
         Encoder::new(out, self.version).simple("QUEUED");
     }
 
@@ -97,6 +115,12 @@ impl Session {
         args: &Args<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), Error> {
+        let outcome = self.carry_out(which, args, out);
+        self.note_transaction();
+        outcome
+    }
+
+    fn carry_out(&mut self, which: Transactional, args: &Args<'_>, out: &mut Vec<u8>) -> Result<(), Error> {
         match which {
             Transactional::Multi if self.multi.is_some() => Err(Error::text("ERR MULTI calls can not be nested")),
             Transactional::Multi => {

@@ -1,0 +1,240 @@
+//! What is to be written to a client, in order, and how much of it may leave already.
+//!
+//! ```text
+//! bytes:  sent | free to leave | behind mark (offset 7) | behind mark (offset 9)
+//! ```
+//!
+//! A mark stands behind the replies of one batch, and says which record they depend on. Replies leave in their order, so
+//! one waits for all marks up to its own.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+
+use crate::ids::Offset;
+use crate::journal::Gate;
+
+/// Sent bytes are cut off the front when they are this many, and at least half of all.
+const SENT_BYTES: usize = 64 << 10;
+
+/// A buffer that a large message has made larger than this is not kept.
+const SPARE_BYTES: usize = 1 << 20;
+
+thread_local! {
+    /// An idle client holds no buffer: those of a thread share one.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// A client's output.
+#[derive(Debug, Default)]
+pub(crate) struct Output {
+    bytes: Vec<u8>,
+    sent: usize,
+    free: usize,
+    marks: VecDeque<Mark>,
+    /// The mastership that the marks belong to.
+    term: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    offset: Offset,
+    end: usize,
+}
+
+/// The mastership that some of the replies depend on has ended; they may never be sent.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Deposed;
+
+impl Output {
+    /// Where the next replies are appended. `mark` says afterwards what they depend on.
+    #[inline]
+    pub(crate) fn buffer(&mut self) -> &mut Vec<u8> {
+        if self.bytes.capacity() == 0 {
+            self.bytes = SPARE.take();
+        }
+        &mut self.bytes
+    }
+
+    /// Bytes that are not written yet.
+    #[inline]
+    pub(crate) fn pending(&self) -> usize {
+        self.bytes.len() - self.sent
+    }
+
+    /// Bytes of memory that this takes.
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// A batch has ended: what it wrote depends on `offset`, and was made under the mastership `term`.
+    pub(crate) fn mark(&mut self, offset: Offset, term: u64, commit: Offset) {
+        let end = self.bytes.len();
+        match self.marks.back_mut() {
+            None if self.free == end => {}
+            None if offset <= commit => self.free = end,
+            Some(last) if offset <= last.offset => last.end = end,
+            Some(last) if last.end == end => {}
+            back => {
+                if back.is_none() {
+                    self.term = term;
+                }
+                self.marks.push_back(Mark { offset, end });
+            }
+        }
+    }
+
+    /// What may be written now.
+    pub(crate) fn sendable(&mut self, gate: &Gate) -> Result<&[u8], Deposed> {
+        if !self.marks.is_empty() {
+            // In this order: a commit offset of the next mastership cannot be seen without its term.
+            let commit = gate.commit();
+            if gate.term() == self.term {
+                self.free_up_to(commit);
+            } else {
+                self.free_up_to(gate.ended_at(self.term).unwrap_or(Offset::ZERO));
+                if !self.marks.is_empty() {
+                    return Err(Deposed);
+                }
+            }
+        }
+        Ok(&self.bytes[self.sent..self.free])
+    }
+
+    fn free_up_to(&mut self, commit: Offset) {
+        while let Some(mark) = self.marks.front().filter(|mark| mark.offset <= commit) {
+            self.free = mark.end;
+            self.marks.pop_front();
+        }
+    }
+
+    /// The record and the mastership that the next replies wait for.
+    pub(crate) fn waits_for(&self) -> Option<(Offset, u64)> {
+        self.marks.front().map(|mark| (mark.offset, self.term))
+    }
+
+    /// So many bytes have been written.
+    pub(crate) fn wrote(&mut self, count: usize) {
+        self.sent += count;
+        debug_assert!(self.sent <= self.free);
+        if self.sent == self.bytes.len() {
+            (self.sent, self.free) = (0, 0);
+            let mut bytes = std::mem::take(&mut self.bytes);
+            if bytes.capacity() <= SPARE_BYTES {
+                bytes.clear();
+                SPARE.set(bytes);
+            }
+        } else if self.sent >= SENT_BYTES && self.sent >= self.bytes.len() / 2 {
+            let sent = std::mem::take(&mut self.sent);
+            self.bytes.drain(..sent);
+            self.free -= sent;
+            self.marks.iter_mut().for_each(|mark| mark.end -= sent);
+            if self.bytes.capacity() > SPARE_BYTES && self.bytes.capacity() / 4 > self.bytes.len() {
+                self.bytes.shrink_to(self.bytes.len() * 2);
+            }
+        }
+    }
+
+    /// An idle client holds no buffer.
+    #[inline]
+    pub(crate) fn rest(&mut self) {
+        if self.bytes.is_empty() && self.bytes.capacity() > 0 {
+            let bytes = std::mem::take(&mut self.bytes);
+            if bytes.capacity() <= SPARE_BYTES {
+                SPARE.set(bytes);
+            }
+        }
+    }
+
+    /// Puts something where it may leave at once: behind the marks it would come too late.
+    pub(crate) fn insert(&mut self, bytes: &[u8]) {
+        self.bytes.splice(self.free..self.free, bytes.iter().copied());
+        self.free += bytes.len();
+        self.marks.iter_mut().for_each(|mark| mark.end += bytes.len());
+    }
+
+    /// Drops what may not leave any more: the mastership has ended.
+    pub(crate) fn drop_uncommitted(&mut self, gate: &Gate) {
+        // What was committed in time is freed by this; an error says that there is more.
+        _ = self.sendable(gate);
+        self.bytes.truncate(self.free);
+        self.marks.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Output {
+        fn raw(&mut self, bytes: &[u8]) {
+            self.buffer().extend_from_slice(bytes);
+        }
+    }
+
+    #[test]
+    fn replies_leave_in_order_and_not_before_their_records() {
+        let gate = Gate::default();
+        let mut output = Output::default();
+        output.raw(b"ab");
+        output.mark(Offset::ZERO, 0, gate.commit());
+        output.raw(b"cd");
+        output.mark(Offset(7), 0, gate.commit());
+        output.raw(b"ef");
+        output.mark(Offset(3), 0, gate.commit());
+        output.raw(b"gh");
+        output.mark(Offset(9), 0, gate.commit());
+        assert_eq!(output.sendable(&gate), Ok(&b"ab"[..]));
+        output.wrote(1);
+        assert_eq!(output.waits_for(), Some((Offset(7), 0)));
+        gate.advance(Offset(8));
+        assert_eq!(output.sendable(&gate), Ok(&b"bcdef"[..]));
+        output.insert(b"beat");
+        assert_eq!(output.sendable(&gate), Ok(&b"bcdefbeat"[..]));
+        output.wrote(9);
+        gate.advance(Offset(9));
+        assert_eq!(output.sendable(&gate), Ok(&b"gh"[..]));
+        output.wrote(2);
+        assert_eq!((output.pending(), output.waits_for()), (0, None));
+    }
+
+    #[test]
+    fn what_was_sent_of_a_large_output_is_given_back() {
+        let gate = Gate::default();
+        let mut output = Output::default();
+        output.raw(&vec![1; 8 << 20]);
+        output.mark(Offset::ZERO, 0, gate.commit());
+        output.wrote(7 << 20);
+        assert!(output.capacity() <= 2 << 20, "{} bytes are held", output.capacity());
+        assert_eq!(output.sendable(&gate).map(<[u8]>::len), Ok(1 << 20));
+        output.wrote(1 << 20);
+        assert_eq!((output.pending(), output.capacity()), (0, 0));
+    }
+
+    #[test]
+    fn what_a_deposed_master_did_not_commit_never_leaves() {
+        let gate = Gate::default();
+        let mut output = Output::default();
+        output.raw(b"ok");
+        output.mark(Offset::ZERO, gate.term(), gate.commit());
+        output.raw(b"unknown");
+        output.mark(Offset(5), gate.term(), gate.commit());
+        gate.depose(Offset(100));
+        assert_eq!(output.sendable(&gate), Err(Deposed));
+        output.drop_uncommitted(&gate);
+        assert_eq!(output.sendable(&gate), Ok(&b"ok"[..]));
+    }
+
+    #[test]
+    fn what_a_deposed_master_has_committed_leaves() {
+        let gate = Gate::default();
+        let mut output = Output::default();
+        for (text, offset) in [(b"one,", 5), (b"two,", 6)] {
+            output.raw(text);
+            output.mark(Offset(offset), gate.term(), gate.commit());
+        }
+        gate.advance(Offset(5));
+        gate.depose(Offset(5));
+        output.drop_uncommitted(&gate);
+        assert_eq!(output.sendable(&gate), Ok(&b"one,"[..]));
+    }
+}
