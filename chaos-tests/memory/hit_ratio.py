@@ -13,7 +13,8 @@ import random
 
 from servers import Server, command
 
-VALUE = b"v" * 64
+# So long that what is there besides the keys does not matter.
+VALUE = b"v" * 500
 POLICIES = ["allkeys-random", "allkeys-lru", "allkeys-lfu", "allkeys-s3fifo"]
 
 

@@ -1,12 +1,12 @@
 //! Queues of keys in the order in which they came: S3-FIFO, the policy `allkeys-s3fifo`.
 //!
 //! ```text
-//! new key ---> small (3 %) -- used twice or more --> main -- used --> back to its end, one use less
-//!    |            '-- used less --> goes, remembered          '-- not used --> goes
+//! new key ---> small (3 %) -- used --> main -- used --> back to its end, one use less
+//!    |            '-- not used --> goes, remembered   '-- not used --> goes
 //!    '-- remembered: it went a short while ago ---> main
 //! ```
 //!
-//! A key that is used once, by a scan say, passes the small queue and is gone, whatever the main queue holds. Which keys are
+//! A key that comes once, by a scan say, passes the small queue and is gone, whatever the main queue holds. Which keys are
 //! worth keeping shows in how often they are used, not in when they were used last. (Yang et al., SOSP '23; sizes and counts
 //! as they were best at a tenth of a Zipf distribution with scans in between.)
 //!
@@ -140,7 +140,7 @@ impl Database {
                 continue;
             }
             turns += 1;
-            let goes = turns > TURNS_MAX || if is_small { uses < 2 } else { uses == 0 };
+            let goes = turns > TURNS_MAX || uses == 0;
             if goes {
                 if is_small {
                     queues.remember(half, table.len());
