@@ -20,6 +20,9 @@ MISCONF = "Errors writing to the AOF file: No space left on device"
 class Node:
     """A process; nothing outlives the block that uses it."""
 
+    # A command that runs the node, e.g. with fewer descriptors.
+    prefix = ()
+
     def __init__(self, folder, *flags, data=None):
         first = free_block(len(NODE_PORTS))
         self.ports = {kind: first + index for index, kind in enumerate(NODE_PORTS)}
@@ -28,7 +31,7 @@ class Node:
         self.flags = flags
 
     def __enter__(self):
-        args = [binary("tercet-node"), "--data", str(self.data), *self.flags]
+        args = [*self.prefix, binary("tercet-node"), "--data", str(self.data), *self.flags]
         for kind, port in self.ports.items():
             args += [f"--{kind}-port", str(port)]
         with open(self.log, "ab") as log:

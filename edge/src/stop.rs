@@ -56,3 +56,56 @@ fn end(mut told: std::io::PipeReader, grace: Duration) {
         libc::_exit(EXIT_HUNG)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+    use std::time::Instant;
+
+    use super::*;
+
+    const HANGS: &str = "TERCET_TEST_HANGS";
+
+    /// Run by the test below in a process of its own: every thread hangs, but for the one that ends it.
+    #[test]
+    fn hang() {
+        if std::env::var_os(HANGS).is_none() {
+            return;
+        }
+        let _stop = Stop::watch(Duration::from_millis(100)).unwrap();
+        println!("ready");
+        loop {
+            std::thread::park();
+        }
+    }
+
+    #[test]
+    fn a_process_that_hangs_is_gone_after_its_grace() {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "stop::tests::hang", "--nocapture"])
+            .env(HANGS, "yes")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = std::io::BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("ready") {
+            line.clear();
+            assert!(std::io::BufRead::read_line(&mut said, &mut line).unwrap() > 0, "it has ended by itself");
+        }
+        let killed = Command::new("kill").arg(child.id().to_string()).status().unwrap();
+        assert!(killed.success());
+        let began = Instant::now();
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            if began.elapsed() > Duration::from_secs(30) {
+                child.kill().unwrap();
+                panic!("it hangs still");
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        assert_eq!(status.code(), Some(EXIT_HUNG));
+    }
+}

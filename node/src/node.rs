@@ -201,6 +201,13 @@ impl Node {
         self.tls = Some(tls);
     }
 
+    /// Whether a node of this cluster is called so.
+    #[must_use]
+    pub fn is_a_node(&self, name: &str) -> bool {
+        let cluster = self.cluster.read();
+        name == self.identity.name || cluster.iter().any(|state| state.members.iter().any(|member| member.name == name))
+    }
+
     /// How a client is carried to the master's port: under TLS where the plain one is closed, here and there.
     #[must_use]
     pub fn carrier(&self, plain_port: u16) -> Dialer {

@@ -278,3 +278,25 @@ async fn a_replica_that_is_late_with_the_news_does_not_follow_a_deposed_master()
     is_level(&n1, &n2).await;
     assert_eq!(n2.get("key").as_deref(), Some("value"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_process_under_a_living_nodes_name_is_refused_and_the_first_goes_on_counting() {
+    let sentinel = FakeSentinel::start(1).await;
+    let n1 = lone_master(&sentinel).await;
+    let n2 = TestNode::start("n2", &[sentinel.port]);
+    sentinel.change(|state| state.members.push(n2.member()));
+    until("both are in the ISR", || sentinel.isr_names() == ["n1", "n2"]).await;
+    // Another data directory, the same name; and one that has the master's.
+    let double = TestNode::start("n2", &[sentinel.port]);
+    until("it has heard of the master", || double.node.link.read().master.is_some()).await;
+    for count in 0..20 {
+        let write = n1.set("key", &count.to_string()).unwrap();
+        bounded(write.acknowledged()).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let copies = n1.node.commit.copies();
+    let of_n2: Vec<_> = copies.iter().filter(|(copy, _)| copy.member.name == "n2" && copy.is_connected()).collect();
+    assert!(of_n2.len() == 1 && of_n2[0].0.incarnation == n2.node.identity.incarnation && of_n2[0].1, "{of_n2:?}");
+    assert!(!double.node.link.read().is_up);
+    assert_eq!((double.get("key"), n2.get("key").is_some()), (None, true));
+}

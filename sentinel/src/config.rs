@@ -207,6 +207,9 @@ where
         }
         Err(error) => return Err(Error(first_line(&error))),
     };
+    if matches.get_flag("print-default-config") {
+        return Ok(Invocation::Print(default_file()));
+    }
     let health = matches.subcommand_matches("healthcheck");
     let flags = health.unwrap_or(&matches);
     let flag = |name: &str| {
@@ -219,6 +222,12 @@ where
     };
     let values = Values { flag: &flag, environment: &environment, file: &file };
     let config = Box::new(values.config()?);
+    if matches.get_flag("check-config") {
+        if let Some(files) = config.tls.clone() {
+            tls::Tls::load(files).map_err(|error| Error(error.to_string()))?;
+        }
+        return Ok(Invocation::Print("the settings are right\n".into()));
+    }
     Ok(if health.is_some() { Invocation::Healthcheck(config) } else { Invocation::Run(config) })
 }
 
@@ -240,9 +249,27 @@ fn command() -> Command {
             "Each flag can also be given as TERCET_SENTINEL_<NAME> or in the file of --config; flags come first.",
         )
         .args(flags.clone())
+        .arg(switch("check-config", "Says whether the settings are right, and starts nothing"))
+        .arg(switch("print-default-config", "Prints a file for --config with all settings and their defaults"))
         .subcommand(
             Command::new("healthcheck").about("Pings the sentinel with these settings; exit 0 or 1").args(flags),
         )
+}
+
+fn switch(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+}
+
+/// A file for `--config` with all settings, each as a comment with its default.
+fn default_file() -> String {
+    use std::fmt::Write as _;
+    let mut text =
+        String::from("# Settings of a Tercet sentinel; flags and TERCET_SENTINEL_... variables come before them.\n");
+    for Setting { name, default, help, .. } in SETTINGS {
+        // Writing to a string does not fail.
+        _ = write!(text, "\n# {help}\n#{name} = {default:?}\n");
+    }
+    text
 }
 
 /// clap explains itself over many lines; the first one says what is wrong.
@@ -609,6 +636,19 @@ mod tests {
         for (args, text) in cases {
             assert_eq!(run(args).unwrap_err().to_string(), text);
         }
+    }
+
+    #[test]
+    fn the_default_file_is_one_that_can_be_read() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let rows = default_file();
+        let rows: Vec<_> =
+            rows.lines().filter(|line| !line.starts_with("# ")).map(|line| line.trim_start_matches('#')).collect();
+        std::fs::write(file.path(), rows.join("\n")).unwrap();
+        assert!(run(&["--config", file.path().to_str().unwrap()]).is_ok());
+        let checked = read(["tercet-sentinel", "--check-config"], |_| None).unwrap();
+        assert!(matches!(checked, Invocation::Print(text) if text.contains("right")));
+        assert!(read(["tercet-sentinel", "--check-config", "--name", "a b"], |_| None).is_err());
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub(super) async fn serve(
     registration: Registration,
     depositions: Depositions,
 ) -> std::io::Result<()> {
-    let session = Session::new(node, registration.client.clone());
+    let session = Session::new(node, registration.client.clone(), stream.common_name());
     let now = Instant::now();
     let mut connection = Connection {
         stream,

@@ -23,6 +23,9 @@ const VERSION: &str = "4.1.0";
 
 const MECHANISMS: &[u8] = b"PLAIN AMQPLAIN";
 
+/// Of a client that has shown a certificate: it may be who that says.
+const WITH_EXTERNAL: &[u8] = b"PLAIN AMQPLAIN EXTERNAL";
+
 /// Only what works is promised.
 const CAPABILITIES: &[(&str, bool)] = &[
     ("publisher_confirms", true),
@@ -37,7 +40,7 @@ const CAPABILITIES: &[(&str, bool)] = &[
 ];
 
 /// connection.start
-pub(super) fn start(config: &Config) -> Method {
+pub(super) fn start(config: &Config, certificate: Option<&str>) -> Method {
     let key = |text: &str| ShortBytes::try_from(text).expect("our own keys are short");
     let capabilities: FieldTable =
         CAPABILITIES.iter().map(|(name, value)| (key(name), FieldValue::Bool(*value))).collect();
@@ -57,7 +60,7 @@ pub(super) fn start(config: &Config) -> Method {
         version_major: 0,
         version_minor: 9,
         server_properties,
-        mechanisms: MECHANISMS.into(),
+        mechanisms: if certificate.is_some() { WITH_EXTERNAL.into() } else { MECHANISMS.into() },
         locales: b"en_US".as_slice().into(),
     }
 }
@@ -100,6 +103,7 @@ impl About {
         properties: &FieldTable,
         mechanism: &ShortString,
         response: &[u8],
+        certificate: Option<&str>,
     ) -> Result<(), Error> {
         if let Some(table) = properties.get("capabilities").and_then(FieldValue::as_table) {
             let has = |name: &str| table.get(name).and_then(FieldValue::as_bool) == Some(true);
@@ -109,12 +113,19 @@ impl About {
                 authentication_failure_close: has("authentication_failure_close"),
             };
         }
-        let (user, password) = match mechanism.as_str() {
-            "PLAIN" => plain(response).ok_or(Error::Sasl("PLAIN"))?,
-            "AMQPLAIN" => amqplain(response).ok_or(Error::Sasl("AMQPLAIN"))?,
+        let directory = node.engine.accounts.directory();
+        let (user, password) = match (mechanism.as_str(), certificate) {
+            ("EXTERNAL", Some(name)) => {
+                // A node that carries clients here shows its own certificate, which is none of theirs.
+                let user = directory.users.get(name).filter(|_| !node.is_a_node(name));
+                let user = user.ok_or_else(|| Error::Login(mechanism.clone()))?;
+                self.user = ShortString::truncated(&user.name);
+                return Ok(());
+            }
+            ("PLAIN", _) => plain(response).ok_or(Error::Sasl("PLAIN"))?,
+            ("AMQPLAIN", _) => amqplain(response).ok_or(Error::Sasl("AMQPLAIN"))?,
             _ => return Err(Error::Mechanism(mechanism.clone())),
         };
-        let directory = node.engine.accounts.directory();
         let checked = directory.check_password(node.requirepass(), &user, &password, origin(peer.ip()));
         let user = checked.map_err(|_| Error::Login(mechanism.clone()))?;
         self.user = ShortString::truncated(&user.name);
@@ -204,5 +215,31 @@ mod tests {
         let too_small = "negotiated frame_max = 4095 is lower than the minimum allowed value (4096)";
         assert_eq!(tuned(2047, 4095), Err(too_small.to_owned()));
         assert_eq!(tuned(2047, 4096), Ok(()));
+    }
+
+    #[test]
+    fn a_certificate_opens_the_account_of_its_name_and_no_nodes() {
+        let Ok(crate::config::Action::Serve(config)) = Config::from_args(["tercet-node".into()], |_| None) else {
+            panic!("defaults")
+        };
+        let identity = |name: &str| crate::node::Identity {
+            name: name.into(),
+            node_id: crate::node::random_id(),
+            incarnation: crate::node::random_id(),
+        };
+        let log_in = |node: &Node, certificate: Option<&str>| {
+            let (mut about, peer) = (About::default(), "10.0.0.1:1".parse().unwrap());
+            let (properties, mechanism) = (FieldTable::new(), ShortString::from_static("EXTERNAL"));
+            about.log_in(node, peer, &properties, &mechanism, b"", certificate).map(|()| about.user.to_string())
+        };
+        let node = Node::new((*config).clone(), identity("n1"));
+        assert_eq!(log_in(&node, Some("guest")).ok().as_deref(), Some("guest"));
+        assert!(matches!(log_in(&node, Some("nobody")), Err(Error::Login(_))));
+        assert!(
+            matches!(log_in(&node, None), Err(Error::Mechanism(_))),
+            "without a certificate there is none to go by"
+        );
+        let node = Node::new(*config, identity("guest"));
+        assert!(matches!(log_in(&node, Some("guest")), Err(Error::Login(_))), "it is how a node is called");
     }
 }

@@ -41,6 +41,8 @@ pub(super) struct Session {
     dirty: Vec<u16>,
     events: Vec<Event>,
     record: Vec<u8>,
+    /// Whose certificate the client has shown.
+    certificate: Option<String>,
     /// How long the answer to a wrong login waits.
     pub(super) penalty: Option<std::time::Duration>,
     /// We have told the client that it is held.
@@ -134,7 +136,7 @@ impl Hold {
 }
 
 impl Session {
-    pub(super) fn new(node: Shared, client: Arc<Client>) -> Self {
+    pub(super) fn new(node: Shared, client: Arc<Client>, certificate: Option<String>) -> Self {
         let link = Arc::new(Link::new(ConnectionId(client.id)));
         let share = |class| Share::new(Arc::clone(&node.engine.budget), class);
         let (output, input) = (share(Class::Output), share(Class::Input));
@@ -151,6 +153,7 @@ impl Session {
             dirty: Vec::new(),
             events: Vec::new(),
             record: Vec::new(),
+            certificate,
             penalty: None,
             told_blocked: false,
             may_write: false,
@@ -322,7 +325,7 @@ impl Session {
                 false
             }
             Opening::Accepted => {
-                context.send(0, &handshake::start(&self.node.config));
+                context.send(0, &handshake::start(&self.node.config, self.certificate.as_deref()));
                 self.phase = Phase::Starting;
                 true
             }
@@ -410,7 +413,9 @@ impl Session {
             (Phase::Closing, _) => {}
             (Phase::Starting, Method::ConnectionStartOk { client_properties, mechanism, response, .. }) => {
                 let address = self.client.address;
-                let result = context.about.log_in(&self.node, address, &client_properties, &mechanism, &response);
+                let certificate = self.certificate.as_deref();
+                let result =
+                    context.about.log_in(&self.node, address, &client_properties, &mechanism, &response, certificate);
                 if let Err(error @ (Error::Login(_) | Error::Mechanism(_) | Error::Sasl(_))) = &result {
                     static WRONG: Seldom = Seldom::new();
                     if let Some(left_out) = WRONG.due() {

@@ -18,7 +18,7 @@ impl Drop for Session {
         // The socket is gone and cannot wait; the queues can.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let node = Arc::clone(&self.node);
-        let mut rest = Self::new(Arc::clone(&node), Arc::clone(&self.client));
+        let mut rest = Self::new(Arc::clone(&node), Arc::clone(&self.client), None);
         std::mem::swap(&mut rest.channels, &mut self.channels);
         std::mem::swap(&mut rest.about, &mut self.about);
         std::mem::swap(&mut rest.events, &mut self.events);
