@@ -19,7 +19,7 @@ use tercet_edge::token::Token;
 use tercet_edge::{name, tls};
 
 pub use cell::{Kind, Value};
-pub use file::rewrite;
+pub use file::{replace_file, rewrite};
 use live::{LIVE, Live, LiveSetting};
 
 /// A setting that cannot be used: one line that says what, and how to mend it.
@@ -143,6 +143,7 @@ settings! {
     tls_auth_clients: AuthClients, "tls-auth-clients", "no", Open, "Whether clients under TLS show a certificate: no, optional or yes";
     tls_peers: YesNo, "tls-peers", "no", Open, "TLS on the port for peers and towards nodes and sentinels: yes or no, the same at all of them; without a token they have to show certificates";
     sentinels: Vec<Endpoint>, "sentinels", "", Open, "Peer addresses of all sentinels, host:port,...; none = a node of its own";
+    aclfile: String, "aclfile", "", Open, "File of users that ACL LOAD reads and ACL SAVE writes";
     requirepass: String, "requirepass", "", Secret, "Password of RESP clients, and of the AMQP user guest";
     cluster_token: Option<Token>, "cluster-token", "", Secret, "Secret by which nodes and sentinels of a cluster know each other; the same at all of them";
     allow_insecure: YesNo, "allow-insecure", "no", Open, "Start even if the node listens beyond this machine without a password, or in a cluster without a token: yes or no";

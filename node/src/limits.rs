@@ -361,3 +361,27 @@ pub const MESSAGES_A_GET: usize = 1000;
 
 /// Bytes of a regular expression, compiled: those of permissions and policies are a line long.
 pub const PATTERN_BYTES: usize = 1 << 20;
+
+/// A script that never took longer runs on the thread of its connection, as any command.
+pub const QUICK_SCRIPT_US: u64 = 2_000;
+
+/// Scripts of EVAL that are kept for EVALSHA: programs that write their arguments into the text would fill the memory.
+pub const EVALUATED_SCRIPTS: usize = 500;
+
+/// Bytes of all scripts that are kept.
+pub const SCRIPT_BYTES: usize = 128 << 20;
+
+/// Bytes of the code of all libraries of functions.
+pub const LIBRARY_BYTES: usize = 64 << 20;
+
+/// Functions of all libraries: an interpreter holds each, and can hold some eight thousand values.
+pub const FUNCTIONS: usize = 3000;
+
+/// Arguments of a command that FUNCTION STATS shows.
+pub const SHOWN_ARGUMENTS: usize = 32;
+
+/// How long a script that has written may hold up a change of the role: longer, and it is ended with what it has done.
+pub const SCRIPT_AT_DOOR: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// What took this long is looked at more closely: the slow log and LATENCY may want it.
+pub const SLOW_LOOK_US: u64 = 1_000;

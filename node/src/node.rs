@@ -1,7 +1,7 @@
 //! A node: what its tasks share. Everything here is a cheap handle; state changes go through the engine.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use parking_lot::RwLock;
 use tercet_edge::accept::{Guest, Places};
@@ -21,6 +21,7 @@ use crate::engine::Engine;
 use crate::eviction::Eviction;
 use crate::ids::{Offset, UnixMillis};
 use crate::journal::{Gate, Promise, relay};
+use crate::latency::Latency;
 use crate::limits;
 use crate::memory;
 use crate::monitor::Monitors;
@@ -29,7 +30,10 @@ use crate::progress::Progress;
 use crate::pubsub::PubSub;
 use crate::recovery;
 use crate::replication::commit::{Counted, Disk, Held, Tracker};
+use crate::resp::{Acl, Libraries};
 use crate::role::{Authority, State};
+use crate::scripts::Scripts;
+use crate::slowlog::Slowlog;
 use crate::tracking::Tracking;
 
 /// Who this process is.
@@ -119,10 +123,13 @@ pub struct Node {
     pub pubsub: Arc<PubSub>,
     /// Calls of each command, and errors.
     pub counters: Counters,
-    /// `slowlog-log-slower-than`: microseconds; negative: nothing is slow.
-    pub slow_after_us: AtomicI64,
     /// maxmemory.
     pub eviction: Eviction,
+    pub scripts: Scripts,
+    pub libraries: Libraries,
+    pub acl: Acl,
+    pub slowlog: Slowlog,
+    pub latency: Latency,
     /// Checkpoints: asked for and reported here.
     pub checkpoint: checkpoint::Control,
     /// How far what lies on disk is loaded.
@@ -174,7 +181,11 @@ impl Node {
             pause: Pause::default(),
             pubsub,
             counters: Counters::default(),
-            slow_after_us: AtomicI64::new(limits::SLOW_AFTER_US),
+            scripts: Scripts::default(),
+            libraries: Libraries::default(),
+            acl: Acl::default(),
+            slowlog: Slowlog::default(),
+            latency: Latency::default(),
             eviction: Eviction::default(),
             checkpoint: checkpoint::Control::default(),
             loading: recovery::Progress::default(),

@@ -7,7 +7,7 @@
 //! Waiting --state--> Replica --promote--> Master --lease lost, fenced--> Deposed --state--> Replica
 //! ```
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::watch;
 
@@ -113,6 +113,8 @@ pub struct Authority {
     standing: RwLock<Standing>,
     /// CLOCK_BOOTTIME nanoseconds; `u64::MAX` for a node without sentinels.
     lease_until: AtomicU64,
+    /// Changes that wait at the door, or are within.
+    wanted: AtomicUsize,
     changes: watch::Sender<Standing>,
 }
 
@@ -149,7 +151,12 @@ impl Authority {
 
     fn new(standing: Standing, lease_until: u64) -> Self {
         let changes = watch::Sender::new(standing.clone());
-        Self { standing: RwLock::new(Rank::Door, standing), lease_until: AtomicU64::new(lease_until), changes }
+        Self {
+            standing: RwLock::new(Rank::Door, standing),
+            lease_until: AtomicU64::new(lease_until),
+            wanted: AtomicUsize::new(0),
+            changes,
+        }
     }
 
     /// Goes through the door. The permit is to be dropped before anything is awaited.
@@ -179,10 +186,19 @@ impl Authority {
 
     /// Changes the standing with the door closed: no batch executes meanwhile.
     pub fn change<T>(&self, change: impl FnOnce(&mut Standing) -> T) -> T {
+        self.wanted.fetch_add(1, Ordering::AcqRel);
         let mut standing = self.standing.write();
+        self.wanted.fetch_sub(1, Ordering::AcqRel);
         let result = change(&mut standing);
         self.changes.send_replace(standing.clone());
         result
+    }
+
+    /// Whether a change of the standing waits for the batches that are behind the door, or the lease has run out: what
+    /// takes long is to end.
+    #[must_use]
+    pub fn is_wanted(&self, now: BootNanos) -> bool {
+        self.wanted.load(Ordering::Acquire) > 0 || now.0 >= self.lease_until.load(Ordering::Acquire)
     }
 
     /// Extends (or ends, with 0) the lease.

@@ -58,6 +58,8 @@ transcripts! {
     queues_and_keys_change_together: "queues";
     channels_answer_as_in_redis: "pubsub";
     clients_are_managed_as_in_redis: "clients";
+    scripts_answer_as_redis_does: "scripting";
+    users_and_introspection_answer_as_redis_does: "administration";
 }
 
 /// Commands that Redis does not have.

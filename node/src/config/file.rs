@@ -51,13 +51,23 @@ fn canonical(key: &str) -> String {
 /// The file cannot be read or written; it is as before.
 pub fn rewrite(path: &Path, live: &Live) -> std::io::Result<()> {
     let text = rewritten(&std::fs::read_to_string(path)?, live);
+    replace_file(path, text.as_bytes())
+}
+
+/// Puts a text in place of a file's, in one step: who reads it sees the old text or the new one. It keeps its permissions.
+///
+/// # Errors
+/// It cannot be written; it is as before.
+pub fn replace_file(path: &Path, text: &[u8]) -> std::io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = directory.join(format!(".{name}.{}", std::process::id()));
     let written = (|| {
         let mut file = std::fs::File::create(&temporary)?;
-        file.set_permissions(std::fs::metadata(path)?.permissions())?;
-        file.write_all(text.as_bytes())?;
+        if let Ok(before) = std::fs::metadata(path) {
+            file.set_permissions(before.permissions())?;
+        }
+        file.write_all(text)?;
         file.sync_all()?;
         std::fs::rename(&temporary, path)?;
         std::fs::File::open(directory)?.sync_all()

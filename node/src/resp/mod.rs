@@ -4,16 +4,22 @@
 //! connection (socket, buffers, gate) -> session (authentication, MULTI, SELECT) -> table (rows) -> commands/<family>
 //! ```
 
+mod acl;
 pub mod commands;
 mod connection;
 mod error;
+mod facts;
 mod frame;
+mod libraries;
 mod listen;
+mod script;
 mod session;
 pub mod table;
 mod waiting;
 
+pub use acl::Acl;
 pub use connection::serve;
 pub use error::Error;
+pub use libraries::Libraries;
 pub use listen::accept;
 pub use session::Session;

@@ -1,10 +1,12 @@
 //! A session: what the server remembers of one RESP client, and how one command of it is executed.
 
 mod call;
+mod help;
 #[cfg(test)]
 mod memory;
 mod meter;
 mod portable;
+mod scripts;
 mod subscriptions;
 mod tracked;
 mod transaction;
@@ -15,13 +17,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tercet_proto::resp::{Encoder, Version};
 
+pub(crate) use self::call::ScriptCaller;
 use self::meter::Meter;
 use self::subscriptions::Subscriptions;
 pub(crate) use self::subscriptions::open;
 use self::transaction::{Multi, Watched};
+use super::acl::Rights;
 use super::frame::Meeting;
 use super::table::{self, Row, flag};
 use super::waiting::{Wait, Waiting, Wanted};
+use crate::accounts;
 use crate::clients::{Client, state};
 use crate::clock::BootNanos;
 use crate::ids::{Epoch, Offset, UnixMillis};
@@ -71,6 +76,15 @@ pub struct Session {
     tracker: Option<Arc<Tracker>>,
     /// CLIENT CACHING was said before this command.
     pub(crate) is_caching_said: bool,
+    /// Where scripts of this session run.
+    place: ScriptPlace,
+    /// A command of the script that runs was answered with an error, which is counted.
+    pub(crate) is_error_counted: bool,
+    /// Who the client is.
+    pub(crate) user: String,
+    rights: Arc<Rights>,
+    /// Of the accounts, when `rights` were asked for.
+    rights_version: u64,
     /// Whether a command may wait at all.
     may_block: Blocking,
     hits: Cell<u32>,
@@ -144,11 +158,22 @@ enum Blocking {
     Denied,
 }
 
+/// Where scripts of this session run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ScriptPlace {
+    /// Here, if they are quick; else on the thread of scripts.
+    Anywhere,
+    /// This is the thread of scripts.
+    Here,
+}
+
 impl Session {
     pub(crate) fn new(node: Shared, client: Arc<Client>) -> Self {
         let is_open = node.is_open_to_resp();
         let (is_authenticated, is_undecided) = (is_open == Some(true), is_open.is_none());
         let meter = Meter::new(node.counters.of_thread(table::rows().len()));
+        let rights_version = node.engine.accounts.version();
+        let rights = node.acl.rights(&node.engine.accounts, accounts::INITIAL_RESP_USER).unwrap_or_else(nobody);
         Self {
             node,
             client,
@@ -174,6 +199,11 @@ impl Session {
             subscriptions: None,
             tracker: None,
             is_caching_said: false,
+            place: ScriptPlace::Anywhere,
+            is_error_counted: false,
+            user: accounts::INITIAL_RESP_USER.to_owned(),
+            rights,
+            rights_version,
             may_block: Blocking::Allowed,
             hits: Cell::new(0),
             misses: Cell::new(0),
@@ -207,7 +237,10 @@ impl Session {
             self.is_undecided = false;
         }
         self.is_monitored = !self.node.monitors.is_empty();
-        let slow_after_us = self.node.slow_after_us.load(Ordering::Relaxed);
+        if self.rights_version != self.node.engine.accounts.version() {
+            self.renew_rights();
+        }
+        let slow_after_us = self.node.config.live.slowlog_log_slower_than.load();
         self.meter.begin(boot, slow_after_us);
     }
 
@@ -276,6 +309,10 @@ impl Session {
         }
     }
 
+    pub(crate) fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
     /// The row of a command.
     #[inline]
     pub(crate) fn row<'a>(&mut self, mut args: impl Iterator<Item = &'a [u8]>) -> Option<&'static Row> {
@@ -337,6 +374,38 @@ impl Session {
         let mut about = self.client.about.lock();
         about.name.clear();
         (about.database, about.resp) = (0, 2);
+        drop(about);
+        self.become_user(accounts::INITIAL_RESP_USER);
+    }
+
+    pub(crate) fn is_unrestricted(&self) -> bool {
+        self.rights.is_unrestricted
+    }
+
+    /// Goes on as another user.
+    pub(crate) fn become_user(&mut self, name: &str) {
+        name.clone_into(&mut self.user);
+        name.clone_into(&mut self.client.about.lock().user);
+        self.renew_rights();
+    }
+
+    #[cold]
+    fn renew_rights(&mut self) {
+        let accounts = &self.node.engine.accounts;
+        self.rights_version = accounts.version();
+        match self.node.acl.rights(accounts, &self.user) {
+            Some(rights) => self.rights = rights,
+            None => {
+                // The user is gone, and so are its clients.
+                self.rights = nobody();
+                self.is_closing = true;
+            }
+        }
+    }
+
+    /// What is answered from now on depends on this record.
+    pub(crate) fn depend_on(&mut self, offset: Offset) {
+        self.depends_on = self.depends_on.max(offset);
     }
 }
 
@@ -345,6 +414,11 @@ impl Drop for Session {
         self.end_tracking();
         self.end_monitor();
     }
+}
+
+fn nobody() -> Arc<Rights> {
+    static NOBODY: std::sync::LazyLock<Arc<Rights>> = std::sync::LazyLock::new(|| Arc::new(Rights::nobody()));
+    Arc::clone(&NOBODY)
 }
 
 #[cfg(test)]

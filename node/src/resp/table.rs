@@ -32,10 +32,27 @@ pub enum Handler {
     Survey(fn(&mut Session, &View<'_>, &Args<'_>, &mut Encoder<'_>) -> Outcome),
     /// Runs other commands in its own transaction (`Session::call_within`).
     Nested(fn(&mut Session, &mut Transaction<'_>, &Args<'_>, &mut Encoder<'_>) -> Outcome),
+    /// Runs a script: EVAL and its like, read-only or not.
+    Script(ScriptKind, Access),
     /// MULTI, EXEC, DISCARD, WATCH, UNWATCH: the session itself carries them out.
     Transactional(Transactional),
     /// Has subcommands and does nothing by itself.
     Container,
+}
+
+/// Where a script's text comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScriptKind {
+    Eval,
+    EvalSha,
+    Function,
+}
+
+/// Whether a script may write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    ReadOnly,
+    ReadWrite,
 }
 
 /// The commands that the session carries out itself.
@@ -127,6 +144,7 @@ pub enum Group {
     Transactions,
     PubSub,
     Queue,
+    Scripting,
 }
 
 impl Group {
@@ -144,6 +162,7 @@ impl Group {
             Self::Transactions => "transactions",
             Self::PubSub => "pubsub",
             Self::Queue => "queue",
+            Self::Scripting => "scripting",
         }
     }
 }

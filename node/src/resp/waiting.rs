@@ -22,6 +22,8 @@ pub(crate) enum Wanted {
     Replicas(i64),
     /// WAITAOF: copies that have it on disk; `local` is 1 if this node's is among them.
     Durable { local: i64, replicas: usize },
+    /// DEBUG SLEEP: nothing but the time.
+    Time,
     /// SAVE: the checkpoint that was asked for has ended.
     Saved { request: u64 },
 }
@@ -81,6 +83,7 @@ impl Waiting {
             Wanted::Replicas(wanted) => holders.received as i64 >= wanted,
             Wanted::Durable { local, replicas } => self.local(node) >= local && holders.durable >= replicas,
             Wanted::Saved { request } => node.checkpoint.outcome(request).is_some(),
+            Wanted::Time => false,
         }
     }
 
@@ -94,6 +97,7 @@ impl Waiting {
         let holders = self.look(node);
         match self.wanted {
             Wanted::Replicas(_) => out.integer(holders.received as i64),
+            Wanted::Time => out.ok(),
             Wanted::Durable { .. } => {
                 out.array(2);
                 out.integer(self.local(node));
@@ -136,7 +140,7 @@ impl Waiting {
                 let saved = async {
                     match self.wanted {
                         Wanted::Saved { request } => _ = node.checkpoint.finished(request).await,
-                        Wanted::Replicas(_) | Wanted::Durable { .. } => std::future::pending().await,
+                        Wanted::Replicas(_) | Wanted::Durable { .. } | Wanted::Time => std::future::pending().await,
                     }
                 };
                 tokio::select! {

@@ -44,6 +44,38 @@ impl<'e> Locked<'e> {
         Self::All((0..keyspace.len()).map(|shard| keyspace.lock(shard)).collect())
     }
 
+    /// Holds one more shard. It waits only if that keeps the order; otherwise, false says that the shard is not held now.
+    pub(super) fn hold(&mut self, keyspace: &'e Keyspace, index: usize) -> bool {
+        let highest = match self {
+            Self::Nothing => None,
+            Self::One(held, _) => Some(*held),
+            Self::Some(guards) => guards.last().map(|(held, _)| *held),
+            Self::All(_) => return true,
+        };
+        if self.shard(index).is_some() {
+            return true;
+        }
+        let is_in_order = highest.is_none_or(|highest| highest < index);
+        let Some(guard) = (if is_in_order { Some(keyspace.lock(index)) } else { keyspace.try_lock(index) }) else {
+            return false;
+        };
+        match std::mem::replace(self, Self::Nothing) {
+            Self::Nothing => *self = Self::One(index, guard),
+            Self::One(held, other) => {
+                let mut guards = vec![(held, other), (index, guard)];
+                guards.sort_unstable_by_key(|(held, _)| *held);
+                *self = Self::Some(guards);
+            }
+            Self::Some(mut guards) => {
+                let place = guards.partition_point(|(held, _)| *held < index);
+                guards.insert(place, (index, guard));
+                *self = Self::Some(guards);
+            }
+            all @ Self::All(_) => *self = all,
+        }
+        true
+    }
+
     #[inline]
     pub fn shard(&self, index: usize) -> Option<&Shard> {
         match self {

@@ -65,6 +65,36 @@ impl<'e> Transaction<'e> {
         self.locked.shard(index)?.database(self.database).at(place)
     }
 
+    /// Holds the shards of more keys than were declared. It waits only where that keeps the order of the locks; false: one
+    /// of them is not held now.
+    pub fn hold<'k>(&mut self, keys: impl Iterator<Item = &'k [u8]>) -> bool {
+        let keyspace = &self.engine.keyspace;
+        keys.into_iter().all(|key| self.locked.hold(keyspace, keyspace.shard_of(key)))
+    }
+
+    /// Holds the whole key space. False: that is too late, for something has changed and what is held cannot be given up.
+    pub fn hold_all(&mut self) -> bool {
+        if matches!(self.locked, Locked::All(_)) {
+            return true;
+        }
+        if self.effects > 0 {
+            let keyspace = &self.engine.keyspace;
+            return (0..keyspace.len()).all(|shard| self.locked.hold(keyspace, shard)) && self.holds_all();
+        }
+        self.locked = Locked::Nothing;
+        self.locked = Locked::all(&self.engine.keyspace);
+        true
+    }
+
+    fn holds_all(&mut self) -> bool {
+        let Locked::Some(guards) = &mut self.locked else { return false };
+        if guards.len() != self.engine.keyspace.len() {
+            return false;
+        }
+        self.locked = Locked::All(std::mem::take(guards).into_iter().map(|(_, guard)| guard).collect());
+        true
+    }
+
     /// What a reading command sees within this transaction.
     pub fn view<'v>(&'v self, hits: &'v Cell<u32>, misses: &'v Cell<u32>) -> View<'v> {
         View::new(self.engine, &self.locked, self.database, self.now, hits, misses)

@@ -133,6 +133,12 @@ impl Keyspace {
         self.shards[shard].lock()
     }
 
+    /// `None`: somebody else holds the shard. It waits for nobody.
+    #[inline]
+    pub fn try_lock(&self, shard: usize) -> Option<MutexGuard<'_, Shard>> {
+        self.shards.get(shard)?.try_lock()
+    }
+
     /// Keys of a database, the expired ones included that are still there.
     #[must_use]
     pub fn count(&self, database: u8) -> usize {

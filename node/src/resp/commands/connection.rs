@@ -7,6 +7,7 @@ use tercet_proto::resp::{Encoder, Version};
 use super::{client, number};
 use crate::ids::Epoch;
 use crate::limits;
+use crate::resp::acl::Context;
 use crate::resp::error::Error;
 use crate::resp::frame::{self, Meeting, Side};
 use crate::resp::session::{Caller, Home, Session};
@@ -116,9 +117,12 @@ fn authenticate(session: &mut Session, user: &[u8], password: &[u8]) -> Outcome 
             tracing::warn!(client = session.client.id, %address, %refused, left_out, "AUTH refused");
         }
         session.penalty = Some(session.node.logins.wrong(address.ip()));
+        let name = String::from_utf8_lossy(user).into_owned();
+        session.note_refusal("auth", b"AUTH".to_vec(), &name, Context::TopLevel);
         return Err(Error::WrongPassword);
     }
     session.is_authenticated = true;
+    session.become_user(&String::from_utf8_lossy(user));
     Ok(())
 }
 
@@ -232,8 +236,12 @@ fn carry(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outco
             if session.node.config.cluster_token.is_some() && caller == Caller::Unknown {
                 return Err(Error::NotAuthenticated);
             }
+            // Nobody gains rights by saying who the client is: a node of this cluster may, or who could do anything anyway.
+            let is_trusted = session.is_authenticated && session.is_unrestricted();
             let was_authenticated = session.unpack(bytes).map_err(|error| Error::text(format!("ERR {error}")))?;
-            if was_authenticated && !session.is_authenticated && caller == Caller::Unknown {
+            let is_another = session.user != crate::accounts::INITIAL_RESP_USER;
+            let is_allowed = session.is_authenticated && (!is_another || is_trusted);
+            if was_authenticated && !is_allowed && caller == Caller::Unknown {
                 return Err(Error::NotAuthenticated);
             }
             session.is_authenticated = was_authenticated;

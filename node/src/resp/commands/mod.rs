@@ -7,10 +7,11 @@ mod hashes;
 mod lists;
 mod long_double;
 mod mq;
-mod number;
+pub(super) mod number;
 mod pubsub;
 mod sample;
 mod scanning;
+mod scripting;
 mod server;
 mod sets;
 mod sorted_sets;
@@ -36,6 +37,7 @@ pub(super) const FAMILIES: &[&[Row]] = &[
     server::ROWS,
     mq::ROWS,
     pubsub::ROWS,
+    scripting::ROWS,
 ];
 
 /// The answer to the HELP of a container.

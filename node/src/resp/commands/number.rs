@@ -9,7 +9,7 @@ pub(super) fn integer(text: &[u8]) -> Result<i64, Error> {
     parse_integer(text).ok_or(Error::NotInteger)
 }
 
-pub(super) use crate::keyspace::value::parse_integer;
+pub(crate) use crate::keyspace::value::parse_integer;
 
 /// A number of elements: `getPositiveLongFromObjectOrReply` of Redis, which has one text for every mistake.
 pub(super) fn count(text: &[u8]) -> Result<usize, Error> {

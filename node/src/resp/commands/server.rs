@@ -1,10 +1,13 @@
 //! Commands about the server: INFO, CONFIG, COMMAND, ROLE and the rest.
 
+mod acl;
 mod command;
 mod config;
+mod debug;
 mod info;
 mod memory;
 mod save;
+mod slow;
 
 use tercet_proto::resp::Encoder;
 
@@ -57,9 +60,11 @@ pub(super) const ROWS: &[Row] = &[
     ),
     session("lolwut", -1, FAST, G, "Displays computer art and the Redis version.", lolwut),
     container("memory", G, "A container for memory diagnostics commands.", memory::ROWS),
+    container("acl", G, "A container for Access List Control commands.", acl::ROWS),
+    container("debug", G, "A container for debugging commands.", debug::ROWS),
     container("module", G, "A container for module commands.", MODULE),
-    container("slowlog", G, "A container for slow log commands.", SLOWLOG),
-    container("latency", G, "A container for latency diagnostics commands.", LATENCY),
+    container("slowlog", G, "A container for slow log commands.", slow::SLOWLOG),
+    container("latency", G, "A container for latency diagnostics commands.", slow::LATENCY),
     session(
         "replicaof",
         3,
@@ -176,63 +181,6 @@ const MODULE: &[Row] = &[
 fn no_modules(_: &mut Session, _: &Args<'_>, _: &mut Encoder<'_>) -> Outcome {
     Err(Error::text("ERR Error loading the extension. Tercet has no modules."))
 }
-
-/// There is no slow log yet: it is always empty, and says so by its length.
-const SLOWLOG: &[Row] = &[
-    session("slowlog|get", -2, ADMIN | LOADING, G, "Returns the slow log's entries.", |_, _, out| {
-        out.array(0);
-        Ok(())
-    }),
-    session("slowlog|len", 2, ADMIN | LOADING, G, "Returns the number of entries in the slow log.", |_, _, out| {
-        out.integer(0);
-        Ok(())
-    }),
-    session("slowlog|reset", 2, ADMIN | LOADING, G, "Clears all entries from the slow log.", |_, _, out| {
-        out.ok();
-        Ok(())
-    }),
-];
-
-/// No latency events are collected yet.
-const LATENCY: &[Row] = &[
-    session(
-        "latency|latest",
-        2,
-        ADMIN | LOADING,
-        G,
-        "Returns the latest latency samples for all events.",
-        |_, _, out| {
-            out.array(0);
-            Ok(())
-        },
-    ),
-    session(
-        "latency|history",
-        3,
-        ADMIN | LOADING,
-        G,
-        "Returns timestamp-latency samples for an event.",
-        |_, _, out| {
-            out.array(0);
-            Ok(())
-        },
-    ),
-    session("latency|reset", -2, ADMIN | LOADING, G, "Resets the latency data for one or more events.", |_, _, out| {
-        out.integer(0);
-        Ok(())
-    }),
-    session(
-        "latency|histogram",
-        -2,
-        ADMIN | LOADING,
-        G,
-        "Returns the cumulative distribution of latencies of a subset or all commands.",
-        |_, _, out| {
-            out.map(0);
-            Ok(())
-        },
-    ),
-];
 
 fn replicaof(session: &mut Session, _: &Args<'_>, _: &mut Encoder<'_>) -> Outcome {
     Err(if session.node.config.is_clustered() {

@@ -185,13 +185,16 @@ impl Connection {
                 && let Some(key) = command.args.slices(&input[command.start..]).nth(1)
             {
                 let shard = keyspace.shard_of(key);
-                let hash = keyspace.lock(shard).database(session.database).prefetch_index(key);
-                command.fetched = Some((shard, hash));
+                // A shard that somebody holds is not waited for here.
+                let hash = keyspace.try_lock(shard).map(|held| held.database(session.database).prefetch_index(key));
+                command.fetched = hash.map(|hash| (shard, hash));
             }
         }
         for command in &ahead[..decoded] {
-            if let Some((shard, hash)) = command.fetched {
-                keyspace.lock(shard).database(session.database).prefetch_entry(hash);
+            if let Some((shard, hash)) = command.fetched
+                && let Some(held) = keyspace.try_lock(shard)
+            {
+                held.database(session.database).prefetch_entry(hash);
             }
         }
     }

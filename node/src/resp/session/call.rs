@@ -14,15 +14,20 @@ use std::sync::Arc;
 
 use tercet_proto::resp::Encoder;
 
-use super::{Replies, Session};
+use super::help::{help, is_help};
+use super::{Blocking, Replies, ScriptPlace, Session};
 use crate::clients::state;
+use crate::clock;
 use crate::engine::{Engine, Locked, Transaction, View};
 use crate::eviction::Room;
 use crate::keyspace::eviction::Policy;
 use crate::limits;
+use crate::resp::acl::{Context, Denied, Entry};
 use crate::resp::error::Error;
+use crate::resp::facts;
 use crate::resp::table::{self, Args, Handler, Keys, Row, Transactional, flag};
 use crate::role::Verdict;
+use crate::slowlog;
 
 /// What holds the shards that a command works on.
 enum Scope<'s, 't> {
@@ -36,7 +41,14 @@ enum Scope<'s, 't> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Caller {
     Client,
-    Script,
+    Script(ScriptCaller),
+}
+
+/// What the script may do that asks for a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ScriptCaller {
+    pub(crate) may_write: bool,
+    pub(crate) allow_oom: bool,
 }
 
 impl Session {
@@ -53,6 +65,9 @@ impl Session {
 
     #[inline]
     fn execute_aloud(&mut self, row: Option<&'static Row>, args: &Args<'_>, out: &mut Vec<u8>) {
+        if self.is_closing {
+            return;
+        }
         let Some(row) = row else { return self.refuse_unknown(args, out) };
         self.meter.saw(row);
         if let Err(error) = self.admit(row, args, Caller::Client) {
@@ -60,6 +75,9 @@ impl Session {
         }
         if self.is_queueing(row) {
             return self.queue(row, args, out);
+        }
+        if self.place == ScriptPlace::Anywhere && self.is_for_script_thread(row, args) {
+            return self.send_to_script_thread(args);
         }
         self.call(Scope::Alone, row, args, out);
     }
@@ -84,20 +102,125 @@ impl Session {
         out: &mut Vec<u8>,
     ) {
         transaction.select(self.database);
+        // The rules may have changed since it was queued.
+        if let Err(denied) = self.rights.check(row, args) {
+            self.meter.counters().rejected(row.id);
+            let error = self.denied(row, args, &denied, Context::Multi);
+            return self.answer_error(&error, out);
+        }
         self.call(Scope::Within(transaction), row, args, out);
     }
 
     /// Executes one command of a script within the script's transaction, as a client's command but for what scripts may
-    /// not do; its reply, or its error, is appended to `out`.
-    pub fn call_within(&mut self, transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Vec<u8>) {
-        let Some(row) = table::resolve(args.iter().copied()) else { return self.refuse_unknown(args, out) };
-        if let Err(error) = self.admit(row, args, Caller::Script) {
-            return self.reject(row, &error, out);
+    /// not do; its reply, or its error, is appended to `out`. False: it needs keys that cannot be held now, and nothing was
+    /// executed or answered.
+    pub(crate) fn call_within(
+        &mut self,
+        transaction: &mut Transaction<'_>,
+        args: &Args<'_>,
+        caller: ScriptCaller,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let Some(row) = table::resolve(args.iter().copied()) else {
+            self.answer_error(&Error::text("ERR Unknown Redis command called from script"), out);
+            return true;
+        };
+        let admitted = if row.accepts(args.len()) || row.has_subcommands() && args.len() > 1 {
+            self.admit(row, args, Caller::Script(caller))
+        } else {
+            Err(Error::text("ERR Wrong number of args calling Redis command from script"))
+        };
+        if let Err(error) = admitted {
+            self.meter.counters().rejected(row.id);
+            self.answer_error(&error, out);
+            return true;
+        }
+        let is_held = match row.keys {
+            Keys::None => true,
+            Keys::Space | Keys::Any => transaction.hold_all(),
+            keys => transaction.hold(keys.of(args).into_iter()),
+        };
+        if !is_held {
+            return false;
         }
         transaction.select(self.database);
+        let may_block = std::mem::replace(&mut self.may_block, Blocking::Denied);
         self.is_script = true;
         self.call(Scope::Within(transaction), row, args, out);
         self.is_script = false;
+        self.may_block = may_block;
+        true
+    }
+
+    /// Whether this client could call a command.
+    ///
+    /// # Errors
+    /// There is no such command.
+    pub(crate) fn may_call(&self, args: &Args<'_>) -> Result<bool, String> {
+        let row = table::resolve(args.iter().copied());
+        let row = row.ok_or_else(|| "ERR Invalid command passed to redis.acl_check_cmd()".to_owned())?;
+        Ok(self.rights.check(row, args).is_ok())
+    }
+
+    /// Notes a refusal, and says it.
+    #[cold]
+    fn denied(&self, row: &Row, args: &Args<'_>, denied: &Denied, context: Context) -> Error {
+        let (reason, object) = match denied {
+            Denied::Command => ("command", row.name.as_bytes().to_vec()),
+            Denied::Key(key) => ("key", key.clone()),
+            Denied::Channel(channel) => ("channel", channel.clone()),
+        };
+        _ = args;
+        self.note_refusal(reason, object, &self.rights.name, context);
+        Error::text(match denied {
+            Denied::Command => {
+                format!("NOPERM User {} has no permissions to run the '{}' command", self.rights.name, row.name)
+            }
+            Denied::Key(_) => "NOPERM No permissions to access a key".to_owned(),
+            Denied::Channel(_) => "NOPERM No permissions to access a channel".to_owned(),
+        })
+    }
+
+    pub(crate) fn note_refusal(&self, reason: &'static str, object: Vec<u8>, user: &str, context: Context) {
+        let now = clock::unix_now();
+        let client = format!("id={} addr={} laddr={}", self.client.id, self.client.address, self.client.local);
+        let entry = Entry {
+            id: 0,
+            count: 1,
+            reason,
+            context,
+            object,
+            user: user.to_owned(),
+            created: now,
+            updated: now,
+            client,
+        };
+        self.node.acl.log.note(entry, self.node.config.live.acllog_max_len.size());
+    }
+
+    /// A command that took long is noted for SLOWLOG and LATENCY.
+    #[cold]
+    fn note_slow(&self, row: &Row, args: &Args<'_>, nanos: u64) {
+        let live = &self.node.config.live;
+        let micros = nanos / 1000;
+        let now = clock::unix_now().0 / 1000;
+        let slow_after = live.slowlog_log_slower_than.load();
+        if slow_after >= 0 && micros >= slow_after.unsigned_abs() && !facts::skips_slowlog(row) {
+            let entry = slowlog::Entry {
+                id: 0,
+                unix_seconds: now,
+                micros,
+                args: slowlog::shown(args),
+                address: self.client.address.to_string(),
+                client: self.client.about.lock().name.clone(),
+            };
+            self.node.slowlog.note(entry, live.slowlog_max_len.size());
+        }
+        let threshold = live.latency_monitor_threshold.load();
+        if threshold > 0 && micros / 1000 >= threshold.unsigned_abs() {
+            let event = if row.has(flag::FAST) { "fast-command" } else { "command" };
+            self.node.latency.note(event, now, micros / 1000);
+        }
     }
 
     /// Runs a command, counts it and writes its error.
@@ -107,7 +230,7 @@ impl Session {
         self.meter.before(row);
         let outcome = match row.handler {
             // Their own commands are measured too.
-            Handler::Nested(_) | Handler::Transactional(Transactional::Exec) => {
+            Handler::Nested(_) | Handler::Script(..) | Handler::Transactional(Transactional::Exec) => {
                 let began = self.meter.enter();
                 let outcome = self.run(scope, row, args, out);
                 self.meter.leave(row, began);
@@ -125,10 +248,23 @@ impl Session {
         if self.is_caching_said {
             self.note_caching(row);
         }
+        if let Some(nanos) = self.meter.slow() {
+            self.note_slow(row, args, nanos);
+        }
         if let Err(error) = outcome {
             out.truncate(before);
             self.meter.counters().failed(row.id);
+            if matches!(row.handler, Handler::Script(..)) && self.is_error_counted {
+                return Encoder::new(out, self.version).error_bytes(&error.to_bytes());
+            }
             self.answer_error(&error, out);
+        } else if matches!(row.handler, Handler::Script(..)) && out.get(before) == Some(&b'-') {
+            // An error that the script made, or handed on.
+            self.meter.counters().failed(row.id);
+            if !self.is_error_counted {
+                let end = memchr::memchr(b'\r', &out[before..]).unwrap_or(1);
+                self.meter.counters().error(&out[before + 1..before + end.max(1)]);
+            }
         }
     }
 
@@ -154,6 +290,7 @@ impl Session {
     #[cold]
     fn answer_error(&mut self, error: &Error, out: &mut Vec<u8>) {
         let text = error.to_bytes();
+        self.is_error_counted = true;
         self.meter.counters().error(&text);
         Encoder::new(out, self.version).error_bytes(&text);
     }
@@ -192,6 +329,9 @@ impl Session {
     /// Whether a command may be executed or queued, in the order in which Redis asks.
     #[inline]
     fn admit(&self, row: &'static Row, args: &Args<'_>, caller: Caller) -> Result<(), Error> {
+        if let Some(is_whole) = is_help(row, args) {
+            return if is_whole { Ok(()) } else { Err(Error::Arity(format!("{}|help", row.name).into())) };
+        }
         if row.has_subcommands() && args.len() > 1 {
             // A known subcommand has a row of its own.
             return Err(Error::unknown_subcommand(row.name, args[1]));
@@ -215,8 +355,13 @@ impl Session {
         if row.has(flag::NOT_IN_MULTI) && self.multi.is_some() && caller == Caller::Client {
             return Err(Error::text("ERR Command not allowed inside a transaction"));
         }
-        if caller == Caller::Script && (row.has(flag::NO_SCRIPT) || matches!(row.handler, Handler::Transactional(_))) {
-            return Err(Error::text("ERR This Redis command is not allowed from script"));
+        if let Err(denied) = self.rights.check(row, args) {
+            let context = if matches!(caller, Caller::Script(_)) { Context::Lua } else { Context::TopLevel };
+            return Err(self.denied(row, args, &denied, context));
+        }
+        match caller {
+            Caller::Client => self.check_busy(row)?,
+            Caller::Script(caller) => check_script(row, caller)?,
         }
         // EXEC writes if anything that is queued does: the role may have changed since it was queued.
         let queued = match row.handler {
@@ -224,10 +369,12 @@ impl Session {
             _ => None,
         };
         let any = |has: fn(&Row) -> bool| has(row) || queued.is_some_and(|multi| multi.queued.iter().any(|q| has(q.0)));
-        if self.node.eviction.is_over() && !self.has_room(caller) && any(|row| row.has(flag::DENY_OOM)) {
+        let allows_oom = matches!(caller, Caller::Script(ScriptCaller { allow_oom: true, .. }));
+        if self.node.eviction.is_over() && !allows_oom && !self.has_room(caller) && any(|row| row.has(flag::DENY_OOM)) {
             return Err(Error::OutOfMemory);
         }
         match self.verdict {
+            Verdict::Master if self.wants_more_replicas() && any(Row::is_write) => Err(Error::TooFewReplicas),
             Verdict::Master => Ok(()),
             Verdict::TooFewReplicas if any(Row::is_write) => Err(Error::TooFewReplicas),
             Verdict::Replica if any(Row::is_write) => Err(Error::ReadOnly),
@@ -236,6 +383,13 @@ impl Session {
             Verdict::Loading | Verdict::Wait if row.has(flag::LOADING) => Ok(()),
             Verdict::Loading | Verdict::Wait => Err(Error::Loading),
         }
+    }
+
+    /// `min-replicas-to-write`: more replicas have to be in sync than there are.
+    #[inline]
+    pub(crate) fn wants_more_replicas(&self) -> bool {
+        let wanted = self.node.config.live.min_replicas_to_write.size();
+        wanted > 0 && self.node.replicas.read().iter().filter(|replica| replica.in_sync).count() < wanted
     }
 
     /// Where memory is short, keys go before a command is executed.
@@ -252,7 +406,7 @@ impl Session {
     }
 
     #[cold]
-    fn disk_failed(&self) -> Error {
+    pub(super) fn disk_failed(&self) -> Error {
         // It may be well again by now; the next write finds that out.
         Error::DiskFailed(self.node.engine.journal.durability().refusal().unwrap_or_default())
     }
@@ -266,6 +420,10 @@ impl Session {
         args: &Args<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), Error> {
+        if is_help(row, args).is_some() {
+            help(row, &mut Encoder::new(out, self.version));
+            return Ok(());
+        }
         match (row.handler, scope) {
             (Handler::Write(function), Scope::Alone) => {
                 let node = Arc::clone(&self.node);
@@ -304,6 +462,22 @@ impl Session {
                 function(self, args, &mut Encoder::new(out, version))
             }
             (Handler::Survey(function), scope) => self.survey(function, scope, args, out),
+            (Handler::Script(kind, access), Scope::Alone) => {
+                let node = Arc::clone(&self.node);
+                let engine = &node.engine;
+                let locked = Locked::keys(&engine.keyspace, row.keys.of(args).into_iter());
+                let mut record = std::mem::take(&mut self.record);
+                let mut transaction = Transaction::new(engine, locked, &mut record, self.database, self.now);
+                let outcome = self.run_script(kind, access, &mut transaction, args, out);
+                self.expired += transaction.expired() as u32;
+                let offset = transaction.finish();
+                self.depends_on = self.depends_on.max(offset);
+                self.record = record;
+                outcome
+            }
+            (Handler::Script(kind, access), Scope::Within(transaction)) => {
+                self.run_script(kind, access, transaction, args, out)
+            }
             (Handler::Nested(function), Scope::Alone) => {
                 let node = Arc::clone(&self.node);
                 let engine = &node.engine;
@@ -352,6 +526,17 @@ impl Session {
             }
         }
     }
+}
+
+/// What scripts may not call.
+fn check_script(row: &Row, caller: ScriptCaller) -> Result<(), Error> {
+    if row.has(flag::NO_SCRIPT) || facts::is_no_script(row) || matches!(row.handler, Handler::Transactional(_)) {
+        return Err(Error::text("ERR This Redis command is not allowed from script"));
+    }
+    if !caller.may_write && row.is_write() {
+        return Err(Error::text("ERR Write commands are not allowed from read-only scripts."));
+    }
+    Ok(())
 }
 
 #[inline]
@@ -421,12 +606,13 @@ mod tests {
             [&["SET", "k", "1"][..], &["LPUSH", "list", "x"], &["GET"], &["MULTI"], &["QUIT"], &["CONFIG", "FOO"]]
         {
             let args: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
-            session.call_within(&mut transaction, &args, &mut out);
+            let caller = ScriptCaller { may_write: true, allow_oom: false };
+            session.call_within(&mut transaction, &args, caller, &mut out);
         }
         transaction.finish();
         let replies = String::from_utf8(out).unwrap();
         let expected = "+OK\r\n-WRONGTYPE Operation against a key holding the wrong kind of value\r\n\
-                        -ERR wrong number of arguments for 'get' command\r\n\
+                        -ERR Wrong number of args calling Redis command from script\r\n\
                         -ERR This Redis command is not allowed from script\r\n\
                         -ERR This Redis command is not allowed from script\r\n\
                         -ERR unknown subcommand 'FOO'. Try CONFIG HELP.\r\n";

@@ -25,16 +25,29 @@ pub(super) struct Meter {
     /// Every call is measured by itself.
     is_exact: bool,
     last: &'static str,
+    slow_after_us: i64,
+    /// What the last call took, if that is slow.
+    slow: Option<u64>,
 }
 
 impl Meter {
     pub(super) fn new(counters: Arc<OfThread>) -> Self {
-        Self { counters, row: None, calls: 0, since: BootNanos(0), is_exact: false, last: "" }
+        Self {
+            counters,
+            row: None,
+            calls: 0,
+            since: BootNanos(0),
+            is_exact: false,
+            last: "",
+            slow_after_us: -1,
+            slow: None,
+        }
     }
 
     #[inline]
     pub(super) fn begin(&mut self, now: BootNanos, slow_after_us: i64) {
         self.since = now;
+        self.slow_after_us = slow_after_us;
         self.is_exact = (0..limits::EXACT_BELOW_US).contains(&slow_after_us);
     }
 
@@ -87,9 +100,20 @@ impl Meter {
         {
             let now = clock::boot_now();
             self.counters.called(row.id, self.calls, now.0.saturating_sub(self.since.0));
+            let nanos = now.0.saturating_sub(self.since.0);
+            // Calls that are measured together are short.
+            if self.calls == 1 && nanos / 1000 >= limits::SLOW_LOOK_US.min(self.slow_after_us.max(0).unsigned_abs()) {
+                self.slow = Some(nanos);
+            }
             self.since = now;
             self.calls = 0;
         }
+    }
+
+    /// How long the last call took, if that may be slow; asked once.
+    #[inline]
+    pub(super) fn slow(&mut self) -> Option<u64> {
+        self.slow.take()
     }
 
     pub(super) fn last_command(&self) -> &'static str {

@@ -1,12 +1,13 @@
 //! What of a session goes along when its client is carried to another node, and comes back from there.
 //!
 //! ```text
-//! format 2 | RESP 2 or 3 | database | flags | name | library | its version | queued commands: each arguments: each bytes
+//! format 3 | RESP 2 or 3 | database | flags | name | library | its version | queued commands: each arguments: each bytes
 //!          | channels: each bytes | patterns: each bytes | shard channels: each bytes
 //!          | tracking: 0, or its mode, 0 or 1 for NOLOOP, prefixes: each bytes
+//!          | user
 //! ```
 //!
-//! Format 1 ends before the channels.
+//! Format 1 ends before the channels, format 2 before the user.
 //!
 //! Numbers are varints, bytes stand behind their length. A watched key is not among it: versions of keys are counted by
 //! each node for itself, so EXEC answers nil as if the key had been touched.
@@ -19,12 +20,13 @@ use tercet_proto::resp::Version;
 
 use super::subscriptions::TOPICS;
 use super::{Multi, Session, Watched};
+use crate::accounts::INITIAL_RESP_USER;
 use crate::limits;
 use crate::resp::table::{self, Handler, Row, Transactional, flag as flag_of_row};
 use crate::tracking::{Mode, Tracker};
 use crate::wire::{Reader, put_bytes, put_varint};
 
-const FORMAT: u64 = 2;
+const FORMAT: u64 = 3;
 
 /// That of nodes that know no subscriptions.
 const FORMAT_BEFORE: u64 = 1;
@@ -88,6 +90,7 @@ impl Session {
                 tracker.prefixes.iter().for_each(|prefix| put_bytes(&mut out, prefix));
             }
         }
+        put_bytes(&mut out, self.user.as_bytes());
         out
     }
 
@@ -155,6 +158,8 @@ impl Session {
                 tracker = Some(Tracker::new(Arc::clone(&self.client), mode, is_no_loop, 0, prefixes));
             }
         }
+        let user = if format >= FORMAT { reader.text()?.to_owned() } else { INITIAL_RESP_USER.to_owned() };
+        self.become_user(&user);
         self.end_subscriptions();
         for (topic, name) in names {
             self.subscribe(topic, name);

@@ -172,7 +172,9 @@ impl Session {
         let slices: Vec<Vec<&[u8]>> =
             multi.queued.iter().map(|(_, args)| args.iter().map(Vec::as_slice).collect()).collect();
         // One lock set for all: what the commands declare, and what is watched.
-        let whole = multi.queued.iter().any(|(row, _)| matches!(row.keys, Keys::Space | Keys::Any));
+        let is_whole =
+            |row: &Row| matches!(row.keys, Keys::Space | Keys::Any) || matches!(row.handler, Handler::Script(..));
+        let whole = multi.queued.iter().any(|(row, _)| is_whole(row));
         let locked = if whole {
             Locked::all(&engine.keyspace)
         } else {

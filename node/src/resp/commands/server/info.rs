@@ -29,6 +29,7 @@ const SECTIONS: &[Section] = &[
     ("modules", "Modules", |_, _, _| ()),
     ("commandstats", "Commandstats", commandstats),
     ("errorstats", "Errorstats", errorstats),
+    ("latencystats", "Latencystats", latencystats),
     ("cluster", "Cluster", |_, _, text| line(text, "cluster_enabled", 0)),
     ("keyspace", "Keyspace", keyspace),
 ];
@@ -43,6 +44,9 @@ pub(super) fn info(session: &mut Session, view: &View<'_>, args: &Args<'_>, out:
         let is_wanted = match *name {
             // As in Redis, not by default.
             "commandstats" => and_commands,
+            "latencystats" => {
+                wanted.iter().any(|name| matches!(name.as_slice(), b"all" | b"everything" | b"latencystats"))
+            }
             _ => everything || wanted.iter().any(|wanted| wanted == name.as_bytes()),
         };
         if is_wanted {
@@ -76,7 +80,13 @@ fn server(node: &Node, _: &View<'_>, text: &mut String) {
     line(text, "redis_mode", "standalone");
     line(text, "os", format_args!("Linux {} {}", kernel.trim(), std::env::consts::ARCH));
     line(text, "arch_bits", usize::BITS);
+    line(text, "monotonic_clock", "POSIX clock_gettime");
     line(text, "multiplexing_api", "epoll");
+    line(text, "atomicvar_api", "rust");
+    line(text, "process_supervised", "no");
+    line(text, "redis_build_id", env!("CARGO_PKG_VERSION"));
+    line(text, "redis_git_sha1", "00000000");
+    line(text, "redis_git_dirty", 0);
     line(text, "process_id", std::process::id());
     line(text, "run_id", &node.identity.incarnation);
     line(text, "tcp_port", node.config.resp_port);
@@ -84,7 +94,10 @@ fn server(node: &Node, _: &View<'_>, text: &mut String) {
     line(text, "uptime_in_seconds", uptime);
     line(text, "uptime_in_days", uptime / 86_400);
     line(text, "hz", limits::EXPIRY_HZ);
-    line(text, "configured_hz", limits::EXPIRY_HZ);
+    line(text, "configured_hz", node.config.live.hz.load());
+    line(text, "lru_clock", (clock::unix_now().0 / 1000) & 0xff_ffff);
+    line(text, "executable", std::env::current_exe().unwrap_or_default().display());
+    line(text, "config_file", node.config.file.as_deref().unwrap_or(std::path::Path::new("")).display());
     line(text, "io_threads_active", 0);
     line(text, "node_name", &node.identity.name);
     line(text, "node_id", &node.identity.node_id);
@@ -94,16 +107,42 @@ fn clients(node: &Node, _: &View<'_>, text: &mut String) {
     line(text, "connected_clients", node.clients.len());
     line(text, "cluster_connections", 0);
     line(text, "maxclients", node.config.live.maxclients.size());
+    line(text, "client_recent_max_input_buffer", 0);
+    line(text, "client_recent_max_output_buffer", 0);
     line(text, "blocked_clients", node.stats.blocked.load(Relaxed));
+    line(text, "tracking_clients", 0);
+    line(text, "clients_in_timeout_table", 0);
 }
 
-fn memory(node: &Node, _: &View<'_>, text: &mut String) {
+fn memory(node: &Node, view: &View<'_>, text: &mut String) {
     let allocated = crate::memory::allocated();
     let resident = crate::memory::resident();
     line(text, "used_memory", allocated);
     line(text, "used_memory_human", human(allocated));
     line(text, "used_memory_rss", resident);
     line(text, "used_memory_rss_human", human(resident));
+    let peak = crate::memory::peak().max(allocated);
+    line(text, "used_memory_peak_perc", format_args!("{:.2}%", allocated as f64 * 100.0 / peak.max(1) as f64));
+    let system = system_memory();
+    line(text, "total_system_memory", system);
+    line(text, "total_system_memory_human", human(system));
+    let scripts = &node.scripts;
+    let (cached, script_bytes) = scripts.kept();
+    let lua = scripts.memory.load(Relaxed) as u64;
+    let libraries = node.libraries.of(&node.engine.accounts);
+    line(text, "used_memory_lua", lua);
+    line(text, "used_memory_vm_eval", lua);
+    line(text, "used_memory_lua_human", human(lua));
+    line(text, "used_memory_scripts_eval", script_bytes);
+    line(text, "number_of_cached_scripts", cached);
+    line(text, "number_of_functions", libraries.functions());
+    line(text, "number_of_libraries", libraries.len());
+    line(text, "used_memory_vm_functions", 0);
+    line(text, "used_memory_vm_total", lua);
+    line(text, "used_memory_vm_total_human", human(lua));
+    line(text, "used_memory_functions", libraries.bytes());
+    line(text, "used_memory_scripts", script_bytes + libraries.bytes());
+    line(text, "used_memory_scripts_human", human((script_bytes + libraries.bytes()) as u64));
     line(text, "maxmemory", node.config.live.maxmemory.load());
     line(text, "maxmemory_human", human(node.config.live.maxmemory.load() as u64));
     line(text, "maxmemory_policy", node.config.live.policy());
@@ -117,10 +156,38 @@ fn memory(node: &Node, _: &View<'_>, text: &mut String) {
     line(text, "allocator_allocated", allocated);
     line(text, "allocator_active", active);
     line(text, "allocator_resident", pages);
-    line(text, "mem_not_counted_for_evict", journal + node.engine.keyspace.dead_bytes() as u64);
+    // Within EXEC all shards are held: they are seen through the view.
+    let mut dead = 0;
+    view.each_shard(|shard| dead += shard.databases().map(|(_, keys)| keys.bytes().1).sum::<usize>());
+    line(text, "mem_not_counted_for_evict", journal + dead as u64);
     line(text, "mem_fragmentation_ratio", format_args!("{:.2}", resident as f64 / allocated.max(1) as f64));
+    line(text, "mem_fragmentation_bytes", resident.saturating_sub(allocated));
+    line(text, "allocator_frag_ratio", "1.00");
+    line(text, "allocator_frag_bytes", 0);
+    line(text, "allocator_rss_ratio", format_args!("{:.2}", resident as f64 / allocated.max(1) as f64));
+    line(text, "allocator_rss_bytes", resident.saturating_sub(allocated));
+    line(text, "rss_overhead_ratio", "1.00");
+    line(text, "rss_overhead_bytes", 0);
     line(text, "mem_replication_backlog", node.engine.journal.retained_bytes());
+    for name in [
+        "mem_total_replication_buffers",
+        "mem_clients_slaves",
+        "mem_clients_normal",
+        "mem_cluster_links",
+        "mem_aof_buffer",
+        "active_defrag_running",
+        "lazyfree_pending_objects",
+        "lazyfreed_objects",
+    ] {
+        line(text, name, 0);
+    }
     line(text, "mem_allocator", "jemalloc");
+}
+
+fn system_memory() -> u64 {
+    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = info.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse().ok());
+    total.map_or(0, |kilobytes: u64| kilobytes * 1024)
 }
 
 fn human(bytes: u64) -> String {
@@ -157,6 +224,25 @@ fn persistence(node: &Node, _: &View<'_>, text: &mut String) {
     line(text, "aof_last_rewrite_time_sec", took_seconds);
     line(text, "aof_last_bgrewrite_status", status(checkpoint.failure.is_none()));
     line(text, "aof_last_write_status", status(refusal.is_none()));
+    line(text, "aof_current_rewrite_time_sec", -1);
+    line(text, "aof_rewrites", checkpoint.passes);
+    for name in [
+        "current_cow_peak",
+        "current_cow_size",
+        "current_cow_size_age",
+        "current_save_keys_processed",
+        "current_save_keys_total",
+        "rdb_last_cow_size",
+        "rdb_last_load_keys_expired",
+        "rdb_last_load_keys_loaded",
+        "aof_rewrites_consecutive_failures",
+        "aof_last_cow_size",
+        "module_fork_in_progress",
+        "module_fork_last_cow_size",
+    ] {
+        line(text, name, 0);
+    }
+    line(text, "current_fork_perc", "0.00");
     if let Some(report) = node.loading.report() {
         line(text, "loading_start_time", report.start_time);
         line(text, "loading_total_bytes", report.total_bytes);
@@ -191,6 +277,46 @@ fn stats(node: &Node, _: &View<'_>, text: &mut String) {
     line(text, "pubsub_channels", 0);
     line(text, "pubsub_patterns", 0);
     line(text, "latest_fork_usec", 0);
+    line(text, "total_error_replies", node.counters.errors().values().sum::<u64>());
+    for name in [
+        "instantaneous_ops_per_sec",
+        "instantaneous_input_kbps",
+        "instantaneous_output_kbps",
+        "instantaneous_input_repl_kbps",
+        "instantaneous_output_repl_kbps",
+        "total_net_repl_input_bytes",
+        "total_net_repl_output_bytes",
+        "sync_partial_err",
+        "expired_stale_perc",
+        "expired_time_cap_reached_count",
+        "expire_cycle_cpu_milliseconds",
+        "evicted_clients",
+        "total_eviction_exceeded_time",
+        "current_eviction_exceeded_time",
+        "pubsubshard_channels",
+        "total_forks",
+        "migrate_cached_sockets",
+        "slave_expires_tracked_keys",
+        "active_defrag_hits",
+        "active_defrag_misses",
+        "active_defrag_key_hits",
+        "active_defrag_key_misses",
+        "total_active_defrag_time",
+        "current_active_defrag_time",
+        "tracking_total_keys",
+        "tracking_total_items",
+        "tracking_total_prefixes",
+        "unexpected_error_replies",
+        "dump_payload_sanitizations",
+        "total_reads_processed",
+        "total_writes_processed",
+        "io_threaded_reads_processed",
+        "io_threaded_writes_processed",
+        "reply_buffer_shrinks",
+        "reply_buffer_expands",
+    ] {
+        line(text, name, 0);
+    }
 }
 
 fn replication(node: &Node, _: &View<'_>, text: &mut String) {
@@ -240,6 +366,8 @@ fn replication(node: &Node, _: &View<'_>, text: &mut String) {
     }
     line(text, "master_failover_state", "no-failover");
     line(text, "master_replid", &node.identity.incarnation);
+    line(text, "master_replid2", "0".repeat(40));
+    line(text, "second_repl_offset", -1);
     line(text, "master_repl_offset", end);
     line(text, "tercet_epoch", standing.epoch);
     line(text, "tercet_commit_offset", node.gate.commit());
@@ -271,6 +399,30 @@ fn commandstats(node: &Node, _: &View<'_>, text: &mut String) {
     }
 }
 
+/// Percentiles of the times of each command: the upper end of the bucket that a percentile falls in.
+fn latencystats(node: &Node, _: &View<'_>, text: &mut String) {
+    if !node.config.live.latency_tracking.is_on() {
+        return;
+    }
+    let percentiles = node.config.live.latency_tracking_info_percentiles.load();
+    for row in table::rows() {
+        let count = node.counters.count(row.id);
+        if count.calls == 0 {
+            continue;
+        }
+        let values = percentiles.iter().map(|percentile| {
+            let wanted = (count.calls as f64 * percentile / 100.0).ceil().max(1.0) as u64;
+            let mut seen = 0;
+            let bucket = count.buckets.iter().position(|calls| {
+                seen += calls;
+                seen >= wanted
+            });
+            format!("p{percentile}={:.3}", (1_u64 << bucket.unwrap_or(0)) as f64)
+        });
+        line(text, &format!("latency_percentiles_usec_{}", row.name), values.collect::<Vec<_>>().join(","));
+    }
+}
+
 fn errorstats(node: &Node, _: &View<'_>, text: &mut String) {
     for (code, count) in node.counters.errors() {
         line(text, &format!("errorstat_{code}"), format_args!("count={count}"));
@@ -288,6 +440,8 @@ fn cpu(_: &Node, _: &View<'_>, text: &mut String) {
     let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
     line(text, "used_cpu_sys", format_args!("{:.6}", seconds(usage.ru_stime)));
     line(text, "used_cpu_user", format_args!("{:.6}", seconds(usage.ru_utime)));
+    line(text, "used_cpu_sys_children", "0.000000");
+    line(text, "used_cpu_user_children", "0.000000");
 }
 
 fn keyspace(_: &Node, view: &View<'_>, text: &mut String) {

@@ -1,0 +1,175 @@
+//! Scripts that run elsewhere, and clients that wait for what a script holds.
+
+use std::sync::Arc;
+
+use tercet_proto::resp::Version;
+use tokio::sync::oneshot;
+
+use super::{Home, Place, ScriptPlace, Session};
+use crate::clients::Client;
+use crate::clock;
+use crate::ids::Offset;
+use crate::node::Shared;
+use crate::resp::error::Error;
+use crate::resp::facts;
+use crate::resp::libraries::All;
+use crate::resp::script;
+use crate::resp::table::{Args, Handler, Keys, Row, flag};
+use crate::resp::waiting::{Answer, Wait};
+use crate::role::Verdict;
+use crate::scripts::Kind;
+
+/// What a script on the thread of scripts came to.
+#[derive(Debug)]
+enum Ran {
+    /// Its reply, and what that depends on.
+    Reply { bytes: Vec<u8>, on: Offset, under: u64 },
+    /// This node is not master any more: it has not begun, or nobody knows what becomes of it.
+    Lost,
+}
+
+/// What the thread of scripts is given of a session.
+struct Job {
+    node: Shared,
+    client: Arc<Client>,
+    user: String,
+    version: Version,
+    database: u8,
+    home: Home,
+    args: Vec<Vec<u8>>,
+}
+
+impl Session {
+    /// Whether the command runs on the thread of scripts: a script that may take long, and what needs keys that a script
+    /// holds. The client waits for it as for any other answer.
+    #[inline]
+    pub(super) fn is_for_script_thread(&self, row: &'static Row, args: &Args<'_>) -> bool {
+        if let Handler::Script(kind, _) = row.handler {
+            return !script::is_quick(self, kind, args);
+        }
+        self.node.scripts.are_running() && self.is_held_by_another(row, args)
+    }
+
+    #[cold]
+    fn is_held_by_another(&self, row: &'static Row, args: &Args<'_>) -> bool {
+        let keyspace = &self.node.engine.keyspace;
+        let is_locked = |key: &[u8]| keyspace.try_lock(keyspace.shard_of(key)).is_none();
+        // Those have a state of their own, and wait here.
+        if matches!(row.handler, Handler::Transactional(_)) || row.has(flag::BLOCKING) {
+            return false;
+        }
+        match row.keys {
+            Keys::None => false,
+            Keys::Space | Keys::Any => true,
+            keys => keys.of(args).into_iter().any(is_locked),
+        }
+    }
+
+    /// A script that has run for long: whoever asks for something else is told so.
+    #[inline]
+    pub(super) fn check_busy(&self, row: &'static Row) -> Result<(), Error> {
+        if !self.node.scripts.are_running() { Ok(()) } else { self.check_busy_with_scripts(row) }
+    }
+
+    #[cold]
+    fn check_busy_with_scripts(&self, row: &'static Row) -> Result<(), Error> {
+        let Some(kind) = self.node.scripts.busy(self.node.config.live.busy_reply_threshold.load()) else {
+            return Ok(());
+        };
+        if facts::of(row.name).is_some_and(|fact| fact.flags.contains(&"allow_busy")) {
+            return Ok(());
+        }
+        Err(Error::text(match kind {
+            Kind::Script => "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+            Kind::Function => {
+                "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE."
+            }
+        }))
+    }
+
+    /// Sends a command to the thread of scripts, and lets the client wait for its answer.
+    pub(super) fn send_to_script_thread(&mut self, args: &Args<'_>) {
+        let (sender, receiver) = oneshot::channel();
+        let job = Job {
+            node: Arc::clone(&self.node),
+            client: Arc::clone(&self.client),
+            user: self.user.clone(),
+            version: self.version,
+            database: self.database,
+            home: self.home,
+            args: args.iter().map(|arg| arg.to_vec()).collect(),
+        };
+        let under = self.node.gate.term();
+        self.node.scripts.run(Box::new(move || {
+            // Who has gone meanwhile is not answered, and its script has run.
+            _ = sender.send(job.run());
+        }));
+        self.wait = Some(Wait(Box::pin(async move {
+            match receiver.await {
+                Ok(Ran::Reply { bytes, on, under }) => Answer { reply: bytes, depends_on: on, under, is_over: true },
+                // Nobody knows what became of it: such a record is never committed, and so the connection ends.
+                Ok(Ran::Lost) | Err(_) => {
+                    Answer { reply: Vec::new(), depends_on: Offset(u64::MAX), under, is_over: true }
+                }
+            }
+        })));
+    }
+
+    pub(crate) fn libraries(&self) -> Arc<All> {
+        self.node.libraries.of(&self.node.engine.accounts)
+    }
+
+    /// Whether this node may change what is no key: accounts, functions.
+    ///
+    /// # Errors
+    /// It may not.
+    pub(crate) fn may_change(&self) -> Result<(), Error> {
+        match self.verdict {
+            Verdict::Master => Ok(()),
+            Verdict::Replica | Verdict::Loading | Verdict::Wait => Err(Error::ReadOnly),
+            Verdict::TooFewReplicas => Err(Error::TooFewReplicas),
+            Verdict::DiskFailed => Err(self.disk_failed()),
+        }
+    }
+
+    /// Puts other libraries of functions in place of all, in one record.
+    ///
+    /// # Errors
+    /// This node may not write.
+    pub(crate) fn replace_libraries(&mut self, all: &All) -> Result<(), Error> {
+        self.may_change()?;
+        let engine = &self.node.engine;
+        let offset = engine.accounts.change_if(&engine.journal, |directory| all.changes(directory));
+        self.depend_on(offset);
+        Ok(())
+    }
+}
+
+impl Job {
+    fn run(self) -> Ran {
+        let Self { node, client, user, version, database, home, args } = self;
+        let mut session = Session::new(Arc::clone(&node), client);
+        (session.version, session.database, session.home) = (version, database, home);
+        session.is_authenticated = true;
+        session.become_user(&user);
+        session.place = ScriptPlace::Here;
+        let began = clock::boot_now();
+        let permit = node.authority.enter(began);
+        let under = node.gate.term();
+        let verdict = match home.place(&permit) {
+            Place::Here(Verdict::Wait) | Place::Elsewhere => return Ran::Lost,
+            Place::Here(verdict) => verdict,
+        };
+        session.begin_batch(verdict, began, clock::unix_now());
+        let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
+        let row = session.row(args.iter().copied());
+        let mut bytes = Vec::new();
+        session.execute(row, &args, &mut bytes);
+        let now = clock::boot_now();
+        let on = session.end_batch(now, 0);
+        let is_late = verdict == Verdict::Master && now >= node.authority.lease_until();
+        drop(permit);
+        node.publish();
+        if is_late { Ran::Lost } else { Ran::Reply { bytes, on, under } }
+    }
+}
