@@ -11,6 +11,9 @@
 //!
 //! **Tags are append-only**; `tags_never_change` holds them.
 
+mod event;
+mod stream;
+
 use std::borrow::Cow;
 
 use crate::accounts::Change;
@@ -18,6 +21,8 @@ use crate::broker::effect::BrokerEffect;
 use crate::ids::{Partition, UnixMillis};
 pub use crate::keyspace::value::End;
 use crate::wire::{self, Reader};
+pub use event::class;
+pub use stream::StreamChange;
 
 /// Several arguments: borrowed from a client's request, or from a journal record.
 pub type Items<'a> = Cow<'a, [&'a [u8]]>;
@@ -136,6 +141,7 @@ pub enum KeyChange<'a> {
         limit: u64,
         value: &'a [u8],
     },
+    Stream(StreamChange<'a>),
 }
 
 mod tag {
@@ -161,6 +167,7 @@ mod tag {
     pub(super) const SORTED_REMOVE: u8 = 20;
     pub(super) const SORTED_REMOVE_RANKS: u8 = 21;
     pub(super) const LIST_REMOVE_MATCHING: u8 = 22;
+    pub(super) const STREAM: u8 = 23;
     pub(super) const FLUSH: u8 = 40;
     pub(super) const SWAP: u8 = 41;
     /// From here on the broker numbers its own: `broker::effect`; the accounts have 192 to 223.
@@ -329,6 +336,10 @@ pub fn encode_key_change(partition: Partition, database: u8, key: &[u8], change:
             wire::put_varint(out, *limit);
             wire::put_bytes(out, value);
         }
+        KeyChange::Stream(change) => {
+            begin(tag::STREAM);
+            change.encode(out);
+        }
     }
 }
 
@@ -373,6 +384,7 @@ fn decode_key_change<'a>(tag: u8, reader: &mut Reader<'a>) -> Result<KeyChange<'
         tag::LIST_REMOVE_MATCHING => {
             KeyChange::ListRemoveMatching { end: take_end(reader)?, limit: reader.varint()?, value: reader.bytes()? }
         }
+        tag::STREAM => KeyChange::Stream(StreamChange::decode(reader)?),
         unknown => return Err(wire::Error::Tag(unknown)),
     })
 }

@@ -111,6 +111,26 @@ impl<'e> Locked<'e> {
         }
     }
 
+    pub(super) fn each(&self, mut visit: impl FnMut(usize, &Shard)) {
+        match self {
+            Self::Nothing => {}
+            Self::One(held, guard) => visit(*held, guard),
+            Self::Some(guards) => guards.iter().for_each(|(held, guard)| visit(*held, guard)),
+            Self::All(guards) => guards.iter().enumerate().for_each(|(held, guard)| visit(held, guard)),
+        }
+    }
+
+    /// Whether anybody waits for any key of the shards that are held.
+    #[inline]
+    pub(super) fn has_waiters(&self) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::One(_, guard) => guard.has_waiters(),
+            Self::Some(guards) => guards.iter().any(|(_, guard)| guard.has_waiters()),
+            Self::All(guards) => guards.iter().any(|guard| guard.has_waiters()),
+        }
+    }
+
     pub(super) fn each_mut(&mut self, mut visit: impl FnMut(usize, &mut Shard)) {
         match self {
             Self::Nothing => {}

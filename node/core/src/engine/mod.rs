@@ -12,12 +12,15 @@
 mod evict;
 mod locked;
 mod replay;
+pub mod signals;
 mod transaction;
+mod waiting;
 
 pub use evict::Evicted;
 pub use locked::{Locked, View};
 pub use replay::Error as ReplayError;
 pub use transaction::{Slot, Transaction};
+pub use waiting::{Served, Waiter, Waiting};
 
 use std::sync::Arc;
 
@@ -39,6 +42,9 @@ pub struct Engine {
     pub journal: Journal,
     /// What the node holds for clients beside the key space.
     pub budget: Arc<Budget>,
+    /// Who wants to know of changes.
+    pub signals: signals::Signals,
+    pub waiting: Waiting,
 }
 
 impl Default for Engine {
@@ -46,7 +52,8 @@ impl Default for Engine {
         let budget = Arc::<Budget>::default();
         let broker = Broker::new(Arc::clone(&budget));
         let (keyspace, accounts, journal) = <(Keyspace, Accounts, Journal)>::default();
-        Self { keyspace, broker, accounts, journal, budget }
+        let (signals, waiting) = <(signals::Signals, Waiting)>::default();
+        Self { keyspace, broker, accounts, journal, budget, signals, waiting }
     }
 }
 
@@ -68,6 +75,7 @@ impl Engine {
         let mut transaction = Transaction::new(self, Locked::One(shard, guard), record, 0, now);
         for (database, key) in &due {
             transaction.select(*database);
+            transaction.call("expired");
             // Deleting cannot meet a wrong type.
             _ = transaction.apply(key, &KeyChange::Delete);
         }

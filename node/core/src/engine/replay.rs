@@ -37,6 +37,7 @@ impl Engine {
             }
         }
         let mut locked = self.lock_shards(shards);
+        let mut woken = Vec::new();
         for (partition, effect) in &effects {
             let state = |what: &str| Error::State { offset, what: what.to_owned() };
             match (partition.kind(), effect) {
@@ -44,6 +45,9 @@ impl Engine {
                     let shard = locked.shard_mut(index).ok_or_else(|| state("no such shard"))?;
                     match effect {
                         Effect::Key { database, key, change } => {
+                            if shard.has_waiters() {
+                                woken.extend(shard.waiters(*database, key));
+                            }
                             shard.apply_key(*database, key, change).map_err(|_| state("wrong type"))?;
                         }
                         Effect::Flush { database } => _ = shard.apply_flush(*database),
@@ -60,6 +64,10 @@ impl Engine {
                 }
                 _ => return Err(state("a key's effect on another partition")),
             }
+        }
+        drop(locked);
+        if !woken.is_empty() {
+            self.wake(&woken);
         }
         Ok(())
     }

@@ -1,19 +1,22 @@
 //! A transaction: effects on partitions that are held, and one journal record of them.
 
 use std::cell::Cell;
+use std::sync::Arc;
 
-use super::{Engine, Locked, View};
+use super::signals::{Event, class};
+use super::waiting::{ReadyKeys, widen};
+use super::{Engine, Locked, View, Waiter};
 use crate::broker::Batch;
 use crate::effect::{self, Effect, Expiry, KeyChange};
 use crate::ids::{Offset, Partition, UnixMillis};
 use crate::keyspace::value::ValueRef;
-use crate::keyspace::{Applied, Entry, Keyspace, Place, WrongType};
+use crate::keyspace::{Applied, Entry, Keyspace, Place, Ticket, WrongType};
 
 /// What a writing command (or EXEC, with several) does its work with.
 #[derive(Debug)]
 pub struct Transaction<'e> {
-    engine: &'e Engine,
-    locked: Locked<'e>,
+    pub(super) engine: &'e Engine,
+    pub(super) locked: Locked<'e>,
     record: &'e mut Vec<u8>,
     /// Whether anybody may ever read the record.
     retaining: bool,
@@ -23,6 +26,13 @@ pub struct Transaction<'e> {
     expired: usize,
     /// Begun by the first operation on the broker.
     broker: Option<Box<Batch<'e>>>,
+    /// Keys that somebody waits for.
+    pub(super) ready: ReadyKeys,
+    /// Classes of events that anybody wants.
+    wanted: u32,
+    events: Vec<Event>,
+    /// What the next change is called, where its kind does not say it.
+    called: Option<&'static str>,
 }
 
 impl<'e> Transaction<'e> {
@@ -30,9 +40,24 @@ impl<'e> Transaction<'e> {
     #[inline]
     pub fn new(engine: &'e Engine, locked: Locked<'e>, record: &'e mut Vec<u8>, database: u8, now: UnixMillis) -> Self {
         record.clear();
+        let locked = if locked.has_waiters() { widen(&engine.keyspace, locked) } else { locked };
         // Read with the partitions held: see `Journal::retain`.
         let retaining = engine.journal.is_retaining();
-        Self { engine, locked, record, retaining, effects: 0, database, now, expired: 0, broker: None }
+        Self {
+            engine,
+            locked,
+            record,
+            retaining,
+            effects: 0,
+            database,
+            now,
+            expired: 0,
+            ready: ReadyKeys::default(),
+            wanted: engine.signals.wanted(),
+            events: Vec::new(),
+            called: None,
+            broker: None,
+        }
     }
 
     #[must_use]
@@ -118,6 +143,7 @@ impl<'e> Transaction<'e> {
             Some((place, false)) => Some(place),
             Some((place, true)) => {
                 self.expired += 1;
+                self.call("expired");
                 // Deleting cannot meet a wrong type.
                 _ = self.apply_at(index, key, place, &KeyChange::Delete);
                 Some(place.vacated())
@@ -165,17 +191,60 @@ impl<'e> Transaction<'e> {
         let applied = shard.apply_at(self.database, key, place, change)?;
         if applied.changed {
             self.effects += 1;
+            if shard.has_waiters() {
+                self.ready.push(index, self.database, key);
+            }
             if self.retaining {
                 effect::encode_key_change(Partition::shard(index), self.database, key, change, self.record);
+            }
+            if self.wanted != 0 {
+                self.note(index, key, place, change);
             }
         }
         Ok(applied)
     }
 
+    /// What the next change is called, where its kind does not say it: the name of a keyspace event.
+    #[inline]
+    pub fn call(&mut self, name: &'static str) {
+        if self.wanted != 0 {
+            self.called = Some(name);
+        }
+    }
+
+    /// Adds an event that is no change, or one beside a change.
+    pub fn raise(&mut self, class: u32, name: &'static str, key: &[u8]) {
+        if self.wanted & (class | class::TRACKED) != 0 {
+            self.events.push(Event { database: self.database, class, name, key: key.to_vec() });
+        }
+    }
+
+    #[cold]
+    fn note(&mut self, index: usize, key: &[u8], place: Place, change: &KeyChange<'_>) {
+        let (class, name) = change.event();
+        let (class, name) = match self.called.take() {
+            Some(name @ "expired") => (class::EXPIRED, name),
+            Some(name @ "evicted") => (class::EVICTED, name),
+            Some(name) => (class, name),
+            None => (class, name),
+        };
+        let is_there = self.locked.shard(index).is_some_and(|shard| shard.database(self.database).find(key).is_some());
+        if place.is_vacant() && is_there {
+            self.raise(class::NEW, "new", key);
+        }
+        self.raise(class, name, key);
+        if !is_there && !matches!(change, KeyChange::Delete) {
+            self.raise(class::GENERIC, "del", key);
+        }
+    }
+
     /// Empties one database or all, in every shard that is held.
     pub fn flush(&mut self, database: Option<u8>) {
-        let Self { locked, record, retaining, effects, .. } = self;
+        let Self { locked, record, retaining, effects, ready, .. } = self;
         locked.each_mut(|index, shard| {
+            for (database, key) in shard.names_of_interest(database) {
+                ready.push(index, database, &key);
+            }
             if shard.apply_flush(database) > 0 {
                 *effects += 1;
                 if *retaining {
@@ -186,8 +255,13 @@ impl<'e> Transaction<'e> {
     }
 
     pub fn swap(&mut self, first: u8, second: u8) {
-        let Self { locked, record, retaining, effects, .. } = self;
+        let Self { locked, record, retaining, effects, ready, .. } = self;
         locked.each_mut(|index, shard| {
+            for database in [first, second] {
+                for (_, key) in shard.names_of_interest(Some(database)) {
+                    ready.push(index, database, &key);
+                }
+            }
             if !shard.is_empty() {
                 shard.apply_swap(first, second);
                 *effects += 1;
@@ -221,20 +295,32 @@ impl<'e> Transaction<'e> {
     /// newest one of the partitions that it looked at.
     #[inline]
     pub fn finish(mut self) -> Offset {
+        if !self.ready.is_empty() {
+            self.serve_waiters();
+        }
+        let served = self.take_served();
         if let Some(batch) = self.broker.take() {
-            return self.finish_with(*batch);
+            return self.finish_with(*batch, served);
         }
         if self.effects == 0 {
-            return self.locked.last_offset();
+            let offset = self.locked.last_offset();
+            Self::tell_served(served, offset);
+            return offset;
         }
         let offset = self.engine.journal.append_vec(self.record);
         self.locked.each_mut(|_, shard| shard.changed_at(offset));
+        if !self.events.is_empty() {
+            self.engine.signals.tell(&self.events);
+        }
+        if !served.is_empty() {
+            Self::tell_served(served, offset);
+        }
         offset
     }
 
     /// As `finish`: keys and messages are one record. Deliveries leave after it.
     #[cold]
-    fn finish_with(mut self, mut batch: Batch<'_>) -> Offset {
+    fn finish_with(mut self, mut batch: Batch<'_>, served: Vec<Arc<dyn Waiter>>) -> Offset {
         let of_keys = self.effects > 0;
         let mut offset = Offset::ZERO;
         batch.bury_some();
@@ -243,13 +329,22 @@ impl<'e> Transaction<'e> {
             self.record.extend_from_slice(&of_broker.unwrap_or_default());
             offset = self.engine.journal.append_vec(self.record);
         }
+        if !self.events.is_empty() {
+            self.engine.signals.tell(&self.events);
+        }
         if of_keys {
             self.locked.each_mut(|_, shard| shard.changed_at(offset));
         }
         let depends_on = self.locked.last_offset().max(offset);
         drop(self.locked);
+        Self::tell_served(served, depends_on);
         batch.appended(offset);
         depends_on.max(batch.finish())
+    }
+
+    /// Lets a client wait for keys in which this transaction has found nothing for it.
+    pub fn wait(&mut self, ticket: &Arc<Ticket>, waiter: Arc<dyn Waiter>) {
+        self.engine.wait(&mut self.locked, ticket, waiter);
     }
 }
 

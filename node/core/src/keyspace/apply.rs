@@ -1,11 +1,14 @@
 //! `apply`: the one door through which the key space changes, for live commands, replicas and recovery alike.
 
+mod stream;
+
 use super::entry::{self, About, New};
 use super::shard::{Place, Shard};
 use super::table::Slot;
+use super::value::stream::Stream;
 use super::value::{Hash, Inserted, List, Set, SortedSet, Value, image, parse_integer};
 use super::{Database, WrongType};
-use crate::effect::{Expiry, KeyChange};
+use crate::effect::{Expiry, KeyChange, StreamChange};
 
 /// What a change did: enough for a command to answer without a second look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +83,9 @@ impl Shard {
             }
         };
         self.database_mut(database).table.tidy();
+        if applied.is_ok_and(|applied| applied.changed) {
+            self.interested.changed(database, key);
+        }
         applied
     }
 
@@ -179,6 +185,7 @@ impl Database {
                 Ok(value) => Ok(self.replace(key, place, *expiry, stamp, New::Value(value))),
                 Err(_) => Ok(Applied::NOTHING),
             },
+            KeyChange::Stream(change) => self.change_stream(key, place, stamp, change),
             KeyChange::SetString { .. } | KeyChange::SetInteger { .. } => {
                 unreachable!("apply_at has dealt with these")
             }
@@ -277,6 +284,32 @@ impl Database {
         if collection.is_empty() {
             self.table.remove(slot);
         } else if applied.changed {
+            self.table.set_version(slot, stamp.version);
+        }
+        Ok(applied)
+    }
+
+    /// A stream stays when it is empty.
+    fn change_stream(
+        &mut self,
+        key: &[u8],
+        place: Place,
+        stamp: Stamp,
+        change: &StreamChange<'_>,
+    ) -> Result<Applied, WrongType> {
+        let slot = match place.slot {
+            Some(slot) => slot,
+            None if stream::creates(change) => {
+                self.insert(place.hash, key, stamp.about(0), New::Value(Value::Stream(Box::default())))
+            }
+            None => return Ok(Applied::NOTHING),
+        };
+        let content: &mut Stream = match self.table.collection(slot) {
+            Some(entry::Collection::Stream(content)) => content,
+            _ => return Err(WrongType),
+        };
+        let applied = stream::apply(content, change);
+        if applied.changed {
             self.table.set_version(slot, stamp.version);
         }
         Ok(applied)

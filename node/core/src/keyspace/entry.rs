@@ -20,6 +20,7 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
+use super::value::stream::Stream;
 use super::value::{Hash, List, Set, ShortBytes, SortedSet, Value, ValueRef};
 use crate::ids::UnixMillis;
 
@@ -32,6 +33,7 @@ const LIST: u8 = 4;
 const HASH: u8 = 5;
 const SET: u8 = 6;
 const SORTED_SET: u8 = 7;
+const STREAM: u8 = 8;
 const KIND_MASK: u8 = 15;
 const EXPIRES: u8 = 16;
 /// A text that APPEND or SETRANGE has made: Redis calls it raw whatever its length.
@@ -110,6 +112,7 @@ impl<'a> Payload<'a> {
                 Value::Hash(hash) => Self::boxed(HASH, hash),
                 Value::Set(set) => Self::boxed(SET, set),
                 Value::SortedSet(set) => Self::boxed(SORTED_SET, set),
+                Value::Stream(stream) => Self::boxed(STREAM, stream),
             },
         }
     }
@@ -446,6 +449,7 @@ impl Raw {
                 HASH => ValueRef::Hash(&*self.address(parts.value_at).cast()),
                 SET => ValueRef::Set(&*self.address(parts.value_at).cast()),
                 SORTED_SET => ValueRef::SortedSet(&*self.address(parts.value_at).cast()),
+                STREAM => ValueRef::Stream(&*self.address(parts.value_at).cast()),
                 other => unreachable!("no entry is of kind {other}"),
             }
         }
@@ -466,6 +470,7 @@ impl Raw {
                 HASH => Some(Collection::Hash(&mut *address.cast())),
                 SET => Some(Collection::Set(&mut *address.cast())),
                 SORTED_SET => Some(Collection::SortedSet(&mut *address.cast())),
+                STREAM => Some(Collection::Stream(&mut *address.cast())),
                 _ => None,
             }
         }
@@ -512,6 +517,7 @@ impl Raw {
                 HASH => drop(Box::<Hash>::from_raw(self.address(at).cast())),
                 SET => drop(Box::<Set>::from_raw(self.address(at).cast())),
                 SORTED_SET => drop(Box::<SortedSet>::from_raw(self.address(at).cast())),
+                STREAM => drop(Box::<Stream>::from_raw(self.address(at).cast())),
                 _ => {}
             }
         }
@@ -551,6 +557,7 @@ pub(super) enum Collection<'t> {
     Hash(&'t mut Hash),
     Set(&'t mut Set),
     SortedSet(&'t mut SortedSet),
+    Stream(&'t mut Stream),
 }
 
 /// A key and what it holds, as long as its table does not change.

@@ -16,7 +16,10 @@ pub mod entry_image;
 pub mod eviction;
 mod expiry;
 mod fifo;
+mod interest;
+pub mod listpack;
 pub mod pages;
+pub mod rdb;
 mod scan;
 mod shard;
 mod snapshot;
@@ -27,6 +30,7 @@ use std::sync::Arc;
 
 use access::Access;
 pub use apply::Applied;
+pub use interest::{Ticket, Wants, Watch};
 pub use shard::{Database, Entry, Place, Shard};
 pub use snapshot::{SnapshotId, Step};
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::access::{Access, Rule};
 use super::entry::{About, New};
 use super::fifo::Queues;
+use super::interest::{Interested, Ticket, Watch};
 use super::pages::Tracking;
 use super::snapshot::Snapshots;
 use super::table::{Slot, Table};
@@ -31,6 +32,8 @@ pub struct Shard {
     pub(super) access: Arc<Access>,
     /// Large values that are read in steps.
     pub(super) snapshots: Snapshots,
+    /// Who wants to know of changes of which key.
+    pub(super) interested: Interested,
     seed: foldhash::fast::RandomState,
 }
 
@@ -45,6 +48,7 @@ impl Shard {
             tracking: Tracking::new(bits),
             access,
             snapshots: Snapshots::default(),
+            interested: Interested::default(),
             seed,
         }
     }
@@ -102,6 +106,11 @@ impl Shard {
 
     pub(super) fn flush(&mut self, database: Option<u8>) -> usize {
         self.flush_snapshots(database);
+        for (index, key) in self.names_of_interest(database) {
+            if self.database(index).find(&key).is_some() {
+                self.interested.changed(index, &key);
+            }
+        }
         let seed = self.seed.clone();
         let mut emptied = 0;
         for (table, index) in std::iter::once(&mut self.first).chain(&mut self.others).zip(0u8..) {
@@ -124,6 +133,13 @@ impl Shard {
         let taken = std::mem::replace(self.database_mut(first), empty);
         let taken = std::mem::replace(self.database_mut(second), taken);
         *self.database_mut(first) = taken;
+        for index in [first, second] {
+            for (_, key) in self.names_of_interest(Some(index)) {
+                if self.database(first).find(&key).is_some() || self.database(second).find(&key).is_some() {
+                    self.interested.changed(index, &key);
+                }
+            }
+        }
         // Whoever watches a key sees another version of it.
         for index in [first, second] {
             self.changes = self.changes.wrapping_add(1);
@@ -137,9 +153,56 @@ impl Shard {
         std::iter::once(&mut self.first).chain(&mut self.others).for_each(|keys| keys.set_queued(is_queued));
     }
 
+    /// The keys of a database (`None`: of all) that anybody watches or waits for.
+    #[must_use]
+    pub fn names_of_interest(&self, database: Option<u8>) -> Vec<(u8, Vec<u8>)> {
+        self.interested.get().map_or_else(Vec::new, |interest| interest.names(database).cloned().collect())
+    }
+
+    /// Lets `watch` know of every change of a key from now on.
+    pub fn watch(&mut self, database: u8, key: &[u8], watch: &Arc<Watch>) {
+        self.interested.watch(database, key, watch);
+    }
+
+    pub fn unwatch(&mut self, database: u8, key: &[u8], watch: &Arc<Watch>) {
+        self.interested.unwatch(database, key, watch);
+    }
+
+    /// Puts a client at the end of the line for a key.
+    pub fn wait(&mut self, key: &[u8], ticket: &Arc<Ticket>) {
+        self.interested.wait(key, ticket);
+    }
+
+    pub fn leave(&mut self, key: &[u8], ticket: &Ticket) {
+        self.interested.leave(key, ticket);
+    }
+
+    /// Whether anybody waits for any key of this shard.
+    #[inline]
+    #[must_use]
+    pub fn has_waiters(&self) -> bool {
+        self.interested.has_waiters()
+    }
+
+    /// Who waits for a key, the first comer first.
+    #[must_use]
+    pub fn waiters(&self, database: u8, key: &[u8]) -> Vec<Arc<Ticket>> {
+        self.interested.waiters(database, key)
+    }
+
+    /// All who wait for keys of this shard.
+    pub fn all_waiters(&self) -> impl Iterator<Item = &Arc<Ticket>> {
+        self.interested.all_waiters()
+    }
+
     /// Forgets everything: an image of this partition follows.
     pub fn reset(&mut self) {
+        for (index, key) in self.names_of_interest(None) {
+            self.interested.changed(index, &key);
+        }
+        let interested = std::mem::take(&mut self.interested);
         *self = Self::new(self.tracking.shard_bits(), self.seed.clone(), Arc::clone(&self.access));
+        self.interested = interested;
     }
 }
 
@@ -249,6 +312,12 @@ pub struct Place {
 }
 
 impl Place {
+    /// Whether nothing is there.
+    #[must_use]
+    pub fn is_vacant(self) -> bool {
+        self.slot.is_none()
+    }
+
     /// The same place, without what was there.
     #[must_use]
     pub fn vacated(self) -> Self {

@@ -47,6 +47,7 @@ impl ValueRef<'_> {
             ValueRef::Hash(hash) => hash_encoding(hash, limits),
             ValueRef::Set(set) => set_encoding(set, limits),
             ValueRef::SortedSet(set) => sorted_set_encoding(set, limits),
+            ValueRef::Stream(_) => "stream",
         }
     }
 }

@@ -6,6 +6,7 @@
 //! list         2 | items | (length | bytes)...
 //! hash         3 | fields | (length | field | length | value)...
 //! set          4 | members | (length | member)...
+//! stream       6 | `stream/image.rs`
 //! sorted set   5 | members | (score, f64 little endian | length | member)...      in their order
 //! ```
 //!
@@ -14,7 +15,9 @@
 
 pub mod pieces;
 
+use super::stream;
 use super::{End, Hash, Inserted, List, Set, ShortBytes, SortedSet, Value, ValueRef};
+use crate::wire;
 
 const INTEGER: u8 = 0;
 const STRING: u8 = 1;
@@ -22,6 +25,7 @@ const LIST: u8 = 2;
 const HASH: u8 = 3;
 const SET: u8 = 4;
 const SORTED_SET: u8 = 5;
+const STREAM: u8 = 6;
 
 /// A list reserves room for this many items before it has seen them: the number in the image is only a claim.
 const RESERVED_MAX: usize = 4096;
@@ -43,6 +47,8 @@ pub enum Error {
     Duplicate,
     #[error("a score that is not a number")]
     NotANumber,
+    #[error(transparent)]
+    Stream(#[from] stream::image::Error),
 }
 
 /// Appends the image of a value.
@@ -78,6 +84,10 @@ pub fn encode(value: ValueRef<'_>, out: &mut Vec<u8>) {
                 put_bytes(out, member);
             }
         }
+        ValueRef::Stream(content) => {
+            out.push(STREAM);
+            stream::image::encode(content, out);
+        }
     }
 }
 
@@ -94,6 +104,12 @@ pub fn decode(image: &[u8]) -> Result<Value, Error> {
         HASH => Value::Hash(Box::new(hash(&mut reader)?)),
         SET => Value::Set(Box::new(set(&mut reader)?)),
         SORTED_SET => Value::SortedSet(Box::new(sorted_set(&mut reader)?)),
+        STREAM => {
+            let mut content = wire::Reader::new(reader.rest);
+            let value = Value::Stream(Box::new(stream::image::decode(&mut content)?));
+            reader.rest = &reader.rest[reader.rest.len() - content.remaining()..];
+            value
+        }
         kind => return Err(Error::UnknownKind(kind)),
     };
     if reader.rest.is_empty() { Ok(value) } else { Err(Error::Trailing(reader.rest.len())) }

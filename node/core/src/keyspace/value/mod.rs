@@ -14,6 +14,7 @@ mod segments;
 mod set;
 mod short_bytes;
 mod sorted_set;
+pub mod stream;
 mod table;
 #[cfg(test)]
 mod testing;
@@ -51,6 +52,7 @@ pub enum Value {
     Hash(Box<Hash>),
     Set(Box<Set>),
     SortedSet(Box<SortedSet>),
+    Stream(Box<stream::Stream>),
 }
 
 impl Value {
@@ -73,6 +75,7 @@ impl Value {
             Value::Hash(hash) => ValueRef::Hash(hash),
             Value::Set(set) => ValueRef::Set(set),
             Value::SortedSet(set) => ValueRef::SortedSet(set),
+            Value::Stream(stream) => ValueRef::Stream(stream),
         }
     }
 }
@@ -86,6 +89,7 @@ pub enum ValueRef<'v> {
     Hash(&'v Hash),
     Set(&'v Set),
     SortedSet(&'v SortedSet),
+    Stream(&'v stream::Stream),
 }
 
 impl<'v> ValueRef<'v> {
@@ -102,6 +106,7 @@ impl<'v> ValueRef<'v> {
             ValueRef::Hash(hash) => prefetch::read(hash),
             ValueRef::Set(set) => prefetch::read(set),
             ValueRef::SortedSet(set) => prefetch::read(set),
+            ValueRef::Stream(stream) => prefetch::read(stream),
         }
     }
 
@@ -111,7 +116,11 @@ impl<'v> ValueRef<'v> {
         match self {
             ValueRef::Integer(number) => Some(scratch.format(number).as_bytes()),
             ValueRef::String(text) => Some(text),
-            ValueRef::List(_) | ValueRef::Hash(_) | ValueRef::Set(_) | ValueRef::SortedSet(_) => None,
+            ValueRef::List(_)
+            | ValueRef::Hash(_)
+            | ValueRef::Set(_)
+            | ValueRef::SortedSet(_)
+            | ValueRef::Stream(_) => None,
         }
     }
 
@@ -124,6 +133,7 @@ impl<'v> ValueRef<'v> {
             ValueRef::Hash(hash) => Value::Hash(Box::new(hash.clone())),
             ValueRef::Set(set) => Value::Set(Box::new(set.clone())),
             ValueRef::SortedSet(set) => Value::SortedSet(Box::new(set.clone())),
+            ValueRef::Stream(stream) => Value::Stream(Box::new(stream.clone())),
         }
     }
 
@@ -135,6 +145,7 @@ impl<'v> ValueRef<'v> {
             ValueRef::Hash(_) => "hash",
             ValueRef::Set(_) => "set",
             ValueRef::SortedSet(_) => "zset",
+            ValueRef::Stream(_) => "stream",
         }
     }
 
@@ -147,6 +158,7 @@ impl<'v> ValueRef<'v> {
             ValueRef::Hash(hash) => boxed(size_of::<Hash>(), hash.memory_usage(samples)),
             ValueRef::Set(set) => boxed(size_of::<Set>(), set.memory_usage(samples)),
             ValueRef::SortedSet(set) => boxed(size_of::<SortedSet>(), set.memory_usage(samples)),
+            ValueRef::Stream(stream) => boxed(size_of::<stream::Stream>(), stream.memory_usage()),
         }
     }
 }

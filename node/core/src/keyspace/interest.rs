@@ -1,0 +1,214 @@
+//! Who wants to know when a key of this shard changes? Clients that watch it (WATCH), and clients that wait until there
+//! is something in it (BLPOP). Nobody, mostly: then it costs a change one branch.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::value::ValueRef;
+
+/// What a client waits for in a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wants {
+    List,
+    SortedSet,
+    Stream,
+    /// A stream with its group; it is served with an error when they go.
+    Group,
+}
+
+impl Wants {
+    /// Whether a key that has changed to this value is worth a try.
+    #[must_use]
+    pub fn fits(self, value: Option<ValueRef<'_>>) -> bool {
+        match self {
+            Self::List => matches!(value, Some(ValueRef::List(_))),
+            Self::SortedSet => matches!(value, Some(ValueRef::SortedSet(_))),
+            Self::Stream => matches!(value, Some(ValueRef::Stream(_))),
+            Self::Group => true,
+        }
+    }
+}
+
+/// A client that waits: which one, for which keys, and for what in them.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ticket {
+    pub id: u64,
+    pub database: u8,
+    pub keys: Vec<Vec<u8>>,
+    /// Keys that serving it needs besides: where BLMOVE puts what it takes.
+    pub needs: Vec<Vec<u8>>,
+    pub wants: Wants,
+}
+
+/// Whether any key that a client watches has been changed.
+#[derive(Debug, Default)]
+pub struct Watch(AtomicBool);
+
+impl Watch {
+    #[must_use]
+    pub fn is_touched(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    pub fn touch(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// A key within a shard.
+pub(super) type Name = (u8, Vec<u8>);
+
+/// Interest in one key.
+#[derive(Debug, Default)]
+struct Parties {
+    watches: Vec<Arc<Watch>>,
+    /// In the order of their arrival.
+    waiters: Vec<Arc<Ticket>>,
+}
+
+/// Interest in the keys of a shard.
+#[derive(Debug, Default)]
+pub(super) struct Interest {
+    keys: HashMap<Name, Parties>,
+    /// Places in lines of waiters.
+    waiting: usize,
+}
+
+impl Interest {
+    fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    fn parties(&mut self, database: u8, key: &[u8]) -> &mut Parties {
+        self.keys.entry((database, key.to_vec())).or_default()
+    }
+
+    fn change(&mut self, database: u8, key: &[u8], change: impl FnOnce(&mut Parties)) {
+        let name = (database, key.to_vec());
+        if let Some(parties) = self.keys.get_mut(&name) {
+            let before = parties.waiters.len();
+            change(parties);
+            self.waiting -= before - parties.waiters.len();
+            if parties.watches.is_empty() && parties.waiters.is_empty() {
+                self.keys.remove(&name);
+            }
+        }
+    }
+
+    pub(super) fn changed(&self, database: u8, key: &[u8]) {
+        if let Some(parties) = self.keys.get(&(database, key.to_vec())) {
+            parties.watches.iter().for_each(|watch| watch.touch());
+        }
+    }
+
+    /// The keys of a database (`None`: of all) that anybody is interested in.
+    pub(super) fn names(&self, database: Option<u8>) -> impl Iterator<Item = &Name> {
+        self.keys.keys().filter(move |(index, _)| database.is_none_or(|wanted| wanted == *index))
+    }
+}
+
+/// The interest in a shard, if there is any.
+#[derive(Debug, Default)]
+pub(super) struct Interested(Option<Box<Interest>>);
+
+impl Interested {
+    #[inline]
+    pub(super) fn get(&self) -> Option<&Interest> {
+        self.0.as_deref()
+    }
+
+    #[inline]
+    pub(super) fn changed(&self, database: u8, key: &[u8]) {
+        if let Some(interest) = &self.0 {
+            interest.changed(database, key);
+        }
+    }
+
+    pub(super) fn watch(&mut self, database: u8, key: &[u8], watch: &Arc<Watch>) {
+        self.0.get_or_insert_default().parties(database, key).watches.push(Arc::clone(watch));
+    }
+
+    pub(super) fn unwatch(&mut self, database: u8, key: &[u8], watch: &Arc<Watch>) {
+        self.change(database, key, |parties| parties.watches.retain(|other| !Arc::ptr_eq(other, watch)));
+    }
+
+    pub(super) fn wait(&mut self, key: &[u8], ticket: &Arc<Ticket>) {
+        let interest = self.0.get_or_insert_default();
+        let waiters = &mut interest.parties(ticket.database, key).waiters;
+        // A key may be named twice.
+        if !waiters.iter().any(|other| other.id == ticket.id) {
+            waiters.push(Arc::clone(ticket));
+            interest.waiting += 1;
+        }
+    }
+
+    pub(super) fn leave(&mut self, key: &[u8], ticket: &Ticket) {
+        self.change(ticket.database, key, |parties| parties.waiters.retain(|other| other.id != ticket.id));
+    }
+
+    fn change(&mut self, database: u8, key: &[u8], change: impl FnOnce(&mut Parties)) {
+        if let Some(interest) = &mut self.0 {
+            interest.change(database, key, change);
+            if interest.is_empty() {
+                self.0 = None;
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn has_waiters(&self) -> bool {
+        self.0.as_ref().is_some_and(|interest| interest.waiting > 0)
+    }
+
+    /// Who waits for a key, the first comer first.
+    pub(super) fn waiters(&self, database: u8, key: &[u8]) -> Vec<Arc<Ticket>> {
+        let parties = self.0.as_ref().and_then(|interest| interest.keys.get(&(database, key.to_vec())));
+        parties.map_or_else(Vec::new, |parties| parties.waiters.clone())
+    }
+
+    /// All who wait for keys of this shard.
+    pub(super) fn all_waiters(&self) -> impl Iterator<Item = &Arc<Ticket>> {
+        self.0.iter().flat_map(|interest| interest.keys.values()).flat_map(|parties| &parties.waiters)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ticket(id: u64) -> Arc<Ticket> {
+        Arc::new(Ticket { id, database: 0, keys: vec![b"k".to_vec()], needs: Vec::new(), wants: Wants::List })
+    }
+
+    #[test]
+    fn waiters_stand_in_the_order_of_their_arrival() {
+        let mut interested = Interested::default();
+        assert!(!interested.has_waiters());
+        for id in [3, 1, 2, 1] {
+            interested.wait(b"k", &ticket(id));
+        }
+        let ids = |interested: &Interested| interested.waiters(0, b"k").iter().map(|t| t.id).collect::<Vec<_>>();
+        assert_eq!(ids(&interested), [3, 1, 2]);
+        interested.leave(b"k", &ticket(1));
+        assert_eq!(ids(&interested), [3, 2]);
+        assert!(interested.waiters(1, b"k").is_empty());
+        interested.leave(b"k", &ticket(2));
+        interested.leave(b"k", &ticket(3));
+        assert!(!interested.has_waiters() && interested.get().is_none(), "nothing is left behind");
+    }
+
+    #[test]
+    fn a_watch_is_touched_by_a_change_of_its_key_only() {
+        let mut interested = Interested::default();
+        let watch = Arc::new(Watch::default());
+        interested.watch(1, b"k", &watch);
+        interested.changed(0, b"k");
+        interested.changed(1, b"other");
+        assert!(!watch.is_touched());
+        interested.changed(1, b"k");
+        assert!(watch.is_touched());
+        interested.unwatch(1, b"k", &watch);
+        assert!(interested.get().is_none());
+    }
+}
