@@ -60,6 +60,14 @@ transcripts! {
     clients_are_managed_as_in_redis: "clients";
     scripts_answer_as_redis_does: "scripting";
     users_and_introspection_answer_as_redis_does: "administration";
+    bits_of_strings_answer_as_redis_does: "bits";
+    common_subsequences_are_those_of_redis: "lcs";
+    sketches_of_sets_answer_as_redis_does: "hyperloglog";
+    places_answer_as_redis_does: "geo";
+    streams_answer_as_redis_does: "streams";
+    consumer_groups_answer_as_redis_does: "stream_groups";
+    what_need_not_wait_answers_as_redis_does: "blocking";
+    payloads_are_restored_as_redis_does: "dump";
 }
 
 /// Commands that Redis does not have.

@@ -359,6 +359,11 @@ impl Connection {
     /// The client that was blocked has its answer.
     fn answer(&mut self, answer: &Answer) {
         self.blocked = None;
+        if let Some(command) = &answer.again {
+            self.input.put_back(command);
+            self.decoder.restart();
+            return;
+        }
         if self.session.replies != Replies::On {
             return;
         }

@@ -72,6 +72,9 @@ pub enum Error {
     OutOfMemory,
     #[error("EXECABORT Transaction discarded because of previous errors.")]
     ExecAbort,
+    /// No error: the command waits. Only `call` sees it.
+    #[error("ERR the command waits for a key")]
+    Blocked(Box<super::blocking::Block>),
     #[error("{0}")]
     Other(Cow<'static, str>),
 }

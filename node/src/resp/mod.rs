@@ -5,6 +5,7 @@
 //! ```
 
 mod acl;
+pub mod blocking;
 pub mod commands;
 mod connection;
 mod error;

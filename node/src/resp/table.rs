@@ -77,6 +77,13 @@ pub enum Keys {
     Space,
     /// The key at 1, and any others of the whole key space, all at once.
     Any,
+    /// The first half of what stands behind the word STREAMS.
+    Streams,
+    /// The key at `source`, and those behind STORE and STOREDIST among the options that begin at `from`.
+    Stored {
+        source: usize,
+        from: usize,
+    },
 }
 
 impl Keys {
@@ -97,6 +104,18 @@ impl Keys {
                 let rest = args.iter().skip(place + 1).take(count.unwrap_or(0));
                 let also = (also != 0).then(|| args.get(also)).flatten();
                 also.into_iter().chain(rest).copied().collect()
+            }
+            Self::Streams => {
+                let word = args.iter().position(|arg| arg.eq_ignore_ascii_case(b"streams"));
+                let behind = word.and_then(|word| args.get(word + 1..)).unwrap_or_default();
+                behind[..behind.len() / 2].iter().copied().collect()
+            }
+            Self::Stored { source, from } => {
+                let options = args.get(from..).unwrap_or_default();
+                let stored = options.windows(2).filter(|pair| {
+                    pair[0].eq_ignore_ascii_case(b"store") || pair[0].eq_ignore_ascii_case(b"storedist")
+                });
+                args.get(source).copied().into_iter().chain(stored.map(|pair| pair[1])).collect()
             }
         }
     }
@@ -138,6 +157,10 @@ pub enum Group {
     Hash,
     Set,
     SortedSet,
+    Bitmap,
+    HyperLogLog,
+    Geo,
+    Stream,
     Generic,
     Connection,
     Server,
@@ -156,6 +179,10 @@ impl Group {
             Self::Hash => "hash",
             Self::Set => "set",
             Self::SortedSet => "sorted-set",
+            Self::Bitmap => "bitmap",
+            Self::HyperLogLog => "hyperloglog",
+            Self::Geo => "geo",
+            Self::Stream => "stream",
             Self::Generic => "generic",
             Self::Connection => "connection",
             Self::Server => "server",

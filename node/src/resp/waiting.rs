@@ -37,6 +37,8 @@ pub(crate) struct Answer {
     pub(crate) under: u64,
     /// False: the client was released by CLIENT UNBLOCK, and the reply is that of a time-out.
     pub(crate) is_over: bool,
+    /// No answer: the command is executed again, here or where the master is.
+    pub(crate) again: Option<Vec<u8>>,
 }
 
 /// Resolves when a blocked client has its answer, and at once when `Client::released` tells it. Dropping it ends the wait.
@@ -120,7 +122,7 @@ impl Waiting {
             };
             let mut reply = Vec::new();
             self.answer(&node, &mut Encoder::new(&mut reply, version));
-            Answer { reply, depends_on: Offset::ZERO, under: self.term, is_over }
+            Answer { reply, depends_on: Offset::ZERO, under: self.term, is_over, again: None }
         }))
     }
 

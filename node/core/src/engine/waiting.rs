@@ -8,12 +8,12 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use super::{Engine, Locked, Transaction};
 use crate::ids::Offset;
 use crate::keyspace::{Keyspace, Ticket};
+use crate::lock::{Mutex, Rank};
 
 /// What came of an attempt to serve a waiter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,10 +37,16 @@ pub trait Waiter: Send + Sync + std::fmt::Debug {
 }
 
 /// All clients that wait.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Waiting {
     last: AtomicU64,
     waiters: Mutex<HashMap<u64, Arc<dyn Waiter>>>,
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self { last: AtomicU64::new(0), waiters: Mutex::new(Rank::Leaf, HashMap::new()) }
+    }
 }
 
 impl Waiting {
@@ -147,7 +153,11 @@ impl Transaction<'_> {
                 }
                 let Some(waiter) = self.engine.waiting.get(ticket.id) else { continue };
                 self.select(database);
-                if waiter.serve(self) == Served::Done {
+                let known = self.ready.keys.len();
+                if waiter.serve(self) == Served::Waits {
+                    // What it noted on the way (XREADGROUP: that the consumer has asked) makes nothing ready.
+                    self.ready.keys.truncate(known);
+                } else {
                     self.ready.served.push(waiter);
                     for key in &ticket.keys {
                         let shard = self.engine.keyspace.shard_of(key);

@@ -1,9 +1,13 @@
 //! The commands, a file a family. To add one: a row in its family's table and a function below it.
 
+mod bits;
 mod client;
 mod connection;
 mod generic;
+mod geo;
 mod hashes;
+mod hyperloglog;
+mod lcs;
 mod lists;
 mod long_double;
 mod mq;
@@ -15,6 +19,7 @@ mod scripting;
 mod server;
 mod sets;
 mod sorted_sets;
+mod streams;
 mod strings;
 mod tracking;
 mod transactions;
@@ -22,15 +27,22 @@ mod typed;
 
 use tercet_proto::resp::Encoder;
 
+pub(super) use number::parse_float;
+
 use super::table::Row;
 
 /// All families; `table` is built from them.
 pub(super) const FAMILIES: &[&[Row]] = &[
     strings::ROWS,
+    lcs::ROWS,
     lists::ROWS,
     hashes::ROWS,
     sets::ROWS,
     sorted_sets::ROWS,
+    bits::ROWS,
+    hyperloglog::ROWS,
+    geo::ROWS,
+    streams::ROWS,
     generic::ROWS,
     transactions::ROWS,
     connection::ROWS,

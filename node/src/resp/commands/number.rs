@@ -93,7 +93,7 @@ pub(super) fn float(text: &[u8]) -> Result<f64, Error> {
     parse_float(text).ok_or(Error::NotFloat)
 }
 
-pub(super) fn parse_float(text: &[u8]) -> Option<f64> {
+pub(in crate::resp) fn parse_float(text: &[u8]) -> Option<f64> {
     // Most scores are small whole numbers, for which the general way is long.
     if text.len() <= WHOLE_DIGITS
         && let Some(number) = parse_integer(text)

@@ -96,7 +96,7 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 /// `proto-max-bulk-len`: no string grows beyond it.
-const MAX_LENGTH: usize = 512 << 20;
+pub(super) const MAX_LENGTH: usize = 512 << 20;
 
 /// The bytes of a string value; an integer is printed.
 pub(super) fn bytes(value: ValueRef<'_>) -> Result<Cow<'_, [u8]>, Error> {
@@ -105,6 +105,34 @@ pub(super) fn bytes(value: ValueRef<'_>) -> Result<Cow<'_, [u8]>, Error> {
         ValueRef::Integer(number) => Ok(Cow::Owned(number.to_string().into_bytes())),
         _ => Err(Error::WrongType),
     }
+}
+
+/// Puts a string in the place of another one, and replicates as little as it takes. Its time to live stays.
+pub(super) fn put_string(transaction: &mut Transaction<'_>, key: &[u8], new: &[u8]) -> Outcome {
+    /// Equal bytes between two changes that make them two effects.
+    const GAP: usize = 16;
+    let slot = transaction.open(key);
+    let mut changes: Vec<std::ops::Range<usize>> = Vec::new();
+    if let Some(ValueRef::String(old)) = slot.value()
+        && old.len() == new.len()
+    {
+        for at in (0..new.len()).filter(|at| old[*at] != new[*at]) {
+            match changes.last_mut() {
+                Some(last) if at < last.end + GAP => last.end = at + 1,
+                _ => changes.push(at..at + 1),
+            }
+        }
+        let bytes: usize = changes.iter().map(|change| change.len() + GAP).sum();
+        if bytes < new.len() {
+            for change in changes {
+                let change = KeyChange::SetRange { offset: change.start as u64, bytes: &new[change] };
+                transaction.apply(key, &change)?;
+            }
+            return Ok(());
+        }
+    }
+    slot.apply(&KeyChange::SetString { value: new, expiry: Expiry::Keep })?;
+    Ok(())
 }
 
 #[inline]
@@ -154,7 +182,7 @@ fn set_with_options(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mu
             b"xx" if condition != Condition::IfAbsent => condition = Condition::IfPresent,
             b"get" => wants_old = true,
             b"keepttl" if time.is_none() => keeps = true,
-            b"ex" | b"px" | b"exat" | b"pxat" if time.is_none() && !keeps => {
+            b"ex" | b"px" | b"exat" | b"pxat" if !keeps && time.is_none_or(|(unit, _)| unit == time_unit(&lower)) => {
                 time = Some((time_unit(&lower), rest.next().ok_or(Error::Syntax)?));
             }
             _ => return Err(Error::Syntax),
@@ -255,20 +283,36 @@ fn reply_old(old: Option<ValueRef<'_>>, out: &mut Encoder<'_>) -> Outcome {
 
 fn getex(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     let now = transaction.now();
-    let change = match &args[2..] {
-        [] => None,
-        [option] if option.eq_ignore_ascii_case(b"persist") => Some(KeyChange::Persist),
-        [option, text] => {
-            let lower = option.to_ascii_lowercase();
-            if !matches!(lower.as_slice(), b"ex" | b"px" | b"exat" | b"pxat") {
-                return Err(Error::Syntax);
+    let (mut persists, mut time) = (false, None);
+    let mut rest = &args[2..];
+    while let [option, behind @ ..] = rest {
+        rest = behind;
+        let lower = option.to_ascii_lowercase();
+        match (lower.as_slice(), behind) {
+            (b"persist", _) if time.is_none() => persists = true,
+            (name @ (b"ex" | b"px" | b"exat" | b"pxat"), [text, behind @ ..])
+                if !persists && time.is_none_or(|(unit, _)| unit == time_unit(name)) =>
+            {
+                // The last one of a kind counts.
+                time = Some((time_unit(name), *text));
+                rest = behind;
             }
-            Some(KeyChange::Expire { at: number::positive_expiry(text, time_unit(&lower), now, "getex")? })
+            _ => return Err(Error::Syntax),
         }
-        _ => return Err(Error::Syntax),
-    };
+    }
     let slot = transaction.open(args[1]);
-    reply_old(slot.value(), out)?;
+    let Some(value) = slot.value() else {
+        out.null();
+        return Ok(());
+    };
+    if !matches!(value, ValueRef::String(_) | ValueRef::Integer(_)) {
+        return Err(Error::WrongType);
+    }
+    let change = match time {
+        Some((unit, text)) => Some(KeyChange::Expire { at: number::positive_expiry(text, unit, now, "getex")? }),
+        None => persists.then_some(KeyChange::Persist),
+    };
+    reply_value(value, out)?;
     match change {
         Some(KeyChange::Expire { at }) if at <= now => _ = slot.apply(&KeyChange::Delete)?,
         Some(change) => _ = slot.apply(&change)?,

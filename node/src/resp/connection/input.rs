@@ -45,6 +45,12 @@ impl Input {
         &mut self.bytes
     }
 
+    /// A command that was executed and came to nothing stands before the others again.
+    pub(super) fn put_back(&mut self, command: &[u8]) {
+        let at = self.executed;
+        drop(self.bytes.splice(at..at, command.iter().copied()));
+    }
+
     /// So many bytes were executed. What one large request needed is given back.
     pub(super) fn executed(&mut self, count: usize) {
         self.executed += count;

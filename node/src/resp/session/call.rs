@@ -23,9 +23,11 @@ use crate::eviction::Room;
 use crate::keyspace::eviction::Policy;
 use crate::limits;
 use crate::resp::acl::{Context, Denied, Entry};
+use crate::resp::blocking::{self, Blocked};
 use crate::resp::error::Error;
 use crate::resp::facts;
 use crate::resp::table::{self, Args, Handler, Keys, Row, Transactional, flag};
+use crate::resp::waiting::Wait;
 use crate::role::Verdict;
 use crate::slowlog;
 
@@ -430,23 +432,36 @@ impl Session {
                 let engine = &node.engine;
                 let locked = lock_for_writing(engine, row, args);
                 let mut transaction = Transaction::new(engine, locked, &mut self.record, self.database, self.now);
-                let outcome = function(&mut transaction, args, &mut Encoder::new(out, self.version));
+                let mut outcome = function(&mut transaction, args, &mut Encoder::new(out, self.version));
+                if let Err(Error::Blocked(block)) = outcome {
+                    let blocked = blocking::start(&node, self.database, row, self.version, *block);
+                    transaction.wait(&blocked.ticket, blocked.clone());
+                    self.wait = Some(self.wait_for_key(blocked));
+                    outcome = Ok(());
+                }
                 self.expired += transaction.expired() as u32;
                 let offset = transaction.finish();
                 self.depends_on = self.depends_on.max(offset);
                 outcome
             }
             (Handler::Write(function), Scope::Within(transaction)) => {
-                function(transaction, args, &mut Encoder::new(out, self.version))
+                let outcome = function(transaction, args, &mut Encoder::new(out, self.version));
+                self.answer_instead(outcome, out)
             }
             (Handler::Read(function), Scope::Alone) => {
                 let engine = &self.node.engine;
-                let locked = lock_for_reading(engine, row, args);
+                let mut locked = lock_for_reading(engine, row, args);
                 let view = View::new(engine, &locked, self.database, self.now, &self.hits, &self.misses);
                 let outcome = function(&view, args, &mut Encoder::new(out, self.version));
                 self.depends_on = self.depends_on.max(view.depends_on());
                 if self.tracker.is_some() {
                     self.remember(row, args);
+                }
+                if let Err(Error::Blocked(block)) = outcome {
+                    let blocked = blocking::start(&self.node, self.database, row, self.version, *block);
+                    engine.wait(&mut locked, &blocked.ticket, blocked.clone());
+                    self.wait = Some(self.wait_for_key(blocked));
+                    return Ok(());
                 }
                 outcome
             }
@@ -455,7 +470,8 @@ impl Session {
                     self.remember(row, args);
                 }
                 let view = transaction.view(&self.hits, &self.misses);
-                function(&view, args, &mut Encoder::new(out, self.version))
+                let outcome = function(&view, args, &mut Encoder::new(out, self.version));
+                self.answer_instead(outcome, out)
             }
             (Handler::Session(function), _) => {
                 let version = self.version;
@@ -499,6 +515,27 @@ impl Session {
             (Handler::Transactional(which), _) => self.transactional(which, args, out),
             // `admit` has refused it.
             (Handler::Container, _) => Err(Error::Arity(row.name.into())),
+        }
+    }
+
+    fn wait_for_key(&self, blocked: Arc<Blocked>) -> Wait {
+        blocking::wait(Arc::clone(&self.node), Arc::clone(&self.client), blocked, self.home)
+    }
+
+    /// What would wait is answered as if its time were over, within EXEC and scripts.
+    fn answer_instead(&self, outcome: Result<(), Error>, out: &mut Vec<u8>) -> Result<(), Error> {
+        match outcome {
+            Err(Error::Blocked(block)) => {
+                let mut out = Encoder::new(out, self.version);
+                // Redis: what moves one element answers with none, and not with no array.
+                if block.needs.is_empty() {
+                    out.null_array()
+                } else {
+                    out.null()
+                }
+                Ok(())
+            }
+            other => other,
         }
     }
 

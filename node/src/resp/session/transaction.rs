@@ -8,8 +8,11 @@ use tercet_proto::resp::Encoder;
 use super::{Blocking, Session};
 use crate::clients::state;
 use crate::engine::{Locked, Transaction, View};
+use crate::keyspace::Watch;
+use crate::node::Shared;
 use crate::resp::error::Error;
 use crate::resp::table::{Args, Handler, Keys, Row, Transactional, flag};
+use crate::role::Verdict;
 
 /// Commands between MULTI and EXEC.
 #[derive(Debug, Default)]
@@ -29,27 +32,41 @@ impl Multi {
 /// What must not change before EXEC.
 #[derive(Debug)]
 pub(super) enum Watched {
-    Key {
-        database: u8,
-        key: Vec<u8>,
-        version: Option<u32>,
-    },
+    Key(WatchedKey),
     /// The session came from another node: nobody knows what has changed on the way.
     Lost,
+}
+
+/// A key that its shard tells about.
+#[derive(Debug)]
+pub(super) struct WatchedKey {
+    node: Shared,
+    database: u8,
+    key: Vec<u8>,
+    was_there: bool,
+    watch: Arc<Watch>,
+}
+
+impl Drop for WatchedKey {
+    fn drop(&mut self) {
+        let keyspace = &self.node.engine.keyspace;
+        keyspace.lock(keyspace.shard_of(&self.key)).unwatch(self.database, &self.key, &self.watch);
+    }
 }
 
 impl Watched {
     fn key(&self) -> Option<&[u8]> {
         match self {
-            Self::Key { key, .. } => Some(key),
+            Self::Key(watched) => Some(&watched.key),
             Self::Lost => None,
         }
     }
 
     fn is_unchanged(&self, view: &View<'_>) -> bool {
         match self {
-            Self::Key { database, key, version } => {
-                view.peek_in(*database, key).map(|entry| entry.version()) == *version
+            // One that has expired meanwhile counts as changed, deleted or not.
+            Self::Key(WatchedKey { database, key, was_there, watch, .. }) => {
+                !watch.is_touched() && (!was_there || view.peek_in(*database, key).is_some())
             }
             Self::Lost => false,
         }
@@ -138,8 +155,7 @@ impl Session {
             Transactional::Watch if self.multi.is_some() => Err(Error::text("ERR WATCH inside MULTI is not allowed")),
             Transactional::Watch => {
                 for key in &args[1..] {
-                    let version = self.version_of(self.database, key);
-                    self.watched.push(Watched::Key { database: self.database, key: key.to_vec(), version });
+                    self.watch(key);
                 }
                 Encoder::new(out, self.version).ok();
                 Ok(())
@@ -153,12 +169,26 @@ impl Session {
         }
     }
 
-    fn version_of(&mut self, database: u8, key: &[u8]) -> Option<u32> {
-        let keyspace = &self.node.engine.keyspace;
-        let shard = keyspace.lock(keyspace.shard_of(key));
+    fn watch(&mut self, key: &[u8]) {
+        let node = Arc::clone(&self.node);
+        let keyspace = &node.engine.keyspace;
+        let index = keyspace.shard_of(key);
+        if self.verdict == Verdict::Master {
+            // What has expired goes first: that is no change of what the client sees.
+            let locked = Locked::One(index, keyspace.lock(index));
+            let mut transaction = Transaction::new(&node.engine, locked, &mut self.record, self.database, self.now);
+            transaction.get(key);
+            transaction.finish();
+        }
+        let watch = Arc::new(Watch::default());
+        let mut shard = keyspace.lock(index);
         self.depends_on = self.depends_on.max(shard.last_offset());
-        let entry = shard.database(database).find(key)?;
-        (!entry.is_expired(self.now)).then(|| entry.version())
+        let found = shard.database(self.database).find(key);
+        let was_there = found.is_some_and(|entry| !entry.is_expired(self.now));
+        shard.watch(self.database, key, &watch);
+        drop(shard);
+        let watched = WatchedKey { node, database: self.database, key: key.to_vec(), was_there, watch };
+        self.watched.push(Watched::Key(watched));
     }
 
     fn exec(&mut self, out: &mut Vec<u8>) -> Result<(), Error> {

@@ -116,11 +116,9 @@ impl<'v> ValueRef<'v> {
         match self {
             ValueRef::Integer(number) => Some(scratch.format(number).as_bytes()),
             ValueRef::String(text) => Some(text),
-            ValueRef::List(_)
-            | ValueRef::Hash(_)
-            | ValueRef::Set(_)
-            | ValueRef::SortedSet(_)
-            | ValueRef::Stream(_) => None,
+            ValueRef::List(_) | ValueRef::Hash(_) | ValueRef::Set(_) | ValueRef::SortedSet(_) | ValueRef::Stream(_) => {
+                None
+            }
         }
     }
 

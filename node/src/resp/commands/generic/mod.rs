@@ -1,5 +1,6 @@
 //! Commands about keys, whatever they hold.
 
+mod dump;
 mod expiry;
 mod keyspace;
 mod moving;
@@ -45,6 +46,25 @@ pub(super) const ROWS: &[Row] = &[
         G,
         "Renames a key only when the target key name doesn't exist.",
         moving::renamenx,
+    ),
+    read("dump", 2, 0, Keys::ONE, G, "Returns a serialized representation of the value stored at a key.", dump::dump),
+    write(
+        "restore",
+        -4,
+        DENY_OOM,
+        Keys::ONE,
+        G,
+        "Creates a key from the serialized representation of a value.",
+        dump::restore,
+    ),
+    write(
+        "restore-asking",
+        -4,
+        DENY_OOM,
+        Keys::ONE,
+        Group::Server,
+        "An internal command for migrating keys in a cluster.",
+        dump::restore,
     ),
     write("copy", -3, DENY_OOM, Keys::TWO, G, "Copies the value of a key to a new key.", moving::copy),
     write("move", 3, FAST, Keys::ONE, G, "Moves a key to another database.", moving::move_key),

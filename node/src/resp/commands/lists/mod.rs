@@ -1,5 +1,6 @@
 //! Lists: pushing, popping and what lies between the ends.
 
+mod blocking;
 mod inside;
 mod moving;
 
@@ -12,7 +13,7 @@ use crate::effect::KeyChange;
 use crate::engine::{Transaction, View};
 use crate::keyspace::value::{End, List};
 use crate::resp::error::Error;
-use crate::resp::table::flag::{DENY_OOM, FAST};
+use crate::resp::table::flag::{BLOCKING, DENY_OOM, FAST, NO_SCRIPT};
 use crate::resp::table::{Args, Group, Keys, Outcome, Row, read, write};
 
 const G: Group = Group::List;
@@ -121,6 +122,51 @@ pub(super) const ROWS: &[Row] = &[
         G,
         "Returns the last element of a list after removing and pushing it to another list. Deletes the list if the last element was popped.",
         moving::rpoplpush,
+    ),
+    write(
+        "blpop",
+        -3,
+        BLOCKING | NO_SCRIPT,
+        Keys::Range(1, -2, 1),
+        G,
+        "Removes and returns the first element in a list. Blocks until an element is available otherwise. Deletes the list if the last element was popped.",
+        blocking::blpop,
+    ),
+    write(
+        "brpop",
+        -3,
+        BLOCKING | NO_SCRIPT,
+        Keys::Range(1, -2, 1),
+        G,
+        "Removes and returns the last element in a list. Blocks until an element is available otherwise. Deletes the list if the last element was popped.",
+        blocking::brpop,
+    ),
+    write(
+        "blmove",
+        6,
+        DENY_OOM | BLOCKING | NO_SCRIPT,
+        Keys::TWO,
+        G,
+        "Pops an element from a list, pushes it to another list and returns it. Blocks until an element is available otherwise. Deletes the list if the last element was moved.",
+        blocking::blmove,
+    ),
+    write(
+        "brpoplpush",
+        4,
+        DENY_OOM | BLOCKING | NO_SCRIPT,
+        Keys::TWO,
+        G,
+        "Pops an element from a list, pushes it to another list and returns it. Block until an element is available otherwise. Deletes the list if the last element was popped.",
+        blocking::brpoplpush,
+    ),
+    write(
+        "blmpop",
+        -5,
+        BLOCKING,
+        Keys::Counted(2, 0),
+        G,
+        "Pops the first element from one of multiple lists. Blocks until an element is available otherwise. Deletes the list if the last element was popped.",
+        blocking::blmpop,
     ),
     write(
         "lmpop",

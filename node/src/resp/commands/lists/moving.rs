@@ -21,7 +21,7 @@ pub(super) fn rpoplpush(transaction: &mut Transaction<'_>, args: &Args<'_>, out:
     move_one(transaction, args, End::Back, End::Front, out)
 }
 
-fn end(word: &[u8]) -> Result<End, Error> {
+pub(super) fn end(word: &[u8]) -> Result<End, Error> {
     match word.to_ascii_lowercase().as_slice() {
         b"left" => Ok(End::Front),
         b"right" => Ok(End::Back),
@@ -29,7 +29,13 @@ fn end(word: &[u8]) -> Result<End, Error> {
     }
 }
 
-fn move_one(transaction: &mut Transaction<'_>, args: &Args<'_>, from: End, to: End, out: &mut Encoder<'_>) -> Outcome {
+pub(super) fn move_one(
+    transaction: &mut Transaction<'_>,
+    args: &Args<'_>,
+    from: End,
+    to: End,
+    out: &mut Encoder<'_>,
+) -> Outcome {
     let source = transaction.open(args[1]);
     let Some(item) = typed::list(source.value())?.and_then(|list| list.get(nth(list, from, 0)).cloned()) else {
         out.null();
@@ -45,6 +51,19 @@ fn move_one(transaction: &mut Transaction<'_>, args: &Args<'_>, from: End, to: E
 
 pub(super) fn lmpop(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     let (keys, rest) = number::counted_keys(&args[1..])?;
+    if !pop_from_first(transaction, keys, rest, out)? {
+        out.null_array();
+    }
+    Ok(())
+}
+
+/// Pops from the first list that has anything. Says whether there was one.
+pub(super) fn pop_from_first(
+    transaction: &mut Transaction<'_>,
+    keys: &Args<'_>,
+    rest: &Args<'_>,
+    out: &mut Encoder<'_>,
+) -> Result<bool, Error> {
     let (end, count) = (end(rest[0])?, number::count_option(&rest[1..])?);
     for key in keys {
         let slot = transaction.open(key);
@@ -54,9 +73,8 @@ pub(super) fn lmpop(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mu
             out.bulk(key);
             reply_popped(list, end, count, out);
             slot.apply(&KeyChange::ListPop { end, count: count as u64 })?;
-            return Ok(());
+            return Ok(true);
         }
     }
-    out.null_array();
-    Ok(())
+    Ok(false)
 }

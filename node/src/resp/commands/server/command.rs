@@ -263,7 +263,7 @@ fn derived_flags(row: &Row) -> Vec<&'static str> {
         (flag::NOT_IN_MULTI, "no_multi"),
     ];
     flags.extend(named.iter().filter(|(bit, _)| row.has(*bit)).map(|(_, name)| *name));
-    if matches!(row.keys, Keys::Counted(..)) {
+    if matches!(row.keys, Keys::Counted(..) | Keys::Streams | Keys::Stored { .. }) {
         flags.push("movablekeys");
     }
     flags
@@ -274,6 +274,7 @@ fn derived_range(row: &Row) -> [i64; 3] {
         Keys::Range(first, last, step) => [first as i64, last as i64, step as i64],
         Keys::Counted(_, also) => [i64::from(also != 0); 3],
         Keys::Any => [1, 1, 1],
+        Keys::Stored { source, .. } => [source as i64, source as i64, 1],
         _ => [0, 0, 0],
     }
 }

@@ -75,7 +75,11 @@ impl Options {
     }
 }
 
-pub(super) fn zadd(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+pub(in crate::resp::commands) fn zadd(
+    transaction: &mut Transaction<'_>,
+    args: &Args<'_>,
+    out: &mut Encoder<'_>,
+) -> Outcome {
     let (options, rest) = Options::parse(&args[2..]);
     let (pairs, []) = rest.as_chunks::<2>() else { return Err(Error::Syntax) };
     if pairs.is_empty() {

@@ -2,6 +2,7 @@
 
 mod add;
 mod algebra;
+mod blocking;
 mod bounds;
 mod query;
 mod range;
@@ -15,8 +16,11 @@ use super::{number, sample, scanning, typed};
 use crate::engine::View;
 use crate::keyspace::value::SortedSet;
 use crate::resp::error::Error;
-use crate::resp::table::flag::{DENY_OOM, FAST};
+use crate::resp::table::flag::{BLOCKING, DENY_OOM, FAST, NO_SCRIPT};
 use crate::resp::table::{Group, Keys, Row, read, write};
+
+pub(super) use self::add::zadd;
+pub(super) use self::range::store;
 
 const G: Group = Group::SortedSet;
 
@@ -28,7 +32,7 @@ pub(super) const ROWS: &[Row] = &[
         Keys::ONE,
         G,
         "Adds one or more members to a sorted set, or updates their scores. Creates the key if it doesn't exist.",
-        add::zadd,
+        zadd,
     ),
     write(
         "zincrby",
@@ -92,6 +96,33 @@ pub(super) const ROWS: &[Row] = &[
         G,
         "Returns the highest-scoring members from a sorted set after removing them. Deletes the sorted set if the last member was popped.",
         remove::zpopmax,
+    ),
+    write(
+        "bzpopmin",
+        -3,
+        FAST | BLOCKING | NO_SCRIPT,
+        Keys::Range(1, -2, 1),
+        G,
+        "Removes and returns the member with the lowest score from one or more sorted sets. Blocks until a member is available otherwise. Deletes the sorted set if the last element was popped.",
+        blocking::bzpopmin,
+    ),
+    write(
+        "bzpopmax",
+        -3,
+        FAST | BLOCKING | NO_SCRIPT,
+        Keys::Range(1, -2, 1),
+        G,
+        "Removes and returns the member with the highest score from one or more sorted sets. Blocks until a member available otherwise.  Deletes the sorted set if the last element was popped.",
+        blocking::bzpopmax,
+    ),
+    write(
+        "bzmpop",
+        -5,
+        BLOCKING,
+        Keys::Counted(2, 0),
+        G,
+        "Removes and returns a member by score from one or more sorted sets. Blocks until a member is available otherwise. Deletes the sorted set if the last element was popped.",
+        blocking::bzmpop,
     ),
     write(
         "zmpop",

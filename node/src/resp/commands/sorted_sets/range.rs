@@ -97,7 +97,11 @@ pub(super) fn zrangestore(transaction: &mut Transaction<'_>, args: &Args<'_>, ou
 }
 
 /// Puts a sorted set of these members in the place of whatever is there; nothing, if there are none.
-pub(super) fn store(transaction: &mut Transaction<'_>, key: &[u8], members: &[(ShortBytes, f64)]) -> Outcome {
+pub(in crate::resp::commands) fn store(
+    transaction: &mut Transaction<'_>,
+    key: &[u8],
+    members: &[(ShortBytes, f64)],
+) -> Outcome {
     transaction.apply(key, &KeyChange::Delete)?;
     if !members.is_empty() {
         let pairs: Vec<(f64, &[u8])> = members.iter().map(|(member, score)| (*score, member.as_slice())).collect();

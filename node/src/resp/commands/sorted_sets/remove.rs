@@ -49,7 +49,7 @@ fn remove(
     Ok(())
 }
 
-fn change(ranks: &Range<usize>) -> KeyChange<'static> {
+pub(super) fn change(ranks: &Range<usize>) -> KeyChange<'static> {
     KeyChange::SortedRemoveRanks { start: ranks.start as u64, end: ranks.end as u64 }
 }
 
@@ -67,6 +67,7 @@ fn pop(transaction: &mut Transaction<'_>, args: &Args<'_>, end: End, out: &mut E
         [text] => Some(number::count(text)?),
         _ => return Err(Error::Syntax),
     };
+    transaction.call(event(end));
     let slot = transaction.open(args[1]);
     let Some(sorted) = typed::sorted(slot.value())? else {
         out.array(0);
@@ -91,7 +92,7 @@ fn pop(transaction: &mut Transaction<'_>, args: &Args<'_>, end: End, out: &mut E
 }
 
 /// The ranks of the `count` members that are nearest to an end.
-fn ranks_at(sorted: &SortedSet, end: End, count: usize) -> Range<usize> {
+pub(super) fn ranks_at(sorted: &SortedSet, end: End, count: usize) -> Range<usize> {
     let count = count.min(sorted.len());
     match end {
         End::Front => 0..count,
@@ -110,6 +111,27 @@ fn each(sorted: &SortedSet, ranks: &Range<usize>, end: End, mut visit: impl FnMu
 
 pub(super) fn zmpop(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     let (keys, rest) = number::counted_keys(&args[1..])?;
+    if !pop_from_first(transaction, keys, rest, out)? {
+        out.null_array();
+    }
+    Ok(())
+}
+
+/// What popping from an end is called.
+pub(super) fn event(end: End) -> &'static str {
+    match end {
+        End::Front => "zpopmin",
+        End::Back => "zpopmax",
+    }
+}
+
+/// Pops from the first sorted set that has anything. Says whether there was one.
+pub(super) fn pop_from_first(
+    transaction: &mut Transaction<'_>,
+    keys: &Args<'_>,
+    rest: &Args<'_>,
+    out: &mut Encoder<'_>,
+) -> Result<bool, Error> {
     let end = match rest[0].to_ascii_lowercase().as_slice() {
         b"min" => End::Front,
         b"max" => End::Back,
@@ -117,6 +139,7 @@ pub(super) fn zmpop(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mu
     };
     let count = number::count_option(&rest[1..])?;
     for key in keys {
+        transaction.call(event(end));
         let slot = transaction.open(key);
         if let Some(sorted) = typed::sorted(slot.value())? {
             let ranks = ranks_at(sorted, end, count);
@@ -130,9 +153,8 @@ pub(super) fn zmpop(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mu
                 out.double(score);
             });
             slot.apply(&change(&ranks))?;
-            return Ok(());
+            return Ok(true);
         }
     }
-    out.null_array();
-    Ok(())
+    Ok(false)
 }
