@@ -112,7 +112,7 @@ fn hash(texts: Vec<Cow<'_, [u8]>>) -> Option<Value> {
     let (pairs, rest) = texts.as_chunks::<2>();
     let mut hash = Hash::new();
     for [field, value] in pairs {
-        hash.set(field, ShortBytes::from(&**value)).then_some(())?;
+        hash.set(field, value).then_some(())?;
     }
     (rest.is_empty() && !hash.is_empty()).then(|| Value::Hash(Box::new(hash)))
 }

@@ -32,7 +32,7 @@ fn values() -> Vec<Value> {
         let (mut list, mut hash, mut set, mut sorted) = (List::new(), Hash::new(), Set::new(), SortedSet::new());
         for (place, text) in texts(count).iter().enumerate() {
             list.push(End::Back, ShortBytes::from(text.as_bytes()));
-            hash.set(text.as_bytes(), ShortBytes::from(text.repeat(3).as_bytes()));
+            hash.set(text.as_bytes(), text.repeat(3).as_bytes());
             set.insert(text.as_bytes());
             sorted.insert(text.as_bytes(), if place == 0 { f64::NEG_INFINITY } else { place as f64 / 7.0 });
         }
@@ -80,7 +80,7 @@ fn what_older_releases_wrote_is_read() {
     let mut content = vec![kind::HASH_ZIPMAP, zipmap.len() as u8];
     content.extend_from_slice(&zipmap);
     let mut hash = Hash::new();
-    hash.set(b"f", ShortBytes::from(b"vw"));
+    hash.set(b"f", b"vw");
     assert_eq!(restore(&sealed(&content)), Ok(Value::Hash(Box::new(hash))));
     // Scores that are spelled.
     let mut sorted = SortedSet::new();
