@@ -31,8 +31,8 @@ pub(super) fn value(value: ValueRef<'_>, limits: &Limits, out: &mut Vec<u8>) {
         ValueRef::Hash(hash) if is_packed => {
             let mut pack = Listpack::default();
             for (field, value) in hash.iter() {
-                pack.push_text(field.as_ref());
-                pack.push_text(value.as_ref());
+                pack.push_text(field);
+                pack.push_text(value);
             }
             put_pack(kind::HASH_LISTPACK, &pack, out);
         }
@@ -40,12 +40,12 @@ pub(super) fn value(value: ValueRef<'_>, limits: &Limits, out: &mut Vec<u8>) {
             out.push(kind::HASH);
             put_length(hash.len() as u64, out);
             for (field, value) in hash.iter() {
-                put_string(field.as_ref(), out);
-                put_string(value.as_ref(), out);
+                put_string(field, out);
+                put_string(value, out);
             }
         }
         ValueRef::Set(set) if value.encoding_name(limits) == "intset" => {
-            let mut numbers: Vec<i64> = set.iter().filter_map(|member| parse_integer(member.as_ref())).collect();
+            let mut numbers: Vec<i64> = set.iter().filter_map(|member| parse_integer(member)).collect();
             numbers.sort_unstable();
             let mut packed = Vec::new();
             ziplist::put_intset(&numbers, &mut packed);
@@ -56,12 +56,12 @@ pub(super) fn value(value: ValueRef<'_>, limits: &Limits, out: &mut Vec<u8>) {
             // Packed sets came with Redis 7.2: 7.0 could not read them.
             out.push(kind::SET);
             put_length(set.len() as u64, out);
-            set.iter().for_each(|member| put_string(member.as_ref(), out));
+            set.iter().for_each(|member| put_string(member, out));
         }
         ValueRef::SortedSet(set) if is_packed => {
             let mut pack = Listpack::default();
             for (member, score) in set.iter() {
-                pack.push_text(member.as_ref());
+                pack.push_text(member);
                 pack.push_text(score_text(score).as_bytes());
             }
             put_pack(kind::ZSET_LISTPACK, &pack, out);
@@ -70,7 +70,7 @@ pub(super) fn value(value: ValueRef<'_>, limits: &Limits, out: &mut Vec<u8>) {
             out.push(kind::ZSET_2);
             put_length(set.len() as u64, out);
             for (member, score) in set.iter() {
-                put_string(member.as_ref(), out);
+                put_string(member, out);
                 out.extend_from_slice(&score.to_le_bytes());
             }
         }

@@ -184,7 +184,7 @@ impl<'a> Query<'a> {
             for (member, score) in index.range_by_score(Bound::Included(first), Bound::Excluded(end)) {
                 let place = Place::from_score(score);
                 if let Some(distance) = shape.distance(center, place) {
-                    let member = ShortBytes::from(AsRef::<[u8]>::as_ref(member));
+                    let member = ShortBytes::from(member);
                     found.push(Found { member, place, distance, score });
                     if found.len() >= enough {
                         break;
