@@ -17,7 +17,8 @@ const SAMPLES: usize = 8;
 pub fn is_large(value: ValueRef<'_>) -> bool {
     let by_size = |elements: usize| elements > LARGE_ELEMENTS || value.heap_bytes(SAMPLES) > LARGE_BYTES;
     match value {
-        ValueRef::Integer(_) => false,
+        // A stream's nodes are packed already, and their image is copied.
+        ValueRef::Integer(_) | ValueRef::Stream(_) => false,
         ValueRef::String(text) => text.len() > LARGE_BYTES,
         ValueRef::List(list) => by_size(list.len()),
         ValueRef::Hash(hash) => by_size(hash.len()),
@@ -44,7 +45,7 @@ impl Kind {
             ValueRef::Hash(_) => Some(Kind::Hash),
             ValueRef::Set(_) => Some(Kind::Set),
             ValueRef::SortedSet(_) => Some(Kind::SortedSet),
-            ValueRef::Integer(_) | ValueRef::String(_) => None,
+            ValueRef::Integer(_) | ValueRef::String(_) | ValueRef::Stream(_) => None,
         }
     }
 }
