@@ -18,8 +18,8 @@ use tokio::time::Instant;
 
 use super::commands::parse_float;
 use super::error::Error;
-use super::table::{Handler, Row};
 use super::session::Home;
+use super::table::{Handler, Row};
 use super::waiting::{Answer, Wait};
 use crate::clients::Client;
 use crate::engine::{Served, Transaction, Waiter};

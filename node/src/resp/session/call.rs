@@ -23,11 +23,10 @@ use crate::eviction::Room;
 use crate::keyspace::eviction::Policy;
 use crate::limits;
 use crate::resp::acl::{Context, Denied, Entry};
-use crate::resp::blocking::{self, Blocked};
+use crate::resp::blocking;
 use crate::resp::error::Error;
 use crate::resp::facts;
 use crate::resp::table::{self, Args, Handler, Keys, Row, Transactional, flag};
-use crate::resp::waiting::Wait;
 use crate::role::Verdict;
 use crate::slowlog;
 
@@ -436,7 +435,8 @@ impl Session {
                 if let Err(Error::Blocked(block)) = outcome {
                     let blocked = blocking::start(&node, self.database, row, self.version, *block);
                     transaction.wait(&blocked.ticket, blocked.clone());
-                    self.wait = Some(self.wait_for_key(blocked));
+                    let (node, client) = (Arc::clone(&node), Arc::clone(&self.client));
+                    self.wait = Some(blocking::wait(node, client, blocked, self.home));
                     outcome = Ok(());
                 }
                 self.expired += transaction.expired() as u32;
@@ -460,7 +460,8 @@ impl Session {
                 if let Err(Error::Blocked(block)) = outcome {
                     let blocked = blocking::start(&self.node, self.database, row, self.version, *block);
                     engine.wait(&mut locked, &blocked.ticket, blocked.clone());
-                    self.wait = Some(self.wait_for_key(blocked));
+                    let (node, client) = (Arc::clone(&self.node), Arc::clone(&self.client));
+                    self.wait = Some(blocking::wait(node, client, blocked, self.home));
                     return Ok(());
                 }
                 outcome
@@ -516,10 +517,6 @@ impl Session {
             // `admit` has refused it.
             (Handler::Container, _) => Err(Error::Arity(row.name.into())),
         }
-    }
-
-    fn wait_for_key(&self, blocked: Arc<Blocked>) -> Wait {
-        blocking::wait(Arc::clone(&self.node), Arc::clone(&self.client), blocked, self.home)
     }
 
     /// What would wait is answered as if its time were over, within EXEC and scripts.

@@ -45,7 +45,7 @@ pub(super) fn value(value: ValueRef<'_>, limits: &Limits, out: &mut Vec<u8>) {
             }
         }
         ValueRef::Set(set) if value.encoding_name(limits) == "intset" => {
-            let mut numbers: Vec<i64> = set.iter().filter_map(|member| parse_integer(member)).collect();
+            let mut numbers: Vec<i64> = set.iter().filter_map(parse_integer).collect();
             numbers.sort_unstable();
             let mut packed = Vec::new();
             ziplist::put_intset(&numbers, &mut packed);

@@ -188,6 +188,7 @@ fn take(collection: Collection<'_>) -> Value {
         Collection::Hash(hash) => Value::Hash(Box::new(std::mem::take(hash))),
         Collection::Set(set) => Value::Set(Box::new(std::mem::take(set))),
         Collection::SortedSet(set) => Value::SortedSet(Box::new(std::mem::take(set))),
+        Collection::Stream(stream) => Value::Stream(Box::new(std::mem::take(stream))),
     }
 }
 
