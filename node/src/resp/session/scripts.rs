@@ -106,10 +106,12 @@ impl Session {
         }));
         self.wait = Some(Wait(Box::pin(async move {
             match receiver.await {
-                Ok(Ran::Reply { bytes, on, under }) => Answer { reply: bytes, depends_on: on, under, is_over: true },
+                Ok(Ran::Reply { bytes, on, under }) => {
+                    Answer { reply: bytes, depends_on: on, under, is_over: true, again: None }
+                }
                 // Nobody knows what became of it: such a record is never committed, and so the connection ends.
                 Ok(Ran::Lost) | Err(_) => {
-                    Answer { reply: Vec::new(), depends_on: Offset(u64::MAX), under, is_over: true }
+                    Answer { reply: Vec::new(), depends_on: Offset(u64::MAX), under, is_over: true, again: None }
                 }
             }
         })));
