@@ -114,7 +114,10 @@ pub(crate) fn skips_slowlog(row: &Row) -> bool {
 /// Whether Redis refuses a command in scripts.
 pub(crate) fn is_no_script(row: &Row) -> bool {
     static NO_SCRIPT: LazyLock<Vec<bool>> = LazyLock::new(|| {
-        let is_one = |row: &Row| of(row.name).is_some_and(|fact| fact.flags.contains(&"noscript"));
+        // Since 7.2 commands that block may be called: in a script they do not wait.
+        let blocks = |row: &Row, fact: &Fact| fact.flags.contains(&"blocking") || row.name.starts_with("wait");
+        let is_one =
+            |row: &Row| of(row.name).is_some_and(|fact| fact.flags.contains(&"noscript") && !blocks(row, fact));
         table::rows().iter().map(is_one).collect()
     });
     NO_SCRIPT.get(row.id).is_some_and(|is_one| *is_one)
