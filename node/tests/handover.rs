@@ -356,28 +356,3 @@ async fn shutdown_is_for_the_node_that_a_client_came_to() {
     let reply = client.call(&["SHUTDOWN"]).await;
     assert!(reply.starts_with("ERR this connection is carried"), "{reply}");
 }
-
-#[tokio::test]
-async fn protected_mode_refuses_clients_of_other_machines_until_there_is_a_password() {
-    use tercet_edge::accept::{Door, listen};
-    // The way out of this machine has an address that is not loopback; without one there is nobody to refuse.
-    let way_out = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
-    if way_out.connect("192.0.2.1:9").is_err() {
-        return;
-    }
-    let own = way_out.local_addr().unwrap().ip();
-    let sentinel = FakeSentinel::start(1).await;
-    for (flags, expected) in
-        [(&[][..], "DENIED Redis is running in protected mode"), (&["--requirepass", "secret"], "NOAUTH")]
-    {
-        let node = support::TestNode::start_with("n1", &[sentinel.port], flags);
-        let listener = listen((own, 0).into()).unwrap();
-        let address = listener.local_addr().unwrap();
-        let door = Door::new("RESP", listener, node.node.places.clone());
-        tokio::spawn(tercet_node::resp::accept(node.node.clone(), door, vec![tokio::runtime::Handle::current()]));
-        let mut client = Client::connect(address).await;
-        _ = client.stream.write_all(&Value::command(&["GET", "key"])).await;
-        let answer = client.text().await;
-        assert!(answer.starts_with(expected), "{answer}");
-    }
-}

@@ -138,7 +138,7 @@ impl Judge {
         let socket = directory.path().join("redis.sock");
         let mut server = Command::new("redis-server")
             .current_dir(directory.path())
-            .args(["--port", "0", "--save", "", "--unixsocket"])
+            .args(["--port", "0", "--save", "", "--enable-debug-command", "yes", "--unixsocket"])
             .arg(&socket)
             .stdout(Stdio::null())
             .spawn()

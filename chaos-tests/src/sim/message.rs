@@ -40,6 +40,13 @@ pub(super) struct Record {
     pub(super) key: u8,
 }
 
+impl Record {
+    /// The empty record by which a master voids what an earlier one may have left unfinished. Here it is a write of nobody's.
+    pub(super) fn void(epoch: u64) -> Self {
+        Self { epoch, id: u64::MAX - epoch, key: 0 }
+    }
+}
+
 /// The state of the cluster, in the types of both crates.
 #[derive(Debug, Default)]
 pub(super) struct Known {

@@ -27,7 +27,7 @@ impl Value {
     /// The bytes cannot begin a reply.
     pub fn decode(buffer: &[u8]) -> Result<Option<(Self, usize)>, ValueError> {
         let mut at = 0;
-        Ok(decode_at(buffer, &mut at)?.map(|value| (value, at)))
+        Ok(decode_at(buffer, &mut at, 0)?.map(|value| (value, at)))
     }
 
     /// A command as a client sends it.
@@ -54,13 +54,19 @@ impl Value {
     }
 }
 
-fn decode_at(buffer: &[u8], at: &mut usize) -> Result<Option<Value>, ValueError> {
+/// Replies within replies: more than any server nests, and far from the end of a stack.
+const DEPTH: usize = 64;
+
+fn decode_at(buffer: &[u8], at: &mut usize, depth: usize) -> Result<Option<Value>, ValueError> {
+    if depth > DEPTH {
+        return Err(ValueError("replies are nested too deep".into()));
+    }
     let Some(end) = memchr::memchr(b'\r', &buffer[*at..]).map(|n| *at + n) else { return Ok(None) };
     if buffer.len() < end + 2 {
         return Ok(None);
     }
-    let kind = buffer[*at];
-    let text = String::from_utf8_lossy(&buffer[*at + 1..end]).into_owned();
+    let [kind, text @ ..] = &buffer[*at..end] else { return Err(ValueError("an empty line".into())) };
+    let (kind, text) = (*kind, String::from_utf8_lossy(text).into_owned());
     *at = end + 2;
     let number = || text.parse::<i64>().map_err(|_| ValueError(format!("bad number {text:?}")));
     Ok(Some(match kind {
@@ -76,7 +82,7 @@ fn decode_at(buffer: &[u8], at: &mut usize) -> Result<Option<Value>, ValueError>
                 return Ok(Some(Value::Null));
             }
             let length = length as usize;
-            if buffer.len() < *at + length + 2 {
+            if buffer.len() - *at < length.saturating_add(2) {
                 return Ok(None);
             }
             let bytes = buffer[*at..*at + length].to_vec();
@@ -90,7 +96,7 @@ fn decode_at(buffer: &[u8], at: &mut usize) -> Result<Option<Value>, ValueError>
             }
             let mut items = Vec::new();
             for _ in 0..length {
-                let Some(item) = decode_at(buffer, at)? else { return Ok(None) };
+                let Some(item) = decode_at(buffer, at, depth + 1)? else { return Ok(None) };
                 items.push(item);
             }
             if kind == b'>' { Value::Push(items) } else { Value::Array(items) }
@@ -98,8 +104,8 @@ fn decode_at(buffer: &[u8], at: &mut usize) -> Result<Option<Value>, ValueError>
         b'%' => {
             let mut pairs = Vec::new();
             for _ in 0..number()? {
-                let Some(key) = decode_at(buffer, at)? else { return Ok(None) };
-                let Some(value) = decode_at(buffer, at)? else { return Ok(None) };
+                let Some(key) = decode_at(buffer, at, depth + 1)? else { return Ok(None) };
+                let Some(value) = decode_at(buffer, at, depth + 1)? else { return Ok(None) };
                 pairs.push((key, value));
             }
             Value::Map(pairs)

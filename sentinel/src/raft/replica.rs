@@ -58,7 +58,8 @@ pub(crate) struct Replica {
     pub(crate) raft_id: u64,
     raft: Raft<TypeConfig>,
     sentinel_id: String,
-    disk: Disk,
+    /// None once it is shut down: the database closes with the last handle.
+    disk: Mutex<Option<Disk>>,
     was_pristine: bool,
     has_joined: bool,
     fence: Arc<FenceEpoch>,
@@ -92,7 +93,7 @@ impl Replica {
             .map_err(|error| StartError::Raft(error.to_string()))?;
         let leadership = follow_leadership(&raft, raft_id);
         let closed = Mutex::new(Some(closed));
-        Ok(Self { raft_id, raft, sentinel_id, disk, was_pristine, has_joined, fence, state, leadership, closed })
+        Ok(Self { raft_id, raft, sentinel_id, disk: Mutex::new(Some(disk)), was_pristine, has_joined, fence, state, leadership, closed })
     }
 
     pub(crate) fn sentinel_id(&self) -> &str {
@@ -179,13 +180,14 @@ impl Replica {
     /// # Errors
     /// The disk refuses.
     pub(crate) async fn remember(&self, name: &'static str, value: u64) -> Result<(), String> {
-        self.disk.remember(name, value).map_err(|error| error.to_string())?;
-        self.disk.sync().await.map_err(|error| error.to_string())
+        let disk = self.disk.lock().clone().ok_or("the sentinel stops")?;
+        disk.remember(name, value).map_err(|error| error.to_string())?;
+        disk.sync().await.map_err(|error| error.to_string())
     }
 
     /// What was kept under this name.
     pub(crate) fn remembered(&self, name: &'static str) -> Option<u64> {
-        self.disk.remembered(name)
+        self.disk.lock().as_ref()?.remembered(name)
     }
 
     /// Waits until the Raft core has died, and says of what. A dead core never comes back: the process has to end.
@@ -206,6 +208,7 @@ impl Replica {
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "raft did not stop cleanly");
         }
+        drop(self.disk.lock().take());
         // RocksDB must be closed before the process runs its exit handlers, or it aborts in them.
         let closed = self.closed.lock().take();
         if let Some(closed) = closed

@@ -69,7 +69,9 @@ impl Process {
 
     fn write(&mut self, context: &mut Context, command: Command) {
         let epoch = self.authority.standing().epoch.0;
-        let mut bytes = command.id.to_le_bytes().to_vec();
+        // The first byte of a record is a tag: this is none of a part.
+        let mut bytes = vec![0];
+        bytes.extend(command.id.to_le_bytes());
         bytes.push(command.key);
         let offset = self.journal.append(&bytes).0;
         let record = Record { epoch, id: command.id, key: command.key };

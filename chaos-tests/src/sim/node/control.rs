@@ -13,7 +13,7 @@ use tercet_sentinel::limits::HANDOVER_HOLD;
 use super::super::LEASE_MS;
 use super::super::clock::{MS, Nanos};
 use super::super::context::{Context, trace};
-use super::super::message::{CallId, Host, Known, Message};
+use super::super::message::{CallId, Host, Known, Message, Record};
 use super::super::mutation::Mutation;
 use super::super::swarm::Keeping;
 use super::Process;
@@ -137,6 +137,12 @@ impl Process {
         context.coverage.masterships += 1;
         context.invariants.began(epoch, &self.identity.incarnation, &self.log);
         self.journal.begin_epoch(Epoch(epoch));
+        if self.journal.end().0 > self.log.len() as u64 {
+            let (offset, record) = (self.journal.end().0, Record::void(epoch));
+            self.log.push(record);
+            context.invariants.appended(offset, record);
+            self.copy.apply(offset, record);
+        }
         let floor = self.journal.end();
         let is_durable = context.swarm.keeping[self.host] == Keeping::Always && !context.is(Mutation::SyncNotAwaited);
         let counted = if is_durable { Counted::Durable } else { Counted::Received };

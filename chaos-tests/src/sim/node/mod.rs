@@ -96,8 +96,14 @@ pub(super) struct Process {
 /// The records of a block, as the simulation writes them.
 pub(super) fn records_of(block: &Block) -> impl Iterator<Item = (u64, Record)> + '_ {
     block.iter().map(|(offset, bytes)| {
-        let id = u64::from_le_bytes(bytes[..8].try_into().expect("a record begins with its id"));
-        (offset.0, Record { epoch: block.epoch.0, id, key: bytes[8] })
+        let record = match bytes {
+            [_, id @ .., key] => {
+                let id = u64::from_le_bytes(id.try_into().expect("a record holds its id"));
+                Record { epoch: block.epoch.0, id, key: *key }
+            }
+            _ => Record::void(block.epoch.0),
+        };
+        (offset.0, record)
     })
 }
 

@@ -321,7 +321,7 @@ mod tests {
     fn false_images_say_what_is_wrong() {
         let table: [(&[u8], Error); 11] = [
             (b"", Error::Truncated),
-            (b"\x06\x01\x01a", Error::UnknownKind(6)),
+            (b"\x63\x01\x01a", Error::UnknownKind(0x63)),
             (b"\x01\x01ab", Error::Trailing(1)),
             (b"\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", Error::Truncated),
             (b"\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", Error::Overflow),
