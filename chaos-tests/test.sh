@@ -6,8 +6,8 @@
 . "$(dirname "${BASH_SOURCE[0]}")/../deploy/local/lib.sh"
 cd "$root"
 need_rust
-rounds=${DRILL_ROUNDS:-15}
-faults=kill,pause,isolate,sentinels-cut,one-way-out,master-and-sentinel,one-way-in,replicas-cut,restart-all,hand-over,slow-link,full-disk,slow-disk,clock-skew,clients-cut
+rounds=${DRILL_ROUNDS:-16}
+faults=kill,pause,isolate,sentinels-cut,one-way-out,master-and-sentinel,one-way-in,replicas-cut,restart-all,hand-over,slow-link,full-disk,slow-disk,clock-skew,clients-cut,wedged-thread
 SKIPPED_LOG=$(mktemp)
 export SKIPPED_LOG
 trap 'rm -f "$SKIPPED_LOG"' EXIT

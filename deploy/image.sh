@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Builds the container image from the release binaries: image.sh [NAME] (tercet:dev). BASE names another base image.
+# Builds the container image from binaries that are there: image.sh [NAME] (tercet:dev). BASE names another base image,
+# PROFILE another build than release: the tests pack what they have built.
 . "$(dirname "${BASH_SOURCE[0]}")/local/lib.sh"
 name=${1:-tercet:dev}
 own_base=tercet-base:12
-binaries="$(target_directory)/release"
+binaries="$(target_directory)/${PROFILE:-release}"
 
 docker info >/dev/null 2>&1 || die "no Docker engine answers: start one (dockerd), or docker info says why not"
 if [ -z "${BASE:-}" ]; then

@@ -126,13 +126,13 @@ def test_half_a_request_waits_without_holding_up_others(cluster):
     [
         (b"*1\r\n$1073741824\r\n", b"-ERR Protocol error: invalid bulk length\r\n"),
         (b"*1\r\n$-5\r\n", b"-ERR Protocol error: invalid bulk length\r\n"),
-        (b"*1073741824\r\n", b"-ERR Protocol error: invalid multibulk length\r\n"),
+        (b"*2147483648\r\n", b"-ERR Protocol error: invalid multibulk length\r\n"),
         (b"*abc\r\n", b"-ERR Protocol error: invalid multibulk length\r\n"),
         (b"*1\r\nx\r\n", b"-ERR Protocol error: expected '$', got 'x'\r\n"),
         (b'SET "a b\r\n', b"-ERR Protocol error: unbalanced quotes in request\r\n"),
         (b"x" * 70_000, b"-ERR Protocol error: too big inline request\r\n"),
     ],
-    ids=["1 GB bulk", "negative bulk", "a billion arguments", "no number", "no bulk", "open quote", "endless line"],
+    ids=["1 GB bulk", "negative bulk", "two billion arguments", "no number", "no bulk", "open quote", "endless line"],
 )
 def test_a_resp_protocol_error_is_told_in_redis_words_and_closes(cluster, request_bytes, error):
     login = f"*2\r\n$4\r\nAUTH\r\n${len(PASSWORD)}\r\n{PASSWORD}\r\n".encode()
@@ -287,4 +287,5 @@ def test_a_wrong_flag_or_file_is_one_line_and_exit_2(cluster, tmp_path, program,
     assert done.returncode == 2, done
     assert named in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-    assert done.stdout == ""
+    # Where few files may be open it says so before it looks at its ports.
+    assert [line for line in done.stdout.splitlines() if "ulimit -n" not in line] == []

@@ -70,7 +70,8 @@ def small_disk(folder, size):
 
 
 def test_a_full_disk_refuses_writes_answers_reads_and_mends_by_itself(tmp_path):
-    with small_disk(tmp_path / "disk", "400m") as disk, Node(tmp_path, data=disk / "data") as node:
+    # Acknowledged from memory: otherwise a read of what the disk has refused waits for room, as the write does.
+    with small_disk(tmp_path / "disk", "400m") as disk, Node(tmp_path, "--ack", "memory", data=disk / "data") as node:
         client = node.redis()
         for number in range(100):
             client.set(f"before:{number}", number)
@@ -153,17 +154,20 @@ def test_nothing_is_written_to_the_diary_of_rocksdb_while_the_node_runs(tmp_path
 
 
 def test_publishers_are_blocked_while_there_is_no_room(tmp_path):
-    with Node(tmp_path, "--disk-free-limit", "1000000gb") as node:
+    with Node(tmp_path, "--disk-free-limit", "1000000gb", "--ack", "memory") as node:
         client = node.redis()
-        client.set("key", "value")
+        with contextlib.suppress(redis.exceptions.ResponseError):
+            client.set("key", "value")
         wait_for(lambda: client.info("persistence")["aof_last_write_status"] == "err", 10, "a refusal")
         with pytest.raises(redis.exceptions.ResponseError, match=MISCONF):
             client.set("key", "value")
         parameters = pika.ConnectionParameters("127.0.0.1", node.ports["amqp"], blocked_connection_timeout=1)
         connection = pika.BlockingConnection(parameters)
         # Raised only if the node has said that the connection is blocked.
+        channel = connection.channel()
+        channel.confirm_delivery()
         with pytest.raises(pika.exceptions.ConnectionBlockedTimeout):
-            connection.channel().queue_declare("q", durable=True)
+            channel.basic_publish("", "q", b"message")
 
 
 def started_with(folder, *flags):
@@ -310,7 +314,7 @@ def test_save_and_its_kin_answer_as_redis(tmp_path):
         wait_for(lambda: client.execute_command("BGSAVE") in (True, "Background saving started"), 5, "BGSAVE")
         wait_for(lambda: client.info("persistence")["rdb_bgsave_in_progress"] == 0, 10, "its end")
         wait_for(lambda: client.execute_command("BGREWRITEAOF"), 5, "BGREWRITEAOF")
-        assert client.config_get("append*") == {"appendonly": "yes", "appendfsync": "everysec"}
+        assert {"appendonly": "yes", "appendfsync": "everysec"}.items() <= client.config_get("append*").items()
     with Node(tmp_path / "..", "--persistence", "off", data=tmp_path / "none") as node:
         client = node.redis()
         with pytest.raises(redis.exceptions.ResponseError, match="keeps nothing on disk"):

@@ -3,7 +3,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/../../deploy/local/lib.sh"
 cd "$root"
 wanted=chaos-tests/clients/requirements.txt
-if cmp -s "$wanted" .venv/installed.txt && .venv/bin/python -c 'import redis, pika, grpc, grpc_tools, pytest' 2>/dev/null; then exit 0; fi
+if cmp -s "$wanted" .venv/installed.txt && .venv/bin/python -c 'import redis, pika, grpc, grpc_tools, pytest, yaml, kubernetes_validate' 2>/dev/null; then exit 0; fi
 
 step "python client libraries into .venv"
 rm -rf .venv

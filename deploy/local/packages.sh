@@ -8,7 +8,11 @@ packages_of() {
     build) say librocksdb-dev libclang-dev clang g++ make pkg-config ;;
     try) say redis-tools ;;
     bench) say redis-server redis-tools ;;
-    test) say redis-server redis-tools python3 python3-venv iproute2 util-linux ;;
+    test)
+      say redis-server redis-tools python3 python3-venv iproute2 util-linux
+      # Another kubectl will do as well.
+      command -v kubectl >/dev/null || say kubernetes-client
+      ;;
     # Namespaces, bridges and filters; file systems in files, which can be full; wall clocks that can be set.
     drill) say iproute2 nftables util-linux e2fsprogs libfaketime ;;
     # A real browser for the page, and promtool for the metrics: their tests are skipped without.

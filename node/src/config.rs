@@ -337,11 +337,13 @@ impl Config {
         };
         let given = |flag: &str| pinned(flag).or_else(|| file.get(flag).cloned());
         let mut config = Self::resolve(|setting| {
-            if let Some(value) = given(setting.flag) {
+            let file_flag = format!("{}-file", setting.flag);
+            let file = given(&file_flag).filter(|path| setting.secret == Secret::Secret && !path.is_empty());
+            // An empty secret beside a file with one: a container's environment can only be emptied, not taken away.
+            if let Some(value) = given(setting.flag).filter(|value| !value.is_empty() || file.is_none()) {
                 return Ok(value);
             }
-            let file_flag = format!("{}-file", setting.flag);
-            match given(&file_flag).filter(|_| setting.secret == Secret::Secret) {
+            match file {
                 None => Ok(setting.default.to_owned()),
                 Some(path) => std::fs::read_to_string(&path)
                     .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())

@@ -93,7 +93,18 @@ impl Replica {
             .map_err(|error| StartError::Raft(error.to_string()))?;
         let leadership = follow_leadership(&raft, raft_id);
         let closed = Mutex::new(Some(closed));
-        Ok(Self { raft_id, raft, sentinel_id, disk: Mutex::new(Some(disk)), was_pristine, has_joined, fence, state, leadership, closed })
+        Ok(Self {
+            raft_id,
+            raft,
+            sentinel_id,
+            disk: Mutex::new(Some(disk)),
+            was_pristine,
+            has_joined,
+            fence,
+            state,
+            leadership,
+            closed,
+        })
     }
 
     pub(crate) fn sentinel_id(&self) -> &str {
