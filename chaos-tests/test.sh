@@ -42,6 +42,7 @@ cargo test --workspace --locked --quiet --no-run
 programs="$(target_directory)/debug"
 export TERCET_NODE_BINARY="$programs/tercet-node" TERCET_SENTINEL_BINARY="$programs/tercet-sentinel"
 
+skipped "a cluster under TLS alone (chaos-tests/tests/secured.rs): it has not passed from end to end yet"
 step "unit and integration tests"
 if cargo nextest --version >/dev/null 2>&1; then
   bounded 900 cargo nextest run --workspace --locked
