@@ -15,7 +15,7 @@
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::ptr::NonNull;
 
-use super::entry::{About, Collection, ENTRY_BYTES_MAX, Entry, FREE, New, Payload, Raw};
+use super::entry::{About, Collection, ENTRY_BYTES_MAX, EXPIRY_BYTES, Entry, FREE, New, Payload, Raw};
 use crate::prefetch;
 
 const UNIT: usize = 8;
@@ -161,7 +161,7 @@ impl Arena {
                 return handle;
             }
             let bytes = raw.bytes();
-            let (old, new) = if expire_at != 0 { (bytes, bytes + 6) } else { (bytes, bytes - 6) };
+            let (old, new) = if expire_at != 0 { (bytes, bytes + EXPIRY_BYTES) } else { (bytes, bytes - EXPIRY_BYTES) };
             let at = self.alloc(units_of(new));
             // The last chunk may have moved.
             self.raw(at).rewrite(self.raw(handle.0), expire_at);

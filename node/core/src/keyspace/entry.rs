@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  0         4     5             8      9      10
-//!  | version | tag | access (24) | klen | vlen | [expiry 48 bit] [klen u16] [vlen u16] | key | value
+//!  | version | tag | access (24) | klen | vlen | [expiry 64 bit] [klen u16] [vlen u16] | key | value
 //!              |
 //!              kind (4 bits, 0 = a free run) | has an expiry | was changed in place
 //!
@@ -40,7 +40,8 @@ const EXPIRES: u8 = 16;
 const CHANGED: u8 = 32;
 
 const FIXED_BYTES: usize = 10;
-const EXPIRY_BYTES: usize = 6;
+/// Milliseconds since 1970, all 64 bits of them: a client that gives EXPIREAT milliseconds asks for the year 58,000.
+pub(super) const EXPIRY_BYTES: usize = 8;
 /// A length byte that says that a u16 follows.
 const LONG: usize = 255;
 /// A length of a key that says that the key lies elsewhere.
@@ -314,8 +315,8 @@ impl Raw {
 
     #[inline]
     unsafe fn expire_at(self) -> u64 {
-        // SAFETY: an entry with this bit has the six bytes behind the fixed ones; the two in front of them are there too.
-        unsafe { if self.tag() & EXPIRES == 0 { 0 } else { u64::from_le_bytes(self.number(FIXED_BYTES - 2)) >> 16 } }
+        // SAFETY: an entry with this bit has the eight bytes behind the fixed ones.
+        unsafe { if self.tag() & EXPIRES == 0 { 0 } else { u64::from_le_bytes(self.number(FIXED_BYTES)) } }
     }
 
     /// Writes an entry. What lay in the run before is neither read nor dropped.
@@ -331,7 +332,7 @@ impl Raw {
             self.put(8, &[key.len().min(LONG) as u8, value.len().min(LONG) as u8]);
             let mut at = FIXED_BYTES;
             if expires {
-                self.put(at, &about.expire_at.to_le_bytes()[..EXPIRY_BYTES]);
+                self.put(at, &about.expire_at.to_le_bytes());
                 at += EXPIRY_BYTES;
             }
             let is_far = key.len() > KEY_BYTES_MAX;
@@ -385,7 +386,7 @@ impl Raw {
     /// Changes the expiry of an entry that has one and keeps one.
     pub(super) unsafe fn move_expiry(self, at: u64) {
         // SAFETY: as the caller.
-        unsafe { self.put(FIXED_BYTES, &at.to_le_bytes()[..EXPIRY_BYTES]) }
+        unsafe { self.put(FIXED_BYTES, &at.to_le_bytes()) }
     }
 
     /// Writes the entry that lies at `from` with an expiry, or without one. `from` is not to be used any more.
@@ -400,7 +401,7 @@ impl Raw {
             self.put(8, &from.number::<2>(8));
             let (mut to, mut at) = (FIXED_BYTES, FIXED_BYTES);
             if has {
-                self.put(to, &expire_at.to_le_bytes()[..EXPIRY_BYTES]);
+                self.put(to, &expire_at.to_le_bytes());
                 to += EXPIRY_BYTES;
             }
             if had {

@@ -125,7 +125,13 @@ fn agrees_with_a_map(hashes: u64, steps: usize) {
     for step in 0..steps {
         let distinct = if (step * 4 / steps).is_multiple_of(2) { 600 } else { 60 };
         let key = key(&mut rng, distinct);
-        let expire_at = if rng.random_ratio(1, 3) { 1_700_000_000_000 + rng.random_range(0..1 << 30) } else { 0 };
+        let expire_at = match rng.random_range(0..12) {
+            0..3 => 1_700_000_000_000 + rng.random_range(0..1 << 30),
+            // The last moment that Redis takes, and the milliseconds of today taken for seconds.
+            3 => i64::MAX as u64,
+            4 => 1_798_000_000_000_000,
+            _ => 0,
+        };
         let slot = table.slot_of(table.hash(&key), &key);
         assert_eq!(slot.is_some(), model.contains_key(&key), "step {step}");
         match (rng.random_range(0..10), slot) {
@@ -189,7 +195,7 @@ fn every_length_of_key_and_value_is_kept() {
     let mut table = Table::new(Poor(u64::MAX));
     let lengths =
         [0, 1, 63, 64, 65, 253, 254, 255, 256, 257, 898, 899, 900, 901, 902, 990, 1_014, 1_023, 1_024, 5_000, 70_000];
-    for expire_at in [0, 1_800_000_000_000] {
+    for expire_at in [0, 1_800_000_000_000, i64::MAX as u64] {
         for key in lengths {
             for value in lengths {
                 let (key, value) = (vec![b'k'; key], vec![b'v'; value]);
