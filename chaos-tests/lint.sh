@@ -23,7 +23,7 @@ step "shell scripts parse"
 git ls-files '*.sh' .ci/run | xargs -r -n 1 bash -n
 
 step "what no file may hold, and who may use whom"
-cargo test --quiet --locked -p tercet-chaos --test tidy
+cargo test --quiet --locked --workspace --test tidy
 
 chaos-tests/deny.sh
 say "lint: all passed"

@@ -1,7 +1,7 @@
 //! What stands between a process and everybody else. Nodes and sentinels share it.
 //!
 //! ```text
-//! listener --> accept (places: how many, from where) --> Socket (plain or TLS) --> a frontend
+//! listener --> accept (place: how many, from where) --> Socket (plain or TLS) --> a frontend
 //! peers:   guard (proof of the cluster token, on the headers) --> the gRPC service
 //! clients: trusted (proves itself, and asks for a proof)
 //! ```
@@ -14,6 +14,7 @@ pub mod limits;
 pub mod log;
 pub mod logins;
 pub mod name;
+pub mod place;
 pub mod seldom;
 pub mod socket;
 pub mod stop;

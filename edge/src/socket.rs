@@ -16,8 +16,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-use crate::accept::Place;
 use crate::limits;
+use crate::place::Place;
 use crate::tls;
 
 /// A connection. Dropping it closes it and gives its place away.

@@ -17,7 +17,6 @@ use crate::accounts::Origin;
 use crate::clock::{self, BootNanos};
 use crate::config::special::{OutputClass, OutputLimit, OutputLimits};
 use crate::limits;
-use crate::node::Shared;
 
 /// Which frontend a client came through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -374,14 +373,13 @@ pub struct Clients {
 /// A client's entry in the table, for as long as this lives.
 #[derive(Debug)]
 pub struct Registration {
-    clients: Arc<crate::node::Node>,
+    clients: Arc<Clients>,
     pub client: Arc<Client>,
 }
 
 impl Registration {
     #[must_use]
-    pub fn new(node: Arc<crate::node::Node>, protocol: Protocol, address: SocketAddr, local: SocketAddr) -> Self {
-        let clients = &node.clients;
+    pub fn new(clients: Arc<Clients>, protocol: Protocol, address: SocketAddr, local: SocketAddr) -> Self {
         let id = clients.next_id.fetch_add(1, Ordering::Relaxed) + 1;
         let since = clock::boot_now();
         let about = About { resp: 2, user: "default".into(), last_active: since, ..About::default() };
@@ -404,15 +402,14 @@ impl Registration {
         });
         clients.all.lock().insert(id, Arc::clone(&client));
         clients.count.fetch_add(1, Ordering::Relaxed);
-        Self { clients: node, client }
+        Self { clients, client }
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        let clients = &self.clients.clients;
-        clients.all.lock().remove(&self.client.id);
-        clients.count.fetch_sub(1, Ordering::Relaxed);
+        self.clients.all.lock().remove(&self.client.id);
+        self.clients.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -450,24 +447,6 @@ impl Clients {
     pub fn close_all(&self, protocol: Protocol) {
         for client in self.list() {
             if client.protocol == protocol {
-                client.close();
-            }
-        }
-    }
-}
-
-/// Closes clients that have been idle for too long, or have read too slowly for too long, for as long as the node runs.
-pub async fn sweep(node: Shared) {
-    loop {
-        tokio::time::sleep(limits::CLIENTS_SWEEP).await;
-        let (live, now) = (&node.config.live, clock::boot_now());
-        let timeout_ms = live.timeout.size() as u64 * 1000;
-        for client in node.clients.list().iter().filter(|client| client.protocol == Protocol::Resp) {
-            client.check_output(client.mail().1, &live.client_output_buffer_limit);
-            // As Redis: who waits or listens is not idle.
-            let is_waiting = client.is(state::BLOCKED | state::PUBSUB | state::MONITOR);
-            if timeout_ms > 0 && !is_waiting && now.millis_since(client.about.lock().last_active) > timeout_ms {
-                tracing::info!(client = client.id, address = %client.address, "closing idle client");
                 client.close();
             }
         }

@@ -1,11 +1,12 @@
-//! How far the start is: what INFO says while a node loads.
+//! How far the start is, as INFO says it while a node loads; and what the load comes to.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tokio::sync::watch;
 
 use crate::clock::{self, BootNanos};
-use crate::ids::UnixMillis;
+use crate::ids::{Offset, UnixMillis};
+use crate::journal::Block;
 
 /// The load of this process. One a node; a node without a disk has nothing to load.
 #[derive(Debug)]
@@ -25,6 +26,17 @@ pub struct Report {
     pub loaded_bytes: u64,
     pub loaded_percent: f64,
     pub eta_seconds: u64,
+}
+
+/// What a member of a cluster goes on with.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    /// Everything up to here is in the state.
+    pub(crate) applied: Offset,
+    /// So much is known to be committed.
+    pub(crate) committed: Offset,
+    /// What lies behind, in order.
+    pub(crate) tail: Vec<Block>,
 }
 
 impl Default for Progress {

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use parking_lot::RwLock;
-use tercet_edge::accept::{Guest, Places};
+use tercet_edge::accept::Guest;
 use tercet_edge::dial::Dialer;
 use tercet_edge::logins::Logins;
+use tercet_edge::place::Places;
 use tercet_edge::tls::Tls;
 use tercet_proto::grpc::cluster::v1::{Address, ClusterState, Member};
 
@@ -16,19 +17,19 @@ use crate::clients::Clients;
 use crate::clock;
 use crate::config::{Config, YesNo};
 use crate::counters::Counters;
-use crate::drain::Leaving;
 use crate::engine::Engine;
 use crate::eviction::Eviction;
 use crate::ids::{Offset, UnixMillis};
 use crate::journal::{Gate, Promise, relay};
 use crate::latency::Latency;
+use crate::leaving::Leaving;
 use crate::limits;
+use crate::loading;
 use crate::memory;
 use crate::monitor::Monitors;
 use crate::pause::Pause;
 use crate::progress::Progress;
 use crate::pubsub::PubSub;
-use crate::recovery;
 use crate::replication::commit::{Counted, Disk, Held, Tracker};
 use crate::resp::{Acl, Libraries};
 use crate::role::{Authority, State};
@@ -103,7 +104,7 @@ pub struct Node {
     /// What the replicas of this mastership hold, and what that makes committed.
     pub commit: Tracker,
     pub authority: Authority,
-    pub clients: Clients,
+    pub clients: Arc<Clients>,
     /// Room for clients, on all ports together.
     pub places: Arc<Places>,
     /// Wrong logins, on all ports together.
@@ -133,7 +134,7 @@ pub struct Node {
     /// Checkpoints: asked for and reported here.
     pub checkpoint: checkpoint::Control,
     /// How far what lies on disk is loaded.
-    pub loading: recovery::Progress,
+    pub loading: loading::Progress,
     /// The newest state that the sentinels sent; `None` for a node of its own.
     pub cluster: RwLock<Option<ClusterState>>,
     pub link: RwLock<Link>,
@@ -170,7 +171,7 @@ impl Node {
             gate: Gate::default(),
             commit: Tracker::default(),
             authority,
-            clients: Clients::default(),
+            clients: Arc::default(),
             places,
             logins: Logins::default(),
             dialer,
@@ -188,7 +189,7 @@ impl Node {
             latency: Latency::default(),
             eviction: Eviction::default(),
             checkpoint: checkpoint::Control::default(),
-            loading: recovery::Progress::default(),
+            loading: loading::Progress::default(),
             cluster: RwLock::new(None),
             link: RwLock::new(Link::default()),
             replicas: RwLock::new(Vec::new()),
@@ -200,7 +201,7 @@ impl Node {
             ack_replicated,
         };
         node.engine.keyspace.access().tick(node.started_unix);
-        node.eviction.follow(&node);
+        node.eviction.follow(&node.config.live, &node.engine);
         node
     }
 

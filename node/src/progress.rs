@@ -14,8 +14,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::RwLock;
 
 use crate::clock::{self, BootNanos, ThreadClock};
+use crate::engine::Engine;
 use crate::limits;
-use crate::node::Node;
+use crate::role::Authority;
 
 /// The threads of a node that serve clients.
 #[derive(Debug, Default)]
@@ -99,12 +100,12 @@ fn judge(since_ms: u64, computed_ms: u64) -> Option<Kind> {
 
 /// What every serving thread does beside its clients: it takes the road of a batch, through the door and to a shard, and
 /// says that it came through.
-pub async fn beat(node: &Node, beat: &Beat) {
+pub async fn beat(authority: &Authority, engine: &Engine, beat: &Beat) {
     let mut shard = 0;
     loop {
         let now = clock::boot_now();
-        drop(node.authority.enter(now));
-        drop(node.engine.keyspace.lock(shard % node.engine.keyspace.len()));
+        drop(authority.enter(now));
+        drop(engine.keyspace.lock(shard % engine.keyspace.len()));
         shard += 1;
         beat.strike(now);
         tokio::time::sleep(limits::BEAT_EVERY).await;

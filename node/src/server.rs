@@ -27,7 +27,7 @@ use crate::limits;
 use crate::node::{Node, Shared};
 use crate::role::Hold;
 use crate::storage::{self, Storage};
-use crate::{amqp, clients, cluster, expiry, gateway, progress, recovery, resp, task};
+use crate::{amqp, cluster, expiry, gateway, progress, recovery, resp, task};
 
 /// Why a node cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -146,9 +146,9 @@ async fn serve(
             tracing::error!(%error, "the port of the metrics has failed");
         }
     });
-    let _clients = task::spawn("clients", clients::sweep(Arc::clone(&node)));
+    let _clients = task::spawn("clients", crate::idle::sweep(Arc::clone(&node)));
     let _expiry = task::spawn("expiry", expiry::run(Arc::clone(&node)));
-    let _eviction = task::spawn("eviction", crate::eviction::run(Arc::clone(&node)));
+    let _eviction = task::spawn("eviction", crate::eviction::task::run(Arc::clone(&node)));
     let (amqp_node, amqp_threads) = (Arc::clone(&node), threads.clone());
     let _amqp = task::spawn("amqp accept", amqp::accept(amqp_node, amqp, amqp_threads));
     let resp_node = Arc::clone(&node);
@@ -240,7 +240,7 @@ fn io_threads(node: &Shared) -> Result<(Vec<Handle>, Vec<Arc<Runtime>>), Error> 
                 task::run_promptly();
                 let beat = served.progress.join(&name);
                 // It never ends.
-                runtime.block_on(progress::beat(&served, &beat));
+                runtime.block_on(progress::beat(&served.authority, &served.engine, &beat));
             })
             .map_err(Error::Thread)?;
     }

@@ -9,13 +9,13 @@ use tercet_proto::grpc::peer::v1::{FenceRequest, PrepareHandoverRequest, Promote
 use tracing::{info, warn};
 
 use crate::{
-    api::resp::Simulated,
     clock::{Moment, millis},
     events::Instance,
     limits,
     plan::{self, Fenced, Plan, Rule, Waiting},
     raft,
     shared::Shared,
+    simulated::Simulated,
     state::{Address, Answer, ClusterState, Command, Failover},
     timeline::{Prelude, Timeline},
 };

@@ -5,10 +5,10 @@ use std::time::Duration;
 use tercet_proto::grpc::peer::v1::Role;
 
 use crate::{
-    api::resp::Simulated,
     clock::{Moment, millis},
     nodes::Node,
     shared::Shared,
+    simulated::Simulated,
     state::Address,
 };
 

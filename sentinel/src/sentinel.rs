@@ -3,11 +3,12 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tercet_edge::{
-    accept::{self, Door, Places, Sockets},
+    accept::{self, Door, Sockets},
     dial::Dialer,
     files,
     guard::Guard,
     limits as edge,
+    place::Places,
     tls::{self, Alpn, Tls},
 };
 use tercet_proto::grpc::sentinel::v1::sentinel_server::SentinelServer;
@@ -20,10 +21,9 @@ use tracing::info;
 use crate::{
     api::{self, backend::DOWN_AFTER},
     config::Config,
-    limits, membership, nodes,
+    greet, limits, membership, observe,
     raft::{self, Consensus, Founding, Peers, Replica},
     shared::{Identity, Parts, Past, Shared},
-    siblings,
     state::Address,
     watchdog,
 };
@@ -110,8 +110,8 @@ impl Sentinel {
         let peer_sockets = sockets(peer_door, peer_address)?;
         tasks.spawn(serve_peers(peer_sockets, Guard::new(SentinelServer::new(service), config.cluster_token.clone())));
         tasks.spawn(watchdog::run(Arc::clone(&shared)));
-        tasks.spawn(nodes::observe_all(Arc::clone(&shared)));
-        tasks.spawn(siblings::greet_all(Arc::clone(&shared)));
+        tasks.spawn(observe::observe_all(Arc::clone(&shared)));
+        tasks.spawn(greet::greet_all(Arc::clone(&shared)));
         tasks.spawn(membership::keep(Arc::clone(&shared)));
         let founding =
             Founding { own: shared.identity.member(), is_founder: config.own_index == 0, min_isr: config.min_isr };

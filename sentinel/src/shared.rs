@@ -14,7 +14,6 @@ use tercet_edge::dial::Dialer;
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::{
-    api::resp::Simulated,
     clock::Moment,
     detect::{Electorate, Fitness, Grounds, Hearing, Leases, Ledger, Refusal, Renewal, Resign},
     events::{Bus, MasterName},
@@ -22,6 +21,7 @@ use crate::{
     nodes::Nodes,
     raft::{Consensus, Peer, Peers},
     siblings::{Sibling, Siblings},
+    simulated::Simulated,
     state::{Address, ClusterState, Member, SentinelMember},
 };
 

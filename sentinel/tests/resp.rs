@@ -22,12 +22,14 @@ use std::{
 
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use tercet_edge::accept::{self, Door, Places};
+use tercet_edge::accept::{self, Door};
+use tercet_edge::place::Places;
 use tercet_sentinel::{
-    api::resp::{Backend, Simulated, serve},
+    api::resp::{Backend, serve},
     events::{Bus, Event},
     orders::Order,
     picture::{Instance, Link, MasterPicture, Picture, ReplicaPicture, Replicated, Reported, SentinelPicture},
+    simulated::Simulated,
     state::Address,
 };
 use tokio::{runtime::Runtime, sync::broadcast, sync::watch};

@@ -20,10 +20,10 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tercet_edge::socket::Socket;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::limits;
-use super::listen::Depositions;
 use super::output::Deposed;
 use super::session::{Hold, Progress, Session};
 use crate::clients::Registration;
@@ -31,6 +31,10 @@ use crate::clock;
 use crate::limits::AUTHORITY_WAIT;
 use crate::node::Shared;
 use crate::role::Verdict;
+
+/// Counts how often this node has ceased to be master. Connections look at this and not at the authority, which tells
+/// of every renewal of a lease that had run out.
+pub(super) type Depositions = watch::Receiver<u64>;
 
 /// Serves one client until it leaves or breaks the protocol.
 ///

@@ -7,17 +7,14 @@ use tercet_edge::socket::Socket;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::{connection, sweep};
+use super::connection::{self, Depositions};
+use super::sweep;
 use crate::clients::{Protocol, Registration};
 use crate::clock;
 use crate::cluster::carry::{Port, carry};
-use crate::drain::Leave;
+use crate::leaving::Leave;
 use crate::node::Shared;
 use crate::role::Role;
-
-/// Counts how often this node has ceased to be master. Connections look at this and not at the authority, which tells
-/// of every renewal of a lease that had run out.
-pub(super) type Depositions = watch::Receiver<u64>;
 
 /// Takes AMQP clients in until it is cancelled. `doors` are its ports.
 pub async fn accept(node: Shared, doors: Vec<Door>, threads: Vec<Handle>) {
@@ -76,7 +73,7 @@ fn admit(node: &Shared, guest: Guest, thread: &Handle, depositions: Depositions)
         tracing::debug!(%address, "AMQP client was gone before it was served");
         return;
     };
-    let registration = Registration::new(Arc::clone(node), Protocol::Amqp, address, local);
+    let registration = Registration::new(Arc::clone(&node.clients), Protocol::Amqp, address, local);
     let client = Arc::clone(&registration.client);
     let node = Arc::clone(node);
     let task = thread.spawn(async move {

@@ -1,5 +1,7 @@
 //! Carries a client of the broker or of the gateway to the master, byte by byte, so that any address serves any client.
 
+use std::sync::Arc;
+
 use tercet_edge::socket::Socket;
 use tercet_proto::grpc::cluster::v1::{Address, Member};
 use tokio::io::copy_bidirectional_with_sizes;
@@ -7,7 +9,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use crate::clients::{Protocol, Registration};
-use crate::drain::Leave;
+use crate::leaving::Leave;
 use crate::limits;
 use crate::node::Shared;
 use crate::role::Role;
@@ -41,7 +43,7 @@ pub async fn carry(node: Shared, mut client: Socket, port: Port) -> Option<Socke
         Ok(None) | Err(_) => return None,
     };
     let epoch = standings.borrow_and_update().epoch;
-    let _registration = Registration::new(node.clone(), Protocol::Carried, address, local);
+    let _registration = Registration::new(Arc::clone(&node.clients), Protocol::Carried, address, local);
     let plain_port = match port {
         Port::Amqp => node.config.amqp_port,
         Port::Gateway => node.config.gateway_port,

@@ -30,8 +30,8 @@ use tokio::sync::oneshot;
 use tracing::{error, info};
 
 use crate::checkpoint::Position;
+use crate::loading::Recovered;
 use crate::node::Shared;
-use crate::recovery::Recovered;
 use crate::replication::apply::{Applier, Committed};
 use crate::role::Role;
 use crate::storage::Storage;

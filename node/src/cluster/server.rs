@@ -7,9 +7,10 @@ use std::time::Instant;
 
 use futures::Stream;
 use parking_lot::Mutex;
-use tercet_edge::accept::{Door, Places};
+use tercet_edge::accept::Door;
 use tercet_edge::guard::Guard;
 use tercet_edge::limits as edge;
+use tercet_edge::place::Places;
 use tercet_edge::tls::Alpn;
 use tercet_proto::grpc::peer::v1::peer_server::{Peer, PeerServer};
 use tercet_proto::grpc::peer::v1::{

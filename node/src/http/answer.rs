@@ -65,7 +65,7 @@ impl Answer {
 
     pub(super) fn response(self) -> Response<Body> {
         let mut response = match &self.body {
-            Some(body) => super::json_response(self.status, body),
+            Some(body) => json_response(self.status, body),
             None => {
                 let mut response = Response::new(Body::empty());
                 *response.status_mut() = self.status;
@@ -136,7 +136,7 @@ impl Error {
             }
             Self::Unavailable(reason) => (StatusCode::SERVICE_UNAVAILABLE, "service_unavailable", reason.clone()),
         };
-        let mut response = super::json_response(status, &json!({ "error": error, "reason": reason }));
+        let mut response = json_response(status, &json!({ "error": error, "reason": reason }));
         match &self {
             Self::Login if !quiet => {
                 let realm = HeaderValue::from_static("Basic realm=\"Tercet management\"");
@@ -161,4 +161,12 @@ impl From<Refusal> for Error {
             _ => Self::BadRequest(refusal.to_string()),
         }
     }
+}
+
+/// A status with a body of JSON.
+fn json_response(status: StatusCode, body: &Value) -> Response<Body> {
+    let mut response = Response::new(Body::from(body.to_string()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }

@@ -1,35 +1,19 @@
 //! Who asks: HTTP Basic over the accounts. No cookie is ever set, so a page of another site has nothing to ride on; one
 //! that makes the browser send what it remembers of a login dialog is recognised by what the browser says of it.
 
-use std::collections::BTreeMap;
-
 use axum::http::{HeaderMap, Method, header, request};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 
+use super::answer::Answer;
 use super::answer::{Error, Outcome};
 use super::request::Request;
-use super::{Http, answer::Answer, limits};
+use super::shared::Http;
 use crate::accounts::{Origin, Tag, User};
 
 /// The page sends it, and asks for the password itself: the browser's own dialog would remember it.
 pub(super) const PAGE_HEADER: &str = "x-tercet-page";
-
-/// How often logins came and failed.
-#[derive(Debug, Default)]
-pub(super) struct Attempts {
-    counts: Mutex<Counts>,
-}
-
-#[derive(Debug, Default, Clone)]
-struct Counts {
-    succeeded: u64,
-    failed: u64,
-    /// Failed ones by user name, as far as there is room.
-    by_user: BTreeMap<String, u64>,
-}
 
 /// The user of a request, who has `tag`.
 pub(super) fn user(http: &Http, headers: &HeaderMap, origin: Origin, tag: Tag) -> Result<User, Error> {
@@ -84,22 +68,6 @@ pub(super) fn check_same_site(parts: &request::Parts) -> Result<(), Error> {
     Ok(())
 }
 
-impl Attempts {
-    fn count(&self, user: &[u8], succeeded: bool) {
-        let mut counts = self.counts.lock();
-        if succeeded {
-            counts.succeeded += 1;
-            return;
-        }
-        counts.failed += 1;
-        let user = String::from_utf8_lossy(user).chars().take(64).collect::<String>();
-        let is_known = counts.by_user.contains_key(&user);
-        if is_known || counts.by_user.len() < limits::SOURCES {
-            *counts.by_user.entry(user).or_default() += 1;
-        }
-    }
-}
-
 /// GET /api/whoami
 pub(super) fn whoami(request: &Request) -> Outcome {
     let mut body = json!({ "name": request.user.name, "tags": request.user.tags });
@@ -116,7 +84,7 @@ pub(super) fn settings(_: &Request) -> Outcome {
 
 /// GET /api/auth/attempts/:node and …/source
 pub(super) fn attempts(request: &Request) -> Outcome {
-    if request.capture(0) != super::overview::node_name(request.node()) {
+    if request.capture(0) != super::json::node_name(request.node()) {
         return Err(Error::NotFound);
     }
     let counts = request.http.attempts.counts.lock().clone();

@@ -3,13 +3,13 @@
 use serde_json::{Value, json};
 use tercet_proto::amqp::{FieldTable, ShortString};
 
-use super::access::Right;
 use super::answer::{Answer, Error, Outcome};
 use super::broker::{self, NOBODY, batch};
 use super::json::{of_table, to_table};
 use super::listing;
 use super::request::{Request, encoded, short};
 use crate::broker::{BindTo, BoundKind, ListedBinding};
+use crate::permission::Right;
 
 /// GET /api/bindings
 pub(super) fn list(request: &Request) -> Outcome {

@@ -6,9 +6,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Error, Outcome};
-use super::json::of_table;
 use super::request::Request;
-use super::{listing, overview};
+use super::{json, listing};
 use crate::accounts::Tag;
 use crate::broker::{Acknowledge, ConnectionId, Consumer};
 use crate::clients::{AmqpAbout, ChannelGauges, Client, Protocol};
@@ -37,7 +36,7 @@ fn described(request: &Request, client: &Client, about: &AmqpAbout) -> Value {
     let age = clock::boot_now().millis_since(client.since);
     json!({
         "name": name_of(client),
-        "node": overview::node_name(node),
+        "node": json::node_name(node),
         "type": "network",
         "protocol": "AMQP 0-9-1",
         "state": "running",
@@ -49,7 +48,7 @@ fn described(request: &Request, client: &Client, about: &AmqpAbout) -> Value {
         "channel_max": about.channel_max,
         "frame_max": about.frame_max,
         "timeout": about.heartbeat,
-        "client_properties": of_table(&about.properties),
+        "client_properties": json::of_table(&about.properties),
         "user_provided_name": about.properties.get("connection_name").and_then(|name| name.as_str()),
         "host": client.local.ip().to_canonical().to_string(),
         "port": client.local.port(),
@@ -72,7 +71,7 @@ fn resp_described(request: &Request, client: &Client) -> Value {
     let age = clock::boot_now().millis_since(client.since);
     json!({
         "name": name_of(client),
-        "node": overview::node_name(request.node()),
+        "node": json::node_name(request.node()),
         "type": "network",
         "protocol": format!("RESP{}", about.resp),
         "state": "running",
@@ -164,7 +163,7 @@ fn channel_row(request: &Request, client: &Client, about: &AmqpAbout, channel: &
     json!({
         "name": format!("{connection} ({})", channel.number),
         "number": channel.number,
-        "node": overview::node_name(request.node()),
+        "node": json::node_name(request.node()),
         "user": about.user,
         "user_who_performed_action": about.user,
         "vhost": about.vhost,
@@ -256,7 +255,7 @@ pub(super) fn consumer(request: &Request, consumer: &Consumer, is_active: bool) 
         "channel_details": {
             "connection_name": name,
             "name": format!("{name} ({})", consumer.channel),
-            "node": overview::node_name(request.node()),
+            "node": json::node_name(request.node()),
             "number": consumer.channel,
             "peer_host": address.map_or_else(String::new, |address| address.ip().to_canonical().to_string()),
             "peer_port": address.map_or(0, |address| address.port()),

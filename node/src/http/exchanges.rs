@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::access::Right;
 use super::answer::{Answer, Error, Outcome};
 use super::broker::{self, batch};
 use super::json::{of_table, to_table};
 use super::listing;
 use super::request::Request;
 use crate::broker::{Deletion, ExchangeDeclaration, ExchangeKind, ListedExchange};
+use crate::permission::Right;
 
 /// GET /api/exchanges
 pub(super) fn list(request: &Request) -> Outcome {

@@ -10,7 +10,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::answer::Error;
-use super::{Http, limits};
+use super::limits;
+use super::shared::Http;
 
 /// Says who asked. One that carries it is never passed on again.
 const FORWARDED: &str = "x-tercet-forwarded";

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Outcome};
-use super::overview;
 use super::request::Request;
+use super::{json, overview};
 use crate::role::Disk;
 
 /// Paths of probes, without `/api` and without a login.
@@ -45,7 +45,7 @@ pub(super) fn alarms(request: &Request) -> Outcome {
     if node.authority.standing().disk == Disk::Well {
         return Ok(passed());
     }
-    let alarm = json!({ "node": overview::node_name(node), "resource": "disk" });
+    let alarm = json!({ "node": json::node_name(node), "resource": "disk" });
     Ok(Answer::failed(json!({ "status": "failed", "reason": "There are alarms in effect", "alarms": [alarm] })))
 }
 

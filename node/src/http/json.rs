@@ -6,6 +6,7 @@ use tercet_proto::amqp::{BasicProperties, FieldTable, FieldValue, Properties, Sh
 
 use super::answer::Error;
 use super::request::{integer, plain};
+use crate::node::Node;
 
 /// A field table as an object. Bytes that are no text become text with marks in place of them.
 pub(super) fn of_table(table: &FieldTable) -> Value {
@@ -123,6 +124,15 @@ properties! {
     user_id "user_id" text,
     app_id "app_id" text,
     cluster_id "cluster_id" text,
+}
+
+/// How this API calls a node: tools expect the form of Erlang's names.
+pub(super) fn node_name(node: &Node) -> String {
+    node_name_of(&node.identity.name)
+}
+
+pub(super) fn node_name_of(name: &str) -> String {
+    format!("rabbit@{name}")
 }
 
 #[cfg(test)]

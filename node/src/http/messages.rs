@@ -5,7 +5,6 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tercet_proto::amqp::{Properties, ShortString};
 
-use super::access::Right;
 use super::answer::{Answer, Error, Outcome};
 use super::broker::{self, NOBODY, batch};
 use super::json::{of_properties, to_properties};
@@ -16,6 +15,7 @@ use crate::broker::{
     Verdict,
 };
 use crate::ids::Offset;
+use crate::permission::Right;
 
 /// POST /api/exchanges/:vhost/:name/publish {properties, routing_key, payload, payload_encoding}
 pub(super) fn publish(request: &Request) -> Outcome {

@@ -11,7 +11,6 @@
 //! Everything here runs on one thread of its own: nothing that it does keeps a client of another protocol waiting for more
 //! than a short lock.
 
-mod access;
 mod answer;
 mod auth;
 mod bindings;
@@ -36,6 +35,7 @@ mod policies;
 mod queues;
 mod request;
 mod routes;
+mod shared;
 mod users;
 mod vhosts;
 
@@ -45,7 +45,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Response, header};
 
 use bytes::Bytes;
 use tercet_edge::accept::Door;
@@ -57,16 +57,7 @@ use answer::{Answer, Error};
 use history::History;
 use request::Request;
 use routes::{Access, Place, Route};
-
-/// What the handlers share.
-#[derive(Debug)]
-pub(crate) struct Http {
-    node: Shared,
-    history: Arc<History>,
-    attempts: auth::Attempts,
-    /// Bodies that may be in memory at the same time.
-    bodies: tokio::sync::Semaphore,
-}
+use shared::{Attempts, Http};
 
 /// Serves the API and the page until the listener fails.
 ///
@@ -78,7 +69,7 @@ pub async fn serve(node: Shared, door: Door) -> std::io::Result<()> {
     let http = Arc::new(Http {
         node,
         history,
-        attempts: auth::Attempts::default(),
+        attempts: Attempts::default(),
         bodies: tokio::sync::Semaphore::new(limits::BODIES),
     });
     let handler = move |ConnectInfo(listen::Peer(peer)): ConnectInfo<listen::Peer>,
@@ -189,7 +180,7 @@ async fn answer_of(http: &Arc<Http>, route: &Route, request: Request) -> Result<
             let term = node.gate.term();
             match (permit.verdict, route.writes()) {
                 (Verdict::Master, _) | (Verdict::TooFewReplicas | Verdict::DiskFailed, false) => {
-                    Some((request::run(route, &request), term))
+                    Some(((route.run)(&request), term))
                 }
                 (Verdict::TooFewReplicas, true) => {
                     return Err(Error::Unavailable("not enough in-sync replicas to take writes".to_owned()));
@@ -220,12 +211,4 @@ async fn answer_of(http: &Arc<Http>, route: &Route, request: Request) -> Result<
             return Err(Error::Unavailable("the master has changed".to_owned()));
         }
     }
-}
-
-/// A status with a body of JSON.
-fn json_response(status: StatusCode, body: &serde_json::Value) -> Response<Body> {
-    let mut response = Response::new(Body::from(body.to_string()));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
 }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Error, Outcome};
+use super::json::{node_name, node_name_of};
 use super::request::Request;
 use super::{cluster, history, listing};
 use crate::accounts::{Change, Tag};
@@ -14,15 +15,6 @@ use crate::{clock, limits, memory};
 
 /// The version of RabbitMQ whose API this is. Tools choose their ways by it.
 pub(super) const RABBITMQ_VERSION: &str = "4.1.0";
-
-/// How this API calls a node: tools expect the form of Erlang's names.
-pub(super) fn node_name(node: &Node) -> String {
-    node_name_of(&node.identity.name)
-}
-
-pub(super) fn node_name_of(name: &str) -> String {
-    format!("rabbit@{name}")
-}
 
 fn cluster_name_of(request: &Request) -> String {
     let set = request.directory.parameter("", "", "cluster_name");

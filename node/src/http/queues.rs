@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::access::Right;
 use super::answer::{Answer, Error, Outcome};
 use super::broker::{self, NOBODY, batch};
-use super::json::{of_table, to_table};
+use super::json::{node_name, of_table, to_table};
 use super::request::Request;
-use super::{connections, history, listing, overview, policies};
+use super::{connections, history, listing, policies};
 use crate::broker::{Deletion, Queue, QueueDeclaration};
+use crate::permission::Right;
 
 /// GET /api/queues
 pub(super) fn list(request: &Request) -> Outcome {
@@ -59,7 +59,7 @@ fn queue_type(queue: &Queue) -> &str {
 
 fn described(request: &Request, queue: &Queue, policies: &policies::Effective) -> Value {
     let counts = queue.counts();
-    let node = overview::node_name(request.node());
+    let node = node_name(request.node());
     let sampled = request.http.history.queue(queue.number);
     let rate = |value: fn(&history::QueueRates) -> f64| json!({ "rate": sampled.as_ref().map_or(0.0, value) });
     let policy = policies.of_queue(&queue.vhost, &queue.name);

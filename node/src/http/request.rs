@@ -7,12 +7,11 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 use tercet_proto::amqp::ShortString;
 
-use super::Http;
-use super::access::Right;
-use super::answer::{Error, Outcome};
-use super::routes::Route;
+use super::answer::Error;
+use super::shared::Http;
 use crate::accounts::{Directory, Tag, User};
 use crate::node::Node;
+use crate::permission::{self, Right};
 
 /// One request.
 #[derive(Debug)]
@@ -68,10 +67,13 @@ impl Request {
         self.user.is(tag)
     }
 
+    /// Permissions count as they do for AMQP.
+    ///
     /// # Errors
-    /// The user may not do this with the resource of this name.
+    /// The user has no permissions in the virtual host, or none for this name.
     pub(super) fn may(&self, right: Right, vhost: &str, name: &str) -> Result<(), Error> {
-        super::access::check(self, right, vhost, name)
+        let permissions = self.directory.permissions_of(&self.user.name, vhost).ok_or(Error::AccessRefused)?;
+        if permission::allows(permissions, right, name) { Ok(()) } else { Err(Error::AccessRefused) }
     }
 
     pub(super) fn query(&self, name: &str) -> Option<&str> {
@@ -179,11 +181,6 @@ pub(super) fn plain(value: &Value) -> String {
 /// It is longer than 255 bytes.
 pub(super) fn short(text: &str) -> Result<ShortString, Error> {
     ShortString::try_from(text).map_err(|_| Error::bad("a name is longer than 255 bytes"))
-}
-
-/// Runs a route's handler: under the permit, without an await.
-pub(super) fn run(route: &Route, request: &Request) -> Outcome {
-    (route.run)(request)
 }
 
 /// The parts of a path, decoded. A slash at the end is no part.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::answer::{Answer, Error, Outcome};
 use super::broker::batch;
 use super::request::Request;
-use super::{history, listing, overview};
+use super::{history, json, listing};
 use crate::accounts::{Change, DEFAULT_VHOST, Permissions, Vhost};
 use crate::broker::Deletion;
 
@@ -37,7 +37,7 @@ fn described(request: &Request, name: &str, vhost: &Vhost) -> Value {
         "default_queue_type": if vhost.default_queue_type.is_empty() { "classic" } else { &vhost.default_queue_type },
         "tracing": vhost.is_tracing,
         "metadata": metadata(vhost),
-        "cluster_state": { overview::node_name(node): "running" },
+        "cluster_state": { json::node_name(node): "running" },
         "messages": ready + unacknowledged,
         "messages_ready": ready,
         "messages_unacknowledged": unacknowledged,

@@ -10,15 +10,11 @@
 //! to the applier as a replica's: its master may say that it never was acknowledged, and a tail that is not applied can
 //! be cut off.
 
-mod progress;
-
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tracing::{info, warn};
-
-pub use progress::{Progress, Report};
 
 use crate::checkpoint::{self, Cuts, Known};
 use crate::cluster;
@@ -28,6 +24,7 @@ use crate::engine;
 use crate::ids::Offset;
 use crate::journal::{Assembler, Block};
 use crate::limits;
+use crate::loading::Recovered;
 use crate::node::{self, Node};
 use crate::role::State;
 use crate::storage::{self, Bounds, Storage};
@@ -53,17 +50,6 @@ const MENDS: &str = "restore a backup with `tercet-node restore DIR`, or empty t
 #[derive(Debug)]
 pub struct Plan {
     bounds: Bounds,
-}
-
-/// What a member of a cluster goes on with.
-#[derive(Debug)]
-pub(crate) struct Recovered {
-    /// Everything up to here is in the state.
-    pub(crate) applied: Offset,
-    /// So much is known to be committed.
-    pub(crate) committed: Offset,
-    /// What lies behind, in order.
-    pub(crate) tail: Vec<Block>,
 }
 
 /// Before anybody is served: the journal goes on where the one on disk ends. `None`: the node keeps nothing on disk.

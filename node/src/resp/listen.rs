@@ -58,7 +58,7 @@ fn admit(node: &Shared, guest: Guest, thread: &Handle) {
         tracing::debug!(%address, "client was gone before it was served");
         return;
     };
-    let registration = Registration::new(Arc::clone(node), Protocol::Resp, address, local);
+    let registration = Registration::new(Arc::clone(&node.clients), Protocol::Resp, address, local);
     let client = registration.client.clone();
     let node = Arc::clone(node);
     let task = thread.spawn(async move {

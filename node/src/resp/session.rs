@@ -437,7 +437,7 @@ mod testing {
         let identity = Identity { name: "n1".into(), node_id: random_id(), incarnation: random_id() };
         let node = Arc::new(Node::new(*config, identity));
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-        let registration = Registration::new(Arc::clone(&node), Protocol::Resp, address, address);
+        let registration = Registration::new(Arc::clone(&node.clients), Protocol::Resp, address, address);
         Session::new(node, Arc::clone(&registration.client))
     }
 

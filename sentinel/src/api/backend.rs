@@ -5,10 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures::future::BoxFuture;
 use tokio::sync::{broadcast, watch};
 
-use super::{
-    grpc,
-    resp::{Backend, Simulated},
-};
+use super::{grpc, resp::Backend};
 use crate::{
     clock::millis,
     events::{Event, Instance},
@@ -17,6 +14,7 @@ use crate::{
     picture::Picture,
     raft::Replica,
     shared::Shared,
+    simulated::Simulated,
 };
 
 /// The real one.

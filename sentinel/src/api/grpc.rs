@@ -18,7 +18,7 @@ use crate::{
     act,
     clock::{Moment, millis},
     detect::{Grounds, Refusal, Renewal, Resign},
-    limits, nodes,
+    limits, observe,
     orders::{self, Forward},
     raft::{self, FORMING, Replica},
     shared::Shared,
@@ -54,7 +54,7 @@ impl sentinel_server::Sentinel for Service {
         let WatchRequest { cluster_id, name, peer } = request.into_inner();
         let state = self.shared.consensus.watch_applied();
         check_watcher(&cluster_id, &name, &state.borrow())?;
-        let introduced = peer.map(|peer| nodes::Introduction::new(&self.shared, peer.into()));
+        let introduced = peer.map(|peer| observe::Introduction::new(&self.shared, peer.into()));
         let watcher = Watcher { state, cluster_id, name, sent: None, _introduced: introduced };
         let states = stream::unfold(Some(watcher), async |watcher| {
             let mut watcher = watcher?;
@@ -261,7 +261,7 @@ struct Watcher {
     name: String,
     sent: Option<u64>,
     /// For as long as it watches, it is observed.
-    _introduced: Option<nodes::Introduction>,
+    _introduced: Option<observe::Introduction>,
 }
 
 impl Watcher {

@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::io::{Error, ErrorKind};
 
-use tercet_edge::accept::Place;
+use tercet_edge::place::Place;
 use tercet_edge::socket::Socket;
 use tercet_edge::token;
 use tercet_proto::grpc::cluster::v1::Address;
@@ -18,8 +18,8 @@ use tokio::time::{Instant, timeout};
 use super::{Connection, Moved};
 use crate::clients::Client;
 use crate::clock;
-use crate::drain::{Leave, is_idle};
 use crate::ids::Epoch;
+use crate::leaving::{Leave, is_idle};
 use crate::limits;
 use crate::node::Node;
 use crate::resp::frame::{self, Frames, Kind, Meeting, Side};

@@ -398,7 +398,9 @@ impl Session {
     fn has_room(&self, caller: Caller) -> bool {
         let eviction = &self.node.eviction;
         match (self.verdict, caller) {
-            (Verdict::Master, Caller::Client) => eviction.make_room(&self.node, limits::EVICTION_SLICE) == Room::Made,
+            (Verdict::Master, Caller::Client) => {
+                eviction.make_room(&self.node.engine, limits::EVICTION_SLICE) == Room::Made
+            }
             // Shards are held: keys go before the next command of a client.
             (Verdict::Master, _) => eviction.policy() != Policy::NoEviction,
             // Replicas follow their master.

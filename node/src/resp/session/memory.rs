@@ -42,7 +42,7 @@ fn keys_go_until_there_is_room() {
     for policy in [Policy::AllkeysLru, Policy::AllkeysLfu, Policy::AllkeysRandom, Policy::AllkeysS3Fifo] {
         let mut session = session();
         let node = Arc::clone(&session.node);
-        node.eviction.set_policy(&node, policy);
+        node.eviction.set_policy(&node.engine, policy);
         for number in 0..200 {
             send(&mut session, &["set", &format!("key:{number}"), &"v".repeat(90)]);
         }
@@ -60,7 +60,7 @@ fn keys_go_until_there_is_room() {
 fn volatile_policies_refuse_where_nothing_expires() {
     let mut session = session();
     let node = Arc::clone(&session.node);
-    node.eviction.set_policy(&node, Policy::VolatileLru);
+    node.eviction.set_policy(&node.engine, Policy::VolatileLru);
     send(&mut session, &["set", "stays", "value"]);
     node.eviction.set_limit(1_000);
     node.eviction.pretend(2_000);
@@ -79,7 +79,7 @@ fn object_tells_of_the_use_that_the_policy_notes() {
     send(&mut session, &["set", "key", "value"]);
     assert_eq!(send(&mut session, &["object", "idletime", "key"]), ":0\r\n");
     assert!(send(&mut session, &["object", "freq", "key"]).starts_with("-ERR An LFU maxmemory policy is not selected"));
-    node.eviction.set_policy(&node, Policy::AllkeysLfu);
+    node.eviction.set_policy(&node.engine, Policy::AllkeysLfu);
     send(&mut session, &["set", "other", "value"]);
     assert_eq!(send(&mut session, &["object", "freq", "other"]), ":5\r\n");
     assert!(send(&mut session, &["object", "idletime", "key"]).starts_with("-ERR An LFU maxmemory policy is selected"));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Client,
-    commands::{Call, Row},
+    row::{Call, Row},
     session::Replies,
 };
 

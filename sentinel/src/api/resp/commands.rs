@@ -1,50 +1,15 @@
 //! The table of commands, and the road of a command through it; connection commands.
 
 use tercet_edge::{seldom::Seldom, token::is_equal};
-use tercet_proto::resp::{Encoder, Version};
+use tercet_proto::resp::Version;
 use tracing::warn;
 
-use crate::orders::Order;
-
 use super::{
-    Server, client, info, introspect, pubsub, sentinel,
-    session::{Login, Session},
+    client, info, introspect, pubsub,
+    row::{Call, Next, Row, find},
+    sentinel,
+    session::Login,
 };
-
-/// One command under way.
-pub(crate) struct Call<'a> {
-    pub(crate) server: &'a Server,
-    pub(crate) session: &'a mut Session,
-    /// The command's name is the first.
-    pub(crate) args: &'a [&'a [u8]],
-    pub(crate) out: &'a mut Vec<u8>,
-    pub(crate) next: Next,
-}
-
-/// What the connection does after the reply.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Next {
-    Continue,
-    Close,
-    ShutDown,
-    /// The reply is that of a failover of this service.
-    FailOver(String),
-    /// The reply is what becomes of this order.
-    Order(Order),
-    /// Keep a new down-after of this sentinel, and answer.
-    DownAfter(u64),
-}
-
-/// A row: a command, or a subcommand of the row that holds it.
-pub(crate) struct Row {
-    pub(crate) name: &'static str,
-    /// As Redis counts: with the name; negative means "at least".
-    pub(crate) arity: i64,
-    pub(crate) flags: &'static [&'static str],
-    pub(crate) summary: &'static str,
-    pub(crate) run: fn(&mut Call<'_>),
-    pub(crate) subcommands: &'static [Row],
-}
 
 const fn row(
     name: &'static str,
@@ -149,21 +114,6 @@ static SENTINEL: &[Row] = &[
     row("simulate-failure", -3, ADMIN, "Crashes at a step of the next failover.", sentinel::simulate_failure),
     row("slaves", 3, ADMIN, "Shows the replicas of a service.", sentinel::replicas),
 ];
-
-pub(crate) fn find<'a>(rows: &'a [Row], name: &[u8]) -> Option<&'a Row> {
-    rows.iter().find(|row| row.name.as_bytes().eq_ignore_ascii_case(name))
-}
-
-impl Row {
-    pub(crate) fn takes(&self, args: usize) -> bool {
-        let args = args as i64;
-        if self.arity >= 0 { args == self.arity } else { args >= -self.arity }
-    }
-
-    fn needs_login(&self) -> bool {
-        !self.flags.contains(&"no_auth")
-    }
-}
 
 /// Executes the command of `call`: finds its row, checks what is derived from it in Redis' order, runs it.
 pub(crate) fn execute(call: &mut Call<'_>) {
@@ -380,11 +330,4 @@ fn shutdown(call: &mut Call<'_>) {
         return call.reply().error("ERR No shutdown in progress.");
     }
     call.next = Next::ShutDown;
-}
-
-impl Call<'_> {
-    /// Writes in the version that the client speaks at this moment.
-    pub(crate) fn reply(&mut self) -> Encoder<'_> {
-        Encoder::new(self.out, self.session.version)
-    }
 }

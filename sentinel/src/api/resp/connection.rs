@@ -10,9 +10,8 @@ use tokio::{
 };
 
 use super::{
-    Client, Server, commands,
-    commands::{Call, Next},
-    pubsub,
+    Client, Server, commands, pubsub,
+    row::{Call, Next},
     session::{Login, Replies, Session},
 };
 use crate::{events::Event, limits};
@@ -172,7 +171,7 @@ async fn execute_all(
 }
 
 fn dispatch(server: &Arc<Server>, session: &mut Session, args: &[&[u8]], out: &mut Vec<u8>) -> Next {
-    let mut call = Call { server, session, args, out, next: Next::Continue };
+    let mut call = Call { server, session, args, out, table: commands::COMMANDS, next: Next::Continue };
     commands::execute(&mut call);
     call.next
 }

@@ -2,8 +2,8 @@
 
 use std::{fmt::Write as _, sync::atomic::Ordering};
 
-use super::{Server, Simulated, commands::Call};
-use crate::picture::Picture;
+use super::{Server, row::Call};
+use crate::{picture::Picture, simulated::Simulated};
 
 type Section = fn(&Server, &Picture) -> String;
 

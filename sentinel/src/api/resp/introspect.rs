@@ -1,6 +1,6 @@
 //! COMMAND and the HELP texts, derived from the table.
 
-use super::commands::{COMMANDS, Call, Row, find};
+use super::row::{Call, Row, find};
 
 const FLAGS: &[&str] = &["loading", "stale", "sentinel"];
 
@@ -17,20 +17,23 @@ pub(super) static SUBCOMMANDS: &[Row] = &[
 ];
 
 pub(super) fn command(call: &mut Call<'_>) {
-    call.reply().array(COMMANDS.len());
-    for row in COMMANDS {
+    let count = call.table.len();
+    call.reply().array(count);
+    for row in call.table {
         describe(call, row, "");
     }
 }
 
 fn count(call: &mut Call<'_>) {
-    call.reply().integer(COMMANDS.len() as i64);
+    let count = call.table.len();
+    call.reply().integer(count as i64);
 }
 
 fn list(call: &mut Call<'_>) {
+    let table = call.table;
     let mut reply = call.reply();
-    reply.array(COMMANDS.len());
-    for row in COMMANDS {
+    reply.array(table.len());
+    for row in table {
         reply.bulk(row.name.as_bytes());
     }
 }
@@ -42,7 +45,7 @@ fn info(call: &mut Call<'_>) {
     }
     call.reply().array(args.len() - 2);
     for name in &args[2..] {
-        match find(COMMANDS, name) {
+        match find(call.table, name) {
             Some(row) => describe(call, row, ""),
             None => call.reply().null_array(),
         }
@@ -52,9 +55,9 @@ fn info(call: &mut Call<'_>) {
 fn docs(call: &mut Call<'_>) {
     let args = call.args;
     let rows: Vec<&Row> = if args.len() == 2 {
-        COMMANDS.iter().collect()
+        call.table.iter().collect()
     } else {
-        args[2..].iter().filter_map(|name| find(COMMANDS, name)).collect()
+        args[2..].iter().filter_map(|name| find(call.table, name)).collect()
     };
     call.reply().map(rows.len());
     for row in rows {

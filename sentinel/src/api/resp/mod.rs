@@ -7,6 +7,7 @@ mod fields;
 mod info;
 mod introspect;
 mod pubsub;
+mod row;
 mod sentinel;
 mod session;
 
@@ -27,7 +28,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{events::Event, orders::Order, picture::Picture};
+use crate::{events::Event, orders::Order, picture::Picture, simulated::Simulated};
 
 /// The version that clients are told: that of the protocol we speak.
 pub(crate) const REDIS_VERSION: &str = "7.2.6";
@@ -47,23 +48,6 @@ pub trait Backend: Send + Sync + std::fmt::Debug {
     /// `SENTINEL SIMULATE-FAILURE`.
     fn simulate(&self, failure: Option<Simulated>);
     fn shut_down(&self);
-}
-
-/// Where a sentinel is to crash, for drills.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Simulated {
-    CrashAfterElection,
-    CrashAfterPromotion,
-}
-
-impl Simulated {
-    /// Its bit in `sentinel_simulate_failure_flags`.
-    fn flag(self) -> u8 {
-        match self {
-            Self::CrashAfterElection => 1,
-            Self::CrashAfterPromotion => 2,
-        }
-    }
 }
 
 /// What all connections share.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tercet_proto::resp::Encoder;
 
-use super::{commands::Call, session::Session};
+use super::{row::Call, session::Session};
 use crate::{events::Event, limits};
 
 /// The only channel that a sentinel takes messages on.

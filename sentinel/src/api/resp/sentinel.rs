@@ -1,15 +1,15 @@
 //! SENTINEL: its subcommands, one function each.
 
 use super::{
-    Simulated,
-    commands::{COMMANDS, Call, Next, find},
     fields, info, introspect,
     pubsub::glob,
+    row::{Call, Next, find},
 };
 use crate::{
     limits,
     orders::Order,
     picture::{MasterPicture, Picture},
+    simulated::Simulated,
     state::Address,
 };
 
@@ -33,7 +33,7 @@ fn known_or_error(call: &mut Call<'_>) -> Option<(Picture, MasterPicture)> {
 }
 
 pub(super) fn help(call: &mut Call<'_>) {
-    if let Some(row) = find(COMMANDS, b"sentinel") {
+    if let Some(row) = find(call.table, b"sentinel") {
         introspect::help(call, "SENTINEL", row.subcommands);
     }
 }

@@ -174,7 +174,7 @@ fn set(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome
     for (setting, value) in changes {
         setting.put(&config.live, value);
     }
-    session.node.eviction.follow(&session.node);
+    session.node.eviction.follow(&session.node.config.live, &session.node.engine);
     out.ok();
     Ok(())
 }

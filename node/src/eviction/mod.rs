@@ -7,17 +7,18 @@
 //! A master makes room before it executes a command, some keys at a time; what is left to do then is done by a task. Replicas
 //! follow, and evict nothing themselves. A command that may need memory is refused where no key may go.
 
+pub(crate) mod task;
+
 use std::cell::Cell;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use parking_lot::{Mutex, RwLock};
 
 use crate::clock;
+use crate::config::live::Live;
+use crate::engine::Engine;
 use crate::keyspace::eviction::{Policy, Pool};
-use crate::limits;
 use crate::memory;
-use crate::node::{Node, Shared};
-use crate::role::Verdict;
 
 /// The bound, and what it is compared with.
 #[derive(Debug)]
@@ -57,12 +58,12 @@ impl Default for Eviction {
 
 impl Eviction {
     /// Takes over what the settings say now.
-    pub fn follow(&self, node: &Node) {
-        let (live, access) = (&node.config.live, node.engine.keyspace.access());
+    pub fn follow(&self, live: &Live, engine: &Engine) {
+        let access = engine.keyspace.access();
         let limit = live.maxmemory.load().try_into().unwrap_or(0);
         if limit != self.limit() {
             self.set_limit(limit);
-            self.measure(node);
+            self.measure(engine);
         }
         self.samples.store(live.maxmemory_samples.size().max(1), Relaxed);
         access.set_log_factor(live.lfu_log_factor.load().try_into().unwrap_or(u32::MAX));
@@ -70,7 +71,7 @@ impl Eviction {
         if let Some(policy) = Policy::from_name(live.policy())
             && policy != self.policy()
         {
-            self.set_policy(node, policy);
+            self.set_policy(engine, policy);
         }
     }
 
@@ -95,11 +96,11 @@ impl Eviction {
     }
 
     /// Changes the policy, and with it what is noted of the use of keys.
-    pub(crate) fn set_policy(&self, node: &Node, policy: Policy) {
+    pub(crate) fn set_policy(&self, engine: &Engine, policy: Policy) {
         *self.policy.write() = policy;
         self.pool.lock().clear();
-        if node.engine.keyspace.access().rule() != policy.rule() {
-            node.engine.keyspace.set_rule(policy.rule());
+        if engine.keyspace.access().rule() != policy.rule() {
+            engine.keyspace.set_rule(policy.rule());
         }
     }
 
@@ -131,13 +132,13 @@ impl Eviction {
     }
 
     /// Looks at everything anew.
-    pub fn measure(&self, node: &Node) {
-        let not_counted = node.engine.journal.retained_bytes() + node.engine.keyspace.dead_bytes();
+    pub fn measure(&self, engine: &Engine) {
+        let not_counted = engine.journal.retained_bytes() + engine.keyspace.dead_bytes();
         self.used.store(memory::allocated() as i64 - not_counted as i64, Relaxed);
     }
 
     /// Lets keys go until there is room, `most` at the most. No partition may be held, and the node has to be master.
-    pub fn make_room(&self, node: &Node, most: usize) -> Room {
+    pub fn make_room(&self, engine: &Engine, most: usize) -> Room {
         let policy = self.policy();
         if policy == Policy::NoEviction {
             return Room::None;
@@ -147,7 +148,7 @@ impl Eviction {
         let (mut gone, mut room) = (0, Room::Made);
         while gone < most && self.is_over() {
             let what = (policy, self.samples.load(Relaxed));
-            let Some(evicted) = node.engine.evict(&mut pool, what, now, &mut record, random) else {
+            let Some(evicted) = engine.evict(&mut pool, what, now, &mut record, random) else {
                 room = Room::None;
                 break;
             };
@@ -189,35 +190,4 @@ fn random() -> u64 {
         state.set(x);
         x.wrapping_mul(0x2545_f491_4f6c_dd1d)
     })
-}
-
-/// Measures, and lets go what commands have not: until the node ends.
-pub async fn run(node: Shared) {
-    let mut ticks = tokio::time::interval(limits::EVICTION_TICK);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut ticks_left = 0u32;
-    // The first look: what there is at the start.
-    _ = memory::allocated();
-    loop {
-        ticks.tick().await;
-        let eviction = &node.eviction;
-        eviction.follow(&node);
-        if eviction.limit() == 0 {
-            continue;
-        }
-        let is_near = eviction.used() > eviction.limit() / 16 * 15;
-        if ticks_left == 0 || is_near {
-            eviction.measure(&node);
-            ticks_left = limits::EVICTION_TICKS_APART;
-        }
-        ticks_left -= 1;
-        if eviction.is_over() {
-            let permit = node.authority.enter(clock::boot_now());
-            if permit.verdict == Verdict::Master {
-                eviction.make_room(&node, limits::EVICTION_BATCH);
-                drop(permit);
-                node.publish();
-            }
-        }
-    }
 }
