@@ -10,6 +10,9 @@ use std::process::Command;
 /// Nobody reads a file of this length as one question.
 const LONGEST_FILE: usize = 1000;
 
+/// Of them, lines of code: without tests, comments and empty lines.
+const MOST_CODE: usize = 600;
+
 /// A folder or file, and modules that must not be named in it. A name is looked for as a path in the code.
 const EDGES: [(&str, &[&str]); 8] = [
     // Frontends do not know each other.
@@ -120,8 +123,22 @@ fn every_source_file_says_which_question_it_answers_and_is_not_too_long() {
         if lines > LONGEST_FILE {
             found.push(format!("{name}: {lines} lines, at most {LONGEST_FILE}"));
         }
+        let code = lines_of_code(text);
+        if code > MOST_CODE {
+            found.push(format!("{name}: {code} lines of code, at most {MOST_CODE}"));
+        }
     }
     expect_none(&found);
+}
+
+fn lines_of_code(text: &str) -> usize {
+    let before_tests = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).map(str::trim_start);
+    before_tests.filter(|line| !line.is_empty() && !line.starts_with("//")).count()
+}
+
+#[test]
+fn only_code_is_counted() {
+    assert_eq!(lines_of_code("//! Why.\n\nfn a() {\n    // how\n}\n#[cfg(test)]\nmod tests {}\n"), 2);
 }
 
 #[test]
