@@ -1,7 +1,7 @@
 # The commands of Tercet. Each sets up what it needs; see README.md.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help up down build test lint deny drill sim bench bench-memory hit-ratio comeback image
+.PHONY: help up down build test lint deny drill sim bench bench-memory hit-ratio comeback image deb
 
 ROUNDS ?= 200
 FAULT ?= all
@@ -57,3 +57,6 @@ comeback: build ## restart of a node with ten million keys, and a full sync of 2
 
 image: build ## the container image tercet:dev, on a base made by debootstrap if there is none
 	@deploy/image.sh
+
+deb: build ## a Debian package with both programs and their systemd units, in target/debian
+	@deploy/debian/package.sh

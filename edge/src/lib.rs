@@ -16,6 +16,7 @@ pub mod logins;
 pub mod name;
 pub mod place;
 pub mod seldom;
+pub mod service;
 pub mod socket;
 pub mod stop;
 pub mod tls;

@@ -56,9 +56,15 @@ pub enum Action {
         directory: PathBuf,
         over: Over,
     },
+    /// Copy the keys of a Redis, or of a file of one, to the node on the configured RESP port.
+    Import {
+        config: Box<Config>,
+        from: String,
+        over: Over,
+    },
 }
 
-/// What may be in a data directory that is filled from a backup.
+/// What may be where data is copied to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Over {
     Nothing,
@@ -378,6 +384,10 @@ impl Config {
                 let over = if given.get_flag("force") { Over::Anything } else { Over::Nothing };
                 Action::Restore { config, directory: path_of(given), over }
             }
+            Some(("import", given)) => {
+                let over = if given.get_flag("replace") { Over::Anything } else { Over::Nothing };
+                Action::Import { config, from: given.get_one("from").cloned().unwrap_or_default(), over }
+            }
             _ => {
                 config.check_trust()?;
                 Action::Serve(config)
@@ -577,6 +587,14 @@ fn command() -> Command {
             Command::new("restore").about("Fills --data from a backup, while no node runs on it").arg(directory()).arg(
                 Arg::new("force").long("force").action(clap::ArgAction::SetTrue).help("Replace what is in --data"),
             ),
+        )
+        .subcommand(
+            Command::new("import")
+                .about("Copies the keys of a Redis, or of an RDB file, to the running master on --resp-port")
+                .arg(Arg::new("from").long("from").value_name("URL|FILE").required(true).help(
+                    "redis://[user[:password]@]host[:port][/database], all databases if none is named; or a dump.rdb",
+                ))
+                .arg(switch("replace", "Replace keys that are there")),
         );
     for setting in SETTINGS {
         let arg = |flag: String| Arg::new(flag.clone()).long(flag).global(true).allow_hyphen_values(true);

@@ -21,6 +21,7 @@ pub mod gateway;
 pub mod health;
 pub mod http;
 pub(crate) mod idle;
+pub mod import;
 pub mod latency;
 pub mod leaving;
 pub mod limits;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tercet_edge::{files, log};
 use tercet_node::config::{Action, Config, LogFormat};
-use tercet_node::{backup, server, status};
+use tercet_node::{backup, import, server, status};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -30,6 +30,7 @@ fn main() -> ! {
         Ok(Action::Restore { config, directory, over }) => {
             told(backup::restore(&config.data, &directory, over).map(Some));
         }
+        Ok(Action::Import { config, from, over }) => told(import::run(&config, &from, over).map(Some)),
         Err(error) => {
             eprintln!("error: {error}");
             leave(EXIT_USAGE);

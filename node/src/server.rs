@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use tercet_edge::accept::{self, Door};
 use tercet_edge::files;
+use tercet_edge::service;
 use tercet_edge::stop::Stop;
 use tercet_edge::tls::{self, Alpn, Tls};
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -161,12 +162,14 @@ async fn serve(
     let mut running = recovery::start(&node, &storage, plan, &cluster).map_err(Error::Thread)?;
 
     banner(&node);
+    service::ready();
     tokio::select! {
         result = stopped(&node) => result?,
         error = running.failed() => return Err(error.into()),
     }
     // SHUTDOWN is no signal.
     stop.begin();
+    service::stopping();
     tracing::info!("the node stops");
     cluster.resign().await;
     accepting.stop().await;
@@ -292,6 +295,7 @@ async fn reload(node: Shared) {
         Err(error) => return tracing::warn!(%error, "SIGHUP will end this process"),
     };
     while hangup.recv().await.is_some() {
+        service::reloading();
         match node.config.reload() {
             Ok(changed) => {
                 let changed: Vec<_> = changed.iter().map(|setting| setting.name).collect();
@@ -304,6 +308,7 @@ async fn reload(node: Shared) {
             Some(Ok(())) => tracing::info!("certificates were read again"),
             Some(Err(error)) => tracing::error!(%error, "certificates could not be read again, the old ones stay"),
         }
+        service::ready();
     }
 }
 

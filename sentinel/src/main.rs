@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal as _, Write as _};
 
-use tercet_edge::{files, log, stop::Stop};
+use tercet_edge::{files, log, service, stop::Stop};
 use tercet_sentinel::{
     config::{self, Config, Invocation, LogFormat},
     health, limits,
@@ -100,6 +100,7 @@ async fn run(config: Config) -> u8 {
     };
     // SHUTDOWN and a failure are no signals.
     stop.begin();
+    service::stopping();
     if let Some(reason) = failure {
         error!("{reason}");
         sentinel.stop().await;

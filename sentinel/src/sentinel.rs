@@ -9,6 +9,7 @@ use tercet_edge::{
     guard::Guard,
     limits as edge,
     place::Places,
+    service,
     tls::{self, Alpn, Tls},
 };
 use tercet_proto::grpc::sentinel::v1::sentinel_server::SentinelServer;
@@ -124,12 +125,11 @@ impl Sentinel {
         });
         let port = resp_address.port();
         tasks.spawn(api::resp::serve(resp_doors, port, backend, config.password.clone(), stop.subscribe()));
-        if let Some(tls) = tls {
-            tasks.spawn(reload(tls));
-        }
+        tasks.spawn(reload(tls));
         let metrics_sockets = sockets(metrics_door, resp_address)?;
         tasks.spawn(api::metrics::serve(metrics_sockets, Arc::clone(&shared)));
         info!(sentinel = shared.identity.name, id = replica.sentinel_id(), resp = %resp_address, peers = %peer_address, "ready");
+        service::ready();
         Ok(Self { tasks, replica, expelled, stop, resp_address, peer_address })
     }
 
@@ -198,14 +198,17 @@ fn open_resp(config: &Config, tls: Option<&Arc<Tls>>, places: &Arc<Places>) -> R
 }
 
 /// SIGHUP: certificates are read again.
-async fn reload(tls: Arc<Tls>) {
+async fn reload(tls: Option<Arc<Tls>>) {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
     while hangup.recv().await.is_some() {
-        match tls.reload() {
-            Ok(()) => info!("certificates were read again"),
-            Err(error) => tracing::error!(%error, "certificates could not be read again, the old ones stay"),
+        service::reloading();
+        match tls.as_ref().map(|tls| tls.reload()) {
+            None => {}
+            Some(Ok(())) => info!("certificates were read again"),
+            Some(Err(error)) => tracing::error!(%error, "certificates could not be read again, the old ones stay"),
         }
+        service::ready();
     }
 }
 

@@ -9,6 +9,17 @@ use crate::keyspace::value::{End, Hash, Inserted, List, Set, ShortBytes, SortedS
 
 pub(super) fn value(reader: &mut Reader<'_>) -> Option<Value> {
     let kind = reader.byte()?;
+    value_of(kind, reader)
+}
+
+/// Bytes of a value of this type at the beginning of `bytes`.
+pub(super) fn length(kind: u8, bytes: &[u8]) -> Option<usize> {
+    let mut reader = Reader::new(bytes);
+    value_of(kind, &mut reader)?;
+    Some(bytes.len() - reader.rest().len())
+}
+
+fn value_of(kind: u8, reader: &mut Reader<'_>) -> Option<Value> {
     Some(match kind {
         kind::STRING => Value::from_bytes(&reader.string()?),
         kind::LIST => {

@@ -9,12 +9,15 @@
 mod crc64;
 mod decode;
 mod encode;
+mod file;
 mod lzf;
 mod read;
 mod stream;
 #[cfg(test)]
 mod tests;
 mod ziplist;
+
+pub use file::{File, Item, Kept};
 
 use super::value::{Limits, Value, ValueRef};
 
@@ -60,10 +63,15 @@ pub enum Error {
 pub fn dump(value: ValueRef<'_>, limits: &Limits) -> Vec<u8> {
     let mut out = Vec::new();
     encode::value(value, limits, &mut out);
-    out.extend_from_slice(&VERSION.to_le_bytes());
-    let crc = crc64::checksum(&out);
-    out.extend_from_slice(&crc.to_le_bytes());
+    finish(&mut out, VERSION);
     out
+}
+
+/// Puts version and checksum behind a value.
+fn finish(out: &mut Vec<u8>, version: u16) {
+    out.extend_from_slice(&version.to_le_bytes());
+    let crc = crc64::checksum(out);
+    out.extend_from_slice(&crc.to_le_bytes());
 }
 
 /// Reads a payload. It takes memory in proportion to the payload, whatever numbers it claims.
