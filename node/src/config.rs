@@ -64,6 +64,21 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// The settings with which it is to be done.
+    #[must_use]
+    pub fn into_config(self) -> Box<Config> {
+        match self {
+            Self::Serve(config)
+            | Self::Healthcheck(config)
+            | Self::Status(config)
+            | Self::Backup { config, .. }
+            | Self::Restore { config, .. }
+            | Self::Import { config, .. } => config,
+        }
+    }
+}
+
 /// What may be where data is copied to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Over {
@@ -633,13 +648,7 @@ mod tests {
     fn config(args: &[&str], variables: &[(&str, &str)]) -> Result<Config, Error> {
         let args = std::iter::once("tercet-node").chain(args.iter().copied()).map(Into::into);
         let variable = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
-        Config::from_args(args, variable).map(|action| match action {
-            Action::Serve(config)
-            | Action::Healthcheck(config)
-            | Action::Status(config)
-            | Action::Backup { config, .. }
-            | Action::Restore { config, .. } => *config,
-        })
+        Config::from_args(args, variable).map(|action| *action.into_config())
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tercet_edge::accept::{self, Door};
 use tercet_node::amqp;
-use tercet_node::config::{Action, Config};
+use tercet_node::config::Config;
 use tercet_node::node::{Identity, Node, Shared, random_id};
 use tercet_proto::amqp::{
     ContentHeader, Decoder, Encoder, FieldTable, FieldValue, Frame, FrameKind, Method, PROTOCOL_HEADER, Properties,
@@ -33,21 +33,13 @@ impl Server {
     /// With these flags.
     pub(crate) fn with(flags: &[&str]) -> Self {
         let args = std::iter::once("tercet-node").chain(flags.iter().copied()).map(Into::into);
-        let (Action::Serve(config)
-        | Action::Healthcheck(config)
-        | Action::Status(config)
-        | Action::Backup { config, .. }
-        | Action::Restore { config, .. }) = Config::from_args(args, |_| None).unwrap();
+        let config = Config::from_args(args, |_| None).unwrap().into_config();
         Self::of(config, 2)
     }
 
     /// All clients on one thread.
     pub(crate) fn on_one_thread() -> Self {
-        let (Action::Serve(config)
-        | Action::Healthcheck(config)
-        | Action::Status(config)
-        | Action::Backup { config, .. }
-        | Action::Restore { config, .. }) = Config::from_args(["tercet-node".into()], |_| None).unwrap();
+        let config = Config::from_args(["tercet-node".into()], |_| None).unwrap().into_config();
         Self::of(config, 1)
     }
 

@@ -18,7 +18,7 @@ use tercet_edge::guard::Trusted;
 use tercet_edge::token::Token;
 use tercet_node::clock;
 use tercet_node::cluster::{self, Handle};
-use tercet_node::config::{Action, Config};
+use tercet_node::config::Config;
 use tercet_node::effect::{Expiry, KeyChange};
 use tercet_node::engine::{Locked, Transaction};
 use tercet_node::ids::Offset;
@@ -121,11 +121,7 @@ impl TestNode {
         args.extend([sentinels.join(","), "--peer-port".to_owned(), peer_port.to_string()]);
         args.extend(flags.iter().map(|flag| (*flag).to_owned()));
         let action = Config::from_args(args.into_iter().map(Into::into), |_| None).unwrap();
-        let (Action::Serve(config)
-        | Action::Healthcheck(config)
-        | Action::Status(config)
-        | Action::Backup { config, .. }
-        | Action::Restore { config, .. }) = action;
+        let config = action.into_config();
         let storage = Arc::new(open(directory.path()));
         let node = Arc::new(Node::new(*config, storage.identity(name)));
         let plan = match keeping {
