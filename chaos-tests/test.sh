@@ -54,8 +54,18 @@ step "doc tests"
 bounded 300 cargo test --workspace --locked --quiet --doc
 
 step "client libraries, the seed programs and bad input"
-clients=(.venv/bin/python -m pytest chaos-tests/clients -q -ra --no-header -p no:cacheprovider)
+clients=(.venv/bin/python -m pytest chaos-tests/clients --ignore chaos-tests/clients/test_compose.py -q -ra --no-header -p no:cacheprovider)
 own_network timeout --foreground --kill-after=15 900 "${clients[@]}" || die "the client tests failed, or were not over after 900 s"
+
+# The ports that the file publishes are those of the machine itself: not in a network of their own.
+step "docker-compose: containers killed, stopped, cut off, restarted"
+if ! docker info >/dev/null 2>&1; then
+  skipped "the drills on docker-compose: no Docker engine answers"
+elif ! { deploy/local/packages.sh image && CARGO_TARGET_DIR="$(target_directory)" PROFILE=debug deploy/image.sh tercet:test; }; then
+  skipped "the drills on docker-compose: no image could be made"
+else
+  TERCET_COMPOSE=1 bounded 600 .venv/bin/python -m pytest chaos-tests/clients/test_compose.py -q -ra --no-header -p no:cacheprovider
+fi
 
 step "drills, $rounds rounds"
 bounded 600 "$programs/drill" --rounds "$rounds" --fault "$faults"

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 import redis
 
+from cluster import is_free
+
 ROOT = Path(__file__).resolve().parents[2]
 PORTS = {"n1": 6379, "n2": 6380, "n3": 6381}
 PROJECT = "tercettest"
@@ -30,6 +32,7 @@ def engine_answers():
 pytestmark = [
     pytest.mark.skipif(os.environ.get("TERCET_COMPOSE") != "1", reason="the compose drills run with TERCET_COMPOSE=1"),
     pytest.mark.skipif(not engine_answers(), reason="no Docker engine with docker-compose answers"),
+    pytest.mark.skipif(not all(map(is_free, PORTS.values())), reason="the ports of docker-compose.yml are taken (make down?)"),
 ]
 
 
