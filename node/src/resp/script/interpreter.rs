@@ -10,7 +10,7 @@ use tercet_proto::resp::Version;
 
 use super::answer::as_number;
 use super::convert::{self, Versions};
-use super::{bits, json, msgpack, number, pack};
+use super::{bits, json, msgpack, number, pack, pattern};
 
 /// Instructions between two looks at the clock: a fraction of a millisecond.
 const LOOK_EVERY: u32 = 10_000;
@@ -428,6 +428,7 @@ fn native(
     native.set("version", super::VERSION)?;
     native.set("version_number", super::VERSION_NUMBER)?;
     native.set("bit", bits::library(lua)?)?;
+    native.set("pattern", pattern::library(lua, patience)?)?;
     native.set("struct", pack::library(lua)?)?;
     native.set("cmsgpack", msgpack::library(lua, patience)?)?;
     native.set("cjson", json::library(lua, json, patience)?)?;

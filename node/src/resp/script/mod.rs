@@ -22,6 +22,7 @@ mod msgpack;
 mod number;
 mod pack;
 mod patience;
+mod pattern;
 mod run;
 mod source;
 

@@ -376,18 +376,141 @@ maths.random, maths.randomseed = raising(native.random), raising(native.randomse
 
 local strings = {}
 for name, call in pairs(string) do strings[name] = call end
--- Matching recurses over the pattern in C: a long one would take the stack.
-local MOST_PATTERN = 1000
-for _, name in ipairs({ 'find', 'match', 'gmatch', 'gsub' }) do
-    local call = strings[name]
-    strings[name] = function(text, pattern, ...)
-        local is_plain = name == 'find' and select(2, ...)
-        if type(pattern) == 'string' and #pattern > MOST_PATTERN and not is_plain then
-            error('pattern too complex', 2)
+-- Matching is C in Lua, and nothing ends it: here it is the host's, which looks at the clock.
+local plain_lua = {}
+for name, call in pairs(strings) do plain_lua[name] = call end
+local match, find_plain = raising(native.pattern.match), raising(native.pattern.plain)
+
+local function is_text(value)
+    return type(value) == 'string' or type(value) == 'number'
+end
+
+-- Where to begin, counted from 0.
+local function beginning(text, from)
+    if from < 0 then from = #text + from + 1 end
+    return math.min(math.max(from - 1, 0), #text)
+end
+
+-- What was captured; the whole match, if nothing was.
+local function captures(text, from, to, ...)
+    if not from then return nil end
+    if select('#', ...) == 0 then return sub(text, from, to) end
+    return ...
+end
+
+-- Lua's own function refuses what is not to be searched, in its own words.
+local function searched(name, text, pattern, from)
+    return is_text(text) and is_text(pattern) and (from == nil or tonumber(from)) or plain_lua[name](text, pattern, from)
+end
+
+local finding = {}
+
+local function truncate(number)
+    number = tonumber(number) or 1
+    return number < 0 and math.ceil(number) or math.floor(number)
+end
+
+function finding.find(text, pattern, from, is_plain)
+    searched('find', text, pattern, from)
+    text, pattern = tostring(text), tostring(pattern)
+    from = beginning(text, truncate(from))
+    if is_plain or not plain_lua.find(pattern, '[%^%$%*%+%?%.%(%[%%%-]') then
+        return find_plain(text, pattern, from)
+    end
+    local is_anchored = byte(pattern) == 94
+    return match(text, is_anchored and sub(pattern, 2) or pattern, from, is_anchored)
+end
+
+function finding.match(text, pattern, from)
+    searched('match', text, pattern, from)
+    text, pattern = tostring(text), tostring(pattern)
+    local is_anchored = byte(pattern) == 94
+    from = beginning(text, truncate(from))
+    return captures(text, match(text, is_anchored and sub(pattern, 2) or pattern, from, is_anchored))
+end
+
+function finding.gmatch(text, pattern)
+    searched('gmatch', text, pattern)
+    text, pattern = tostring(text), tostring(pattern)
+    local from = 0
+    local function step(first, last, ...)
+        if not first then
+            from = #text + 1
+            return nil
         end
-        return call(text, pattern, ...)
+        from = last < first and last + 1 or last
+        return captures(text, first, last, ...)
+    end
+    return function()
+        if from > #text then return nil end
+        return step(match(text, pattern, from, false))
     end
 end
+
+-- What comes in place of a match.
+local function replacement(by, kind, text, first, last, ...)
+    local whole = sub(text, first, last)
+    local value
+    if kind == 'function' then
+        value = by(captures(text, first, last, ...))
+    elseif kind == 'table' then
+        value = by[(captures(text, first, last, ...))]
+    else
+        local pieces, at = {}, 1
+        while true do
+            local sign = plain_lua.find(by, '%', at, true)
+            if not sign then break end
+            insert(pieces, sub(by, at, sign - 1))
+            local next_byte = sub(by, sign + 1, sign + 1)
+            if next_byte == '0' then
+                insert(pieces, whole)
+            elseif byte(next_byte) and byte(next_byte) >= 49 and byte(next_byte) <= 57 then
+                local place = byte(next_byte) - 48
+                if place > math.max(select('#', ...), 1) then error('invalid capture index', 3) end
+                insert(pieces, (select(place, captures(text, first, last, ...))))
+            else
+                insert(pieces, next_byte)
+            end
+            at = sign + 2
+        end
+        insert(pieces, sub(by, at))
+        return concat(pieces)
+    end
+    if not value then return whole end
+    if not is_text(value) then error('invalid replacement value (a ' .. type(value) .. ')', 3) end
+    return value
+end
+
+function finding.gsub(text, pattern, by, most)
+    local kind = type(by)
+    if not is_text(text) or not is_text(pattern) or most ~= nil and not tonumber(most)
+        or kind ~= 'function' and kind ~= 'table' and not is_text(by) then
+        return plain_lua.gsub(text, pattern, by, most)
+    end
+    text, pattern = tostring(text), tostring(pattern)
+    if is_text(by) then by = tostring(by) end
+    most = most and truncate(most) or #text + 1
+    local is_anchored = byte(pattern) == 94
+    if is_anchored then pattern = sub(pattern, 2) end
+    local pieces, from, count = {}, 0, 0
+    local function step(first, last, ...)
+        if not first then return false end
+        count = count + 1
+        insert(pieces, sub(text, from + 1, first - 1))
+        insert(pieces, replacement(by, kind, text, first, last, ...))
+        from = last
+        if last < first then
+            insert(pieces, sub(text, first, first))
+            from = first
+        end
+        return from <= #text and not is_anchored
+    end
+    while count < most and step(match(text, pattern, from, is_anchored)) do end
+    insert(pieces, sub(text, from + 1))
+    return concat(pieces), count
+end
+
+for name, call in pairs(finding) do strings[name] = call end
 string_metatable.__index = strings
 
 local coroutines = {}
