@@ -70,8 +70,7 @@ def small_disk(folder, size):
 
 
 def test_a_full_disk_refuses_writes_answers_reads_and_mends_by_itself(tmp_path):
-    # Acknowledged from memory: otherwise a read of what the disk has refused waits for room, as the write does.
-    with small_disk(tmp_path / "disk", "400m") as disk, Node(tmp_path, "--ack", "memory", data=disk / "data") as node:
+    with small_disk(tmp_path / "disk", "400m") as disk, Node(tmp_path, data=disk / "data") as node:
         client = node.redis()
         for number in range(100):
             client.set(f"before:{number}", number)
@@ -79,13 +78,29 @@ def test_a_full_disk_refuses_writes_answers_reads_and_mends_by_itself(tmp_path):
         with open(ballast, "wb") as file, contextlib.suppress(OSError):
             while file.write(bytes(1 << 20)):
                 file.flush()
-        acknowledged = 0
+        # The write that finds the disk full waits for room, and nothing else does.
+        writer, acknowledged = node.redis(), []
+
+        def write():
+            with contextlib.suppress(redis.exceptions.RedisError):
+                for number in range(10_000):
+                    writer.set(f"filler:{number}", "v" * 10_000)
+                    acknowledged.append(number)
+
+        writing = threading.Thread(target=write, daemon=True)
+        writer.connection_pool.connection_kwargs["socket_timeout"] = 60
+        writer.connection_pool.disconnect()
+        writing.start()
+        wait_for(lambda: client.info("persistence")["aof_last_write_status"] == "err", 20, "a refusal")
+        waits = len(acknowledged)
         with pytest.raises(redis.exceptions.ResponseError, match=MISCONF):
-            for number in range(10_000):
-                client.set(f"filler:{number}", "v" * 10_000)
-                acknowledged += 1
+            client.set("refused", "1")
         assert client.get("before:7") == "7"
-        assert client.dbsize() >= 100 + acknowledged
+        assert client.get(f"filler:{waits}") == "v" * 10_000, "it will be written, and is seen"
+        with client.pipeline(transaction=True) as both:
+            assert both.strlen(f"filler:{waits}").exists("refused").execute() == [10_000, 0]
+        assert client.eval("return redis.call('strlen', KEYS[1])", 1, f"filler:{waits}") == 10_000
+        assert client.dbsize() == 101 + waits and len(acknowledged) == waits
         assert len(client.keys("before:*")) == 100
         assert client.info("persistence")["aof_last_write_status"] == "err"
         with pytest.raises(redis.exceptions.ResponseError, match="MISCONF"):
@@ -93,6 +108,7 @@ def test_a_full_disk_refuses_writes_answers_reads_and_mends_by_itself(tmp_path):
         with pytest.raises(redis.exceptions.ResponseError, match="MISCONF"):
             client.pipeline().set("a", 1).execute()
         ballast.unlink()
+        wait_for(lambda: len(acknowledged) > waits, 10, "the answer to the write that waited")
         wait_for(lambda: client.set("after", "1"), 10, "a write after there is room again")
         assert client.execute_command("WAITAOF", 1, 0, 10_000)[0] == 1
         node.process.kill()
@@ -100,8 +116,8 @@ def test_a_full_disk_refuses_writes_answers_reads_and_mends_by_itself(tmp_path):
         with node:
             client = node.redis()
             wait_for(lambda: client.get("after") == "1", 20, "what was acknowledged")
-            assert client.dbsize() >= 101 + acknowledged
-            assert client.get("before:99") == "99"
+            assert client.dbsize() >= 101 + waits
+            assert client.get("before:99") == "99" and client.get(f"filler:{waits}") == "v" * 10_000
 
 
 def fill_up(disk):
@@ -154,13 +170,16 @@ def test_nothing_is_written_to_the_diary_of_rocksdb_while_the_node_runs(tmp_path
 
 
 def test_publishers_are_blocked_while_there_is_no_room(tmp_path):
-    with Node(tmp_path, "--disk-free-limit", "1000000gb", "--ack", "memory") as node:
-        client = node.redis()
-        with contextlib.suppress(redis.exceptions.ResponseError):
-            client.set("key", "value")
+    with Node(tmp_path, "--disk-free-limit", "1000000gb") as node:
+        client, writer = node.redis(), node.redis()
+        # It waits for room; what it has written is seen by others all the same.
+        writer.connection_pool.connection_kwargs["socket_timeout"] = 60
+        writer.connection_pool.disconnect()
+        threading.Thread(target=writer.set, args=("key", "value"), daemon=True).start()
         wait_for(lambda: client.info("persistence")["aof_last_write_status"] == "err", 10, "a refusal")
         with pytest.raises(redis.exceptions.ResponseError, match=MISCONF):
             client.set("key", "value")
+        assert client.get("key") == "value"
         parameters = pika.ConnectionParameters("127.0.0.1", node.ports["amqp"], blocked_connection_timeout=1)
         connection = pika.BlockingConnection(parameters)
         # Raised only if the node has said that the connection is blocked.

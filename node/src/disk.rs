@@ -159,6 +159,9 @@ impl State {
         troubles[what as usize] = error.map(storage::Error::reason);
         let refusal = troubles.iter().flatten().next().cloned();
         let disk = if refusal.is_some() { role::Disk::Failed } else { role::Disk::Well };
+        if !self.node.is_ack_replicated() {
+            self.node.gate.show_uncommitted(refusal.is_some());
+        }
         self.node.engine.journal.durability().set_refusal(refusal);
         if self.node.authority.standing().disk != disk {
             self.node.authority.change(|standing| standing.disk = disk);

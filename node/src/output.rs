@@ -11,7 +11,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 
 use crate::ids::Offset;
-use crate::journal::Gate;
+use crate::journal::{Due, Gate};
 
 /// Sent bytes are cut off the front when they are this many, and at least half of all.
 const SENT_BYTES: usize = 64 << 10;
@@ -37,7 +37,7 @@ pub(crate) struct Output {
 
 #[derive(Debug, Clone, Copy)]
 struct Mark {
-    offset: Offset,
+    due: Due,
     end: usize,
 }
 
@@ -66,19 +66,19 @@ impl Output {
         self.bytes.capacity()
     }
 
-    /// A batch has ended: what it wrote depends on `offset`, and was made under the mastership `term`.
-    pub(crate) fn mark(&mut self, offset: Offset, term: u64, commit: Offset) {
+    /// A batch has ended: what it wrote depends on `due`, and was made under the mastership `term`.
+    pub(crate) fn mark(&mut self, due: Due, term: u64, gate: &Gate) {
         let end = self.bytes.len();
         match self.marks.back_mut() {
             None if self.free == end => {}
-            None if offset <= commit => self.free = end,
-            Some(last) if offset <= last.offset => last.end = end,
+            None if due.offset() <= gate.commit() => self.free = end,
+            Some(last) if due.is_within(last.due) => last.end = end,
             Some(last) if last.end == end => {}
             back => {
                 if back.is_none() {
                     self.term = term;
                 }
-                self.marks.push_back(Mark { offset, end });
+                self.marks.push_back(Mark { due, end });
             }
         }
     }
@@ -89,9 +89,10 @@ impl Output {
             // In this order: a commit offset of the next mastership cannot be seen without its term.
             let commit = gate.commit();
             if gate.term() == self.term {
-                self.free_up_to(commit);
+                self.free_while(|due| gate.required(due) <= commit);
             } else {
-                self.free_up_to(gate.ended_at(self.term).unwrap_or(Offset::ZERO));
+                let commit = gate.ended_at(self.term).unwrap_or(Offset::ZERO);
+                self.free_while(|due| due.offset() <= commit);
                 if !self.marks.is_empty() {
                     return Err(Deposed);
                 }
@@ -100,16 +101,16 @@ impl Output {
         Ok(&self.bytes[self.sent..self.free])
     }
 
-    fn free_up_to(&mut self, commit: Offset) {
-        while let Some(mark) = self.marks.front().filter(|mark| mark.offset <= commit) {
+    fn free_while(&mut self, may_leave: impl Fn(Due) -> bool) {
+        while let Some(mark) = self.marks.front().filter(|mark| may_leave(mark.due)) {
             self.free = mark.end;
             self.marks.pop_front();
         }
     }
 
-    /// The record and the mastership that the next replies wait for.
-    pub(crate) fn waits_for(&self) -> Option<(Offset, u64)> {
-        self.marks.front().map(|mark| (mark.offset, self.term))
+    /// The records and the mastership that the next replies wait for.
+    pub(crate) fn waits_for(&self) -> Option<(Due, u64)> {
+        self.marks.front().map(|mark| (mark.due, self.term))
     }
 
     /// So many bytes have been written.
@@ -176,16 +177,16 @@ mod tests {
         let gate = Gate::default();
         let mut output = Output::default();
         output.raw(b"ab");
-        output.mark(Offset::ZERO, 0, gate.commit());
+        output.mark(Due::NOTHING, 0, &gate);
         output.raw(b"cd");
-        output.mark(Offset(7), 0, gate.commit());
+        output.mark(Due::write(Offset(7)), 0, &gate);
         output.raw(b"ef");
-        output.mark(Offset(3), 0, gate.commit());
+        output.mark(Due::write(Offset(3)), 0, &gate);
         output.raw(b"gh");
-        output.mark(Offset(9), 0, gate.commit());
+        output.mark(Due::write(Offset(9)), 0, &gate);
         assert_eq!(output.sendable(&gate), Ok(&b"ab"[..]));
         output.wrote(1);
-        assert_eq!(output.waits_for(), Some((Offset(7), 0)));
+        assert_eq!(output.waits_for(), Some((Due::write(Offset(7)), 0)));
         gate.advance(Offset(8));
         assert_eq!(output.sendable(&gate), Ok(&b"bcdef"[..]));
         output.insert(b"beat");
@@ -198,11 +199,30 @@ mod tests {
     }
 
     #[test]
+    fn what_only_shows_leaves_when_the_uncommitted_is_shown_and_not_ahead_of_a_write() {
+        let gate = Gate::default();
+        let mut output = Output::default();
+        for (text, due) in
+            [(b"read", Due::read(Offset(9))), (b"wrote", Due::write(Offset(7))), (b"again", Due::read(Offset(5)))]
+                as [(&[u8], Due); 3]
+        {
+            output.raw(text);
+            output.mark(due, 0, &gate);
+        }
+        assert_eq!(output.sendable(&gate), Ok(&b""[..]));
+        gate.show_uncommitted(true);
+        assert_eq!(output.sendable(&gate), Ok(&b"read"[..]));
+        assert_eq!(output.waits_for(), Some((Due::write(Offset(7)), 0)));
+        gate.advance(Offset(7));
+        assert_eq!(output.sendable(&gate), Ok(&b"readwroteagain"[..]));
+    }
+
+    #[test]
     fn what_was_sent_of_a_large_output_is_given_back() {
         let gate = Gate::default();
         let mut output = Output::default();
         output.raw(&vec![1; 8 << 20]);
-        output.mark(Offset::ZERO, 0, gate.commit());
+        output.mark(Due::NOTHING, 0, &gate);
         output.wrote(7 << 20);
         assert!(output.capacity() <= 2 << 20, "{} bytes are held", output.capacity());
         assert_eq!(output.sendable(&gate).map(<[u8]>::len), Ok(1 << 20));
@@ -215,9 +235,9 @@ mod tests {
         let gate = Gate::default();
         let mut output = Output::default();
         output.raw(b"ok");
-        output.mark(Offset::ZERO, gate.term(), gate.commit());
+        output.mark(Due::NOTHING, gate.term(), &gate);
         output.raw(b"unknown");
-        output.mark(Offset(5), gate.term(), gate.commit());
+        output.mark(Due::write(Offset(5)), gate.term(), &gate);
         gate.depose(Offset(100));
         assert_eq!(output.sendable(&gate), Err(Deposed));
         output.drop_uncommitted(&gate);
@@ -230,7 +250,7 @@ mod tests {
         let mut output = Output::default();
         for (text, offset) in [(b"one,", 5), (b"two,", 6)] {
             output.raw(text);
-            output.mark(Offset(offset), gate.term(), gate.commit());
+            output.mark(Due::write(Offset(offset)), gate.term(), &gate);
         }
         gate.advance(Offset(5));
         gate.depose(Offset(5));

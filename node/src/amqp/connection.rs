@@ -170,7 +170,7 @@ impl Connection {
         let committed = async {
             match session.out.waits_for() {
                 // Who is deposed comes through as well: `flush` finds out.
-                Some((offset, term)) => _ = gate.wait(offset, term).await,
+                Some((due, term)) => _ = gate.wait(due, term).await,
                 None => std::future::pending().await,
             }
         };

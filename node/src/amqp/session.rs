@@ -23,6 +23,7 @@ use crate::broker::{ConnectionId, Event, Link};
 use crate::budget::{Alarm, Class, Share};
 use crate::clients::{AmqpAbout, Client};
 use crate::clock;
+use crate::journal::Due;
 use crate::limits::MESSAGE_BYTES_MOST;
 use crate::node::Shared;
 use crate::role::Verdict;
@@ -217,11 +218,11 @@ impl Session {
             if self.may_write && self.end_batch(&mut context) == Served::InPart && progress == Progress::Drained {
                 progress = Progress::TurnOver;
             }
-            (progress, context.batch.finish())
+            (progress, context.batch.finish_due())
         };
         drop(permit);
         node.publish();
-        out_lent.mark(depends_on, term, node.gate.commit());
+        out_lent.mark(depends_on, term, &node.gate);
         (self.out, self.about, self.dirty, self.events) = (out_lent, about_lent, dirty_lent, events_lent);
         self.record = record;
         self.output.set(self.out.pending());
@@ -604,9 +605,9 @@ impl Session {
     }
 
     fn say(&mut self, method: &Method) {
-        let (term, commit) = (self.node.gate.term(), self.node.gate.commit());
+        let gate = &self.node.gate;
         self.out.encoder(self.about.frame_max).method(0, method);
-        self.out.mark(crate::ids::Offset::ZERO, term, commit);
+        self.out.mark(Due::NOTHING, gate.term(), gate);
     }
 }
 

@@ -24,6 +24,7 @@ use super::waiting::{Answer, Wait};
 use crate::clients::Client;
 use crate::engine::{Served, Transaction, Waiter};
 use crate::ids::Offset;
+use crate::journal::Due;
 use crate::keyspace::value::parse_integer;
 use crate::keyspace::{Ticket, Wants};
 use crate::node::{Node, Shared};
@@ -153,21 +154,21 @@ pub(crate) fn wait(node: Shared, client: Arc<Client>, blocked: Arc<Blocked>, hom
         loop {
             tokio::select! {
                 ended = blocked.ended() => return match ended {
-                    Ended::Served(reply, offset) => answer(reply, offset),
-                    Ended::Again => Answer { again: Some(blocked.command()), ..answer(Vec::new(), Offset::ZERO) },
+                    Ended::Served(reply, offset) => answer(reply, blocked.due(offset)),
+                    Ended::Again => Answer { again: Some(blocked.command()), ..answer(Vec::new(), Due::NOTHING) },
                 },
                 () = client.released.notified() => if blocked.give_up() {
-                    return Answer { is_over: false, ..answer(blocked.nothing(), Offset::ZERO) };
+                    return Answer { is_over: false, ..answer(blocked.nothing(), Due::NOTHING) };
                 },
                 () = &mut timeout, if !is_late => {
                     if blocked.give_up() {
-                        return answer(blocked.nothing(), Offset::ZERO);
+                        return answer(blocked.nothing(), Due::NOTHING);
                     }
                     is_late = true;
                 }
                 () = &mut lost, if !is_lost => {
                     if blocked.give_up() {
-                        return Answer { again: Some(blocked.command()), ..answer(Vec::new(), Offset::ZERO) };
+                        return Answer { again: Some(blocked.command()), ..answer(Vec::new(), Due::NOTHING) };
                     }
                     is_lost = true;
                 }
@@ -225,6 +226,11 @@ impl Blocked {
             *state = State::Over;
         }
         !is_served
+    }
+
+    /// What its reply depends on that was served with this record.
+    fn due(&self, offset: Offset) -> Due {
+        if self.row.is_write() { Due::write(offset) } else { Due::read(offset) }
     }
 
     /// The reply when the time is over.

@@ -40,7 +40,7 @@ use super::session::{Home, Place, Replies, Session, open};
 use super::waiting::{Answer, Counted, Wait};
 use crate::clients::{Client, Registration, call};
 use crate::clock;
-use crate::ids::Offset;
+use crate::journal::Due;
 use crate::leaving::{Leave, is_idle};
 use crate::limits;
 use crate::node::{Node, Shared};
@@ -216,7 +216,7 @@ impl Connection {
         let mut committed = pin!(async {
             match marks {
                 // Whoever is deposed comes through as well: `flush` finds out.
-                Some((offset, term)) => _ = node.gate.wait(offset, term).await,
+                Some((due, term)) => _ = node.gate.wait(due, term).await,
                 None => pending().await,
             }
         });
@@ -307,7 +307,7 @@ impl Connection {
                     self.stream.writable().await?;
                 }
                 // Whoever is deposed comes through as well: `flush` finds out.
-                Some((offset, term)) => _ = self.session.node.gate.wait(offset, term).await,
+                Some((due, term)) => _ = self.session.node.gate.wait(due, term).await,
                 None => {}
             }
         }
@@ -353,7 +353,7 @@ impl Connection {
         self.session.client.take_mail(room, |letter| open(letter, &mut out));
         self.end_frame(frame);
         let gate = &self.session.node.gate;
-        self.output.mark(Offset::ZERO, gate.term(), gate.commit());
+        self.output.mark(Due::NOTHING, gate.term(), gate);
     }
 
     /// The client that was blocked has its answer.
@@ -375,7 +375,7 @@ impl Connection {
             self.output.buffer().extend_from_slice(&answer.reply);
         }
         self.end_frame(frame);
-        self.output.mark(answer.depends_on, answer.under, self.session.node.gate.commit());
+        self.output.mark(answer.depends_on, answer.under, &self.session.node.gate);
     }
 
     /// Says how much memory this connection takes, and closes it if the client reads too slowly.

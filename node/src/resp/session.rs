@@ -29,7 +29,9 @@ use super::waiting::{Wait, Waiting, Wanted};
 use crate::accounts;
 use crate::clients::{Client, state};
 use crate::clock::BootNanos;
+use crate::engine::Transaction;
 use crate::ids::{Epoch, Offset, UnixMillis};
+use crate::journal::Due;
 use crate::limits;
 use crate::node::Shared;
 use crate::pause::Mode;
@@ -67,7 +69,7 @@ pub struct Session {
     multi: Option<Multi>,
     watched: Vec<Watched>,
     /// The newest record that any reply of the batch depends on.
-    depends_on: Offset,
+    depends_on: Due,
     /// As of the batches before: no write of this client lies behind it.
     wrote: Offset,
     /// The command that was executed last waits for its answer.
@@ -193,7 +195,7 @@ impl Session {
             meter,
             multi: None,
             watched: Vec::new(),
-            depends_on: Offset::ZERO,
+            depends_on: Due::NOTHING,
             wrote: Offset::ZERO,
             wait: None,
             subscriptions: None,
@@ -272,7 +274,7 @@ impl Session {
 
     /// Takes what the batch's replies depend on, and hands the counters over.
     #[inline]
-    pub(crate) fn end_batch(&mut self, now: BootNanos, bytes_in: usize) -> Offset {
+    pub(crate) fn end_batch(&mut self, now: BootNanos, bytes_in: usize) -> Due {
         self.meter.flush();
         if self.record.capacity() > limits::SPARE_BUFFER_BYTES {
             self.record = Vec::new();
@@ -294,13 +296,13 @@ impl Session {
         add(&stats.misses, self.misses.take());
         add(&stats.expired, std::mem::take(&mut self.expired));
         self.node.eviction.note_thread();
-        self.wrote = self.wrote.max(self.depends_on);
+        self.wrote = self.wrote.max(self.depends_on.offset());
         std::mem::take(&mut self.depends_on)
     }
 
     /// WAIT and WAITAOF: answers at once if it can, or lets the connection wait.
     pub(crate) fn wait_for(&mut self, wanted: Wanted, timeout_ms: u64, out: &mut Encoder<'_>) {
-        let offset = self.wrote.max(self.depends_on);
+        let offset = self.wrote.max(self.depends_on.offset());
         let mut waiting = Waiting::new(wanted, offset, self.node.gate.term(), timeout_ms);
         if self.may_block == Blocking::Denied || waiting.is_answered(&self.node) {
             waiting.answer(&self.node, out);
@@ -403,9 +405,24 @@ impl Session {
         }
     }
 
-    /// What is answered from now on depends on this record.
+    /// What is answered from now on depends on this record, which this client has made.
     pub(crate) fn depend_on(&mut self, offset: Offset) {
-        self.depends_on = self.depends_on.max(offset);
+        self.depend(Due::write(offset));
+    }
+
+    /// What is answered from now on depends on this.
+    #[inline]
+    pub(super) fn depend(&mut self, due: Due) {
+        self.depends_on = self.depends_on.and(due);
+    }
+
+    /// Ends a transaction of this client: what is answered from now on depends on it.
+    #[inline]
+    pub(super) fn finish(&mut self, transaction: Transaction<'_>) {
+        self.expired += transaction.expired() as u32;
+        let is_write = transaction.has_changes();
+        let offset = transaction.finish();
+        self.depend(if is_write { Due::write(offset) } else { Due::read(offset) });
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::clients::{Client, state};
 use crate::ids::Offset;
+use crate::journal::Due;
 use crate::node::{Node, Shared};
 use crate::replication::commit::Holders;
 
@@ -32,8 +33,8 @@ pub(crate) enum Wanted {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) reply: Vec<u8>,
-    /// The record on which the reply depends, and the mastership under which it was made.
-    pub(crate) depends_on: Offset,
+    /// What the reply depends on, and the mastership under which it was made.
+    pub(crate) depends_on: Due,
     pub(crate) under: u64,
     /// False: the client was released by CLIENT UNBLOCK, and the reply is that of a time-out.
     pub(crate) is_over: bool,
@@ -122,7 +123,7 @@ impl Waiting {
             };
             let mut reply = Vec::new();
             self.answer(&node, &mut Encoder::new(&mut reply, version));
-            Answer { reply, depends_on: Offset::ZERO, under: self.term, is_over, again: None }
+            Answer { reply, depends_on: Due::NOTHING, under: self.term, is_over, again: None }
         }))
     }
 

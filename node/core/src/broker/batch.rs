@@ -23,7 +23,8 @@ use super::message::Message;
 use super::queue::Queue;
 use super::statistics::Statistics;
 use crate::ids::{Offset, UnixMillis};
-use crate::journal::Journal;
+use crate::journal::{Due, Journal};
+use crate::limits as core_limits;
 use crate::lock::{ReadGuard, WriteGuard};
 
 /// Operations on the broker that a connection executes together, under one permit. `finish` it outside of all locks.
@@ -36,7 +37,7 @@ pub struct Batch<'e> {
     /// Where the scratch space goes back to.
     home: Option<&'e mut Vec<u8>>,
     now: UnixMillis,
-    depends_on: Offset,
+    due: Due,
     woken: SmallVec<[Arc<Link>; 8]>,
     /// Messages that go to a dead letter exchange, once no queue is held.
     dead: VecDeque<Dead>,
@@ -90,7 +91,7 @@ impl<'e> Batch<'e> {
             record: Vec::new(),
             home: None,
             now,
-            depends_on: Offset::ZERO,
+            due: Due::NOTHING,
             woken: SmallVec::new(),
             dead: VecDeque::new(),
             work: 0,
@@ -113,7 +114,12 @@ impl<'e> Batch<'e> {
     /// Replies of this batch may leave once this record is committed.
     #[inline]
     pub fn depends_on(&mut self, offset: Offset) {
-        self.depends_on = self.depends_on.max(offset);
+        self.due = self.due.and(Due::write(offset));
+    }
+
+    /// Replies of this batch show what this record has made.
+    pub fn shows(&mut self, offset: Offset) {
+        self.due = self.due.and(Due::read(offset));
     }
 
     /// Replies of this batch may leave once all that is in the journal now is committed.
@@ -140,7 +146,7 @@ impl<'e> Batch<'e> {
     }
 
     /// Dead letters find their way, connections that got something are woken; says what the replies depend on.
-    pub fn finish(mut self) -> Offset {
+    pub fn finish_due(mut self) -> Due {
         self.bury_some();
         if !self.dead.is_empty() {
             self.broker.bury_later(std::mem::take(&mut self.dead));
@@ -153,7 +159,7 @@ impl<'e> Batch<'e> {
         for link in std::mem::take(&mut self.woken) {
             link.wake();
         }
-        self.depends_on
+        self.due
     }
 
     /// Dead letters find their way, within this batch's budget: each may make more of them.

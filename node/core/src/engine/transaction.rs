@@ -384,3 +384,9 @@ impl Slot<'_, '_, '_> {
         }
     }
 }
+    /// Whether its record, or that of another one which it serves, says anything.
+    #[must_use]
+    pub fn has_changes(&self) -> bool {
+        self.effects > 0 || self.broker.is_some()
+    }
+

@@ -28,7 +28,7 @@ use bytes::Bytes;
 use event_listener::Event;
 
 pub use durability::{Durability, Promise};
-pub use gate::{Deposed, Gate};
+pub use gate::{Deposed, Due, Gate};
 pub use parts::{Assembler, Error as PartError};
 pub use record::Records;
 pub use turn::{Reached, Turn};

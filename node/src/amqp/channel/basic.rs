@@ -136,7 +136,7 @@ impl Channel {
         context.check_access(Right::Read, ResourceKind::Queue, &queue.name)?;
         let acknowledge = if no_ack { Acknowledge::Automatically } else { Acknowledge::Manually };
         let Some((taken, left)) = queue.get(&mut context.batch, acknowledge) else {
-            context.batch.depends_on(queue.counts().last_offset);
+            context.batch.shows(queue.counts().last_offset);
             context.send(self.number, &Method::BasicGetEmpty {});
             return Ok(());
         };

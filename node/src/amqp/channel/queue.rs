@@ -58,7 +58,7 @@ impl Channel {
         };
         self.last_queue = Some(queue.name.clone());
         let counts = queue.counts();
-        context.batch.depends_on(counts.last_offset);
+        context.batch.shows(counts.last_offset);
         Ok(Method::QueueDeclareOk {
             queue: queue.name.clone(),
             message_count: count(counts.ready),

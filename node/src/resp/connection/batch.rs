@@ -99,7 +99,7 @@ impl Connection {
             node.publish();
         }
         self.end_frame(frame);
-        self.output.mark(on, under, node.gate.commit());
+        self.output.mark(on, under, &node.gate);
         turn
     }
 

@@ -20,6 +20,7 @@ use crate::clients::state;
 use crate::clock;
 use crate::engine::{Engine, Locked, Transaction, View};
 use crate::eviction::Room;
+use crate::journal::Due;
 use crate::keyspace::eviction::Policy;
 use crate::limits;
 use crate::resp::acl::{Context, Denied, Entry};
@@ -441,9 +442,10 @@ impl Session {
                     self.wait = Some(blocking::wait(node, client, blocked, self.home));
                     outcome = Ok(());
                 }
+                let is_write = transaction.has_changes();
                 self.expired += transaction.expired() as u32;
                 let offset = transaction.finish();
-                self.depends_on = self.depends_on.max(offset);
+                self.depend(if is_write { Due::write(offset) } else { Due::read(offset) });
                 outcome
             }
             (Handler::Write(function), Scope::Within(transaction)) => {
@@ -455,7 +457,7 @@ impl Session {
                 let mut locked = lock_for_reading(engine, row, args);
                 let view = View::new(engine, &locked, self.database, self.now, &self.hits, &self.misses);
                 let outcome = function(&view, args, &mut Encoder::new(out, self.version));
-                self.depends_on = self.depends_on.max(view.depends_on());
+                self.depends_on = self.depends_on.and(Due::read(view.depends_on()));
                 if self.tracker.is_some() {
                     self.remember(row, args);
                 }
@@ -488,9 +490,7 @@ impl Session {
                 let mut record = std::mem::take(&mut self.record);
                 let mut transaction = Transaction::new(engine, locked, &mut record, self.database, self.now);
                 let outcome = self.run_script(kind, access, &mut transaction, args, out);
-                self.expired += transaction.expired() as u32;
-                let offset = transaction.finish();
-                self.depends_on = self.depends_on.max(offset);
+                self.finish(transaction);
                 self.record = record;
                 outcome
             }
@@ -505,9 +505,7 @@ impl Session {
                 let mut transaction = Transaction::new(engine, locked, &mut record, self.database, self.now);
                 let version = self.version;
                 let outcome = function(self, &mut transaction, args, &mut Encoder::new(out, version));
-                self.expired += transaction.expired() as u32;
-                let offset = transaction.finish();
-                self.depends_on = self.depends_on.max(offset);
+                self.finish(transaction);
                 self.record = record;
                 outcome
             }
@@ -557,7 +555,7 @@ impl Session {
                 let nothing = Locked::Nothing;
                 let view = View::new(&node.engine, &nothing, self.database, self.now, &hits, &misses);
                 let outcome = function(self, &view, args, &mut Encoder::new(out, version));
-                self.depends_on = self.depends_on.max(view.depends_on());
+                self.depends_on = self.depends_on.and(Due::read(view.depends_on()));
                 outcome
             }
         }

@@ -9,6 +9,7 @@ use super::{Home, Place, ScriptPlace, Session};
 use crate::clients::Client;
 use crate::clock;
 use crate::ids::Offset;
+use crate::journal::Due;
 use crate::node::Shared;
 use crate::resp::error::Error;
 use crate::resp::facts;
@@ -23,7 +24,7 @@ use crate::scripts::Kind;
 #[derive(Debug)]
 enum Ran {
     /// Its reply, and what that depends on.
-    Reply { bytes: Vec<u8>, on: Offset, under: u64 },
+    Reply { bytes: Vec<u8>, on: Due, under: u64 },
     /// This node is not master any more: it has not begun, or nobody knows what becomes of it.
     Lost,
 }
@@ -110,9 +111,13 @@ impl Session {
                     Answer { reply: bytes, depends_on: on, under, is_over: true, again: None }
                 }
                 // Nobody knows what became of it: such a record is never committed, and so the connection ends.
-                Ok(Ran::Lost) | Err(_) => {
-                    Answer { reply: Vec::new(), depends_on: Offset(u64::MAX), under, is_over: true, again: None }
-                }
+                Ok(Ran::Lost) | Err(_) => Answer {
+                    reply: Vec::new(),
+                    depends_on: Due::write(Offset(u64::MAX)),
+                    under,
+                    is_over: true,
+                    again: None,
+                },
             }
         })));
     }

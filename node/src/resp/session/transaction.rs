@@ -8,6 +8,7 @@ use tercet_proto::resp::Encoder;
 use super::{Blocking, Session};
 use crate::clients::state;
 use crate::engine::{Locked, Transaction, View};
+use crate::journal::Due;
 use crate::keyspace::Watch;
 use crate::node::Shared;
 use crate::resp::error::Error;
@@ -182,7 +183,7 @@ impl Session {
         }
         let watch = Arc::new(Watch::default());
         let mut shard = keyspace.lock(index);
-        self.depends_on = self.depends_on.max(shard.last_offset());
+        self.depend(Due::read(shard.last_offset()));
         let found = shard.database(self.database).find(key);
         let was_there = found.is_some_and(|entry| !entry.is_expired(self.now));
         shard.watch(self.database, key, &watch);
@@ -227,9 +228,7 @@ impl Session {
         } else {
             Encoder::new(out, self.version).null_array();
         }
-        self.expired += transaction.expired() as u32;
-        let offset = transaction.finish();
-        self.depends_on = self.depends_on.max(offset);
+        self.finish(transaction);
         self.record = record;
         Ok(())
     }
