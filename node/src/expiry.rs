@@ -1,4 +1,5 @@
-//! Active expiry: deletes keys whose time has come, by effect, so that replicas delete the same.
+//! Active expiry: deletes keys whose time has come, by effect, so that replicas delete the same. And what transactions have
+//! put off for those who wait for a key.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,21 @@ pub async fn run(node: Shared) {
     loop {
         ticks.tick().await;
         node.engine.keyspace.access().tick(clock::unix_now());
+        serve_later(&node, &mut record);
         next = cycle(&node, next, &mut record);
+    }
+}
+
+/// Serves clients that wait and were put off, for a bounded time.
+fn serve_later(node: &Shared, record: &mut Vec<u8>) {
+    let began = Instant::now();
+    while began.elapsed() < limits::EXPIRY_BUDGET {
+        let permit = node.authority.enter(clock::boot_now());
+        if permit.verdict != Verdict::Master || !node.engine.serve_later(clock::unix_now(), record) {
+            return;
+        }
+        drop(permit);
+        node.publish();
     }
 }
 

@@ -159,3 +159,45 @@ fn a_watched_key_that_is_set_and_deleted_again_has_changed() {
     assert_eq!(watch(&["set other 1", "get key"]), "*1 +PONG");
     assert_eq!(watch(&["set key 1", "swapdb 0 1", "swapdb 0 1", "flushall"]), "*-1");
 }
+
+#[test]
+fn consumers_of_one_stream_are_served_once_each_and_the_others_go_on_waiting() {
+    let mut server = Server::start();
+    server.ask("xgroup create s g $ mkstream");
+    server.ask("xgroup create s h $");
+    let mut first: Vec<TcpStream> = (0..20)
+        .map(|number| server.wait(&format!("xreadgroup group g c{number} count 1 block 0 streams s >")))
+        .collect();
+    let mut second = server.wait("xreadgroup group h c block 0 streams s >");
+    assert_eq!(server.ask("xadd s 1-1 f v"), "$3 1-1");
+    let entry = |id: &str| format!("*1 *2 $1 s *1 *2 $3 {id} *2 $1 f $1 v");
+    assert_eq!([reply(&mut first[0]), reply(&mut second)], [entry("1-1"), entry("1-1")]);
+    server.until_waiting(19);
+    // Another who reads gives nothing to those who wait.
+    assert_eq!(server.ask("xreadgroup group g other streams s 0"), "*1 *2 $1 s *0");
+    for request in ["multi", "xadd s 2-1 f v", "xadd s 3-1 f v", "xadd s 4-1 f v"] {
+        server.ask(request);
+    }
+    assert_eq!(server.ask("exec"), "*3 $3 2-1 $3 3-1 $3 4-1");
+    for (number, id) in [(1, "2-1"), (2, "3-1"), (3, "4-1")] {
+        assert_eq!(reply(&mut first[number]), entry(id));
+    }
+    server.until_waiting(16);
+}
+
+#[test]
+fn an_element_that_is_moved_to_its_own_list_or_round_and_round_serves_everybody_and_ends() {
+    let mut server = Server::start();
+    let mut own: Vec<TcpStream> = (0..10).map(|_| server.wait("blmove a a left right 0")).collect();
+    assert_eq!(server.ask("rpush a 1"), ":1");
+    own.iter_mut().for_each(|client| assert_eq!(reply(client), "$1 1"));
+    server.until_waiting(0);
+    server.ask("del a");
+    let mut there: Vec<TcpStream> = (0..10).map(|_| server.wait("blmove a b left right 0")).collect();
+    let mut back: Vec<TcpStream> = (0..7).map(|_| server.wait("blmove b a left right 0")).collect();
+    assert_eq!(server.ask("rpush a 1"), ":1");
+    back.iter_mut().for_each(|client| assert_eq!(reply(client), "$1 1"));
+    there[..8].iter_mut().for_each(|client| assert_eq!(reply(client), "$1 1"));
+    server.until_waiting(2);
+    assert_eq!(server.ask("lrange b 0 -1"), "*1 $1 1");
+}

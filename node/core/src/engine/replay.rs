@@ -1,5 +1,7 @@
 //! Records that come from elsewhere (a master, the disk): decoded and applied, all effects of one record together.
 
+use std::collections::HashSet;
+
 use smallvec::SmallVec;
 
 use super::{Engine, Locked};
@@ -37,7 +39,7 @@ impl Engine {
             }
         }
         let mut locked = self.lock_shards(shards);
-        let mut woken = Vec::new();
+        let mut awaited = HashSet::new();
         for (partition, effect) in &effects {
             let state = |what: &str| Error::State { offset, what: what.to_owned() };
             match (partition.kind(), effect) {
@@ -46,7 +48,10 @@ impl Engine {
                     match effect {
                         Effect::Key { database, key, change } => {
                             if shard.has_waiters() {
-                                woken.extend(shard.waiters(*database, key));
+                                let name = (*database, key.to_vec());
+                                if shard.is_awaited(&name) {
+                                    awaited.insert((index, name));
+                                }
                             }
                             shard.apply_key(*database, key, change).map_err(|_| state("wrong type"))?;
                         }
@@ -65,10 +70,12 @@ impl Engine {
                 _ => return Err(state("a key's effect on another partition")),
             }
         }
-        drop(locked);
-        if !woken.is_empty() {
-            self.wake(&woken);
+        let mut woken = Vec::new();
+        for (index, name) in awaited {
+            woken.extend(locked.shard(index).into_iter().flat_map(|shard| shard.waiters(&name)).cloned());
         }
+        drop(locked);
+        self.wake(&woken);
         Ok(())
     }
 

@@ -192,7 +192,7 @@ impl<'e> Transaction<'e> {
         if applied.changed {
             self.effects += 1;
             if shard.has_waiters() {
-                self.ready.push(index, self.database, key);
+                self.ready.push(index, shard, (self.database, key.to_vec()));
             }
             if self.retaining {
                 effect::encode_key_change(Partition::shard(index), self.database, key, change, self.record);
@@ -242,8 +242,8 @@ impl<'e> Transaction<'e> {
     pub fn flush(&mut self, database: Option<u8>) {
         let Self { locked, record, retaining, effects, ready, .. } = self;
         locked.each_mut(|index, shard| {
-            for (database, key) in shard.names_of_interest(database) {
-                ready.push(index, database, &key);
+            for name in shard.names_of_interest(database) {
+                ready.push(index, shard, name);
             }
             if shard.apply_flush(database) > 0 {
                 *effects += 1;
@@ -258,8 +258,8 @@ impl<'e> Transaction<'e> {
         let Self { locked, record, retaining, effects, ready, .. } = self;
         locked.each_mut(|index, shard| {
             for database in [first, second] {
-                for (_, key) in shard.names_of_interest(Some(database)) {
-                    ready.push(index, database, &key);
+                for name in shard.names_of_interest(Some(database)) {
+                    ready.push(index, shard, name);
                 }
             }
             if !shard.is_empty() {
@@ -275,8 +275,15 @@ impl<'e> Transaction<'e> {
     /// Topology and queues: what is done there becomes a part of this transaction's record. The transaction has the broker
     /// to itself from the first call on.
     pub fn broker(&mut self) -> &mut Batch<'e> {
-        let Self { broker, engine, now, .. } = self;
-        broker.get_or_insert_with(|| Box::new(engine.broker.begin_together(&engine.journal, *now)))
+        let Self { broker, engine, now, record, .. } = self;
+        let batch = broker.get_or_insert_with(|| Box::new(engine.broker.begin_together(&engine.journal, *now)));
+        batch.shares_record_with(record.len());
+        batch
+    }
+
+    #[inline]
+    pub(super) fn record_bytes(&self) -> usize {
+        self.record.len()
     }
 
     /// Keys that were found expired and deleted on the way.
@@ -295,7 +302,7 @@ impl<'e> Transaction<'e> {
     /// newest one of the partitions that it looked at.
     #[inline]
     pub fn finish(mut self) -> Offset {
-        if !self.ready.is_empty() {
+        if self.ready.is_any() {
             self.serve_waiters();
         }
         let served = self.take_served();

@@ -3,16 +3,21 @@
 //! A waiter is served within the transaction that made its key ready, before the transaction ends, in the order of
 //! arrival. What it does then is in the same record. It may need more shards than the transaction does, so those are
 //! locked before anything is executed (`widen`).
+//!
+//! **Invariant:** the work of one transaction for those who wait is bounded. Each waiter is served once; one that was not
+//! served makes nothing ready, nor does one that has only read; and after `SERVED_A_TRANSACTION` attempts the rest is put
+//! off.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use smallvec::SmallVec;
 
 use super::{Engine, Locked, Transaction};
-use crate::ids::Offset;
-use crate::keyspace::{Keyspace, Ticket};
+use crate::ids::{Offset, UnixMillis};
+use crate::keyspace::{Keyspace, Name, Shard, Ticket};
+use crate::limits;
 use crate::lock::{Mutex, Rank};
 
 /// What came of an attempt to serve a waiter.
@@ -41,11 +46,19 @@ pub trait Waiter: Send + Sync + std::fmt::Debug {
 pub struct Waiting {
     last: AtomicU64,
     waiters: Mutex<HashMap<u64, Arc<dyn Waiter>>>,
+    /// Keys whose waiters are to be served from here on, by another transaction.
+    later: Mutex<BTreeMap<Name, After>>,
+    has_later: AtomicBool,
 }
 
 impl Default for Waiting {
     fn default() -> Self {
-        Self { last: AtomicU64::new(0), waiters: Mutex::new(Rank::Leaf, HashMap::new()) }
+        Self {
+            last: AtomicU64::new(0),
+            waiters: Mutex::new(Rank::Leaf, HashMap::new()),
+            later: Mutex::new(Rank::Leaf, BTreeMap::new()),
+            has_later: AtomicBool::new(false),
+        }
     }
 }
 
@@ -119,56 +132,121 @@ pub(super) fn widen<'e>(keyspace: &'e Keyspace, mut locked: Locked<'e>) -> Locke
     Locked::all(keyspace)
 }
 
+/// Where serving the waiters of a key begins: behind this one, or with the first.
+type After = Option<Arc<Ticket>>;
+
 /// Keys of a transaction that somebody waits for.
 #[derive(Debug, Default)]
 pub(super) struct ReadyKeys {
-    keys: VecDeque<(usize, u8, Vec<u8>)>,
+    keys: VecDeque<(usize, Name, After)>,
+    /// Those of them whose waiters are served from the first.
+    known: HashSet<Name>,
     served: Vec<Arc<dyn Waiter>>,
+    /// What is changed makes nothing ready.
+    is_quiet: bool,
+    /// Attempts to serve somebody.
+    attempts: usize,
 }
 
 impl ReadyKeys {
-    pub(super) fn push(&mut self, shard: usize, database: u8, key: &[u8]) {
-        let is_known = self.keys.iter().any(|(_, other, name)| *other == database && name == key);
-        if !is_known {
-            self.keys.push_back((shard, database, key.to_vec()));
+    /// A key has changed.
+    #[cold]
+    pub(super) fn push(&mut self, index: usize, shard: &Shard, name: Name) {
+        if !self.is_quiet && shard.is_awaited(&name) && self.known.insert(name.clone()) {
+            self.keys.push_back((index, name, None));
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+    #[inline]
+    pub(super) fn is_any(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
+    fn pop(&mut self) -> Option<(usize, Name, After)> {
+        let next = self.keys.pop_front()?;
+        if next.2.is_none() {
+            self.known.remove(&next.1);
+        }
+        Some(next)
+    }
+
+    /// Forgets the keys that were pushed since there were so many.
+    fn truncate(&mut self, count: usize) {
+        for (_, name, _) in self.keys.drain(count..) {
+            self.known.remove(&name);
+        }
     }
 }
 
 impl Transaction<'_> {
-    /// Serves who waits for the keys that have become ready.
+    /// Changes that give nothing to anybody who waits: what a consumer has read.
+    pub fn quietly<T>(&mut self, change: impl FnOnce(&mut Self) -> T) -> T {
+        let before = std::mem::replace(&mut self.ready.is_quiet, true);
+        let result = change(self);
+        self.ready.is_quiet = before;
+        result
+    }
+
+    /// Serves who waits for the keys that have become ready. Each is served once, and what it does may make other keys ready:
+    /// so it ends, and after some attempts the rest is for another transaction (`Engine::serve_later`).
     #[cold]
     pub(super) fn serve_waiters(&mut self) {
         let selected = self.database();
-        while let Some((index, database, key)) = self.ready.keys.pop_front() {
-            let Some(shard) = self.locked.shard(index) else { continue };
-            for ticket in shard.waiters(database, &key) {
-                let value = self.locked.shard(index).and_then(|shard| shard.database(database).find(&key));
-                if !ticket.wants.fits(value.map(|entry| entry.value())) {
-                    continue;
+        let bytes = self.record_bytes();
+        while let Some((index, name, mut after)) = self.ready.pop() {
+            while let Some(shard) = self.locked.shard(index)
+                && let Some(ticket) = shard.next_waiter(&name, after.as_deref()).cloned()
+            {
+                if self.ready.attempts >= limits::SERVED_A_TRANSACTION
+                    || self.record_bytes() - bytes > limits::SERVED_BYTES_A_TRANSACTION
+                {
+                    self.ready.keys.push_front((index, name, after));
+                    self.put_off();
+                    return self.select(selected);
                 }
-                let Some(waiter) = self.engine.waiting.get(ticket.id) else { continue };
-                self.select(database);
-                let known = self.ready.keys.len();
-                if waiter.serve(self) == Served::Waits {
-                    // What it noted on the way (XREADGROUP: that the consumer has asked) makes nothing ready.
-                    self.ready.keys.truncate(known);
-                } else {
-                    self.ready.served.push(waiter);
-                    for key in &ticket.keys {
-                        let shard = self.engine.keyspace.shard_of(key);
-                        if let Some(shard) = self.locked.shard_mut(shard) {
-                            shard.leave(key, &ticket);
-                        }
-                    }
+                self.ready.attempts += 1;
+                after = Some(Arc::clone(&ticket));
+                if let Some(waiter) = self.engine.waiting.get(ticket.id) {
+                    self.select(name.0);
+                    self.serve(waiter, &ticket);
                 }
             }
         }
         self.select(selected);
+    }
+
+    fn serve(&mut self, waiter: Arc<dyn Waiter>, ticket: &Arc<Ticket>) {
+        let known = self.ready.keys.len();
+        if waiter.serve(self) == Served::Waits {
+            // What it noted on the way makes nothing ready.
+            self.ready.truncate(known);
+            return;
+        }
+        self.ready.served.push(waiter);
+        for key in &ticket.keys {
+            let shard = self.engine.keyspace.shard_of(key);
+            if let Some(shard) = self.locked.shard_mut(shard) {
+                shard.leave(key, ticket);
+            }
+        }
+    }
+
+    /// The waiters of the keys that are still ready are served later.
+    fn put_off(&mut self) {
+        let mut later = self.engine.waiting.later.lock();
+        for (_, name, after) in self.ready.keys.drain(..) {
+            let place = later.entry(name).or_insert_with(|| after.clone());
+            // Those who came first are not left out.
+            let is_earlier = match (&after, &*place) {
+                (Some(after), Some(place)) => (after.wants, after.id) < (place.wants, place.id),
+                (None, _) => true,
+                (Some(_), None) => false,
+            };
+            if is_earlier {
+                *place = after;
+            }
+        }
+        self.engine.waiting.has_later.store(true, Ordering::Release);
     }
 
     /// Tells those who were served on which record their replies depend.
@@ -182,3 +260,28 @@ impl Transaction<'_> {
         std::mem::take(&mut self.ready.served)
     }
 }
+
+impl Engine {
+    /// Serves some of those for whom a transaction had no time left. False: there are no more.
+    pub fn serve_later(&self, now: UnixMillis, record: &mut Vec<u8>) -> bool {
+        if !self.waiting.has_later.load(Ordering::Acquire) {
+            return false;
+        }
+        let (name, after) = {
+            let mut later = self.waiting.later.lock();
+            let next = later.pop_first();
+            self.waiting.has_later.store(!later.is_empty(), Ordering::Release);
+            let Some(next) = next else { return false };
+            next
+        };
+        let shard = self.keyspace.shard_of(&name.1);
+        let locked = Locked::One(shard, self.keyspace.lock(shard));
+        let mut transaction = Transaction::new(self, locked, record, name.0, now);
+        transaction.ready.keys.push_back((shard, name, after));
+        transaction.finish();
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::access::{Access, Rule};
 use super::entry::{About, New};
 use super::fifo::Queues;
-use super::interest::{Interested, Ticket, Watch};
+use super::interest::{Interested, Name, Ticket, Watch};
 use super::pages::Tracking;
 use super::snapshot::Snapshots;
 use super::table::{Slot, Table};
@@ -184,10 +184,22 @@ impl Shard {
         self.interested.has_waiters()
     }
 
-    /// Who waits for a key, the first comer first.
+    /// Whether anybody waits for a key.
     #[must_use]
-    pub fn waiters(&self, database: u8, key: &[u8]) -> Vec<Arc<Ticket>> {
-        self.interested.waiters(database, key)
+    pub fn is_awaited(&self, name: &Name) -> bool {
+        self.interested.is_awaited(name)
+    }
+
+    /// Who waits for a key.
+    pub fn waiters(&self, name: &Name) -> impl Iterator<Item = &Arc<Ticket>> {
+        self.interested.waiters(name)
+    }
+
+    /// Who waits for a key and is to be served next, after `after`: the first comer first among those who want what it holds.
+    #[must_use]
+    pub fn next_waiter(&self, name: &Name, after: Option<&Ticket>) -> Option<&Arc<Ticket>> {
+        let value = self.database(name.0).find(&name.1).map(Entry::value);
+        self.interested.next_waiter(name, value, after)
     }
 
     /// All who wait for keys of this shard.

@@ -234,19 +234,21 @@ struct Got {
     is_active: bool,
 }
 
-/// Notes what a consumer has got.
+/// Notes what a consumer has got. Nobody who waits for the stream gets anything by it.
 fn note(transaction: &mut Transaction<'_>, key: &[u8], group: &[u8], consumer: &[u8], got: Got) -> Outcome {
     let now = transaction.now().0;
     let active_at = got.is_active.then_some(now);
-    let mut change = |change| transaction.apply(key, &KeyChange::Stream(change));
-    change(StreamChange::See { group, consumer, seen_at: now, active_at })?;
-    if let Some((last_id, read)) = got.position {
-        change(StreamChange::SetGroup { name: group, last_id, read })?;
-    }
-    if !got.given.is_empty() {
-        change(StreamChange::Give { group, consumer, entries: Cow::Owned(got.given) })?;
-    }
-    Ok(())
+    transaction.quietly(|transaction| {
+        let mut change = |change| transaction.apply(key, &KeyChange::Stream(change));
+        change(StreamChange::See { group, consumer, seen_at: now, active_at })?;
+        if let Some((last_id, read)) = got.position {
+            change(StreamChange::SetGroup { name: group, last_id, read })?;
+        }
+        if !got.given.is_empty() {
+            change(StreamChange::Give { group, consumer, entries: Cow::Owned(got.given) })?;
+        }
+        Ok(())
+    })
 }
 
 fn read_new(
