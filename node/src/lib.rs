@@ -3,7 +3,9 @@
 //! ARCHITECTURE.md has the map. The frontends (`resp`, `amqp`, `gateway`) do not know each other; the core (`node/core`)
 //! knows neither tokio nor RocksDB nor the clock.
 
-pub use tercet_core::{accounts, broker, budget, effect, engine, glob, ids, journal, keyspace, lock, prefetch, wire};
+pub use tercet_core::{
+    accounts, broker, budget, effect, engine, freeing, glob, ids, journal, keyspace, lock, prefetch, wire,
+};
 
 pub mod amqp;
 pub mod backup;

@@ -275,6 +275,9 @@ pub const CHECKPOINT_BATCH_BYTES: usize = 2 << 20;
 /// reason to stop those who write the journal.
 pub const CHECKPOINT_FLUSH_BYTES: usize = 24 << 20;
 
+/// Bytes of a large value in one row of a checkpoint: some steps of its image, and nothing that the database minds.
+pub const LARGE_ROW_BYTES: usize = 256 << 10;
+
 /// Files of rows that are not merged yet: beyond it a pass waits, so that a start has few to look through.
 pub const UNMERGED_FILES: u64 = 24;
 

@@ -23,6 +23,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use crate::clock;
 use crate::config::{Config, Switch, YesNo};
 use crate::drain::drain;
+use crate::freeing;
 use crate::journal::relay;
 use crate::limits;
 use crate::node::{Node, Shared};
@@ -82,6 +83,7 @@ pub fn run(config: Arc<Config>) -> Result<(), Error> {
     let plan = recovery::prepare(&node, &storage)?;
     let main = Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
     let (threads, _runtimes) = io_threads(&node)?;
+    task::thread("freeing", freeing::run).map_err(Error::Thread)?;
     main.block_on(serve(node, storage, plan, threads, stop))
 }
 

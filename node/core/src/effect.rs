@@ -57,6 +57,50 @@ pub enum Expiry {
     At(UnixMillis),
 }
 
+impl KeyChange<'_> {
+    /// Whether whatever the key holds goes, in any case.
+    #[inline]
+    #[must_use]
+    pub fn replaces(&self) -> bool {
+        matches!(self, Self::Delete | Self::SetString { .. } | Self::SetInteger { .. })
+    }
+}
+
+impl KeyChange<'_> {
+    /// About how long its record is: what it carries, and more for each piece of it.
+    #[inline]
+    #[must_use]
+    pub fn record_bytes(&self) -> usize {
+        const EACH: usize = 10;
+        let all = |items: &[&[u8]]| items.iter().map(|item| item.len() + EACH).sum::<usize>();
+        EACH + match self {
+            Self::SetString { value: bytes, .. }
+            | Self::Append { bytes }
+            | Self::SetRange { bytes, .. }
+            | Self::Restore { image: bytes, .. }
+            | Self::ListSet { value: bytes, .. }
+            | Self::ListInsert { value: bytes, .. }
+            | Self::ListRemoveMatching { value: bytes, .. } => bytes.len(),
+            Self::ListPush { values: items, .. }
+            | Self::HashSet { pairs: items }
+            | Self::HashRemove { fields: items }
+            | Self::SetAdd { members: items }
+            | Self::SetRemove { members: items }
+            | Self::SortedRemove { members: items } => all(items),
+            Self::SortedAdd { pairs } => pairs.iter().map(|(_, member)| member.len() + EACH + 8).sum(),
+            Self::ListRemove { indexes } => indexes.len() * EACH,
+            Self::Stream(change) => change.record_bytes(),
+            Self::Delete
+            | Self::SetInteger { .. }
+            | Self::Expire { .. }
+            | Self::Persist
+            | Self::ListPop { .. }
+            | Self::ListTrim { .. }
+            | Self::SortedRemoveRanks { .. } => 2 * EACH,
+        }
+    }
+}
+
 /// What happens to one key. A change that leaves a collection empty deletes the key.
 #[derive(Debug, Clone, PartialEq)]
 pub enum KeyChange<'a> {

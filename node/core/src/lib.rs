@@ -8,6 +8,7 @@ pub mod broker;
 pub mod budget;
 pub mod effect;
 pub mod engine;
+pub mod freeing;
 pub mod glob;
 pub mod ids;
 pub mod journal;

@@ -15,6 +15,13 @@ pub const RECORD_PART_BYTES: usize = 96 << 10;
 /// command.
 pub const RECORD_BYTES: usize = 2 << 30;
 
+/// Bytes that the changes of one transaction may carry: what would make a record larger than a legal one is refused before
+/// it is done. The rest is for what stands around them.
+pub const TRANSACTION_BYTES: usize = RECORD_BYTES / 16 * 15;
+
+/// Bytes of one message in all of its queues: each queue's part of the record has its own copy.
+pub const FAN_OUT_BYTES: usize = RECORD_BYTES / 2;
+
 /// Bytes of records that stay in memory where nobody but the disk reads them: what fits in a core's cache.
 pub const JOURNAL_MEMORY_ALONE_BYTES: usize = 1 << 20;
 
@@ -33,6 +40,18 @@ pub const VALUES_AHEAD: usize = 8;
 
 /// log2 of the number of shards. 1024 tables keep each resize of ten million keys under a millisecond.
 pub const SHARD_BITS: u32 = 10;
+
+/// Clients whose waiting one transaction tries to end. The rest is for others, between which everybody else has his turn.
+pub const SERVED_A_TRANSACTION: usize = 1024;
+
+/// Bytes of its record after which a transaction serves nobody more: what is moved from list to list is in it each time.
+pub const SERVED_BYTES_A_TRANSACTION: usize = 1 << 20;
+
+/// Elements of a collection, and messages of a queue, that are freed where they were deleted: half a millisecond.
+pub const FREED_AT_ONCE: usize = 4096;
+
+/// Elements by which the bytes of what is freed later are judged.
+pub const FREED_SAMPLES: usize = 8;
 
 /// Databases of SELECT, as in Redis.
 pub const DATABASES: u8 = 16;

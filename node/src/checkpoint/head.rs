@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! shard     cut | page bits | databases | keys of each     varints
-//! queue     cut | last id | pending
+//! queue     cut | last id | pending | taken until, if that is behind the cut
 //! topology  cut
 //! accounts  cut
 //! ```
@@ -50,6 +50,8 @@ pub(super) struct QueueHead {
     pub(super) last_id: u64,
     /// Rows up to this record are being written: some are ahead of the cut. Zero: none.
     pub(super) pending: Offset,
+    /// Messages that records up to here have taken may have no row. Zero, or behind the cut.
+    pub(super) taken_until: Offset,
 }
 
 impl QueueHead {
@@ -58,12 +60,17 @@ impl QueueHead {
         wire::put_varint(&mut out, self.cut.0);
         wire::put_varint(&mut out, self.last_id);
         wire::put_varint(&mut out, self.pending.0);
+        if self.taken_until != Offset::ZERO {
+            wire::put_varint(&mut out, self.taken_until.0);
+        }
         out
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, wire::Error> {
         let mut reader = Reader::new(bytes);
-        Ok(Self { cut: Offset(reader.varint()?), last_id: reader.varint()?, pending: Offset(reader.varint()?) })
+        let (cut, last_id, pending) = (Offset(reader.varint()?), reader.varint()?, Offset(reader.varint()?));
+        let taken_until = if reader.is_empty() { Offset::ZERO } else { Offset(reader.varint()?) };
+        Ok(Self { cut, last_id, pending, taken_until })
     }
 }
 
@@ -88,8 +95,10 @@ mod tests {
         assert_eq!(bytes, [0xAC, 2, 7, 3, 5, 0, 1]);
         bytes.push(9);
         assert_eq!(ShardHead::decode(&bytes), Ok(shard));
-        let queue = QueueHead { cut: Offset(3), last_id: 200, pending: Offset(4) };
+        let queue = QueueHead { cut: Offset(3), last_id: 200, pending: Offset(4), taken_until: Offset::ZERO };
         assert_eq!(queue.encode(), [3, 0xC8, 1, 4]);
+        let taken = QueueHead { taken_until: Offset(9), ..queue };
+        assert_eq!((taken.encode(), QueueHead::decode(&taken.encode())), (vec![3, 0xC8, 1, 4, 9], Ok(taken)));
         assert_eq!(QueueHead::decode(&[3, 0xC8, 1, 4, 0]), Ok(queue));
         assert_eq!((encode_topology(Offset(5)), decode_topology(&[5, 1])), (vec![5], Ok(Offset(5))));
     }

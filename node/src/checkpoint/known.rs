@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::head::{QueueHead, ShardHead, decode_topology};
 use crate::ids::{Offset, Partition, PartitionKind};
 use crate::keyspace::pages::Taken;
-use crate::storage::{self, Batch, Family, Generation, Storage, head_key, page_key, split_key};
+use crate::limits;
+use crate::storage::{self, Batch, Family, Generation, Storage, head_key, page_key, piece_key, split_key, split_page};
 
 /// Rows of all partitions. As on disk, always: it follows when a batch is written.
 #[derive(Debug)]
@@ -39,10 +40,12 @@ impl Known {
                 let head = ShardHead::decode(value);
                 *rows =
                     ShardRows::new(head.map_err(|error| storage.damaged("head of a shard", error.to_string()))?.bits);
-            } else if let Ok(page) = rest.try_into().map(u16::from_be_bytes)
-                && usize::from(page) < rows.sizes.len()
-            {
-                rows.set(usize::from(page), value.len());
+            } else {
+                match split_page(rest) {
+                    Some((page, None)) if page < rows.sizes.len() => rows.set(page, value.len()),
+                    Some((page, Some((number, piece)))) => rows.note_piece(page, number, piece, value.len()),
+                    _ => {}
+                }
             }
             Ok::<_, storage::Error>(())
         })?;
@@ -66,7 +69,7 @@ impl Known {
 
     /// Bytes of all pages.
     pub(super) fn page_bytes(&self) -> u64 {
-        self.shards.iter().map(|shard| shard.bytes).sum()
+        self.shards.iter().map(|shard| shard.bytes + shard.large.values().map(|large| large.bytes).sum::<u64>()).sum()
     }
 }
 
@@ -77,11 +80,20 @@ pub(super) struct ShardRows {
     /// Bytes of each page; 0 has no row. Empty: not even a head.
     sizes: Vec<u32>,
     bytes: u64,
+    /// Large values in rows of their own, by page and number: those to which the page refers, and what was written for
+    /// others and then left.
+    large: BTreeMap<(usize, u32), LargeRows>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct LargeRows {
+    count: u32,
+    bytes: u64,
 }
 
 impl ShardRows {
     pub(super) fn new(bits: u32) -> Self {
-        Self { bits, sizes: vec![0; 1 << bits], bytes: 0 }
+        Self { bits, sizes: vec![0; 1 << bits], bytes: 0, large: BTreeMap::new() }
     }
 
     pub(super) fn bits(&self) -> u32 {
@@ -103,11 +115,25 @@ impl ShardRows {
         self.bytes = self.bytes + u64::from(size) - u64::from(before);
     }
 
-    /// Puts pages that were taken into a batch. With it: what the rows are once it is written.
-    pub(super) fn put(&self, partition: Partition, taken: &Taken, batch: &mut Batch<'_>) -> Self {
+    /// A number that no large value of this shard has, nor one that was left.
+    pub(super) fn next_number(&self) -> u32 {
+        self.large.keys().map(|(_, number)| number + 1).max().unwrap_or(1)
+    }
+
+    /// A piece of a large value is on disk, or will be.
+    pub(super) fn note_piece(&mut self, page: usize, number: u32, piece: u32, bytes: usize) {
+        let large = self.large.entry((page, number)).or_default();
+        large.count = large.count.max(piece.saturating_add(1));
+        large.bytes += bytes as u64;
+    }
+
+    /// Puts pages that were taken into a batch, which refer to large values of these numbers. With it: what the rows are once
+    /// it is written.
+    pub(super) fn put(&self, partition: Partition, taken: &Taken, large: &[u32], batch: &mut Batch<'_>) -> Self {
         let is_divided_anew = self.is_none() || self.bits != taken.bits;
         debug_assert!(!is_divided_anew || taken.pages.len() == 1 << taken.bits, "a new division takes every page");
         let mut after = if is_divided_anew { Self::new(taken.bits) } else { self.clone() };
+        after.large.clear();
         let had_row = |page: usize| self.sizes.get(page).is_some_and(|size| *size > 0);
         taken.each_page(|page, row| {
             if !row.is_empty() {
@@ -117,6 +143,18 @@ impl ShardRows {
             }
             after.set(page, row.len());
         });
+        for ((page, number), rows) in &self.large {
+            if large.contains(number) || !is_divided_anew && !taken.pages.contains(*page) {
+                after.large.insert((*page, *number), *rows);
+            } else if rows.count as u64 <= limits::ROWS_DELETED_ONE_BY_ONE {
+                (0..rows.count)
+                    .for_each(|piece| batch.delete(Family::Keys, &piece_key(partition, *page, *number, piece)));
+            } else {
+                let (from, to) =
+                    (piece_key(partition, *page, *number, 0), piece_key(partition, *page, *number, rows.count));
+                batch.delete_range(Family::Keys, &from, &to);
+            }
+        }
         for page in (1 << taken.bits..self.sizes.len()).filter(|page| had_row(*page)) {
             batch.delete(Family::Keys, &page_key(partition, page));
         }

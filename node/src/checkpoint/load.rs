@@ -16,11 +16,11 @@ use super::known::{Known, ShardRows};
 use crate::broker::rows::{Exact, QueueLoader};
 use crate::engine::Engine;
 use crate::ids::{Offset, Partition, PartitionKind};
-use crate::keyspace::entry_image::take_entry;
+use crate::keyspace::entry_image::{Elsewhere, take_entry};
 use crate::keyspace::pages::page_of;
 use crate::keyspace::position;
 use crate::limits;
-use crate::storage::{self, Family, Storage, head_key, message_key, split_key};
+use crate::storage::{self, Family, Storage, head_key, message_key, split_key, split_page};
 use crate::wire::Reader;
 
 /// Rows that cannot be loaded.
@@ -197,16 +197,31 @@ impl Load<'_> {
                 present = Some(Shard::open(self.engine, partition, value)?);
                 return Ok(());
             }
+            let (page, piece) = split_page(rest).ok_or_else(|| damaged(partition, "a key that is none"))?;
             let shard = present.as_mut().filter(|shard| shard.partition == partition);
-            let shard = shard.ok_or_else(|| damaged(partition, "its head is not there"))?;
-            let page: [u8; 2] = rest.try_into().map_err(|_| damaged(partition, "a key that is none"))?;
-            shard.page(self.engine, usize::from(u16::from_be_bytes(page)), value)
+            match (shard, piece) {
+                (Some(shard), None) => shard.page(self.engine, page, value),
+                (Some(shard), Some((number, piece))) => shard.piece(page, number, piece, value),
+                (None, None) => Err(damaged(partition, "its head is not there")),
+                // A checkpoint was broken off before it wrote the shard.
+                (None, Some((number, piece))) => {
+                    if let PartitionKind::Shard(index) = partition.kind()
+                        && let Some(rows) = self.loaded.lock().known.shards.get_mut(index)
+                    {
+                        rows.note_piece(page, number, piece, value.len());
+                    }
+                    Ok(())
+                }
+            }
         })?;
         self.close(present)
     }
 
     fn close(&self, shard: Option<Shard<'_>>) -> Result<(), Error> {
-        let Some(Shard { index, partition, mut shard, head, rows, loaded }) = shard else { return Ok(()) };
+        if let Some(shard) = &shard {
+            shard.has_all_pieces()?;
+        }
+        let Some(Shard { index, partition, mut shard, head, rows, loaded, .. }) = shard else { return Ok(()) };
         let expected: usize = head.keys.iter().sum();
         if loaded != expected {
             return Err(damaged(partition, format!("{loaded} keys, and the head says {expected}")));
@@ -245,7 +260,7 @@ impl Load<'_> {
         (self.progress)(bytes);
         let mut all = self.loaded.lock();
         all.cuts.by_partition.insert(partition, head.cut);
-        all.cuts.youngest = all.cuts.youngest.max(head.pending);
+        all.cuts.youngest = all.cuts.youngest.max(head.pending).max(head.taken_until);
         all.known.queues.insert(partition, head);
         Ok(())
     }
@@ -259,6 +274,17 @@ struct Shard<'a> {
     head: ShardHead,
     rows: ShardRows,
     loaded: usize,
+    /// The large values of the present page, with the pieces that have come.
+    awaited: HashMap<u32, Awaited>,
+    present: usize,
+}
+
+/// A large value whose pieces are coming.
+struct Awaited {
+    rows: u32,
+    came: u32,
+    database: u8,
+    key: Vec<u8>,
 }
 
 impl<'a> Shard<'a> {
@@ -270,11 +296,50 @@ impl<'a> Shard<'a> {
         let mut shard = engine.keyspace.lock(index);
         shard.reserve(&head.keys);
         let rows = ShardRows::new(head.bits);
-        Ok(Self { index, partition, shard, head, rows, loaded: 0 })
+        Ok(Self { index, partition, shard, head, rows, loaded: 0, awaited: HashMap::new(), present: 0 })
+    }
+
+    /// Whether the large values of the present page are whole.
+    fn has_all_pieces(&self) -> Result<(), Error> {
+        match self.awaited.iter().find(|(_, awaited)| awaited.came < awaited.rows) {
+            None => Ok(()),
+            Some((number, awaited)) => Err(damaged(
+                self.partition,
+                format!("{} of {} pieces of the large value {number} are there", awaited.came, awaited.rows),
+            )),
+        }
+    }
+
+    /// A piece of a large value. Pieces follow on their page, in their order.
+    fn piece(&mut self, page: usize, number: u32, piece: u32, row: &[u8]) -> Result<(), Error> {
+        self.rows.note_piece(page, number, piece, row.len());
+        let partition = self.partition;
+        let wrong = |what: String| damaged(partition, format!("large value {number}, piece {piece}: {what}"));
+        // A checkpoint that was broken off has left some to which no page refers.
+        let awaited = if page == self.present { self.awaited.get_mut(&number) } else { None };
+        let Some(awaited) = awaited else { return Ok(()) };
+        if piece != awaited.came {
+            return Err(wrong(format!("it comes after {}", awaited.came)));
+        }
+        awaited.came += 1;
+        let mut reader = Reader::new(row);
+        let mut is_first = piece == 0;
+        while !reader.is_empty() {
+            let entry = take_entry(&mut reader).map_err(|error| wrong(error.to_string()))?;
+            if entry.key != awaited.key || entry.database != awaited.database || entry.continues == is_first {
+                return Err(wrong("it is of another value".to_owned()));
+            }
+            is_first = false;
+            self.shard.load(&entry).map_err(|error| wrong(error.to_string()))?;
+        }
+        Ok(())
     }
 
     fn page(&mut self, engine: &Engine, page: usize, row: &[u8]) -> Result<(), Error> {
-        let Self { partition, shard, head, rows, index, loaded } = self;
+        self.has_all_pieces()?;
+        let Self { partition, shard, head, rows, index, loaded, awaited, present } = self;
+        awaited.clear();
+        *present = page;
         let wrong = |what: String| damaged(*partition, format!("page {page}: {what}"));
         if page >= 1 << head.bits {
             return Err(wrong("there is no such page".to_owned()));
@@ -289,7 +354,12 @@ impl<'a> Shard<'a> {
             {
                 return Err(wrong(format!("key {:?} does not belong here", String::from_utf8_lossy(entry.key))));
             }
-            shard.load(&entry).map_err(|error| wrong(error.to_string()))?;
+            if let Some(Elsewhere { number, rows }) = entry.elsewhere {
+                let place = Awaited { rows, came: 0, database: entry.database, key: entry.key.to_vec() };
+                awaited.insert(number, place);
+            } else {
+                shard.load(&entry).map_err(|error| wrong(error.to_string()))?;
+            }
             *loaded += 1;
         }
         Ok(())

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! topology, queues, shards:  lock - take - unlock --> batch --commit and journal have passed its cuts--> rows
+//! large values, long queues: lock - step - unlock - lock - step - unlock ... --> rows of their own (`large.rs`, `queue.rs`)
 //! at the end:                sync the log, flush the rows, move the floor
 //! ```
 //!
@@ -9,15 +10,17 @@
 //! off, and a mastership that ends leaves nothing behind: what was taken is given back. The first rows behind a full sync
 //! need not be committed: they cannot be cut back, only wiped.
 
+mod large;
+
 use std::time::{Duration, Instant};
 
 use super::head::{QueueHead, encode_topology};
 use super::known::{Known, ShardRows};
-use crate::broker::rows::QueueChanges;
+use crate::broker::rows::{Came, QueueRows};
 use crate::engine::Engine;
 use crate::ids::{Offset, Partition};
 use crate::journal::Gate;
-use crate::keyspace::pages::{Extent, PageSet, Taken, is_unsuitable};
+use crate::keyspace::pages::{PageSet, Taken};
 use crate::limits;
 use crate::storage::{self, Batch, Family, Generation, Storage, Written, head_key, message_key};
 
@@ -181,18 +184,9 @@ impl Pass<'_> {
     }
 
     fn shard(&mut self, index: usize) -> Result<(), Broken> {
-        let mut shard = self.ground.engine.keyspace.lock(index);
+        let Some(large) = self.take_shard(index)? else { return Ok(()) };
         let rows = &self.known.shards[index];
-        if !shard.is_changed() || rows.is_none() && shard.last_offset() == Offset::ZERO && shard.is_empty() {
-            return Ok(());
-        }
-        let is_unsuitable =
-            rows.is_none() || shard.page_bits() != rows.bits() || is_unsuitable(rows.bytes(), rows.bits());
-        let began = Instant::now();
-        shard.take(if is_unsuitable { Extent::Whole } else { Extent::Changed }, &mut self.taken);
-        drop(shard);
-        self.report.longest_lock = self.report.longest_lock.max(began.elapsed());
-        let rows = rows.put(Partition::shard(index), &self.taken, &mut self.batch);
+        let rows = rows.put(Partition::shard(index), &self.taken, &large, &mut self.batch);
         self.due = self.due.max(self.taken.cut);
         self.report.partitions += 1;
         self.report.pages += self.taken.pages.len();
@@ -237,8 +231,11 @@ impl Pass<'_> {
         let numbers = self.ground.engine.broker.numbers();
         let offset = self.ground.engine.broker.topology_offset();
         for number in &numbers {
-            if let Some(changes) = self.ground.engine.broker.take_queue(*number) {
-                self.queue(*number, &changes)?;
+            let began = Instant::now();
+            let rows = self.ground.engine.broker.begin_queue_rows(*number);
+            self.report.longest_lock = self.report.longest_lock.max(began.elapsed());
+            if let Some(rows) = rows {
+                self.queue(*number, rows)?;
             }
         }
         let is_gone = |queue: &&Partition| numbers.binary_search_by_key(*queue, |n| Partition::queue(*n)).is_err();
@@ -254,37 +251,54 @@ impl Pass<'_> {
 
     /// Rows may reach the disk ahead of their head: what a record made comes again with the record, and what a record took
     /// is not missed. The head says that they do.
-    fn queue(&mut self, number: u32, changes: &QueueChanges) -> Result<(), Broken> {
+    fn queue(&mut self, number: u32, mut rows: QueueRows) -> Result<(), Broken> {
         let partition = Partition::queue(number);
         self.pending.push(Pending::Queue(number, None));
-        self.due = self.due.max(changes.cut);
+        self.due = self.due.max(rows.cut);
         self.report.partitions += 1;
-        self.report.messages += changes.came.len();
-        let is_anew = changes.is_whole && self.known.queues.contains_key(&partition);
+        let is_anew = rows.is_whole && self.known.queues.contains_key(&partition);
         let before = *self.known.queues.entry(partition).or_default();
-        self.put_head(partition, QueueHead { pending: changes.cut, ..before });
-        for (first, last) in &changes.gone {
+        self.put_head(partition, QueueHead { pending: rows.cut, ..before });
+        for (first, last) in &rows.gone {
             self.delete_messages(partition, *first, Some(*last));
         }
         let mut next = 1;
         let mut row = Vec::new();
-        for came in &changes.came {
-            if is_anew && came.id > next {
-                self.delete_messages(partition, next, Some(came.id - 1));
+        while let Some(step) = self.step(&mut rows) {
+            // What a record has taken meanwhile has no row: so that record has to be there when these are loaded.
+            self.due = self.due.max(rows.taken_until);
+            self.put_head(partition, QueueHead { pending: rows.taken_until, ..before });
+            self.report.messages += step.len();
+            for came in step {
+                if is_anew && came.id > next {
+                    self.delete_messages(partition, next, Some(came.id - 1));
+                }
+                next = came.id + 1;
+                row.clear();
+                came.encode(&mut row);
+                self.batch.put(Family::Messages, &message_key(partition, came.id), &row);
+                self.write_amid(number)?;
             }
-            next = came.id + 1;
-            row.clear();
-            came.encode(&mut row);
-            self.batch.put(Family::Messages, &message_key(partition, came.id), &row);
-            self.write_amid(number)?;
+            let worked = self.working_since.elapsed();
+            if worked >= limits::CHECKPOINT_WORK {
+                self.rest(Rest::After(worked))?;
+            }
         }
         if is_anew {
             self.delete_messages(partition, next, None);
         }
-        let head = QueueHead { cut: changes.cut, last_id: changes.last_id, pending: Offset::ZERO };
+        let taken_until = if rows.taken_until > rows.cut { rows.taken_until } else { Offset::ZERO };
+        let head = QueueHead { cut: rows.cut, last_id: rows.last_id, pending: Offset::ZERO, taken_until };
         self.put_head(partition, head);
         self.pending.push(Pending::Queue(number, Some(head)));
         self.write_if_full()
+    }
+
+    fn step(&mut self, rows: &mut QueueRows) -> Option<Vec<Came>> {
+        let began = Instant::now();
+        let came = self.ground.engine.broker.step_queue_rows(rows);
+        self.report.longest_lock = self.report.longest_lock.max(began.elapsed());
+        came
     }
 
     fn put_head(&mut self, partition: Partition, head: QueueHead) {

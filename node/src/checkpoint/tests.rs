@@ -17,10 +17,10 @@ use super::{Known, Report};
 use crate::accounts::{Change, User};
 use crate::broker::effect::BrokerEffect;
 use crate::broker::{Acknowledge, ConnectionId, DEFAULT_VHOST, Deletion, Draft, Name, Queue, QueueDeclaration};
-use crate::effect::{Expiry, KeyChange};
+use crate::effect::{End, Expiry, KeyChange};
 use crate::engine::{Engine, Locked, Transaction};
 use crate::ids::{Offset, Partition, UnixMillis};
-use crate::journal::{Gate, Next, Promise};
+use crate::journal::{Assembler, Gate, Next, Promise};
 use crate::keyspace::Keyspace;
 use crate::storage::{Family, Storage, Sync, head_key, message_key, page_key, put_blocks};
 use crate::wire::Reader;
@@ -58,8 +58,11 @@ impl Master {
 
     /// One command.
     fn act(&self) {
-        match self.random(0..20) {
+        match self.random(0..21) {
             0..13 => self.change_key(),
+            // Seldom: every check replays all of them.
+            20 if self.random(0..15) == 0 => self.change_large(),
+            20 => self.change_key(),
             13..17 => self.publish(NAMES[self.random(0..NAMES.len())]),
             17 => self.fetch(NAMES[self.random(0..NAMES.len())]),
             18 => self.change_account(NAMES[self.random(0..NAMES.len())]),
@@ -107,6 +110,36 @@ impl Master {
         transaction.finish();
     }
 
+    /// A value that a pass takes in steps: several kinds, changed in every way that is followed, and in some that are not.
+    fn change_large(&self) {
+        let number = self.random(0..4);
+        let key = format!("large:{number}").into_bytes();
+        let (from, count) = (self.random(0..3000), if self.random(0..3) == 0 { 1500 } else { 40 });
+        let elements: Vec<Vec<u8>> = (from..from + count).map(|element| format!("{element:>8}").into_bytes()).collect();
+        let elements: Vec<&[u8]> = elements.iter().map(Vec::as_slice).collect();
+        let pairs: Vec<&[u8]> = elements.iter().flat_map(|element| [*element, b"value"]).collect();
+        let scored: Vec<(f64, &[u8])> = elements.iter().map(|element| (from as f64, *element)).collect();
+        let text = vec![b't'; if self.random(0..4) == 0 { 300 << 10 } else { 1000 }];
+        let change = match (number, self.random(0..10)) {
+            (_, 0) => KeyChange::Delete,
+            (_, 1) => KeyChange::Expire { at: UnixMillis(1 << 40) },
+            (0, 2..6) => KeyChange::SetString { value: &text, expiry: Expiry::Never },
+            (0, _) => KeyChange::Append { bytes: &text },
+            (1, 2..4) => KeyChange::HashRemove { fields: elements.into() },
+            (1, _) => KeyChange::HashSet { pairs: pairs.into() },
+            (2, 2..4) => KeyChange::SortedRemoveRanks { start: 0, end: 100 },
+            (2, _) => KeyChange::SortedAdd { pairs: scored.into() },
+            (_, 2..4) => KeyChange::ListTrim { start: 1, end: 2000 },
+            (_, 4..6) => KeyChange::ListPop { end: End::Front, count: 30 },
+            _ => KeyChange::ListPush { end: End::Back, values: elements.into() },
+        };
+        let mut record = self.record.borrow_mut();
+        let locked = Locked::keys(&self.engine.keyspace, std::iter::once(&key[..]));
+        let mut transaction = Transaction::new(&self.engine, locked, &mut record, 0, UnixMillis(1));
+        _ = transaction.apply(&key, &change);
+        transaction.finish();
+    }
+
     fn queue(&self, name: &str) -> Option<std::sync::Arc<Queue>> {
         self.engine.broker.queues().into_iter().find(|queue| queue.name == *name)
     }
@@ -136,7 +169,9 @@ impl Master {
         let key = ShortString::try_from(name).unwrap();
         let exchange = ShortString::from_static("");
         let route = self.engine.broker.route(&DEFAULT_VHOST, &exchange, &key, &properties).unwrap();
-        for _ in 0..self.random(1..20) {
+        // Now and then more than a pass takes of a queue in one step.
+        let most = if self.random(0..200) == 0 { 1500 } else { 20 };
+        for _ in 0..self.random(1..most) {
             let mut draft = Draft::new(b"", name.as_bytes(), &properties, 100);
             draft.push(&vec![b'm'; self.random(1..300)]);
             let mut record = self.record.borrow_mut();
@@ -193,11 +228,13 @@ impl Master {
     /// The state that the records up to `end` make out of nothing.
     fn replayed(&self, end: Offset) -> Engine {
         let replayed = engine();
-        let mut after = Offset::ZERO;
+        let (mut after, mut parts) = (Offset::ZERO, Assembler::default());
         while after < end {
             let Next::Block(block) = self.engine.journal.read(after) else { panic!("the journal keeps everything") };
             for (offset, record) in block.iter().take_while(|(offset, _)| *offset <= end) {
-                replayed.apply_record(offset, record, |_| true).unwrap();
+                if let Some(record) = parts.take(offset, record).unwrap() {
+                    replayed.apply_record(offset, &record, |_| true).unwrap();
+                }
             }
             after = block.last;
         }
@@ -212,11 +249,13 @@ fn recovered(folder: &Path) -> Result<(Engine, Offset), LoadError> {
     let loaded = load(&engine, &storage, &|_| ())?;
     let end = storage.journal_bounds().unwrap().end;
     assert!(loaded.cuts.youngest() <= end, "rows are never ahead of the journal");
-    let mut applied = loaded.cuts.floor();
+    let (mut applied, mut parts) = (loaded.cuts.floor(), Assembler::default());
     for block in storage.journal_from(applied).unwrap() {
         for (offset, record) in block.unwrap().iter() {
             assert_eq!(offset, applied.next(), "no record is missing");
-            engine.apply_record(offset, record, |partition| loaded.cuts.wants(partition, offset)).unwrap();
+            if let Some(record) = parts.take(offset, record).unwrap() {
+                engine.apply_record(offset, &record, |partition| loaded.cuts.wants(partition, offset)).unwrap();
+            }
             applied = offset;
         }
     }
@@ -317,12 +356,17 @@ fn a_crash_between_any_two_steps_recovers_exactly() {
             assert_same(&engine, &master.replayed(end), &format!("round {round}, crash at {end}"));
         };
         let broken_off = master.random(0..4) == 0;
+        // A pass with large values rests often.
+        let (mut acts, mut checks) = (300, 2);
         let rest = &mut |rest: Rest| {
             if rest == Rest::ForCommit || master.random(0..3) == 0 {
                 master.write_journal();
             }
-            (0..master.random(0..20)).for_each(|_| master.act());
-            if master.random(0..6) == 0 {
+            let count = master.random(0..20).min(acts);
+            acts -= count;
+            (0..count).for_each(|_| master.act());
+            if checks > 0 && master.random(0..6) == 0 {
+                checks -= 1;
                 check(&mut crashes);
             }
             !(broken_off && master.random(0..8) == 0)
@@ -422,6 +466,49 @@ fn a_message_that_was_consumed_before_the_checkpoint_has_no_row() {
     }
     master.undisturbed_pass();
     assert_eq!(messages(), 0, "the rows of a deleted queue go");
+    drop_and_compare(master, folder.path());
+}
+
+#[test]
+fn a_large_value_lies_in_rows_of_its_own_which_go_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let master = Master::new(folder.path(), seeded());
+    let apply = |change: &KeyChange<'_>| {
+        let mut record = Vec::new();
+        let locked = Locked::keys(&master.engine.keyspace, std::iter::once(&b"large"[..]));
+        let mut transaction = Transaction::new(&master.engine, locked, &mut record, 0, UnixMillis(1));
+        transaction.apply(b"large", change).unwrap();
+        transaction.finish();
+    };
+    let fields: Vec<Vec<u8>> = (0..40_000).map(|field| format!("{field:0>40}").into_bytes()).collect();
+    let pairs: Vec<&[u8]> = fields.iter().flat_map(|field| [&field[..], b"value"]).collect();
+    apply(&KeyChange::HashSet { pairs: pairs.into() });
+    let sizes = || -> Vec<usize> {
+        let rows: Result<Vec<_>, _> = master.storage.rows(Family::Keys, &[]).collect();
+        rows.unwrap().iter().map(|(_, value)| value.len()).collect()
+    };
+    master.undisturbed_pass();
+    let before = sizes();
+    assert!(before.len() >= 2 + 6 && before.iter().all(|size| *size < 512 << 10), "{before:?}");
+    assert!(before.iter().sum::<usize>() > 40_000 * 46);
+    // Written anew, and the old rows go.
+    apply(&KeyChange::HashSet { pairs: (&[&b"another"[..], b"field"][..]).into() });
+    master.undisturbed_pass();
+    assert_eq!(sizes().len(), before.len());
+    // A pass that is broken off amid it leaves rows that mean nothing, and the next one takes them away.
+    apply(&KeyChange::HashSet { pairs: (&[&b"a third"[..], b"field"][..]).into() });
+    let rests = std::cell::Cell::new(0);
+    let stops = &mut |_: Rest| {
+        master.write_journal();
+        rests.set(rests.get() + 1);
+        rests.get() < 3
+    };
+    assert!(matches!(master.pass(&|| true, stops), Err(Broken::Stopped)));
+    master.undisturbed_pass();
+    assert_eq!(sizes().len(), before.len());
+    apply(&KeyChange::Delete);
+    master.undisturbed_pass();
+    assert_eq!(sizes().len(), 1, "the head of the shard");
     drop_and_compare(master, folder.path());
 }
 

@@ -17,6 +17,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::clock;
 use crate::config::live::Live;
 use crate::engine::Engine;
+use crate::freeing;
 use crate::keyspace::eviction::{Policy, Pool};
 use crate::memory;
 
@@ -133,7 +134,7 @@ impl Eviction {
 
     /// Looks at everything anew.
     pub fn measure(&self, engine: &Engine) {
-        let not_counted = engine.journal.retained_bytes() + engine.keyspace.dead_bytes();
+        let not_counted = engine.journal.retained_bytes() + engine.keyspace.dead_bytes() + freeing::pending_bytes();
         self.used.store(memory::allocated() as i64 - not_counted as i64, Relaxed);
     }
 
@@ -154,6 +155,10 @@ impl Eviction {
             };
             gone += 1;
             self.used.fetch_add(taken_by_thread() - evicted.bytes as i64, Relaxed);
+            if freeing::pending_bytes() > 0 {
+                // What this thread did not free itself.
+                self.measure(engine);
+            }
         }
         *self.pool.lock() = pool;
         self.evicted.fetch_add(gone as u64, Relaxed);

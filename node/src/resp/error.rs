@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::engine::Refused;
 use crate::keyspace::WrongType;
 
 /// Why a command was refused.
@@ -44,6 +45,9 @@ pub enum Error {
     DatabaseIndex,
     #[error("ERR string exceeds maximum allowed size (proto-max-bulk-len)")]
     StringTooLong,
+    /// Redis knows no such bound.
+    #[error("ERR what the transaction changes exceeds the maximum allowed size of a record")]
+    TooLarge,
     #[error("ERR offset is out of range")]
     Offset,
     #[error("ERR invalid expire time in '{0}' command")]
@@ -94,6 +98,15 @@ pub(crate) fn shown(bytes: &[u8]) -> String {
         text.extend(chunk.invalid().iter().filter_map(|byte| char::from_u32(FOREIGN + u32::from(*byte))));
     }
     text
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::WrongType => Self::WrongType,
+            Refused::TooLarge => Self::TooLarge,
+        }
+    }
 }
 
 impl From<WrongType> for Error {

@@ -35,7 +35,7 @@ use rocksdb::checkpoint::Checkpoint;
 
 pub use error::Error;
 pub use journal::{Bounds, put_blocks, put_commit, put_history};
-pub use partitions::{Generation, Written, head_key, message_key, page_key, split_key};
+pub use partitions::{Generation, Written, head_key, message_key, page_key, piece_key, split_key, split_page};
 pub use rows::{Batch, Rows, Sync};
 
 use crate::limits;

@@ -3,6 +3,7 @@
 //! ```text
 //! keys      partition (u32 BE)                   -> head of a shard
 //!           partition | page (u16 BE)            -> entries
+//!             ... | number | piece (u32 BE each) -> entries, of one large value to which its page refers by the number
 //! messages  partition (u32 BE)                   -> head of a queue, or of the topology
 //!           partition | id (u64 BE)              -> a message; id 0: the topology
 //! cuts      `floor`                              -> the rows of all partitions hold every record up to here
@@ -55,6 +56,30 @@ pub fn page_key(partition: Partition, page: usize) -> [u8; 6] {
     key[..4].copy_from_slice(&partition.0.to_be_bytes());
     key[4..].copy_from_slice(&(page as u16).to_be_bytes());
     key
+}
+
+/// A row of a large value.
+#[must_use]
+pub fn piece_key(partition: Partition, page: usize, number: u32, piece: u32) -> [u8; 14] {
+    let mut key = [0; 14];
+    key[..6].copy_from_slice(&page_key(partition, page));
+    key[6..10].copy_from_slice(&number.to_be_bytes());
+    key[10..].copy_from_slice(&piece.to_be_bytes());
+    key
+}
+
+/// What follows the partition in the key of a row of a shard: its page, or the page, the number and the piece of a large
+/// value. `None`: neither.
+#[must_use]
+pub fn split_page(rest: &[u8]) -> Option<(usize, Option<(u32, u32)>)> {
+    let (page, rest) = rest.split_first_chunk()?;
+    let page = usize::from(u16::from_be_bytes(*page));
+    if rest.is_empty() {
+        return Some((page, None));
+    }
+    let (number, piece) = rest.split_first_chunk()?;
+    let piece = piece.try_into().ok()?;
+    Some((page, Some((u32::from_be_bytes(*number), u32::from_be_bytes(piece)))))
 }
 
 #[must_use]

@@ -60,6 +60,8 @@ enum Door<'e> {
 #[derive(Debug, Default)]
 struct Together {
     record: Vec<u8>,
+    /// Bytes of the same record that are not the broker's.
+    other_bytes: usize,
     touched: Vec<Arc<Queue>>,
     made: Vec<Arc<Message>>,
     cancelled: Vec<Arc<Consumer>>,
@@ -143,6 +145,11 @@ impl<'e> Batch<'e> {
     #[inline]
     pub(super) fn worked(&mut self, steps: usize) {
         self.work += steps;
+    }
+
+    /// As `finish_due`, for whoever waits for all of it.
+    pub fn finish(self) -> Offset {
+        self.finish_due().offset()
     }
 
     /// Dead letters find their way, connections that got something are woken; says what the replies depend on.
@@ -244,6 +251,32 @@ impl<'e> Batch<'e> {
             encode(&mut self.record);
         }
         self.journal.append_vec(&mut self.record)
+    }
+
+    /// Bytes of the record that operations together have made so far.
+    #[must_use]
+    pub fn record_bytes(&self) -> usize {
+        self.together.as_ref().map_or(0, |together| together.record.len())
+    }
+
+    /// The record of operations together has so many bytes that are not the broker's.
+    pub(crate) fn shares_record_with(&mut self, bytes: usize) {
+        if let Some(together) = &mut self.together {
+            together.other_bytes = bytes;
+        }
+    }
+
+    /// Whether the record may grow by a message of so many bytes in so many queues.
+    #[inline]
+    pub(super) fn has_room(&self, bytes: usize, queues: usize) -> bool {
+        let more = bytes.saturating_mul(queues);
+        match &self.together {
+            None => queues <= 1 || more <= core_limits::FAN_OUT_BYTES,
+            Some(together) => {
+                let used = together.record.len() + together.other_bytes;
+                used.saturating_add(more) <= core_limits::TRANSACTION_BYTES
+            }
+        }
     }
 
     /// From now on operations make one record, until `end_together`. Nothing that is locked is held by the caller.

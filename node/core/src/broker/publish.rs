@@ -142,6 +142,9 @@ impl Broker {
         if draft.time_to_live().is_some() {
             self.is_timed.store(true, Ordering::Relaxed);
         }
+        if !has_room(batch, &route.queues, &draft) {
+            return Ok(Placed { offset: Offset::ZERO, verdict: Verdict::Refused });
+        }
         if let [queue] = &route.queues[..] {
             let mut state = queue.lock();
             if state.is_deleted {
@@ -200,9 +203,11 @@ impl Broker {
         all.push(Arc::clone(from));
         all.sort_unstable_by_key(|queue| queue.number);
         all.dedup_by_key(|queue| queue.number);
+        let has_room = draft.as_ref().is_some_and(|draft| has_room(batch, &queues, draft));
         let mut hands: Hands<'_> = all.iter().map(Hand::taking).collect();
         for hand in &mut hands {
             hand.takes = !hand.state.is_deleted
+                && has_room
                 && draft.as_ref().is_some_and(|draft| !hand.state.refuses(draft.body_len()))
                 && queues.iter().any(|queue| queue.number == hand.queue.number);
             if id > 0 && hand.queue.number == from.number && !hand.state.is_deleted {
@@ -245,6 +250,15 @@ impl<'q> Hand<'q> {
     fn taking(queue: &'q Arc<Queue>) -> Self {
         Self { queue, state: queue.lock(), takes: true, gives: None }
     }
+}
+
+/// Whether the record has room for a message in all of these queues, each of which has its own copy there.
+fn has_room(batch: &Batch<'_>, queues: &[Arc<Queue>], draft: &Draft) -> bool {
+    if draft.persistence() == Persistence::Transient || batch.has_room(draft.body_len(), queues.len()) {
+        return true;
+    }
+    let kept = queues.iter().filter(|queue| queue.declaration.is_replicated()).count();
+    batch.has_room(draft.body_len(), kept)
 }
 
 /// Moves a message into queues that are held, and out of one: in one record.

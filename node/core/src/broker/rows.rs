@@ -1,4 +1,5 @@
-//! What a checkpoint takes of the broker, and how it comes back: the topology as one image, each message a row.
+//! What a checkpoint takes of the broker, and how it comes back: the topology as one image, each message a row. A queue is
+//! taken in steps between which it is free.
 //!
 //! ```text
 //! row of a message = an effect Enqueue, EnqueueUntil or EnqueueNoted, with the id that is also in its key
@@ -16,19 +17,29 @@ use super::{Broker, Error};
 use crate::ids::Offset;
 use crate::wire::{self, Reader};
 
-/// What has changed in a queue since it was taken last, at one moment.
+/// What has changed in a queue since it was taken last, at one moment. Its messages are taken in steps: `step_queue_rows`.
 #[derive(Debug)]
-pub struct QueueChanges {
+pub struct QueueRows {
+    number: u32,
     /// The newest record that is in them.
     pub cut: Offset,
+    /// The newest record that may have taken something from them.
+    pub taken_until: Offset,
     /// The greatest id that was given so far.
     pub last_id: u64,
-    /// All rows are written anew: `came` is everything.
+    /// All rows are written anew.
     pub is_whole: bool,
     /// First and last id of messages whose rows are to go.
     pub gone: Vec<(u64, u64)>,
-    pub came: Vec<Came>,
+    /// What the queue remembers beside its messages.
+    memory: Option<Came>,
+    /// Messages up to here were looked at.
+    after: u64,
+    is_over: bool,
 }
+
+/// Messages of one step.
+const STEP_MESSAGES: usize = 1024;
 
 /// A message without a row; or, under id 0, what the queue remembers beside its messages.
 #[derive(Debug)]
@@ -77,10 +88,10 @@ impl Broker {
         topology.last_offset
     }
 
-    /// Takes what has changed in a queue since the last time. It counts as written from now on, unless `give_back_queue`
-    /// says otherwise. Nothing if nothing has changed, or the queue is gone.
+    /// Begins to take what has changed in a queue since the last time. It counts as written from now on, unless
+    /// `give_back_queue` says otherwise. Nothing if nothing has changed, or the queue is gone.
     #[must_use]
-    pub fn take_queue(&self, number: u32) -> Option<QueueChanges> {
+    pub fn begin_queue_rows(&self, number: u32) -> Option<QueueRows> {
         let queue = self.topology.read().numbered.get(&number).cloned()?;
         let _door = self.door.read();
         let mut state = queue.lock();
@@ -90,17 +101,47 @@ impl Broker {
         }
         let last_id = state.messages.next_id() - 1;
         let written = &state.messages.written;
-        let (is_whole, gone) = (written.is_whole(), written.gone());
+        let (is_whole, gone, after) = (written.is_whole(), written.gone(), written.through());
         let mut memory = Vec::new();
         state.memory(&mut |effect| put_effect(effect, &mut memory));
         let memory = (!memory.is_empty()).then_some(Came { id: 0, row: Row::Memory(memory) });
-        let rows = state
-            .messages
-            .persistent_behind(written.through())
-            .map(|(id, deadline, message)| Came { id, row: Row::Message { deadline, message: Arc::clone(message) } });
-        let came = memory.into_iter().chain(rows).collect();
         state.messages.written.set(last_id, cut);
-        Some(QueueChanges { cut, last_id, is_whole, gone, came })
+        Some(QueueRows { number, cut, taken_until: cut, last_id, is_whole, gone, memory, after, is_over: false })
+    }
+
+    /// The next messages that have no row yet, ids ascending; nothing when these were all. A message that has gone meanwhile
+    /// may be missing: the record that took it lies behind the cut, at `taken_until` or before.
+    ///
+    /// **Invariant:** whoever loads the rows applies every record up to `taken_until`.
+    pub fn step_queue_rows(&self, rows: &mut QueueRows) -> Option<Vec<Came>> {
+        if std::mem::replace(&mut rows.is_over, true) {
+            return None;
+        }
+        let mut came: Vec<Came> = rows.memory.take().into_iter().collect();
+        let Some(queue) = self.topology.read().numbered.get(&rows.number).cloned() else {
+            rows.taken_until = rows.taken_until.max(self.topology_offset());
+            return Some(came);
+        };
+        let _door = self.door.read();
+        let state = queue.lock();
+        if state.is_deleted {
+            drop(state);
+            rows.taken_until = rows.taken_until.max(self.topology_offset());
+            return Some(came);
+        }
+        rows.taken_until = rows.taken_until.max(state.last_offset());
+        for (looked_at, (id, deadline, message)) in state.messages.persistent_behind(rows.after).enumerate() {
+            if id > rows.last_id {
+                break;
+            }
+            if looked_at == STEP_MESSAGES {
+                rows.is_over = false;
+                break;
+            }
+            rows.after = id;
+            came.push(Came { id, row: Row::Message { deadline, message: Arc::clone(message) } });
+        }
+        Some(came)
     }
 
     /// What was taken has not been written.

@@ -73,6 +73,21 @@ pub enum StreamChange<'a> {
 }
 
 impl StreamChange<'_> {
+    /// About how long its record is.
+    pub(super) fn record_bytes(&self) -> usize {
+        const EACH: usize = 40;
+        EACH + match self {
+            Self::Add { pairs, .. } => pairs.iter().map(|item| item.len() + 10).sum(),
+            Self::Delete { ids } | Self::Forget { ids, .. } => ids.len() * EACH,
+            Self::Give { entries, .. } => entries.len() * EACH,
+            Self::CreateGroup { name, .. } | Self::SetGroup { name, .. } | Self::RemoveGroup { name } => name.len(),
+            Self::RemoveConsumer { group, consumer } | Self::See { group, consumer, .. } => {
+                group.len() + consumer.len()
+            }
+            Self::Trim { .. } | Self::SetId { .. } => EACH,
+        }
+    }
+
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Self::Add { id, starts_node, pairs } => {

@@ -19,7 +19,7 @@ mod waiting;
 pub use evict::Evicted;
 pub use locked::{Locked, View};
 pub use replay::Error as ReplayError;
-pub use transaction::{Slot, Transaction};
+pub use transaction::{Name, Refused, Slot, Transaction};
 pub use waiting::{Served, Waiter, Waiting};
 
 use std::sync::Arc;

@@ -9,8 +9,32 @@ use super::{Engine, Locked, View, Waiter};
 use crate::broker::Batch;
 use crate::effect::{self, Effect, Expiry, KeyChange};
 use crate::ids::{Offset, Partition, UnixMillis};
-use crate::keyspace::value::ValueRef;
+use crate::keyspace::value::{ValueRef, image};
 use crate::keyspace::{Applied, Entry, Keyspace, Place, Ticket, WrongType};
+use crate::limits;
+
+/// Why a change is not made. Nothing has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error("the key holds a value of another type")]
+    WrongType,
+    #[error("the record would be larger than any legal one")]
+    TooLarge,
+}
+
+impl From<WrongType> for Refused {
+    fn from(_: WrongType) -> Self {
+        Self::WrongType
+    }
+}
+
+/// A key that a value is carried from or to, and what its keyspace event is called.
+#[derive(Debug, Clone, Copy)]
+pub struct Name<'k> {
+    pub database: u8,
+    pub key: &'k [u8],
+    pub event: &'static str,
+}
 
 /// What a writing command (or EXEC, with several) does its work with.
 #[derive(Debug)]
@@ -155,9 +179,9 @@ impl<'e> Transaction<'e> {
     /// Changes a key and notes the change in the record.
     ///
     /// # Errors
-    /// The key holds another type; nothing has changed.
+    /// The key holds another type, or the record would be too large; nothing has changed.
     #[inline]
-    pub fn apply(&mut self, key: &[u8], change: &KeyChange<'_>) -> Result<Applied, WrongType> {
+    pub fn apply(&mut self, key: &[u8], change: &KeyChange<'_>) -> Result<Applied, Refused> {
         let replaces = matches!(
             change,
             KeyChange::SetString { expiry: Expiry::Never | Expiry::At(_), .. }
@@ -179,16 +203,35 @@ impl<'e> Transaction<'e> {
         self.apply_at(index, key, place, change)
     }
 
+    /// Puts what `change` makes in the place of whatever `key` holds; nothing, if there is none.
+    ///
+    /// # Errors
+    /// The record would be too large; nothing has changed.
+    pub fn replace(&mut self, key: &[u8], change: Option<&KeyChange<'_>>) -> Result<(), Refused> {
+        let delete = KeyChange::Delete.record_bytes();
+        self.check_room(2 * key.len() + delete + change.map_or(0, KeyChange::record_bytes))?;
+        self.apply(key, &KeyChange::Delete)?;
+        if let Some(change) = change {
+            self.apply(key, change)?;
+        }
+        Ok(())
+    }
+
     #[inline]
-    fn apply_at(
-        &mut self,
-        index: usize,
-        key: &[u8],
-        place: Place,
-        change: &KeyChange<'_>,
-    ) -> Result<Applied, WrongType> {
+    fn apply_at(&mut self, index: usize, key: &[u8], place: Place, change: &KeyChange<'_>) -> Result<Applied, Refused> {
+        if self.retaining {
+            self.check_room(key.len() + change.record_bytes())?;
+        }
         let Some(shard) = self.locked.shard_mut(index) else { return Ok(Applied::NOTHING) };
         let applied = shard.apply_at(self.database, key, place, change)?;
+        self.applied(index, key, place, change, applied);
+        Ok(applied)
+    }
+
+    /// Notes a change that was made.
+    #[inline]
+    fn applied(&mut self, index: usize, key: &[u8], place: Place, change: &KeyChange<'_>, applied: Applied) {
+        let Some(shard) = self.locked.shard(index) else { return };
         if applied.changed {
             self.effects += 1;
             if shard.has_waiters() {
@@ -201,7 +244,70 @@ impl<'e> Transaction<'e> {
                 self.note(index, key, place, change);
             }
         }
-        Ok(applied)
+    }
+
+    /// Carries what `from` holds, with its deadline, to `to`, in place of whatever is there. False: there is nothing. The two
+    /// are not the same.
+    ///
+    /// # Errors
+    /// The record would be too large; nothing has changed.
+    pub fn carry(&mut self, from: Name<'_>, to: Name<'_>) -> Result<bool, Refused> {
+        let selected = self.database;
+        self.select(from.database);
+        let carried = self.carry_selected(from, to);
+        self.select(selected);
+        carried
+    }
+
+    fn carry_selected(&mut self, from: Name<'_>, to: Name<'_>) -> Result<bool, Refused> {
+        let is_retaining = self.retaining;
+        let Some(entry) = self.get(from.key) else { return Ok(false) };
+        let expiry = entry.expire_at().map_or(Expiry::Never, Expiry::At);
+        let mut image = Vec::new();
+        let value = entry.value();
+        if is_retaining {
+            image.reserve(value.image_capacity());
+            image::encode(value, &mut image);
+        }
+        let restore = KeyChange::Restore { image: &image, expiry };
+        let delete = KeyChange::Delete.record_bytes();
+        self.check_room(from.key.len() + delete + to.key.len() + restore.record_bytes())?;
+        let keyspace = &self.engine.keyspace;
+        let (source, target) = (keyspace.shard_of(from.key), keyspace.shard_of(to.key));
+        let carried = self.locked.shard_mut(source).and_then(|shard| {
+            let place = shard.locate(from.database, from.key);
+            shard.carry_off(from.database, from.key, place)
+        });
+        let carried = match carried {
+            Some(carried) => carried,
+            // Somebody reads it in steps: it stays where it is, and this is another one.
+            None => match image::decode(&image) {
+                Ok(value) => value.into(),
+                Err(_) => return Ok(false),
+            },
+        };
+        self.call(from.event);
+        self.apply(from.key, &KeyChange::Delete)?;
+        self.select(to.database);
+        let Some(shard) = self.locked.shard_mut(target) else { return Ok(false) };
+        let place = shard.locate(to.database, to.key);
+        let applied = shard.put_carried(to.database, to.key, place, carried, expiry);
+        self.call(to.event);
+        self.applied(target, to.key, place, &restore, applied);
+        Ok(true)
+    }
+
+    /// Whether so many bytes more fit into the record: for a command of several changes, before the first of them.
+    ///
+    /// # Errors
+    /// They do not.
+    #[inline]
+    pub fn check_room(&self, bytes: usize) -> Result<(), Refused> {
+        let used = self.record.len() + self.broker.as_ref().map_or(0, |batch| batch.record_bytes());
+        if self.retaining && used.saturating_add(bytes) > limits::TRANSACTION_BYTES {
+            return Err(Refused::TooLarge);
+        }
+        Ok(())
     }
 
     /// What the next change is called, where its kind does not say it: the name of a keyspace event.
@@ -298,6 +404,12 @@ impl<'e> Transaction<'e> {
         self.effects > 0
     }
 
+    /// Whether its record, or that of another one which it serves, says anything.
+    #[must_use]
+    pub fn has_changes(&self) -> bool {
+        self.effects > 0 || self.broker.is_some()
+    }
+
     /// Ends the transaction: one record, if anything changed. Says which record the reply depends on: its own, or the
     /// newest one of the partitions that it looked at.
     #[inline]
@@ -382,18 +494,15 @@ impl Slot<'_, '_, '_> {
     /// As `Transaction::apply`, without another lookup. The slot ends with it, for the table may have moved.
     ///
     /// # Errors
-    /// The key holds another type; nothing has changed.
+    /// As `Transaction::apply`.
     #[inline]
-    pub fn apply(self, change: &KeyChange<'_>) -> Result<Applied, WrongType> {
+    pub fn apply(self, change: &KeyChange<'_>) -> Result<Applied, Refused> {
         match self.place {
             Some(place) => self.transaction.apply_at(self.index, self.key, place, change),
             None => Ok(Applied::NOTHING),
         }
     }
 }
-    /// Whether its record, or that of another one which it serves, says anything.
-    #[must_use]
-    pub fn has_changes(&self) -> bool {
-        self.effects > 0 || self.broker.is_some()
-    }
 
+#[cfg(test)]
+mod tests;

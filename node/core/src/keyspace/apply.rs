@@ -9,6 +9,7 @@ use super::value::stream::Stream;
 use super::value::{Hash, Inserted, List, Set, SortedSet, Value, image, parse_integer};
 use super::{Database, WrongType};
 use crate::effect::{Expiry, KeyChange, StreamChange};
+use crate::{freeing, limits};
 
 /// What a change did: enough for a command to answer without a second look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +60,11 @@ impl Shard {
         if self.has_snapshots() {
             self.keep_for_snapshots(database, key, place, change);
         }
+        if change.replaces()
+            && let Some(slot) = place.slot
+        {
+            self.database_mut(database).free_later(slot);
+        }
         self.changes = self.changes.wrapping_add(1);
         let stamp = Stamp { version: self.changes, access: self.access.fresh() };
         let table = self.database_mut(database);
@@ -89,6 +95,27 @@ impl Shard {
         applied
     }
 
+    /// A change that is made by other means; `change` says what it is.
+    pub(super) fn with_change(
+        &mut self,
+        database: u8,
+        key: &[u8],
+        place: Place,
+        change: &KeyChange<'_>,
+        make: impl FnOnce(&mut Database, Stamp) -> Applied,
+    ) -> Applied {
+        if self.has_snapshots() {
+            self.keep_for_snapshots(database, key, place, change);
+        }
+        self.changes = self.changes.wrapping_add(1);
+        let stamp = Stamp { version: self.changes, access: self.access.fresh() };
+        let keys = self.database_mut(database);
+        let applied = make(keys, stamp);
+        keys.table.tidy();
+        self.interested.changed(database, key);
+        applied
+    }
+
     /// Empties one database or all; says how many keys went.
     pub fn apply_flush(&mut self, database: Option<u8>) -> usize {
         self.flush(database)
@@ -101,7 +128,7 @@ impl Shard {
 
 /// What a change leaves on an entry.
 #[derive(Debug, Clone, Copy)]
-struct Stamp {
+pub(super) struct Stamp {
     version: u32,
     /// Of a key that was not there.
     access: u32,
@@ -114,8 +141,20 @@ impl Stamp {
 }
 
 impl Database {
+    /// The value at a place is about to go. A large collection leaves an empty one there, and is freed elsewhere.
     #[inline]
-    fn replace(&mut self, key: &[u8], place: Place, expiry: Expiry, stamp: Stamp, new: New<'_>) -> Applied {
+    pub(super) fn free_later(&mut self, slot: Slot) {
+        if let Some(collection) = self.table.collection(slot)
+            && collection.len() > limits::FREED_AT_ONCE
+        {
+            let value = collection.take();
+            let bytes = value.as_ref().heap_bytes(limits::FREED_SAMPLES);
+            freeing::later(value, bytes);
+        }
+    }
+
+    #[inline]
+    pub(super) fn replace(&mut self, key: &[u8], place: Place, expiry: Expiry, stamp: Stamp, new: New<'_>) -> Applied {
         let at = match expiry {
             Expiry::At(at) => at.0.max(1),
             Expiry::Never => 0,
@@ -182,7 +221,10 @@ impl Database {
             KeyChange::Append { bytes } => self.append(key, place, stamp, bytes),
             KeyChange::SetRange { offset, bytes } => self.set_range(key, place, stamp, *offset as usize, bytes),
             KeyChange::Restore { image, expiry } => match image::decode(image) {
-                Ok(value) => Ok(self.replace(key, place, *expiry, stamp, New::Value(value))),
+                Ok(value) => {
+                    place.slot.into_iter().for_each(|slot| self.free_later(slot));
+                    Ok(self.replace(key, place, *expiry, stamp, New::Value(value)))
+                }
                 Err(_) => Ok(Applied::NOTHING),
             },
             KeyChange::Stream(change) => self.change_stream(key, place, stamp, change),

@@ -561,6 +561,31 @@ pub(super) enum Collection<'t> {
     Stream(&'t mut Stream),
 }
 
+impl Collection<'_> {
+    /// Elements.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::List(list) => list.len(),
+            Self::Hash(hash) => hash.len(),
+            Self::Set(set) => set.len(),
+            Self::SortedSet(set) => set.len(),
+            Self::Stream(stream) => stream.len() as usize,
+        }
+    }
+
+    /// What it holds, of which nothing is left.
+    pub(super) fn take(self) -> Value {
+        match self {
+            Self::List(list) => Value::List(Box::new(std::mem::take(list))),
+            Self::Hash(hash) => Value::Hash(Box::new(std::mem::take(hash))),
+            Self::Set(set) => Value::Set(Box::new(std::mem::take(set))),
+            Self::SortedSet(set) => Value::SortedSet(Box::new(std::mem::take(set))),
+            Self::Stream(stream) => Value::Stream(Box::new(std::mem::take(stream))),
+        }
+    }
+}
+
 /// A key and what it holds, as long as its table does not change.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry<'t> {

@@ -6,6 +6,9 @@
 //!
 //! A large value is several entries in a row. All but the first have the highest bit of `database` set: the image holds
 //! more elements, or more text, of the value of the same key.
+//!
+//! In the page of a checkpoint a large value may lie elsewhere: the second highest bit of `database` is set then, and in place
+//! of its image stand the number under which it lies in rows of its own, and how many these are (varints).
 
 use super::entry::{About, New};
 use super::shard::{Entry, Place, Shard};
@@ -27,10 +30,34 @@ pub enum Error {
     Duplicate,
     #[error("a value that goes on and has not begun")]
     NotBegun,
+    #[error("a value that lies elsewhere")]
+    Elsewhere,
 }
 
 /// Set in the database of an entry that goes on with a value.
 const CONTINUES: u8 = 0x80;
+
+/// Set in the database of an entry whose value lies elsewhere.
+const ELSEWHERE: u8 = 0x40;
+
+/// Appends an entry whose value lies in `rows` rows of its own, under a number.
+pub fn put_reference(database: u8, key: &[u8], place: Elsewhere, out: &mut Vec<u8>) {
+    let mut value = Vec::new();
+    wire::put_varint(&mut value, u64::from(place.number));
+    wire::put_varint(&mut value, u64::from(place.rows));
+    out.push(database | ELSEWHERE);
+    wire::put_bytes(out, key);
+    wire::put_varint(out, 0);
+    wire::put_bytes(out, &value);
+}
+
+/// Where a value lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// Of the shard, given once.
+    pub number: u32,
+    pub rows: u32,
+}
 
 /// Appends a piece of a large value, the image of which is given.
 pub fn put_piece(
@@ -71,6 +98,8 @@ pub struct EntryImage<'a> {
     pub database: u8,
     /// The value goes on with what the entries before have made of this key.
     pub continues: bool,
+    /// There is no value here.
+    pub elsewhere: Option<Elsewhere>,
     pub key: &'a [u8],
     pub expire_at: Option<UnixMillis>,
     pub value: &'a [u8],
@@ -83,7 +112,7 @@ pub struct EntryImage<'a> {
 #[inline]
 pub fn take_entry<'a>(reader: &mut Reader<'a>) -> Result<EntryImage<'a>, Error> {
     let byte = reader.byte()?;
-    let (database, continues) = (byte & !CONTINUES, byte & CONTINUES != 0);
+    let (database, continues) = (byte & !(CONTINUES | ELSEWHERE), byte & CONTINUES != 0);
     if database >= limits::DATABASES {
         return Err(Error::Database(database));
     }
@@ -92,7 +121,16 @@ pub fn take_entry<'a>(reader: &mut Reader<'a>) -> Result<EntryImage<'a>, Error> 
         0 => None,
         at => Some(UnixMillis(at)),
     };
-    Ok(EntryImage { database, continues, key, expire_at, value: reader.bytes()? })
+    let value = reader.bytes()?;
+    let elsewhere = if byte & ELSEWHERE == 0 { None } else { Some(take_place(value)?) };
+    Ok(EntryImage { database, continues, elsewhere, key, expire_at, value })
+}
+
+#[cold]
+fn take_place(value: &[u8]) -> Result<Elsewhere, wire::Error> {
+    let mut reader = Reader::new(value);
+    let mut number = || u32::try_from(reader.varint()?).map_err(|_| wire::Error::Overflow);
+    Ok(Elsewhere { number: number()?, rows: number()? })
 }
 
 impl Shard {
@@ -110,6 +148,9 @@ impl Shard {
     #[inline]
     pub fn load(&mut self, entry: &EntryImage<'_>) -> Result<(), Error> {
         let place = self.locate(entry.database, entry.key);
+        if entry.elsewhere.is_some() {
+            return Err(Error::Elsewhere);
+        }
         if entry.continues {
             return self.load_more(entry, place);
         }

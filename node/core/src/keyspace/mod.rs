@@ -11,6 +11,7 @@ pub mod access;
 mod apply;
 mod arena;
 mod bucket;
+mod carry;
 mod entry;
 pub mod entry_image;
 pub mod eviction;
@@ -30,7 +31,8 @@ use std::sync::Arc;
 
 use access::Access;
 pub use apply::Applied;
-pub use interest::{Ticket, Wants, Watch};
+pub use carry::Carried;
+pub use interest::{Name, Ticket, Wants, Watch};
 pub use shard::{Database, Entry, Place, Shard};
 pub use snapshot::{SnapshotId, Step};
 

@@ -8,11 +8,16 @@
 //! and the shard's counter of changes as of the last checkpoint tells old from new. Only what leaves no entry behind is
 //! noted when it happens: a deletion marks its page, a flush the whole shard.
 //!
+//! A large value need not be in its page: it is read in steps, each under the lock for a moment (`take_in_steps`), and lies in
+//! rows of its own.
+//!
 //! **Invariant:** a page that is not among those taken holds exactly what it held when it was taken last.
 
-use super::entry_image::put_entry;
+use super::entry_image::{Elsewhere, put_entry, put_reference};
 use super::position;
 use super::shard::Shard;
+use super::snapshot::SnapshotId;
+use super::value::image::pieces::is_large;
 use crate::ids::Offset;
 
 /// log2 of the most pages of a shard: the number of a page has two bytes on disk.
@@ -175,6 +180,20 @@ pub struct Taken {
     /// Position and end of each entry in `bytes`, which follow on each other.
     entries: Vec<(u64, usize)>,
     bytes: Vec<u8>,
+    /// Large values whose entries are not there yet: see `refer`.
+    pub large: Vec<LargeValue>,
+    /// Whether large values are left to snapshots.
+    in_steps: bool,
+}
+
+/// A large value that is read in steps.
+#[derive(Debug)]
+pub struct LargeValue {
+    pub database: u8,
+    pub key: Vec<u8>,
+    pub position: u64,
+    /// To be closed. Nothing: it cannot be read in steps after all.
+    pub snapshot: Option<SnapshotId>,
 }
 
 impl Shard {
@@ -195,6 +214,20 @@ impl Shard {
     /// Takes the pages that have changed since the last time. They count as written from now on, unless `give_back` says
     /// otherwise.
     pub fn take(&mut self, extent: Extent, taken: &mut Taken) {
+        taken.in_steps = false;
+        self.take_pages(extent, taken);
+    }
+
+    /// As `take`, but for large values, of which snapshots are opened: they are as they are now.
+    pub fn take_in_steps(&mut self, extent: Extent, taken: &mut Taken) {
+        taken.in_steps = true;
+        self.take_pages(extent, taken);
+        for value in &mut taken.large {
+            value.snapshot = self.open_snapshot(value.database, &value.key);
+        }
+    }
+
+    fn take_pages(&mut self, extent: Extent, taken: &mut Taken) {
         let tracking = &self.tracking;
         taken.clear();
         taken.shard_bits = tracking.shard_bits;
@@ -205,7 +238,7 @@ impl Shard {
         taken.keys.extend(self.databases().map(|(_, database)| database.len()));
         if is_whole {
             self.each_entry(|_, _, _| true, taken);
-            taken.changed = taken.entries.len();
+            taken.changed = taken.entries.len() + taken.large.len();
             taken.bits = suitable_bits(taken.bytes.len() as u64);
             taken.pages = PageSet::all(taken.bits);
         } else {
@@ -262,7 +295,11 @@ impl Shard {
         for (database, table) in self.databases() {
             for entry in table.iter() {
                 let position = position(entry.key());
-                if wanted(database, entry, position) {
+                if !wanted(database, entry, position) {
+                } else if taken.in_steps && is_large(entry.value()) {
+                    let key = entry.key().to_vec();
+                    taken.large.push(LargeValue { database, key, position, snapshot: None });
+                } else {
                     put_entry(database, entry, &mut scratch, &mut taken.bytes);
                     taken.entries.push((position, taken.bytes.len()));
                 }
@@ -307,8 +344,21 @@ impl Taken {
         self.bytes.len()
     }
 
+    /// The page of a large value.
+    #[must_use]
+    pub fn page_of(&self, value: &LargeValue) -> usize {
+        page_of(value.position, self.shard_bits, self.bits)
+    }
+
+    /// Puts an entry into its page that says where a large value lies.
+    pub fn refer(&mut self, value: &LargeValue, place: Elsewhere) {
+        put_reference(value.database, &value.key, place, &mut self.bytes);
+        self.entries.push((value.position, self.bytes.len()));
+    }
+
     fn clear(&mut self) {
         self.changed = 0;
+        self.large.clear();
         self.keys.clear();
         self.entries.clear();
         self.bytes.clear();

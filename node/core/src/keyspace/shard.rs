@@ -11,7 +11,7 @@ use super::pages::Tracking;
 use super::snapshot::Snapshots;
 use super::table::{Slot, Table};
 use crate::ids::Offset;
-use crate::limits;
+use crate::{freeing, limits};
 
 pub use super::entry::Entry;
 
@@ -116,7 +116,11 @@ impl Shard {
         for (table, index) in std::iter::once(&mut self.first).chain(&mut self.others).zip(0u8..) {
             if database.is_none_or(|wanted| wanted == index) {
                 emptied += table.len();
-                *table = Database::new(seed.clone(), &self.access);
+                let keys = std::mem::replace(table, Database::new(seed.clone(), &self.access));
+                if !keys.is_empty() {
+                    let (bytes, _) = keys.bytes();
+                    freeing::later(keys, bytes);
+                }
             }
         }
         self.changes = self.changes.wrapping_add(1);

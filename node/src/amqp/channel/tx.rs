@@ -8,6 +8,7 @@ use crate::amqp::context::Context;
 use crate::amqp::delivery::Unsettled;
 use crate::amqp::error::Error;
 use crate::broker::{Route, Settlement};
+use crate::limits;
 
 /// What waits for commit, in order within each kind.
 #[derive(Debug, Default)]
@@ -98,8 +99,12 @@ fn finished(context: &mut Context<'_>, messages: &[(Route, Whole)]) {
     context.about.unfinished -= held;
 }
 
-/// Whether a queue is too full for its part of the messages.
+/// Whether a queue is too full for its part of the messages, or all of them are more than one record takes.
 fn is_refused(messages: &[(Route, Whole)]) -> bool {
+    let of_record = messages.iter().map(|(route, message)| route.queues().len().saturating_mul(message.body_len()));
+    if of_record.fold(0, usize::saturating_add) > limits::TRANSACTION_BYTES {
+        return true;
+    }
     let mut placed: HashMap<u32, (usize, usize)> = HashMap::new();
     for (route, message) in messages {
         for queue in route.queues() {

@@ -65,14 +65,17 @@ impl Run {
     /// A pass that ends or is broken off, with cuts amid it.
     fn pass(&self) {
         let is_broken_off = self.master.random(0..4) == 0;
+        // A pass with large values rests often.
+        let mut steps = 8;
         let rest = &mut |rest: Rest| {
             if rest == Rest::ForCommit {
                 self.master.write_journal();
             }
-            if self.master.random(0..4) == 0 {
+            if steps > 0 && self.master.random(0..4) == 0 {
+                steps -= 1;
                 self.step();
             }
-            if self.master.random(0..10) == 0 {
+            if self.cuts.get() < CUTS_A_RUN && self.master.random(0..10) == 0 {
                 self.cut();
             }
             !(is_broken_off && self.master.random(0..8) == 0)

@@ -95,7 +95,7 @@ fn broken_images_are_errors() {
     };
     let push = |chunk| Loader::default().push(&engine, &chunk);
     assert!(push(chunk(Partition::shard(0), &[0, 200], true, true)).is_err(), "it ends amid an entry");
-    assert!(push(chunk(Partition::shard(0), &[77], true, false)).is_err(), "no such database");
+    assert!(push(chunk(Partition::shard(0), &[61], true, false)).is_err(), "no such database");
     assert!(push(chunk(Partition::shard(9999), &[], true, true)).is_err());
     assert!(push(chunk(Partition::shard(0), &[], false, true)).is_err(), "it has not begun");
     assert!(push(chunk(Partition::queue(1), &[0x80], true, true)).is_err());

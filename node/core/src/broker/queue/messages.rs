@@ -16,6 +16,7 @@ use super::written::Written;
 use crate::broker::limits;
 use crate::broker::message::{Message, Persistence};
 use crate::budget::{Budget, Class, Share};
+use crate::{freeing, limits as core_limits};
 
 /// Whether a message may have been delivered before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +63,8 @@ pub(crate) struct Messages {
     fresh: usize,
     /// Ids before `fresh` that are ready again.
     returned: BTreeSet<u64>,
+    /// Ids of those that have come back from a consumer, as far as that is counted.
+    counted: BTreeSet<u64>,
     last_id: u64,
     ready: usize,
     taken: usize,
@@ -319,6 +322,7 @@ impl Messages {
             return None;
         }
         slot.returns = slot.returns.saturating_add(1);
+        self.counted.insert(id);
         Some((slot.returns, slot.message.as_ref()?.persistence()))
     }
 
@@ -326,6 +330,9 @@ impl Messages {
     pub(crate) fn set_returns(&mut self, id: u64, returns: u32) {
         if let Some(index) = self.find(id) {
             self.slots[index].returns = returns;
+            if returns > 0 {
+                self.counted.insert(id);
+            }
         }
     }
 
@@ -336,8 +343,9 @@ impl Messages {
 
     /// Those that came back, with how often.
     pub(crate) fn returned(&self) -> impl Iterator<Item = (u64, u32)> {
-        let persistent = self.live().filter(|(_, message)| message.persistence() == Persistence::Persistent);
-        persistent.filter(|(slot, _)| slot.returns > 0).map(|(slot, _)| (slot.id, slot.returns))
+        let live = self.counted.iter().filter_map(|id| self.find(*id)).map(|index| &self.slots[index]);
+        live.filter(|slot| slot.message.as_ref().is_some_and(|m| m.persistence() == Persistence::Persistent))
+            .map(|slot| (slot.id, slot.returns))
     }
 
     /// Whether a message is on its way to a dead letter exchange.
@@ -352,6 +360,9 @@ impl Messages {
         let slot = &mut self.slots[index];
         let state = slot.state;
         let message = slot.message.take()?;
+        if slot.returns > 0 {
+            self.counted.remove(&id);
+        }
         match state {
             State::Taken => self.taken -= 1,
             State::Ready => self.left(id, index, &message),
@@ -374,6 +385,15 @@ impl Messages {
             self.sweep();
         }
         Some(message)
+    }
+
+    /// All of it goes: to be freed elsewhere, if that is much.
+    pub(crate) fn free(&mut self) {
+        if self.slots.len() > core_limits::FREED_AT_ONCE {
+            let gone = std::mem::take(self);
+            let bytes = gone.bytes;
+            freeing::later(gone, bytes);
+        }
     }
 
     /// All that are with a consumer or on their way elsewhere come back.

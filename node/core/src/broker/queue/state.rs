@@ -20,7 +20,9 @@ use crate::broker::settings::{Active, Overflow, Settings};
 use crate::broker::statistics::Statistics;
 use crate::budget::Budget;
 use crate::effect::Effect;
+use crate::freeing;
 use crate::ids::Offset;
+use crate::limits as core_limits;
 
 /// Messages and consumers of a queue.
 #[derive(Debug, Default)]
@@ -384,7 +386,20 @@ impl State {
             return;
         }
         batch.touch(queue);
-        removed.retain(|id| self.messages.remove(*id).is_some_and(|message| queue.keeps(&message)));
+        let is_many = removed.len() > core_limits::FREED_AT_ONCE;
+        let mut gone = Vec::new();
+        removed.retain(|id| {
+            let Some(message) = self.messages.remove(*id) else { return false };
+            let is_kept = queue.keeps(&message);
+            if is_many {
+                gone.push(message);
+            }
+            is_kept
+        });
+        if is_many {
+            let bytes = gone.iter().map(|message| message.len()).sum();
+            freeing::later(gone, bytes);
+        }
         if removed.is_empty() {
             return;
         }
@@ -414,6 +429,7 @@ impl State {
 
     /// The queue is gone. Its consumers go with it; who still has messages of it finds nothing.
     pub(crate) fn end(&mut self) {
+        self.messages.free();
         *self = Self::default();
         self.is_deleted = true;
     }

@@ -129,6 +129,11 @@ impl Shard {
         Dropped(open.iter().position(|other| other.id == id).map(|at| open.swap_remove(at)))
     }
 
+    /// Whether somebody reads the value of a key in steps.
+    pub(super) fn is_in_snapshot(&self, database: u8, key: &[u8]) -> bool {
+        self.snapshots.open.iter().any(|open| open.is_of(database, key))
+    }
+
     /// Whether a snapshot is open.
     #[inline]
     pub(super) fn has_snapshots(&self) -> bool {
@@ -144,8 +149,7 @@ impl Shard {
             && let Some(slot) = place.slot
         {
             let table = &mut self.database_mut(database).table;
-            let goes = matches!(change, KeyChange::Delete | KeyChange::SetString { .. } | KeyChange::SetInteger { .. });
-            let moved = if goes { table.collection(slot).map(take) } else { None };
+            let moved = if change.replaces() { table.collection(slot).map(Collection::take) } else { None };
             match (change, moved.map(Arc::new)) {
                 (KeyChange::Expire { .. } | KeyChange::Persist, _) => {}
                 (_, Some(value)) => of_key.into_iter().for_each(|open| open.moved = Some(Arc::clone(&value))),
@@ -178,17 +182,6 @@ impl Shard {
                 other => other,
             };
         }
-    }
-}
-
-/// What a collection holds, of which nothing is left.
-fn take(collection: Collection<'_>) -> Value {
-    match collection {
-        Collection::List(list) => Value::List(Box::new(std::mem::take(list))),
-        Collection::Hash(hash) => Value::Hash(Box::new(std::mem::take(hash))),
-        Collection::Set(set) => Value::Set(Box::new(std::mem::take(set))),
-        Collection::SortedSet(set) => Value::SortedSet(Box::new(std::mem::take(set))),
-        Collection::Stream(stream) => Value::Stream(Box::new(std::mem::take(stream))),
     }
 }
 

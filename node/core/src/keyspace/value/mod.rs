@@ -147,6 +147,16 @@ impl<'v> ValueRef<'v> {
         }
     }
 
+    /// A guess at the length of its image that spares most of the growing.
+    #[must_use]
+    pub fn image_capacity(self) -> usize {
+        const SAMPLES: usize = 5;
+        match self {
+            ValueRef::String(text) => text.len() + 8,
+            other => 24 + other.heap_bytes(SAMPLES),
+        }
+    }
+
     /// Bytes that a collection takes, its box included, judged by `samples` elements (0: all of them), as MEMORY USAGE does.
     pub fn heap_bytes(self, samples: usize) -> usize {
         let boxed = |own: usize, total: usize| allocated(own) + total - own;

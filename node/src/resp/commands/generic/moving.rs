@@ -1,35 +1,44 @@
-//! Keys that change their name or database. The value itself is written to its new place: an effect changes one
-//! partition and reads no other.
+//! Keys that change their name or database. The record says the whole value anew: an effect changes one partition and reads
+//! no other.
 
 use tercet_proto::resp::Encoder;
 
 use super::keyspace::database;
 use super::number;
 use crate::effect::{Expiry, KeyChange};
-use crate::engine::Transaction;
+use crate::engine::{Name, Transaction};
 use crate::keyspace::Entry;
-use crate::keyspace::value::{ValueRef, image};
+use crate::keyspace::value::image;
 use crate::resp::error::Error;
 use crate::resp::table::{Args, Outcome};
 
 pub(super) fn rename(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let whole = Whole::of(transaction.get(args[1])).ok_or(Error::NoSuchKey)?;
+    if transaction.get(args[1]).is_none() {
+        return Err(Error::NoSuchKey);
+    }
     if args[1] != args[2] {
-        transaction.apply(args[1], &KeyChange::Delete)?;
-        whole.put(transaction, args[2])?;
+        carry(transaction, args)?;
     }
     out.ok();
     Ok(())
 }
 
 pub(super) fn renamenx(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let whole = Whole::of(transaction.get(args[1])).ok_or(Error::NoSuchKey)?;
+    if transaction.get(args[1]).is_none() {
+        return Err(Error::NoSuchKey);
+    }
     let is_free = transaction.get(args[2]).is_none();
     if is_free {
-        transaction.apply(args[1], &KeyChange::Delete)?;
-        whole.put(transaction, args[2])?;
+        carry(transaction, args)?;
     }
     out.integer(i64::from(is_free));
+    Ok(())
+}
+
+fn carry(transaction: &mut Transaction<'_>, args: &Args<'_>) -> Outcome {
+    let database = transaction.database();
+    let from = Name { database, key: args[1], event: "rename_from" };
+    transaction.carry(from, Name { database, key: args[2], event: "rename_to" })?;
     Ok(())
 }
 
@@ -72,19 +81,12 @@ pub(super) fn move_key(transaction: &mut Transaction<'_>, args: &Args<'_>, out: 
     if here == there {
         return Err(Error::text("ERR source and destination objects are the same"));
     }
-    let moved = match Whole::of(transaction.get(args[1])) {
-        None => false,
-        Some(whole) => {
-            transaction.select(there);
-            let is_free = transaction.get(args[1]).is_none();
-            let put = if is_free { whole.put(transaction, args[1]) } else { Ok(()) };
-            transaction.select(here);
-            put?;
-            if is_free {
-                transaction.apply(args[1], &KeyChange::Delete)?;
-            }
-            is_free
-        }
+    transaction.select(there);
+    let is_free = transaction.get(args[1]).is_none();
+    transaction.select(here);
+    let moved = is_free && {
+        let from = Name { database: here, key: args[1], event: "move_from" };
+        transaction.carry(from, Name { database: there, key: args[1], event: "move_to" })?
     };
     out.integer(i64::from(moved));
     Ok(())
@@ -99,7 +101,7 @@ struct Whole {
 impl Whole {
     fn of(entry: Option<Entry<'_>>) -> Option<Self> {
         let entry = entry?;
-        let mut image = Vec::with_capacity(image_capacity(entry.value()));
+        let mut image = Vec::with_capacity(entry.value().image_capacity());
         image::encode(entry.value(), &mut image);
         Some(Self { image, expiry: entry.expire_at().map_or(Expiry::Never, Expiry::At) })
     }
@@ -107,14 +109,5 @@ impl Whole {
     fn put(&self, transaction: &mut Transaction<'_>, key: &[u8]) -> Outcome {
         transaction.apply(key, &KeyChange::Restore { image: &self.image, expiry: self.expiry })?;
         Ok(())
-    }
-}
-
-/// A guess that spares most of the growing.
-fn image_capacity(value: ValueRef<'_>) -> usize {
-    const SAMPLES: usize = 5;
-    match value {
-        ValueRef::String(text) => text.len() + 8,
-        other => 24 + other.heap_bytes(SAMPLES),
     }
 }

@@ -53,11 +53,9 @@ pub(super) fn sort(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut
         reply(&items, out);
         return Ok(());
     };
-    transaction.apply(key, &KeyChange::Delete)?;
-    if !items.is_empty() {
-        let values = items.iter().map(|item| item.as_deref().unwrap_or_default()).collect();
-        transaction.apply(key, &KeyChange::ListPush { end: End::Back, values: Cow::Owned(values) })?;
-    }
+    let values = items.iter().map(|item| item.as_deref().unwrap_or_default()).collect();
+    let change = KeyChange::ListPush { end: End::Back, values: Cow::Owned(values) };
+    transaction.replace(key, (!items.is_empty()).then_some(&change))?;
     out.integer(items.len() as i64);
     Ok(())
 }

@@ -43,8 +43,12 @@ pub(super) fn move_one(
     };
     // Before anything changes: the target may be of another type.
     typed::list(transaction.open(args[2]).value())?;
-    transaction.apply(args[1], &KeyChange::ListPop { end: from, count: 1 })?;
-    transaction.apply(args[2], &KeyChange::ListPush { end: to, values: Cow::Borrowed(&[&item]) })?;
+    let items: [&[u8]; 1] = [&item];
+    let pop = KeyChange::ListPop { end: from, count: 1 };
+    let push = KeyChange::ListPush { end: to, values: Cow::Borrowed(&items) };
+    transaction.check_room(args[1].len() + pop.record_bytes() + args[2].len() + push.record_bytes())?;
+    transaction.apply(args[1], &pop)?;
+    transaction.apply(args[2], &push)?;
     out.bulk(&item);
     Ok(())
 }

@@ -63,11 +63,9 @@ fn store(transaction: &mut Transaction<'_>, args: &Args<'_>, operation: Operatio
         let view = transaction.view(&ignored.0, &ignored.1);
         compute(operation, &find_all(&view, &args[2..])?, usize::MAX).into_iter().map(ShortBytes::from).collect()
     };
-    transaction.apply(args[1], &KeyChange::Delete)?;
-    if !members.is_empty() {
-        let members: Vec<&[u8]> = members.iter().map(ShortBytes::as_slice).collect();
-        transaction.apply(args[1], &KeyChange::SetAdd { members: Cow::Owned(members) })?;
-    }
+    let all: Vec<&[u8]> = members.iter().map(ShortBytes::as_slice).collect();
+    let change = KeyChange::SetAdd { members: Cow::Owned(all) };
+    transaction.replace(args[1], (!members.is_empty()).then_some(&change))?;
     out.integer(members.len() as i64);
     Ok(())
 }

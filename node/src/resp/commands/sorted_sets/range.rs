@@ -102,12 +102,9 @@ pub(in crate::resp::commands) fn store(
     key: &[u8],
     members: &[(ShortBytes, f64)],
 ) -> Outcome {
-    transaction.apply(key, &KeyChange::Delete)?;
-    if !members.is_empty() {
-        let pairs: Vec<(f64, &[u8])> = members.iter().map(|(member, score)| (*score, member.as_slice())).collect();
-        transaction.apply(key, &KeyChange::SortedAdd { pairs: Cow::Owned(pairs) })?;
-    }
-    Ok(())
+    let pairs: Vec<(f64, &[u8])> = members.iter().map(|(member, score)| (*score, member.as_slice())).collect();
+    let change = KeyChange::SortedAdd { pairs: Cow::Owned(pairs) };
+    Ok(transaction.replace(key, (!members.is_empty()).then_some(&change))?)
 }
 
 /// A range and how it is to be shown.

@@ -6,9 +6,9 @@ use tercet_proto::resp::Encoder;
 
 use super::{group_of, id, lossy, number, reply_entry, reply_id, stream_of};
 use crate::effect::{KeyChange, StreamChange};
-use crate::engine::Transaction;
+use crate::engine::{Refused, Transaction};
+use crate::keyspace::Applied;
 use crate::keyspace::value::stream::{Given, Stream, StreamId};
-use crate::keyspace::{Applied, WrongType};
 use crate::resp::error::Error;
 use crate::resp::table::{Args, Outcome};
 
@@ -132,7 +132,7 @@ pub(super) fn xclaim(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &m
     Ok(())
 }
 
-fn change(transaction: &mut Transaction<'_>, key: &[u8], change: StreamChange<'_>) -> Result<Applied, WrongType> {
+fn change(transaction: &mut Transaction<'_>, key: &[u8], change: StreamChange<'_>) -> Result<Applied, Refused> {
     transaction.apply(key, &KeyChange::Stream(change))
 }
 
