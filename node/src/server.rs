@@ -185,7 +185,8 @@ async fn serve(
             tracing::info!("told to stop again: clients are not waited for");
         }
     }
-    // Nothing more is executed, so that everything that was is on disk at the end.
+    // Nothing more is executed or comes from a master, so that everything that did is on disk at the end.
+    cluster.follow_no_more().await;
     node.authority.change(|standing| standing.hold = Hold::Held);
     drop(running);
     unwritten(&node)

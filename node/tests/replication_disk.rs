@@ -182,3 +182,17 @@ async fn a_master_that_restarts_with_a_tail_of_its_own_gives_it_up() {
     assert_same_keys(&master, &replica);
     assert_eq!(full_syncs(&replica), 0, "what was not applied is cut off, and no more");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_stops_takes_nothing_more_before_its_disk_is_closed() {
+    let Pair { sentinel, master, replica, proxy: _proxy } = pair(1, EVERY_SECOND, EVERY_SECOND).await;
+    write(&master, 0..100).await;
+    bounded(replica.follow_no_more()).await;
+    let end = replica.node.engine.journal.end();
+    assert!(end >= Offset(100));
+    // The master goes on without it, once it is out of the ISR.
+    until("the replica is out of the ISR", || sentinel.isr_names() == ["n1"]).await;
+    write(&master, 100..200).await;
+    assert_eq!(replica.node.engine.journal.end(), end);
+    assert!(master.node.engine.journal.end() > end);
+}

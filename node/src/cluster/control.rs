@@ -43,6 +43,8 @@ pub(super) struct Transitions {
     drained: Option<Offset>,
     /// How the last mastership of this node ended.
     end: End,
+    /// The node stops: it follows and leads no more.
+    is_over: bool,
     /// When the last complaint about a foreign cluster was logged.
     complained: Option<tokio::time::Instant>,
 }
@@ -70,6 +72,8 @@ pub(super) enum Refusal {
     OutOfReach { asked: Epoch, known: Epoch },
     #[error("a state that nobody can have agreed on: {0}")]
     Absurd(&'static str),
+    #[error("this node stops")]
+    Over,
     #[error("epoch {0} has begun")]
     Begun(Epoch),
     #[error("this process ({incarnation}) is not the master that the state names")]
@@ -178,7 +182,18 @@ impl Cluster {
         info!(epoch, version, members, min_isr, "the ISR has changed");
     }
 
+    /// Follows and leads no more: what the journal holds now is all that it will hold. A node that stops does so before
+    /// its disk is closed.
+    pub(super) async fn follow_no_more(&self) {
+        let mut control = self.control.lock().await;
+        control.is_over = true;
+        self.stop_link(&mut control).await;
+    }
+
     async fn follow(&self, control: &mut Transitions, target: Target) -> Result<(), Refusal> {
+        if control.is_over {
+            return Err(Refusal::Over);
+        }
         let promised = self.storage.promised_epoch();
         if target.epoch < promised {
             return Err(Refusal::Promised { asked: target.epoch, promised });
@@ -216,6 +231,9 @@ impl Cluster {
 
     /// Becomes master: everything that was appended is applied, then the door opens.
     async fn lead(&self, control: &mut Transitions, state: &ClusterState) -> Result<(), Refusal> {
+        if control.is_over {
+            return Err(Refusal::Over);
+        }
         let epoch = Epoch(state.epoch);
         let standing = self.node.authority.standing();
         let promised = self.storage.promised_epoch();

@@ -189,6 +189,13 @@ impl Handle {
         // An error says that the runtime is gone, and the mastership with it.
         _ = resigned.await;
     }
+
+    /// From now on nothing comes from a master any more.
+    pub async fn follow_no_more(&self) {
+        let cluster = Arc::clone(&self.cluster);
+        // As above.
+        _ = self.runtime.spawn(async move { cluster.follow_no_more().await }).await;
+    }
 }
 
 impl Drop for Handle {

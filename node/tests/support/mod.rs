@@ -143,6 +143,13 @@ impl TestNode {
         Arc::clone(&self.directory)
     }
 
+    /// As a node that stops does before its disk is closed.
+    pub async fn follow_no_more(&self) {
+        let handle = self.handle.lock().take().unwrap();
+        handle.follow_no_more().await;
+        *self.handle.lock() = Some(handle);
+    }
+
     /// Ends the process in order.
     pub async fn stop(&self) {
         let handle = self.handle.lock().take().unwrap();
