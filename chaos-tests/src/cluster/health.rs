@@ -193,7 +193,7 @@ impl Cluster {
     }
 
     /// The newest state that a sentinel holds.
-    pub(crate) async fn raft_state(&self) -> Option<ClusterState> {
+    async fn raft_state(&self) -> Option<ClusterState> {
         if self.family() == Family::Redis {
             return None;
         }

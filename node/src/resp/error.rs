@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use tercet_proto::resp::REPLY_BYTES;
-
 use crate::engine::Refused;
 use crate::keyspace::WrongType;
 
@@ -29,8 +27,6 @@ pub enum Error {
     NotInteger,
     #[error("ERR value is out of range")]
     OutOfRange,
-    #[error("ERR the reply takes more than {} MiB; what the command has changed stays so", REPLY_BYTES >> 20)]
-    ReplyTooLarge,
     #[error("ERR value is out of range, must be positive")]
     NotPositive,
     #[error("ERR value is not a valid float")]

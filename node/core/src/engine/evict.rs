@@ -10,6 +10,9 @@ use crate::lock::MutexGuard;
 /// Shards that are sampled for one key: a candidate of the pool is gone only if somebody else was faster.
 const ROUNDS_MAX: usize = 8;
 
+/// Shards of which the one with the most keys lets a key go, where each has queues of its own: so that all keep as many.
+const FULLEST_OF: usize = 3;
+
 /// A key has gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Evicted {
@@ -32,7 +35,7 @@ impl Engine {
         match policy {
             Policy::NoEviction => return None,
             Policy::AllkeysS3Fifo => {
-                let (index, mut shard) = self.shard_with(random(), |shard| !shard.is_empty())?;
+                let (index, mut shard) = self.fullest_of(FULLEST_OF, &mut random)?;
                 let (database, key) = shard.dequeue(random())?;
                 return Some(self.let_go(index, shard, (database, &key), now, record));
             }
@@ -58,6 +61,18 @@ impl Engine {
             }
         }
         None
+    }
+
+    /// The shard with the most keys of some random ones, held. Shards that differ in size would keep keys that are worth less than
+    /// those which others let go.
+    fn fullest_of(&self, count: usize, random: &mut impl FnMut() -> u64) -> Option<(usize, MutexGuard<'_, Shard>)> {
+        let draws = (0..count).map(|_| random());
+        let keys = |draw: u64| {
+            let shard = self.keyspace.lock(draw as usize % self.keyspace.len());
+            shard.databases().map(|(_, keys)| keys.len()).sum::<usize>()
+        };
+        let fullest = draws.max_by_key(|draw| keys(*draw))?;
+        self.shard_with(fullest, |shard| !shard.is_empty())
     }
 
     /// The first shard from a random one on that is wanted, held.

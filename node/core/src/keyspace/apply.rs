@@ -2,7 +2,9 @@
 
 mod stream;
 
-use super::entry::{self, About, New};
+use super::collection::{self, Boxed, Collection};
+use super::entry::About;
+use super::payload::New;
 use super::shard::{Place, Shard};
 use super::table::Slot;
 use super::value::stream::Stream;
@@ -88,7 +90,7 @@ impl Shard {
                 applied
             }
         };
-        self.database_mut(database).table.tidy();
+        self.database_mut(database).table.tidy(place.hash);
         if applied.is_ok_and(|applied| applied.changed) {
             self.interested.changed(database, key);
         }
@@ -111,7 +113,7 @@ impl Shard {
         let stamp = Stamp { version: self.changes, access: self.access.fresh() };
         let keys = self.database_mut(database);
         let applied = make(keys, stamp);
-        keys.table.tidy();
+        keys.table.tidy(place.hash);
         self.interested.changed(database, key);
         applied
     }
@@ -177,11 +179,11 @@ impl Database {
         match change {
             KeyChange::ListPush { end, values } => self.grow(key, place, stamp, |list: &mut List| {
                 for value in values.iter() {
-                    list.push(*end, (*value).into());
+                    list.push(*end, value);
                 }
                 Applied::changed(list.len())
             }),
-            KeyChange::ListPop { end, count } => self.change(place, stamp, |list: &mut List| {
+            KeyChange::ListPop { end, count } => self.change(key, place, stamp, |list: &mut List| {
                 let count = (*count as usize).min(list.len());
                 for _ in 0..count {
                     list.pop(*end);
@@ -191,30 +193,32 @@ impl Database {
             KeyChange::SetAdd { members } => self.grow(key, place, stamp, |set: &mut Set| {
                 Applied::removed(members.iter().filter(|member| set.insert(member)).count())
             }),
-            KeyChange::SetRemove { members } => self.change(place, stamp, |set: &mut Set| {
+            KeyChange::SetRemove { members } => self.change(key, place, stamp, |set: &mut Set| {
                 Applied::removed(members.iter().filter(|member| set.remove(member)).count())
             }),
             KeyChange::HashSet { pairs } => self.grow(key, place, stamp, |hash: &mut Hash| {
                 let (pairs, _) = pairs.as_chunks::<2>();
                 Applied::changed(pairs.iter().filter(|[field, value]| hash.set(field, value)).count())
             }),
-            KeyChange::HashRemove { fields } => self.change(place, stamp, |hash: &mut Hash| {
+            KeyChange::HashRemove { fields } => self.change(key, place, stamp, |hash: &mut Hash| {
                 Applied::removed(fields.iter().filter(|field| hash.remove(field)).count())
             }),
             KeyChange::SortedAdd { pairs } => {
                 self.grow(key, place, stamp, |sorted: &mut SortedSet| add_scores(sorted, pairs))
             }
-            KeyChange::SortedRemove { members } => self.change(place, stamp, |sorted: &mut SortedSet| {
+            KeyChange::SortedRemove { members } => self.change(key, place, stamp, |sorted: &mut SortedSet| {
                 Applied::removed(members.iter().filter(|member| sorted.remove(member).is_some()).count())
             }),
-            KeyChange::SortedRemoveRanks { start, end } => self.change(place, stamp, |sorted: &mut SortedSet| {
+            KeyChange::SortedRemoveRanks { start, end } => self.change(key, place, stamp, |sorted: &mut SortedSet| {
                 Applied::removed(remove_ranks(sorted, *start as usize, *end as usize))
             }),
             KeyChange::ListSet { .. }
             | KeyChange::ListInsert { .. }
             | KeyChange::ListRemove { .. }
             | KeyChange::ListRemoveMatching { .. }
-            | KeyChange::ListTrim { .. } => self.change(place, stamp, |list: &mut List| change_inside(list, change)),
+            | KeyChange::ListTrim { .. } => {
+                self.change(key, place, stamp, |list: &mut List| change_inside(list, change))
+            }
             KeyChange::Delete | KeyChange::Expire { .. } | KeyChange::Persist => {
                 Ok(Applied::removed(usize::from(self.change_key(place, change, stamp))))
             }
@@ -301,13 +305,13 @@ impl Database {
         stamp: Stamp,
         change: impl FnOnce(&mut C) -> Applied,
     ) -> Result<Applied, WrongType> {
-        let slot = match place.slot {
-            Some(slot) => slot,
-            None => self.insert(place.hash, key, stamp.about(0), New::Value(C::make())),
-        };
-        let applied = change(self.table.collection(slot).and_then(C::of).ok_or(WrongType)?);
-        if applied.changed {
-            self.table.set_version(slot, stamp.version);
+        if place.slot.is_some() {
+            return self.change(key, place, stamp, change);
+        }
+        let mut collection = C::unpack(C::KIND, collection::empty_scratch());
+        let applied = change(&mut collection);
+        if !collection.is_empty() {
+            self.insert_collection(place.hash, key, stamp.about(0), collection);
         }
         Ok(applied)
     }
@@ -316,19 +320,17 @@ impl Database {
     #[inline]
     fn change<C: Collection>(
         &mut self,
+        key: &[u8],
         place: Place,
         stamp: Stamp,
         change: impl FnOnce(&mut C) -> Applied,
     ) -> Result<Applied, WrongType> {
         let Some(slot) = place.slot else { return Ok(Applied::NOTHING) };
-        let collection = self.table.collection(slot).and_then(C::of).ok_or(WrongType)?;
-        let applied = change(collection);
-        if collection.is_empty() {
-            self.table.remove(slot);
-        } else if applied.changed {
-            self.table.set_version(slot, stamp.version);
-        }
-        Ok(applied)
+        let applied = self.table.change(slot, key, stamp.version, |collection: &mut C| {
+            let applied = change(collection);
+            (applied, applied.changed)
+        });
+        applied.ok_or(WrongType)
     }
 
     /// A stream stays when it is empty.
@@ -347,7 +349,7 @@ impl Database {
             None => return Ok(Applied::NOTHING),
         };
         let content: &mut Stream = match self.table.collection(slot) {
-            Some(entry::Collection::Stream(content)) => content,
+            Some(Boxed::Stream(content)) => content,
             _ => return Err(WrongType),
         };
         let applied = stream::apply(content, change);
@@ -385,15 +387,13 @@ fn remove_ranks(sorted: &mut SortedSet, start: usize, end: usize) -> usize {
 
 fn change_inside(list: &mut List, change: &KeyChange<'_>) -> Applied {
     match change {
-        KeyChange::ListSet { index, value } => {
-            Applied::removed(usize::from(list.set(*index as usize, (*value).into()).is_some()))
-        }
+        KeyChange::ListSet { index, value } => Applied::removed(usize::from(list.set(*index as usize, value))),
         KeyChange::ListInsert { index, value } => {
-            list.insert_at((*index as usize).min(list.len()), (*value).into());
+            list.insert_at((*index as usize).min(list.len()), value);
             Applied::changed(list.len())
         }
         KeyChange::ListRemove { indexes } => {
-            let removed = indexes.iter().rev().filter(|index| list.remove_at(**index as usize).is_some()).count();
+            let removed = indexes.iter().rev().filter(|index| list.remove_at(**index as usize)).count();
             Applied::removed(removed)
         }
         KeyChange::ListRemoveMatching { end, limit, value } => {
@@ -407,38 +407,3 @@ fn change_inside(list: &mut List, change: &KeyChange<'_>) -> Applied {
         _ => Applied::NOTHING,
     }
 }
-
-/// The types that consist of elements.
-trait Collection {
-    fn make() -> Value;
-    fn of(collection: entry::Collection<'_>) -> Option<&mut Self>;
-    fn is_empty(&self) -> bool;
-}
-
-macro_rules! collection {
-    ($type:ident) => {
-        impl Collection for $type {
-            fn make() -> Value {
-                Value::$type(Box::default())
-            }
-
-            #[inline]
-            fn of(collection: entry::Collection<'_>) -> Option<&mut Self> {
-                match collection {
-                    entry::Collection::$type(collection) => Some(collection),
-                    _ => None,
-                }
-            }
-
-            #[inline]
-            fn is_empty(&self) -> bool {
-                $type::is_empty(self)
-            }
-        }
-    };
-}
-
-collection!(List);
-collection!(Hash);
-collection!(Set);
-collection!(SortedSet);

@@ -15,7 +15,10 @@
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::ptr::NonNull;
 
-use super::entry::{About, Collection, ENTRY_BYTES_MAX, EXPIRY_BYTES, Entry, FREE, New, Payload, Raw};
+use super::collection::Boxed;
+use super::entry::{About, Entry, Raw};
+use super::layout::{ENTRY_BYTES_MAX, EXPIRY_BYTES, FREE};
+use super::payload::{New, Payload};
 use crate::prefetch;
 
 const UNIT: usize = 8;
@@ -49,7 +52,8 @@ pub(super) struct Arena {
     dead: u32,
     /// Which lists of free runs are not empty: bit n for n + 1 units.
     lists: u128,
-    free: Option<Box<[u32; RUN_UNITS_MAX + 1]>>,
+    /// The first run of each list that is not empty, in their order.
+    heads: Vec<u32>,
 }
 
 // SAFETY: the chunks belong to the arena alone, and so does what its entries own; none of it is bound to a thread.
@@ -95,7 +99,7 @@ impl Arena {
         self.chunks.len().saturating_sub(1) * CHUNK_BYTES
             + self.limit as usize * UNIT
             + self.chunks.capacity() * size_of::<NonNull<u8>>()
-            + self.free.as_ref().map_or(0, |free| size_of_val(&**free))
+            + self.heads.capacity() * size_of::<u32>()
     }
 
     fn all_units(&self) -> u32 {
@@ -175,9 +179,25 @@ impl Arena {
         unsafe { self.raw(handle.0).set_version(version) }
     }
 
-    /// The collection of an entry, to be changed.
+    /// The kind of an entry's collection, if it is packed.
     #[inline]
-    pub(super) fn collection(&mut self, handle: Handle) -> Option<Collection<'_>> {
+    pub(super) fn packed_kind(&self, handle: Handle) -> Option<u8> {
+        // SAFETY: an entry.
+        unsafe { self.raw(handle.0).packed_kind() }
+    }
+
+    /// Takes the bytes of a packed collection out, to be changed and put back by `replace`; into `scratch` if they lie in the entry.
+    /// Says how long the entry's value is.
+    #[inline]
+    pub(super) fn take_packed(&mut self, handle: Handle, scratch: Vec<u8>) -> (Vec<u8>, usize) {
+        let raw = self.raw(handle.0);
+        // SAFETY: an entry that nobody borrows.
+        unsafe { (raw.take_packed(scratch), raw.value_bytes()) }
+    }
+
+    /// The collection of an entry, to be changed, unless it is packed.
+    #[inline]
+    pub(super) fn collection(&mut self, handle: Handle) -> Option<Boxed<'_>> {
         // SAFETY: an entry that nobody else borrows as long as the collection lives.
         unsafe { self.raw(handle.0).collection() }
     }
@@ -209,24 +229,70 @@ impl Arena {
     pub(super) fn compact(&mut self, mut moved: impl FnMut(Handle, Entry<'_>)) {
         let mut old = std::mem::take(self);
         for index in 0..old.chunks.len() {
-            let mut unit = 0;
-            while unit < old.end_of(index) {
-                let (raw, is_free, units) = old.run(index, unit);
-                if !is_free {
-                    let at = self.alloc(units);
-                    let to = self.raw(at);
-                    // SAFETY: a new run of as many units. The old one is forgotten with its chunk, so that what the entry
-                    // owns is owned once.
-                    unsafe {
-                        to.copy_from(raw, units as usize * UNIT);
-                        moved(Handle(at), Entry::new(to));
-                    }
-                }
-                unit += units;
-            }
-            old.give_back(index);
+            old.move_chunk(index, |raw, units| {
+                let handle = self.take_run(raw, units);
+                moved(handle, self.entry(handle));
+            });
         }
         old.chunks.clear();
+        self.trim();
+    }
+
+    /// Gives back what the last chunk has too much.
+    fn trim(&mut self) {
+        // In steps of the allocator's own.
+        let needed = (self.used as usize * UNIT).next_multiple_of(FIRST_BYTES) / UNIT;
+        if (needed as u32) < self.limit && self.limit - (needed as u32) > self.limit / 8 {
+            self.resize_last(needed as u32);
+        }
+    }
+
+    /// Visits the entries of a chunk, which are moved by that, and gives it back.
+    fn move_chunk(&self, index: usize, mut visit: impl FnMut(Raw, u32)) {
+        let mut unit = 0;
+        while unit < self.end_of(index) {
+            let (raw, is_free, units) = self.run(index, unit);
+            if !is_free {
+                visit(raw, units);
+            }
+            unit += units;
+        }
+        self.give_back(index);
+    }
+
+    /// Takes an entry of another arena in, which forgets it.
+    fn take_run(&mut self, from: Raw, units: u32) -> Handle {
+        let at = self.alloc(units);
+        // SAFETY: a new run of as many units. The old one is forgotten with its chunk, so that what the entry owns is owned once.
+        unsafe { self.raw(at).copy_from(from, units as usize * UNIT) };
+        Handle(at)
+    }
+
+    /// Parts the entries: those that `goes` is true of move to the arena that is returned.
+    pub(super) fn divide(&mut self, mut goes: impl FnMut(Entry<'_>) -> bool) -> Self {
+        let (mut old, mut other) = (std::mem::take(self), Self::default());
+        for index in 0..old.chunks.len() {
+            old.move_chunk(index, |raw, units| {
+                // SAFETY: an entry, which is not moved yet.
+                let goes = goes(unsafe { Entry::new(raw) });
+                if goes {
+                    other.take_run(raw, units)
+                } else {
+                    self.take_run(raw, units)
+                };
+            });
+        }
+        old.chunks.clear();
+        other
+    }
+
+    /// Takes the entries of another arena in.
+    pub(super) fn absorb(&mut self, other: &mut Self) {
+        let mut other = std::mem::take(other);
+        for index in 0..other.chunks.len() {
+            other.move_chunk(index, |raw, units| _ = self.take_run(raw, units));
+        }
+        other.chunks.clear();
     }
 
     /// Asks the memory for an entry that is `typical` bytes long.
@@ -267,12 +333,15 @@ impl Arena {
             }
             units + REST_UNITS_MIN + longer.trailing_zeros()
         };
-        let at = self.free.as_ref()?[length as usize];
+        let list = self.list(length);
+        let at = self.heads[list];
         // SAFETY: lists hold free runs.
         let (_, next) = unsafe { self.raw(at).free() };
-        self.free.as_mut()?[length as usize] = next;
         if next == NONE {
+            self.heads.remove(list);
             self.lists &= !(1 << (length - 1));
+        } else {
+            self.heads[list] = next;
         }
         self.dead -= length;
         if length > units {
@@ -281,12 +350,23 @@ impl Arena {
         Some(at)
     }
 
+    /// Which of the heads is that of the list for so many units: there is one for each bit before.
+    #[inline]
+    fn list(&self, units: u32) -> usize {
+        (self.lists & ((1 << (units - 1)) - 1)).count_ones() as usize
+    }
+
     /// Makes a run a free one.
     #[inline]
     fn release(&mut self, at: u32, units: u32) {
-        let free = self.free.get_or_insert_with(|| Box::new([NONE; RUN_UNITS_MAX + 1]));
-        let next = std::mem::replace(&mut free[units as usize], at);
-        self.lists |= 1 << (units - 1);
+        let list = self.list(units);
+        let next = if self.lists >> (units - 1) & 1 == 0 {
+            self.heads.insert(list, at);
+            self.lists |= 1 << (units - 1);
+            NONE
+        } else {
+            std::mem::replace(&mut self.heads[list], at)
+        };
         self.dead += units;
         // SAFETY: nobody uses the run any more.
         unsafe { self.raw(at).set_free(next, units) };
@@ -296,6 +376,9 @@ impl Arena {
     /// one begins, as small as the arena is.
     #[cold]
     fn grow(&mut self, units: u32) {
+        if self.used + units > CHUNK_UNITS && self.limit < CHUNK_UNITS {
+            self.resize_last(CHUNK_UNITS);
+        }
         if self.limit == CHUNK_UNITS {
             self.close_last();
         }
@@ -312,11 +395,12 @@ impl Arena {
         while self.used + units > self.limit {
             // 4, 6, 8, 12, 16 ...
             let step = if self.limit.is_power_of_two() { self.limit / 2 } else { self.limit / 3 };
-            self.grow_last((self.limit + step).min(CHUNK_UNITS));
+            self.resize_last((self.limit + step).min(CHUNK_UNITS));
         }
     }
 
-    fn grow_last(&mut self, units: u32) {
+    /// Gives the last chunk another size, no smaller than what is used of it.
+    fn resize_last(&mut self, units: u32) {
         let Some(last) = self.chunks.last_mut() else { return };
         // SAFETY: the chunk was allocated with the layout that `limit` says; nobody borrows an entry.
         let grown = unsafe { realloc(last.as_ptr(), layout(self.limit), units as usize * UNIT) };
@@ -379,8 +463,9 @@ impl Arena {
         }
         assert_eq!(free.values().sum::<u32>(), self.dead, "the dead units are those of the free runs");
         for length in 1..=RUN_UNITS_MAX as u32 {
-            let mut at = self.free.as_ref().map_or(NONE, |lists| lists[length as usize]);
-            assert_eq!(self.lists >> (length - 1) & 1 == 1, at != NONE);
+            let is_filled = self.lists >> (length - 1) & 1 == 1;
+            let mut at = if is_filled { self.heads[self.list(length)] } else { NONE };
+            assert_eq!(is_filled, at != NONE);
             while at != NONE {
                 assert_eq!(free.remove(&at), Some(length), "a list holds free runs of its length");
                 // SAFETY: it is a free run, as was just seen.

@@ -4,7 +4,8 @@
 //! reads no other. Whoever applies the record makes the value out of that.
 
 use super::apply::Applied;
-use super::entry::{Collection, New};
+use super::collection::Boxed;
+use super::payload::New;
 use super::shard::{Place, Shard};
 use super::value::{Value, ValueRef};
 use crate::effect::{Expiry, KeyChange};
@@ -56,7 +57,9 @@ impl Shard {
             table.change_text(slot, key, version, |text| taken = std::mem::take(text))?;
             return Some(Carried(Carry::Text(taken)));
         }
-        table.collection(slot).map(Collection::take).map(Carry::Collection).map(Carried)
+        // A packed one is small: what is left there is a copy.
+        let taken = table.collection(slot).map(Boxed::take);
+        Some(Carried(Carry::Collection(taken.unwrap_or_else(|| table.at(slot).value().to_owned()))))
     }
 
     /// Puts a value in the place of whatever a key holds.

@@ -4,10 +4,11 @@
 //!  0         4     5             8      9      10
 //!  | version | tag | access (24) | klen | vlen | [expiry 64 bit] [klen u16] [vlen u16] | key | value
 //!              |
-//!              kind (4 bits, 0 = a free run) | has an expiry | was changed in place
+//!              kind (4 bits, 0 = a free run) | has an expiry | was changed in place | packed here | packed elsewhere
 //!
 //!  value    integer: 1, 2, 4 or 8 bytes    text: its bytes    far: address, length, capacity (8 + 4 + 4 bytes)
-//!           collection: the address of its box (8 bytes)
+//!           collection: its bytes and room to grow (`pad`) if it is packed here, as a far text if it is packed elsewhere,
+//!           otherwise the address of its box (8 bytes)
 //! ```
 //!
 //! A klen or vlen of 255 means that a u16 follows; a key length of 65535 that the key lies elsewhere (address, length).
@@ -20,154 +21,15 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
+use super::collection::Boxed;
+use super::layout::{
+    CHANGED, ELSEWHERE, ELSEWHERE_PACKED, EXPIRES, EXPIRY_BYTES, FAR, FAR_KEY_BYTES, FIXED_BYTES, FORM_MASK, FREE,
+    HASH, INTEGER, INTEGERS, KEY_BYTES_MAX, KIND_MASK, LIST, LONG, NEAR, SET, SORTED_SET, STREAM, TEXT,
+};
+use super::payload::{Payload, unpadded};
 use super::value::stream::Stream;
-use super::value::{Hash, List, Set, ShortBytes, SortedSet, Value, ValueRef};
+use super::value::{Hash, HashRef, List, ListRef, Set, SetRef, SortedSet, SortedSetRef, ValueRef};
 use crate::ids::UnixMillis;
-
-/// Tag of a free run.
-pub(super) const FREE: u8 = 0;
-const INTEGER: u8 = 1;
-const TEXT: u8 = 2;
-const FAR: u8 = 3;
-const LIST: u8 = 4;
-const HASH: u8 = 5;
-const SET: u8 = 6;
-const SORTED_SET: u8 = 7;
-const STREAM: u8 = 8;
-const KIND_MASK: u8 = 15;
-const EXPIRES: u8 = 16;
-/// A text that APPEND or SETRANGE has made: Redis calls it raw whatever its length.
-const CHANGED: u8 = 32;
-
-const FIXED_BYTES: usize = 10;
-/// Milliseconds since 1970, all 64 bits of them: a client that gives EXPIREAT milliseconds asks for the year 58,000.
-pub(super) const EXPIRY_BYTES: usize = 8;
-/// A length byte that says that a u16 follows.
-const LONG: usize = 255;
-/// A length of a key that says that the key lies elsewhere.
-const ELSEWHERE: usize = u16::MAX as usize;
-const FAR_KEY_BYTES: usize = 12;
-const FAR_TEXT_BYTES: usize = 16;
-/// Bytes of an entry at the most.
-pub(super) const ENTRY_BYTES_MAX: usize = 1024;
-/// Longer keys lie elsewhere.
-const KEY_BYTES_MAX: usize = 900;
-/// A text that grows lies elsewhere, with room to grow, as soon as it is longer than this.
-const GROWING_BYTES_MAX: usize = 64;
-
-/// Bytes of an entry with a key and a value of these lengths within it.
-#[inline]
-fn size(key: usize, value: usize, expires: bool) -> usize {
-    FIXED_BYTES
-        + if expires { EXPIRY_BYTES } else { 0 }
-        + if key >= LONG { 2 } else { 0 }
-        + if value >= LONG { 2 } else { 0 }
-        + if key == ELSEWHERE { FAR_KEY_BYTES } else { key }
-        + value
-}
-
-/// What is to be stored.
-#[derive(Debug)]
-pub(super) enum New<'a> {
-    Integer(i64),
-    /// A text that is no integer, or is not to be one.
-    Text(&'a [u8]),
-    /// A text that was changed, with the room that it has.
-    Changed(Vec<u8>),
-    Value(Value),
-}
-
-/// The part of an entry that its value makes up. What it owns belongs to the entry into which it is written.
-#[derive(Debug)]
-pub(super) struct Payload<'a> {
-    kind: u8,
-    bytes: Bytes<'a>,
-}
-
-#[derive(Debug)]
-enum Bytes<'a> {
-    Few([u8; FAR_TEXT_BYTES], usize),
-    Lent(&'a [u8]),
-    Own(ShortBytes),
-}
-
-impl<'a> Payload<'a> {
-    /// How a value lies in an entry with a key of so many bytes.
-    #[inline]
-    pub(super) fn new(new: New<'a>, key_length: usize) -> Self {
-        let key = if key_length > KEY_BYTES_MAX { ELSEWHERE } else { key_length };
-        let fits = |text: &[u8]| size(key, text.len(), true) <= ENTRY_BYTES_MAX;
-        match new {
-            New::Integer(number) => Self::integer(number),
-            New::Text(text) if fits(text) => Self { kind: TEXT, bytes: Bytes::Lent(text) },
-            New::Text(text) => Self::far(text.to_vec()),
-            New::Changed(text) if text.len() <= GROWING_BYTES_MAX => {
-                Self { kind: TEXT | CHANGED, bytes: Bytes::Own(ShortBytes::from(&text[..])) }
-            }
-            New::Changed(text) => Self { kind: FAR | CHANGED, ..Self::far(text) },
-            New::Value(value) => match value {
-                Value::Integer(number) => Self::integer(number),
-                Value::String(text) if fits(&text) => Self { kind: TEXT, bytes: Bytes::Own(text) },
-                Value::String(text) => Self::far(text.to_vec()),
-                Value::List(list) => Self::boxed(LIST, list),
-                Value::Hash(hash) => Self::boxed(HASH, hash),
-                Value::Set(set) => Self::boxed(SET, set),
-                Value::SortedSet(set) => Self::boxed(SORTED_SET, set),
-                Value::Stream(stream) => Self::boxed(STREAM, stream),
-            },
-        }
-    }
-
-    #[inline]
-    fn integer(number: i64) -> Self {
-        let mut few = [0; FAR_TEXT_BYTES];
-        few[..8].copy_from_slice(&number.to_le_bytes());
-        Self { kind: INTEGER, bytes: Bytes::Few(few, width_of(number)) }
-    }
-
-    #[cold]
-    fn far(text: Vec<u8>) -> Self {
-        let mut few = [0; FAR_TEXT_BYTES];
-        let mut text = std::mem::ManuallyDrop::new(text);
-        few[..8].copy_from_slice(&(text.as_mut_ptr().expose_provenance() as u64).to_le_bytes());
-        few[8..12].copy_from_slice(&(text.len() as u32).to_le_bytes());
-        few[12..].copy_from_slice(&(text.capacity() as u32).to_le_bytes());
-        Self { kind: FAR, bytes: Bytes::Few(few, FAR_TEXT_BYTES) }
-    }
-
-    fn boxed<T>(kind: u8, collection: Box<T>) -> Self {
-        let mut few = [0; FAR_TEXT_BYTES];
-        let address = Box::into_raw(collection).expose_provenance() as u64;
-        few[..8].copy_from_slice(&address.to_le_bytes());
-        Self { kind, bytes: Bytes::Few(few, 8) }
-    }
-
-    #[inline]
-    fn as_bytes(&self) -> &[u8] {
-        match &self.bytes {
-            Bytes::Few(few, length) => &few[..*length],
-            Bytes::Lent(text) => text,
-            Bytes::Own(text) => text,
-        }
-    }
-
-    /// Bytes of an entry with this value.
-    #[inline]
-    pub(super) fn entry_bytes(&self, key_length: usize, expires: bool) -> usize {
-        let key = if key_length > KEY_BYTES_MAX { ELSEWHERE } else { key_length };
-        size(key, self.as_bytes().len(), expires)
-    }
-}
-
-#[inline]
-fn width_of(number: i64) -> usize {
-    match number {
-        -0x80..=0x7f => 1,
-        -0x8000..=0x7fff => 2,
-        -0x8000_0000..=0x7fff_ffff => 4,
-        _ => 8,
-    }
-}
 
 /// What an entry says besides its key and its value.
 #[derive(Debug, Clone, Copy)]
@@ -324,7 +186,7 @@ impl Raw {
     pub(super) unsafe fn write(self, about: About, key: &[u8], payload: Payload<'_>) {
         let value = payload.as_bytes();
         let expires = about.expire_at != 0;
-        let tag = payload.kind | if expires { EXPIRES } else { 0 };
+        let tag = payload.kind() | if expires { EXPIRES } else { 0 };
         // SAFETY: the caller has made room for `Payload::entry_bytes` bytes.
         unsafe {
             self.put(0, &about.version.to_le_bytes());
@@ -370,7 +232,7 @@ impl Raw {
             }
             self.put(parts.value_at, payload.as_bytes());
             let meta = self.meta().load(Relaxed);
-            let tag = payload.kind | meta as u8 & EXPIRES;
+            let tag = payload.kind() | meta as u8 & EXPIRES;
             self.meta().store(meta & !0xff | u32::from(tag), Relaxed);
             self.put(0, &version.to_le_bytes());
         }
@@ -439,39 +301,96 @@ impl Raw {
         // SAFETY: the kind says what `Payload` has written; collections live as long as the entry is not changed.
         unsafe {
             let parts = self.parts();
-            match self.tag() & KIND_MASK {
+            let tag = self.tag();
+            if tag & FORM_MASK != 0 {
+                return packed(tag & KIND_MASK, self.packed_bytes(tag, &parts));
+            }
+            match tag & KIND_MASK {
                 INTEGER => ValueRef::Integer(integer(self.slice(parts.value_at, parts.value))),
                 TEXT => ValueRef::String(self.slice(parts.value_at, parts.value)),
-                FAR => {
-                    let length = u32::from_le_bytes(self.number(parts.value_at + 8)) as usize;
-                    ValueRef::String(std::slice::from_raw_parts(self.address(parts.value_at), length))
-                }
-                LIST => ValueRef::List(&*self.address(parts.value_at).cast()),
-                HASH => ValueRef::Hash(&*self.address(parts.value_at).cast()),
-                SET => ValueRef::Set(&*self.address(parts.value_at).cast()),
-                SORTED_SET => ValueRef::SortedSet(&*self.address(parts.value_at).cast()),
+                FAR => ValueRef::String(self.far_bytes(parts.value_at)),
+                LIST => ValueRef::List((*self.address(parts.value_at).cast::<List>()).view()),
+                HASH => ValueRef::Hash((*self.address(parts.value_at).cast::<Hash>()).view()),
+                SET => ValueRef::Set((*self.address(parts.value_at).cast::<Set>()).view()),
+                SORTED_SET => ValueRef::SortedSet((*self.address(parts.value_at).cast::<SortedSet>()).view()),
                 STREAM => ValueRef::Stream(&*self.address(parts.value_at).cast()),
                 other => unreachable!("no entry is of kind {other}"),
             }
         }
     }
 
-    /// The collection, to be changed.
+    /// The bytes that lie elsewhere.
     #[inline]
-    pub(super) unsafe fn collection<'t>(self) -> Option<Collection<'t>> {
+    unsafe fn far_bytes<'t>(self, at: usize) -> &'t [u8] {
+        // SAFETY: as `far_text`, and the entry is not changed meanwhile.
+        unsafe { std::slice::from_raw_parts(self.address(at), u32::from_le_bytes(self.number(at + 8)) as usize) }
+    }
+
+    /// The bytes of a packed collection.
+    #[inline]
+    unsafe fn packed_bytes<'t>(self, tag: u8, parts: &Parts) -> &'t [u8] {
+        // SAFETY: the tag says which of both it is.
+        unsafe {
+            if tag & NEAR != 0 {
+                unpadded(self.slice(parts.value_at, parts.value))
+            } else {
+                self.far_bytes(parts.value_at)
+            }
+        }
+    }
+
+    /// The kind of a packed collection.
+    #[inline]
+    pub(super) unsafe fn packed_kind(self) -> Option<u8> {
+        // SAFETY: as the caller.
+        let tag = unsafe { self.tag() };
+        (tag & FORM_MASK != 0).then_some(tag & KIND_MASK)
+    }
+
+    /// Bytes of the value within the entry.
+    #[inline]
+    pub(super) unsafe fn value_bytes(self) -> usize {
+        // SAFETY: as the caller.
+        unsafe { self.parts().value }
+    }
+
+    /// Takes the bytes of a packed collection out, to be changed, into `scratch` if they lie here; the entry is an empty text then,
+    /// of the same length, that owns nothing.
+    #[inline]
+    pub(super) unsafe fn take_packed(self, mut scratch: Vec<u8>) -> Vec<u8> {
+        // SAFETY: of bytes that lie elsewhere, the entry keeps an address that nobody reads any more.
+        unsafe {
+            let parts = self.parts();
+            let bytes = if self.tag() & NEAR != 0 {
+                scratch.clear();
+                scratch.extend_from_slice(unpadded(self.slice(parts.value_at, parts.value)));
+                scratch
+            } else {
+                self.far_text(parts.value_at)
+            };
+            let meta = self.meta().load(Relaxed);
+            self.meta().store(meta & !u32::from(KIND_MASK | FORM_MASK) | u32::from(TEXT), Relaxed);
+            bytes
+        }
+    }
+
+    /// The collection in its box, to be changed. Nothing for what is packed.
+    #[inline]
+    pub(super) unsafe fn collection<'t>(self) -> Option<Boxed<'t>> {
         // SAFETY: as `value`, and the caller borrows the table mutably.
         unsafe {
-            let kind = self.tag() & KIND_MASK;
-            if kind < LIST {
+            let tag = self.tag();
+            let kind = tag & KIND_MASK;
+            if kind < LIST || tag & FORM_MASK != 0 {
                 return None;
             }
             let address = self.address(self.parts().value_at);
             match kind {
-                LIST => Some(Collection::List(&mut *address.cast())),
-                HASH => Some(Collection::Hash(&mut *address.cast())),
-                SET => Some(Collection::Set(&mut *address.cast())),
-                SORTED_SET => Some(Collection::SortedSet(&mut *address.cast())),
-                STREAM => Some(Collection::Stream(&mut *address.cast())),
+                LIST => Some(Boxed::List(&mut *address.cast())),
+                HASH => Some(Boxed::Hash(&mut *address.cast())),
+                SET => Some(Boxed::Set(&mut *address.cast())),
+                SORTED_SET => Some(Boxed::SortedSet(&mut *address.cast())),
+                STREAM => Some(Boxed::Stream(&mut *address.cast())),
                 _ => None,
             }
         }
@@ -499,20 +418,21 @@ impl Raw {
     pub(super) unsafe fn drop_value(self) {
         // SAFETY: as `value`; the caller overwrites or frees the entry.
         unsafe {
-            let kind = self.tag() & KIND_MASK;
-            if kind <= TEXT {
+            let tag = self.tag();
+            if tag & KIND_MASK <= TEXT || tag & NEAR != 0 {
                 return;
             }
-            self.drop_owned(kind);
+            self.drop_owned(tag);
         }
     }
 
     #[cold]
-    unsafe fn drop_owned(self, kind: u8) {
+    unsafe fn drop_owned(self, tag: u8) {
         // SAFETY: as `drop_value`.
         unsafe {
             let at = self.parts().value_at;
-            match kind {
+            match tag & KIND_MASK {
+                _ if tag & ELSEWHERE_PACKED != 0 => drop(self.far_text(at)),
                 FAR => drop(self.far_text(at)),
                 LIST => drop(Box::<List>::from_raw(self.address(at).cast())),
                 HASH => drop(Box::<Hash>::from_raw(self.address(at).cast())),
@@ -539,6 +459,19 @@ impl Raw {
     }
 }
 
+/// A packed collection of a kind.
+#[inline]
+fn packed<'t>(kind: u8, bytes: &'t [u8]) -> ValueRef<'t> {
+    match kind {
+        LIST => ValueRef::List(ListRef::packed(bytes)),
+        HASH => ValueRef::Hash(HashRef::packed(bytes)),
+        SET => ValueRef::Set(SetRef::packed(bytes, false)),
+        INTEGERS => ValueRef::Set(SetRef::packed(bytes, true)),
+        SORTED_SET => ValueRef::SortedSet(SortedSetRef::packed(bytes)),
+        other => unreachable!("nothing packed is of kind {other}"),
+    }
+}
+
 /// The number that `Payload::integer` has written.
 #[inline]
 fn integer(bytes: &[u8]) -> i64 {
@@ -548,41 +481,6 @@ fn integer(bytes: &[u8]) -> i64 {
         [a, b, c, d] => i64::from(i32::from_le_bytes([a, b, c, d])),
         [a, b, c, d, e, f, g, h] => i64::from_le_bytes([a, b, c, d, e, f, g, h]),
         _ => unreachable!("no integer is of another width"),
-    }
-}
-
-/// A collection that is to be changed.
-#[derive(Debug)]
-pub(super) enum Collection<'t> {
-    List(&'t mut List),
-    Hash(&'t mut Hash),
-    Set(&'t mut Set),
-    SortedSet(&'t mut SortedSet),
-    Stream(&'t mut Stream),
-}
-
-impl Collection<'_> {
-    /// Elements.
-    #[inline]
-    pub(super) fn len(&self) -> usize {
-        match self {
-            Self::List(list) => list.len(),
-            Self::Hash(hash) => hash.len(),
-            Self::Set(set) => set.len(),
-            Self::SortedSet(set) => set.len(),
-            Self::Stream(stream) => stream.len() as usize,
-        }
-    }
-
-    /// What it holds, of which nothing is left.
-    pub(super) fn take(self) -> Value {
-        match self {
-            Self::List(list) => Value::List(Box::new(std::mem::take(list))),
-            Self::Hash(hash) => Value::Hash(Box::new(std::mem::take(hash))),
-            Self::Set(set) => Value::Set(Box::new(std::mem::take(set))),
-            Self::SortedSet(set) => Value::SortedSet(Box::new(std::mem::take(set))),
-            Self::Stream(stream) => Value::Stream(Box::new(std::mem::take(stream))),
-        }
     }
 }
 
@@ -696,10 +594,15 @@ impl<'t> Entry<'t> {
         let parts = unsafe { self.raw.parts() };
         let key = if parts.key == ELSEWHERE { allocated(self.key().len()) } else { 0 };
         // SAFETY: see `new`.
-        let value = match unsafe { self.raw.tag() } & KIND_MASK {
+        let tag = unsafe { self.raw.tag() };
+        let value = match tag & KIND_MASK {
             INTEGER | TEXT => 0,
-            // SAFETY: as `Payload::far` has written it.
-            FAR => allocated(u32::from_le_bytes(unsafe { self.raw.number(parts.value_at + 12) }) as usize),
+            _ if tag & NEAR != 0 => 0,
+            kind if kind == FAR || tag & ELSEWHERE_PACKED != 0 => {
+                // SAFETY: as `Payload::far` has written it.
+                let capacity = unsafe { self.raw.number(parts.value_at + 12) };
+                allocated(u32::from_le_bytes(capacity) as usize)
+            }
             _ => self.value().heap_bytes(samples),
         };
         key + value

@@ -10,9 +10,16 @@
 //! In the page of a checkpoint a large value may lie elsewhere: the second highest bit of `database` is set then, and in place
 //! of its image stand the number under which it lies in rows of its own, and how many these are (varints).
 
-use super::entry::{About, New};
+use std::hash::BuildHasher;
+
+use super::collection::Collection;
+use super::entry::About;
+use super::parts::Parts;
+use super::payload::New;
 use super::shard::{Entry, Place, Shard};
-use super::value::{self, ValueRef};
+use super::table::Slot;
+use super::value::image::pieces::{Kind, Pieced};
+use super::value::{self, Hash, List, Set, SortedSet, ValueRef};
 use crate::ids::UnixMillis;
 use crate::limits;
 use crate::wire::{self, Reader};
@@ -168,15 +175,26 @@ impl Shard {
     fn load_more(&mut self, entry: &EntryImage<'_>, place: Place) -> Result<(), Error> {
         let slot = place.slot.ok_or(Error::NotBegun)?;
         let table = &mut self.database_mut(entry.database).table;
-        match table.collection(slot) {
-            Some(collection) => value::image::pieces::extend(collection, entry.value)?,
-            None => {
-                let text = value::image::pieces::take_text(entry.value)?;
-                table
-                    .change_text(slot, entry.key, 0, |loaded| loaded.extend_from_slice(text))
-                    .ok_or(Error::NotBegun)?;
-            }
+        if let ValueRef::Integer(_) | ValueRef::String(_) = table.at(slot).value() {
+            let text = value::image::pieces::take_text(entry.value)?;
+            let changed = table.change_text(slot, entry.key, 0, |loaded| loaded.extend_from_slice(text));
+            return changed.map(|_| ()).ok_or(Error::NotBegun);
         }
-        Ok(())
+        match value::image::pieces::kind(entry.value)? {
+            Kind::List => extend::<List>(table, slot, entry),
+            Kind::Hash => extend::<Hash>(table, slot, entry),
+            Kind::Set => extend::<Set>(table, slot, entry),
+            Kind::SortedSet => extend::<SortedSet>(table, slot, entry),
+        }
     }
+}
+
+/// Adds the elements of an entry that goes on with a collection.
+fn extend<C: Collection + Pieced>(
+    table: &mut Parts<impl BuildHasher + Clone>,
+    slot: Slot,
+    entry: &EntryImage<'_>,
+) -> Result<(), Error> {
+    let add = |collection: &mut C| (value::image::pieces::extend(collection, entry.value), false);
+    Ok(table.change(slot, entry.key, 0, add).ok_or(Error::NotBegun)??)
 }

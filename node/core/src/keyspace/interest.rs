@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn waiters_stand_in_the_order_of_their_arrival() {
         let list = List::default();
-        let value = Some(ValueRef::List(&list));
+        let value = Some(ValueRef::List(list.view()));
         let mut interested = Interested::default();
         assert!(!interested.has_waiters());
         for id in [1, 2, 3, 1] {
@@ -253,7 +253,7 @@ mod tests {
             interested.wait(b"k", &Arc::new(ticket));
         }
         let list = List::default();
-        assert_eq!(line(&interested, 0, Some(ValueRef::List(&list))), [2, 4, 1, 5]);
+        assert_eq!(line(&interested, 0, Some(ValueRef::List(list.view()))), [2, 4, 1, 5]);
         assert_eq!(line(&interested, 0, None), [1, 5], "those of a group are told that it is gone");
         assert!(interested.is_awaited(&(0, b"k".to_vec())) && !interested.is_awaited(&(1, b"k".to_vec())));
     }

@@ -12,14 +12,18 @@ mod apply;
 mod arena;
 mod bucket;
 mod carry;
+mod collection;
 mod entry;
 pub mod entry_image;
 pub mod eviction;
 mod expiry;
 mod fifo;
 mod interest;
+mod layout;
 pub mod listpack;
 pub mod pages;
+mod parts;
+mod payload;
 pub mod rdb;
 mod scan;
 mod shard;
@@ -86,6 +90,12 @@ impl Keyspace {
     pub fn set_rule(&self, rule: access::Rule) {
         self.access.set_rule(rule);
         self.shards.iter().for_each(|shard| shard.lock().set_queued(rule == access::Rule::Queue));
+    }
+
+    /// Bytes of the tables of a database: of its entries and index, what lies beside the entries not included.
+    #[must_use]
+    pub fn table_bytes(&self, database: u8) -> usize {
+        self.shards.iter().map(|shard| shard.lock().database(database).bytes().0).sum()
     }
 
     /// Bytes of the tables that are free within them.

@@ -4,12 +4,15 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use super::access::{Access, Rule};
-use super::entry::{About, New};
+use super::collection::Collection;
+use super::entry::About;
 use super::fifo::Queues;
 use super::interest::{Interested, Name, Ticket, Watch};
 use super::pages::Tracking;
+use super::parts::Parts;
+use super::payload::New;
 use super::snapshot::Snapshots;
-use super::table::{Slot, Table};
+use super::table::{self, Slot};
 use crate::ids::Offset;
 use crate::{freeing, limits};
 
@@ -228,7 +231,7 @@ static EMPTY: std::sync::LazyLock<Database> =
 /// The keys of one database within one shard.
 #[derive(Debug)]
 pub struct Database {
-    pub(super) table: Table<foldhash::fast::RandomState>,
+    pub(super) table: Parts<foldhash::fast::RandomState>,
     /// Where the policy goes by them.
     pub(super) queues: Option<Box<Queues>>,
 }
@@ -236,7 +239,7 @@ pub struct Database {
 impl Database {
     fn new(seed: foldhash::fast::RandomState, access: &Access) -> Self {
         let queues = (access.rule() == Rule::Queue).then(Box::default);
-        Self { table: Table::new(seed), queues }
+        Self { table: Parts::new(seed), queues }
     }
 
     /// Adds a key that is not there.
@@ -246,6 +249,18 @@ impl Database {
             about.access = access;
         }
         self.table.insert(hash, key, about, new)
+    }
+
+    /// Adds a key that is not there, with a collection.
+    #[inline]
+    pub(super) fn insert_collection<C: Collection>(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        about: About,
+        collection: C,
+    ) -> Slot {
+        table::stored(key.len(), collection, None, |new| self.insert(hash, key, about, new))
     }
 
     #[must_use]

@@ -19,7 +19,9 @@ use std::hash::BuildHasher;
 
 use super::arena::{Arena, Handle, Iter};
 use super::bucket::{Bucket, SLOTS, tag_of};
-use super::entry::{About, Collection, Entry, New, Payload};
+use super::collection::{self, Boxed, Collection};
+use super::entry::{About, Entry};
+use super::payload::{New, Payload, pad};
 use super::value::ShortBytes;
 use crate::ids::UnixMillis;
 use crate::prefetch;
@@ -45,7 +47,22 @@ const NEVER: u32 = u32::MAX;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Slot {
     bucket: u32,
+    /// See `parts`.
+    part: u16,
     slot: u8,
+}
+
+impl Slot {
+    /// The same slot, in a part of this number.
+    #[inline]
+    pub(super) fn of_part(self, part: usize) -> Self {
+        Self { part: part as u16, ..self }
+    }
+
+    #[inline]
+    pub(super) fn part(self) -> usize {
+        usize::from(self.part)
+    }
 }
 
 #[derive(Debug)]
@@ -115,7 +132,7 @@ impl<S: BuildHasher> Table<S> {
             let bucket = &self.buckets[at];
             for slot in bucket.filled() {
                 if (self.hash(self.arena.entry(bucket.handle(slot)).key()) >> 32) as u32 == half {
-                    return Some(Slot { bucket: at as u32, slot: slot as u8 });
+                    return Some(Slot { bucket: at as u32, part: 0, slot: slot as u8 });
                 }
             }
             if !bucket.is_passed() {
@@ -137,7 +154,7 @@ impl<S: BuildHasher> Table<S> {
             let bucket = &self.buckets[at];
             for slot in bucket.matches(tag) {
                 if is_it(self.arena.entry(bucket.handle(slot))) {
-                    return Some(Slot { bucket: at as u32, slot: slot as u8 });
+                    return Some(Slot { bucket: at as u32, part: 0, slot: slot as u8 });
                 }
             }
             if !bucket.is_passed() {
@@ -304,9 +321,51 @@ impl<S: BuildHasher> Table<S> {
         handles.into_iter().for_each(|handle| self.arena.set_version(handle, version));
     }
 
+    /// The collection in a slot, to be changed, unless it is packed.
     #[inline]
-    pub(super) fn collection(&mut self, slot: Slot) -> Option<Collection<'_>> {
+    pub(super) fn collection(&mut self, slot: Slot) -> Option<Boxed<'_>> {
         self.arena.collection(self.handle(slot))
+    }
+
+    /// Changes a collection, which gets the version if `change` says that it has changed; an empty one goes, with its key. Nothing if
+    /// another type is there.
+    #[inline]
+    pub(super) fn change<C: Collection, R>(
+        &mut self,
+        slot: Slot,
+        key: &[u8],
+        version: u32,
+        change: impl FnOnce(&mut C) -> (R, bool),
+    ) -> Option<R> {
+        let handle = self.handle(slot);
+        let Some(kind) = self.arena.packed_kind(handle) else {
+            let collection = self.arena.collection(handle).and_then(C::of)?;
+            let (result, has_changed) = change(collection);
+            if collection.is_empty() {
+                self.remove(slot);
+            } else if has_changed {
+                self.arena.set_version(handle, version);
+            }
+            return Some(result);
+        };
+        if !C::is_kind(kind) {
+            return None;
+        }
+        let (bytes, before) = self.arena.take_packed(handle, collection::take_scratch());
+        let mut collection = C::unpack(kind, bytes);
+        let (result, has_changed) = change(&mut collection);
+        if collection.is_empty() {
+            self.remove(slot);
+            if let Ok((_, bytes)) = collection.pack() {
+                collection::keep_scratch(bytes);
+            }
+            return Some(result);
+        }
+        let entry = self.arena.entry(handle);
+        let version = if has_changed { version } else { entry.version() };
+        let expire_at = entry.expire_at().map_or(0, |at| at.0);
+        stored(key.len(), collection, Some(before), |new| self.replace(slot, key, version, expire_at, new));
+        Some(result)
     }
 
     pub(super) fn remove(&mut self, slot: Slot) {
@@ -331,14 +390,52 @@ impl<S: BuildHasher> Table<S> {
         let is_empty =
             self.buckets.len() > BUCKETS_KEPT && self.len * LOAD_MIN.1 < self.buckets.len() * SLOTS * LOAD_MIN.0;
         if is_scattered || is_empty {
-            self.shrink(is_empty);
+            self.shrink();
         }
     }
 
     #[cold]
-    fn shrink(&mut self, index_too: bool) {
-        let buckets = if index_too { buckets_for(self.len * 4 / 3) } else { self.buckets.len() };
-        self.rebuild(buckets, Walk::Compact);
+    fn shrink(&mut self) {
+        // The walk fills a new index in any case: one that is smaller by a fifth is worth having.
+        let (fitting, count) = (buckets_for(self.len * GROWTH.0 / GROWTH.1), self.buckets.len());
+        self.rebuild(if fitting * 5 <= count * 4 { fitting } else { count }, Walk::Compact);
+    }
+
+    /// An empty table with the same hashes.
+    pub(super) fn like(&self) -> Self
+    where
+        S: Clone,
+    {
+        Self::new(self.seed.clone())
+    }
+
+    /// Parts the entries: those go to the table that is returned whose upper half of the hash `goes` wants.
+    pub(super) fn divide(&mut self, goes: impl Fn(u32) -> bool) -> Self
+    where
+        S: Clone,
+    {
+        let mut other = self.like();
+        let seed = &self.seed;
+        other.arena = self.arena.divide(|entry| {
+            let gone = goes((seed.hash_one(entry.key()) >> 32) as u32);
+            other.len += usize::from(gone);
+            other.expiring += usize::from(gone && entry.expire_at().is_some());
+            gone
+        });
+        self.len -= other.len;
+        self.expiring -= other.expiring;
+        for table in [self, &mut other] {
+            table.rebuild(buckets_for(table.len * GROWTH.0 / GROWTH.1), Walk::Index);
+        }
+        other
+    }
+
+    /// Takes the entries of another table in, whose keys are not there.
+    pub(super) fn absorb(&mut self, mut other: Self) {
+        self.arena.absorb(&mut other.arena);
+        self.len += std::mem::take(&mut other.len);
+        self.expiring += other.expiring;
+        self.rebuild(buckets_for(self.len * GROWTH.0 / GROWTH.1), Walk::Index);
     }
 
     /// Keys that are due at `now`, `most` at the most. They are to be removed: the hints forget them.
@@ -447,6 +544,27 @@ impl<S: BuildHasher> Table<S> {
     }
 }
 
+/// Gives a collection to `store` in the form in which it is kept. `before`: the bytes of its value in the entry so far.
+#[inline]
+pub(super) fn stored<C: Collection, R>(
+    key_length: usize,
+    collection: C,
+    before: Option<usize>,
+    store: impl FnOnce(New<'_>) -> R,
+) -> R {
+    match collection.pack() {
+        Ok((kind, mut bytes)) => {
+            if !pad(&mut bytes, key_length, before) {
+                return store(New::Value(C::unpack(kind, bytes).into_value()));
+            }
+            let result = store(New::Packed(kind, &bytes));
+            collection::keep_scratch(bytes);
+            result
+        }
+        Err((_, large)) => store(New::Value(large.into_value())),
+    }
+}
+
 /// What a rebuild walks over the arena for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Walk {
@@ -470,7 +588,7 @@ fn place(buckets: &mut [Bucket], home: usize, tag: u8, handle: Handle) -> Slot {
         let bucket = &mut buckets[at];
         if let Some(slot) = bucket.vacancy() {
             bucket.set(slot, tag, handle);
-            return Slot { bucket: at as u32, slot: slot as u8 };
+            return Slot { bucket: at as u32, part: 0, slot: slot as u8 };
         }
         bucket.pass();
         at = if at + 1 == buckets.len() { 0 } else { at + 1 };

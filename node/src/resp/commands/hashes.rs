@@ -8,7 +8,7 @@ use super::long_double::{self, LongDouble};
 use super::{number, sample, scanning, typed};
 use crate::effect::KeyChange;
 use crate::engine::{Transaction, View};
-use crate::keyspace::value::Hash;
+use crate::keyspace::value::HashRef;
 use crate::resp::error::Error;
 use crate::resp::table::flag::{DENY_OOM, FAST};
 use crate::resp::table::{Args, Group, Keys, Outcome, Row, read, write};
@@ -66,7 +66,7 @@ pub(super) const ROWS: &[Row] = &[
     read("hscan", -3, 0, Keys::ONE, G, "Iterates over fields and values of a hash.", hscan),
 ];
 
-fn find<'v>(view: &'v View<'_>, key: &[u8]) -> Result<Option<&'v Hash>, Error> {
+fn find<'v>(view: &'v View<'_>, key: &[u8]) -> Result<Option<HashRef<'v>>, Error> {
     typed::hash(typed::value(view.get(key)))
 }
 
@@ -154,7 +154,7 @@ fn hmget(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
 }
 
 #[inline]
-fn reply_field(hash: Option<&Hash>, field: &[u8], out: &mut Encoder<'_>) {
+fn reply_field(hash: Option<HashRef<'_>>, field: &[u8], out: &mut Encoder<'_>) {
     match hash.and_then(|hash| hash.get(field)) {
         None => out.null(),
         Some(value) => out.bulk(value),
@@ -163,8 +163,8 @@ fn reply_field(hash: Option<&Hash>, field: &[u8], out: &mut Encoder<'_>) {
 
 fn hgetall(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     let hash = find(view, args[1])?;
-    out.map(hash.map_or(0, Hash::len));
-    for (field, value) in hash.into_iter().flat_map(Hash::iter) {
+    out.map(hash.map_or(0, HashRef::len));
+    for (field, value) in hash.into_iter().flat_map(HashRef::iter) {
         out.bulk(field);
         out.bulk(value);
     }
@@ -173,20 +173,20 @@ fn hgetall(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
 
 fn hkeys(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     let hash = find(view, args[1])?;
-    out.array(hash.map_or(0, Hash::len));
-    hash.into_iter().flat_map(Hash::iter).for_each(|(field, _)| out.bulk(field));
+    out.array(hash.map_or(0, HashRef::len));
+    hash.into_iter().flat_map(HashRef::iter).for_each(|(field, _)| out.bulk(field));
     Ok(())
 }
 
 fn hvals(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     let hash = find(view, args[1])?;
-    out.array(hash.map_or(0, Hash::len));
-    hash.into_iter().flat_map(Hash::iter).for_each(|(_, value)| out.bulk(value));
+    out.array(hash.map_or(0, HashRef::len));
+    hash.into_iter().flat_map(HashRef::iter).for_each(|(_, value)| out.bulk(value));
     Ok(())
 }
 
 fn hlen(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    out.integer(find(view, args[1])?.map_or(0, Hash::len) as i64);
+    out.integer(find(view, args[1])?.map_or(0, HashRef::len) as i64);
     Ok(())
 }
 

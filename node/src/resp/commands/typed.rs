@@ -1,13 +1,13 @@
 //! Which type does a command work on? The collection in a value, or the error of a key that holds something else.
 
 use crate::keyspace::Entry;
-use crate::keyspace::value::{Hash, List, Set, SortedSet, ValueRef};
+use crate::keyspace::value::{HashRef, ListRef, SetRef, SortedSetRef, ValueRef};
 use crate::resp::error::Error;
 
 macro_rules! typed {
-    ($function:ident, $type:ident) => {
+    ($function:ident, $type:ident, $lent:ident) => {
         #[inline]
-        pub(super) fn $function(value: Option<ValueRef<'_>>) -> Result<Option<&$type>, Error> {
+        pub(super) fn $function(value: Option<ValueRef<'_>>) -> Result<Option<$lent<'_>>, Error> {
             match value {
                 None => Ok(None),
                 Some(ValueRef::$type(collection)) => Ok(Some(collection)),
@@ -17,10 +17,10 @@ macro_rules! typed {
     };
 }
 
-typed!(list, List);
-typed!(hash, Hash);
-typed!(set, Set);
-typed!(sorted, SortedSet);
+typed!(list, List, ListRef);
+typed!(hash, Hash, HashRef);
+typed!(set, Set, SetRef);
+typed!(sorted, SortedSet, SortedSetRef);
 
 /// The value of an entry that a view has found.
 #[inline]

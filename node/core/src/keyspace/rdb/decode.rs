@@ -102,7 +102,7 @@ fn value_of(kind: u8, reader: &mut Reader<'_>) -> Option<Value> {
 }
 
 fn push(list: &mut List, item: &[u8]) {
-    list.push(End::Back, ShortBytes::from(item));
+    list.push(End::Back, item);
 }
 
 fn whole_list(list: List) -> Option<Value> {

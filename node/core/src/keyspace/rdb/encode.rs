@@ -2,7 +2,7 @@
 
 use super::{kind, stream, ziplist};
 use crate::keyspace::listpack::{Element, Listpack};
-use crate::keyspace::value::{Limits, List, ValueRef, parse_integer};
+use crate::keyspace::value::{Limits, ListRef, ValueRef, parse_integer};
 
 /// Bytes of a listpack in a list: Redis's `list-max-listpack-size` of -2.
 const NODE_BYTES: usize = 8192;
@@ -45,7 +45,7 @@ pub(super) fn value(value: ValueRef<'_>, limits: &Limits, out: &mut Vec<u8>) {
             }
         }
         ValueRef::Set(set) if value.encoding_name(limits) == "intset" => {
-            let mut numbers: Vec<i64> = set.iter().filter_map(parse_integer).collect();
+            let mut numbers: Vec<i64> = set.iter().filter_map(|member| parse_integer(&member)).collect();
             numbers.sort_unstable();
             let mut packed = Vec::new();
             ziplist::put_intset(&numbers, &mut packed);
@@ -56,7 +56,7 @@ pub(super) fn value(value: ValueRef<'_>, limits: &Limits, out: &mut Vec<u8>) {
             // Packed sets came with Redis 7.2: 7.0 could not read them.
             out.push(kind::SET);
             put_length(set.len() as u64, out);
-            set.iter().for_each(|member| put_string(member, out));
+            set.iter().for_each(|member| put_string(&member, out));
         }
         ValueRef::SortedSet(set) if is_packed => {
             let mut pack = Listpack::default();
@@ -86,7 +86,7 @@ fn score_text(score: f64) -> String {
     if score == score.trunc() && score.abs() < 1e15 { format!("{score:.0}") } else { format!("{score:?}") }
 }
 
-fn put_list(list: &List, out: &mut Vec<u8>) {
+fn put_list(list: ListRef<'_>, out: &mut Vec<u8>) {
     let (mut nodes, mut content, mut pack) = (0u64, Vec::new(), Listpack::default());
     let mut end_node = |pack: &mut Listpack, content: &mut Vec<u8>| {
         let pack = std::mem::take(pack);

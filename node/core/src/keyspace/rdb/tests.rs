@@ -31,7 +31,7 @@ fn values() -> Vec<Value> {
     for count in [1, 10, 128, 129, 2_000] {
         let (mut list, mut hash, mut set, mut sorted) = (List::new(), Hash::new(), Set::new(), SortedSet::new());
         for (place, text) in texts(count).iter().enumerate() {
-            list.push(End::Back, ShortBytes::from(text.as_bytes()));
+            list.push(End::Back, text.as_bytes());
             hash.set(text.as_bytes(), text.repeat(3).as_bytes());
             set.insert(text.as_bytes());
             sorted.insert(text.as_bytes(), if place == 0 { f64::NEG_INFINITY } else { place as f64 / 7.0 });

@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::super::value::{List, ShortBytes};
+use super::super::value::{ListRef, ShortBytes};
 use super::Broken;
 use crate::effect::KeyChange;
 use crate::keyspace::value::End;
@@ -36,7 +36,7 @@ pub(super) struct ListState {
 }
 
 impl ListState {
-    pub(super) fn new(list: &List) -> Self {
+    pub(super) fn new(list: ListRef<'_>) -> Self {
         Self {
             start: 0,
             end: list.len(),
@@ -48,7 +48,7 @@ impl ListState {
     }
 
     /// Gives up to `most` items in their order to `visit`, while it says so; says whether there are more.
-    pub(super) fn give(&mut self, live: Option<&List>, mut visit: impl FnMut(&[u8]) -> bool) -> bool {
+    pub(super) fn give(&mut self, live: Option<ListRef<'_>>, mut visit: impl FnMut(&[u8]) -> bool) -> bool {
         while let Some(item) = self.front.pop_front() {
             if !visit(&item) {
                 return true;
@@ -61,7 +61,7 @@ impl ListState {
             for item in list.range(from..from + self.shared()) {
                 let replaced = self.replaced.remove(&(self.start + given));
                 given += 1;
-                goes_on = visit(replaced.as_ref().unwrap_or(item));
+                goes_on = visit(replaced.as_ref().map_or(&item, ShortBytes::as_slice));
                 if !goes_on {
                     break;
                 }
@@ -81,7 +81,7 @@ impl ListState {
     }
 
     /// Keeps what a change of the live list is about to take away.
-    pub(super) fn keep(&mut self, live: &List, change: &KeyChange<'_>) -> Result<(), Broken> {
+    pub(super) fn keep(&mut self, live: ListRef<'_>, change: &KeyChange<'_>) -> Result<(), Broken> {
         match change {
             KeyChange::ListPush { end: End::Front, values } => self.shift += values.len(),
             KeyChange::ListPush { end: End::Back, .. } => {}
@@ -92,7 +92,7 @@ impl ListState {
                 if let Some(place) = self.place(index)
                     && let Some(item) = live.get(index)
                 {
-                    self.replaced.entry(place).or_insert_with(|| item.clone());
+                    self.replaced.entry(place).or_insert_with(|| item.into());
                 }
             }
             KeyChange::ListInsert { index, .. } => match *index as usize {
@@ -134,7 +134,7 @@ impl ListState {
         (within < self.shared()).then_some(self.start + within)
     }
 
-    fn pop_front(&mut self, live: &List, count: usize) -> Result<(), Broken> {
+    fn pop_front(&mut self, live: ListRef<'_>, count: usize) -> Result<(), Broken> {
         let others = count.min(self.shift);
         let lost = (count - others).min(self.shared());
         if lost > LOST_AT_ONCE {
@@ -142,14 +142,14 @@ impl ListState {
         }
         for item in live.range(self.shift..self.shift + lost) {
             let replaced = self.replaced.remove(&self.start);
-            self.front.push_back(replaced.unwrap_or_else(|| item.clone()));
+            self.front.push_back(replaced.unwrap_or_else(|| item.into()));
             self.start += 1;
         }
         self.shift -= others;
         Ok(())
     }
 
-    fn pop_back(&mut self, live: &List, count: usize) -> Result<(), Broken> {
+    fn pop_back(&mut self, live: ListRef<'_>, count: usize) -> Result<(), Broken> {
         let shared = self.shared();
         let others = live.len().saturating_sub(self.shift + shared);
         let lost = count.saturating_sub(others).min(shared);
@@ -157,7 +157,7 @@ impl ListState {
             return Err(Broken);
         }
         let end = self.shift + shared;
-        let kept: Vec<ShortBytes> = live.range(end - lost..end).cloned().collect();
+        let kept: Vec<ShortBytes> = live.range(end - lost..end).map(ShortBytes::from).collect();
         for item in kept.into_iter().rev() {
             self.end -= 1;
             self.back.push_front(self.replaced.remove(&self.end).unwrap_or(item));

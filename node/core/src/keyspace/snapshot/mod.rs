@@ -17,7 +17,7 @@ mod list;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::entry::Collection;
+use super::collection::Boxed;
 use super::entry_image::put_piece;
 use super::shard::{Place, Shard};
 use super::value::image::pieces::{Element, Kind, Piece, is_large, put_text};
@@ -149,7 +149,7 @@ impl Shard {
             && let Some(slot) = place.slot
         {
             let table = &mut self.database_mut(database).table;
-            let moved = if change.replaces() { table.collection(slot).map(Collection::take) } else { None };
+            let moved = if change.replaces() { table.collection(slot).map(Boxed::take) } else { None };
             match (change, moved.map(Arc::new)) {
                 (KeyChange::Expire { .. } | KeyChange::Persist, _) => {}
                 (_, Some(value)) => of_key.into_iter().for_each(|open| open.moved = Some(Arc::clone(&value))),
@@ -287,7 +287,7 @@ impl Elements {
             }
             (Kind::Set, Some(ValueRef::Set(set))) => {
                 let (next, page) = set.scan(cursor, PAGE_ELEMENTS);
-                page.into_iter().for_each(|member| push(member, Element::Member(member)));
+                page.iter().for_each(|member| push(member, Element::Member(member)));
                 next
             }
             (Kind::SortedSet, Some(ValueRef::SortedSet(set))) => {

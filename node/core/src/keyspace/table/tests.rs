@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::*;
-use crate::keyspace::value::{Hash, Value, ValueRef};
+use crate::keyspace::value::{End, Hash, Inserted, List, Set, SortedSet, Value, ValueRef};
 
 /// A hash of so many different values.
 #[derive(Debug, Clone, Copy, Default)]
@@ -36,7 +36,7 @@ type Model = BTreeMap<Vec<u8>, (Vec<u8>, u64)>;
 
 impl<S: BuildHasher> Table<S> {
     /// What has to hold after every change.
-    fn check(&self) {
+    pub(in crate::keyspace) fn check(&self) {
         assert_eq!(self.arena.check(), self.len, "the arena has as many entries as the table");
         assert_eq!(self.iter().filter(|entry| entry.expire_at().is_some()).count(), self.expiring);
         let (mut slots, mut passed) = (HashMap::new(), vec![0usize; self.buckets.len()]);
@@ -306,4 +306,177 @@ fn random_entries_are_all_met() {
     assert_eq!(met.len(), 100);
     assert!(met.values().all(|times| (30..250).contains(times)), "{met:?}");
     assert!(Table::new(Poor(1)).random(random).is_none());
+}
+
+/// What a key of `random_changes_of_collections_agree_with_models` holds.
+#[derive(Debug, Clone, PartialEq)]
+enum Held {
+    List(Vec<Vec<u8>>),
+    Hash(BTreeMap<Vec<u8>, Vec<u8>>),
+    Set(std::collections::BTreeSet<Vec<u8>>),
+    Sorted(BTreeMap<Vec<u8>, i64>),
+}
+
+impl Held {
+    fn of(value: ValueRef<'_>) -> Held {
+        match value {
+            ValueRef::List(list) => Held::List(list.iter().map(|item| item.to_vec()).collect()),
+            ValueRef::Hash(hash) => Held::Hash(hash.iter().map(|(f, v)| (f.to_vec(), v.to_vec())).collect()),
+            ValueRef::Set(set) => Held::Set(set.iter().map(|member| member.to_vec()).collect()),
+            ValueRef::SortedSet(set) => Held::Sorted(set.iter().map(|(m, s)| (m.to_vec(), s as i64)).collect()),
+            other => panic!("{other:?} is no collection"),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        match self {
+            Held::List(items) => items.is_empty(),
+            Held::Hash(fields) => fields.is_empty(),
+            Held::Set(members) => members.is_empty(),
+            Held::Sorted(members) => members.is_empty(),
+        }
+    }
+}
+
+/// A random change of one kind, made to the table and to the model.
+fn change_one(table: &mut Table<Poor>, slot: Slot, key: &[u8], held: &mut Held, rng: &mut StdRng) {
+    let number = rng.random::<i64>() >> rng.random_range(30..64);
+    let length = if rng.random_ratio(1, 60) { 200 } else { rng.random_range(0..30) };
+    let text = match rng.random_range(0..3) {
+        0 => number.to_string().into_bytes(),
+        1 => format!("element:{}", number % 300).into_bytes(),
+        _ => vec![b'x'; length],
+    };
+    let adds = rng.random_ratio(2, 3);
+    let end = if rng.random() { End::Front } else { End::Back };
+    match held {
+        Held::List(items) => {
+            let change = |list: &mut List| if adds { (list.push(end, &text), true) } else { (_ = list.pop(end), true) };
+            assert!(table.change(slot, key, 9, change).is_some());
+            match (adds, end) {
+                (true, End::Front) => items.insert(0, text.clone()),
+                (true, End::Back) => items.push(text.clone()),
+                (false, End::Front) => _ = items.remove(0),
+                (false, End::Back) => _ = items.pop(),
+            }
+        }
+        Held::Hash(fields) => {
+            let value = number.to_string().into_bytes();
+            let expected = if adds {
+                fields.insert(text.clone(), value.clone()).is_none()
+            } else {
+                fields.remove(&text).is_some()
+            };
+            let change = |hash: &mut Hash| (if adds { hash.set(&text, &value) } else { hash.remove(&text) }, true);
+            assert_eq!(table.change(slot, key, 9, change), Some(expected));
+        }
+        Held::Set(members) => {
+            let expected = if adds { members.insert(text.clone()) } else { members.remove(&text) };
+            let change = |set: &mut Set| (if adds { set.insert(&text) } else { set.remove(&text) }, true);
+            assert_eq!(table.change(slot, key, 9, change), Some(expected));
+        }
+        Held::Sorted(members) => {
+            let score = number % 5_000;
+            let expected =
+                if adds { members.insert(text.clone(), score).is_none() } else { members.remove(&text).is_some() };
+            let change = |set: &mut SortedSet| {
+                (
+                    if adds { set.insert(&text, score as f64) == Inserted::Added } else { set.remove(&text).is_some() },
+                    true,
+                )
+            };
+            assert_eq!(table.change(slot, key, 9, change), Some(expected));
+        }
+    }
+}
+
+#[test]
+fn random_changes_of_collections_agree_with_models() {
+    let seed: u64 = rand::random();
+    println!("seed {seed}");
+    let mut rng = StdRng::seed_from_u64(seed);
+    let (mut table, mut model) = (Table::new(Poor(u64::MAX)), BTreeMap::<Vec<u8>, Held>::new());
+    let mut forms = Vec::new();
+    for step in 0..12_000 {
+        let key = key(&mut rng, 24);
+        let hash = table.hash(&key);
+        match (table.slot_of(hash, &key), rng.random_range(0..40)) {
+            (None, kind) => {
+                let (value, held) = match kind % 4 {
+                    0 => (
+                        Value::List(Box::new([b"a"].map(|a| a.into()).into_iter().collect())),
+                        Held::List(vec![b"a".into()]),
+                    ),
+                    1 => {
+                        let mut hash = Hash::new();
+                        hash.set(b"f", b"v");
+                        (Value::Hash(Box::new(hash)), Held::Hash([(b"f".to_vec(), b"v".to_vec())].into()))
+                    }
+                    2 => (Value::Set(Box::new([b"7"].into_iter().collect())), Held::Set([b"7".to_vec()].into())),
+                    _ => {
+                        let mut set = SortedSet::new();
+                        set.insert(b"m", 3.0);
+                        (Value::SortedSet(Box::new(set)), Held::Sorted([(b"m".to_vec(), 3)].into()))
+                    }
+                };
+                table.put(&key, 0, New::Value(value));
+                model.insert(key.clone(), held);
+            }
+            (Some(slot), 0) => {
+                table.remove(slot);
+                model.remove(&key);
+            }
+            (Some(slot), 1) => _ = table.set_expiry(slot, 1_700_000_000_000 + step),
+            (Some(slot), 2) => _ = table.set_expiry(slot, 0),
+            (Some(slot), _) => {
+                let held = model.get_mut(&key).unwrap();
+                change_one(&mut table, slot, &key, held, &mut rng);
+                if held.is_empty() {
+                    model.remove(&key);
+                }
+            }
+        }
+        table.tidy();
+        let found = table.find(hash, &key).map(|entry| Held::of(entry.value()));
+        forms.extend(table.find(hash, &key).map(|entry| entry.value().heap_bytes(0) > 0));
+        assert_eq!(found.as_ref(), model.get(&key), "step {step}");
+        if step % 16 == 0 {
+            table.check();
+        }
+    }
+    let found: BTreeMap<_, _> = table.iter().map(|entry| (entry.key().to_vec(), Held::of(entry.value()))).collect();
+    assert!(found == model, "the walk finds what the map has");
+    assert!(forms.contains(&true) && forms.contains(&false), "both forms were there");
+}
+
+#[test]
+fn another_type_is_left_as_it_is() {
+    let mut table = Table::new(Poor(u64::MAX));
+    table.put(b"set", 0, New::Value(Value::Set(Box::new([b"7"].into_iter().collect()))));
+    table.put(b"text", 0, New::Text(b"v"));
+    for key in [&b"set"[..], b"text"] {
+        let slot = table.slot_of(table.hash(key), key).unwrap();
+        assert!(table.change(slot, key, 9, |hash: &mut Hash| (hash.set(b"f", b"v"), true)).is_none());
+        assert_eq!(table.at(slot).version(), 1);
+    }
+    assert_eq!(table.text(b"text"), Some(b"v".to_vec()));
+    table.check();
+}
+
+#[test]
+fn a_compacted_table_goes_on_with_entries_of_every_size() {
+    let mut rng = StdRng::seed_from_u64(11);
+    let mut table = Table::new(Poor(u64::MAX));
+    for round in 0..200 {
+        for _ in 0..rng.random_range(1..40) {
+            let key = rng.random_range(0..60u32).to_string();
+            table.put(key.as_bytes(), 0, New::Text(&vec![b'v'; rng.random_range(1..1_000)]));
+        }
+        let buckets = table.buckets.len();
+        table.rebuild(buckets, Walk::Compact);
+        table.check();
+        let (bytes, dead) = table.bytes();
+        let live: usize = table.iter().map(|entry| entry.bytes().next_multiple_of(8)).sum();
+        assert!(bytes - dead <= live + live / 6 + 2_048, "{bytes} bytes, {dead} dead, for {live} in round {round}");
+    }
 }

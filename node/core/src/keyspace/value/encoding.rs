@@ -3,7 +3,7 @@
 
 use super::integer::parse_integer;
 use super::set::Kept;
-use super::{Hash, List, Set, SortedSet, ValueRef};
+use super::{HashRef, ListRef, SetRef, SortedSetRef, ValueRef};
 
 /// The sizes at which Redis changes to an encoding for large values, under the names of its settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl ValueRef<'_> {
     }
 }
 
-fn list_encoding(list: &List, limits: &Limits) -> &'static str {
+fn list_encoding(list: ListRef<'_>, limits: &Limits) -> &'static str {
     let is_small = match usize::try_from(limits.list_max_listpack_size) {
         // By number, a listpack still ends at 8 KB.
         Ok(items) => list.len() <= items && fits_listpack(list, 8192),
@@ -61,7 +61,7 @@ fn list_encoding(list: &List, limits: &Limits) -> &'static str {
     if is_small { "listpack" } else { "quicklist" }
 }
 
-fn hash_encoding(hash: &Hash, limits: &Limits) -> &'static str {
+fn hash_encoding(hash: HashRef<'_>, limits: &Limits) -> &'static str {
     let longest = limits.hash_max_listpack_value;
     // Larger limits than ours are judged by the contents alone.
     if !hash.is_packed() && limits.hash_max_listpack_entries <= 128 && longest <= 64 {
@@ -72,14 +72,14 @@ fn hash_encoding(hash: &Hash, limits: &Limits) -> &'static str {
     if is_small { "listpack" } else { "hashtable" }
 }
 
-fn set_encoding(set: &Set, limits: &Limits) -> &'static str {
+fn set_encoding(set: SetRef<'_>, limits: &Limits) -> &'static str {
     let kept = set.kept();
     if kept == Kept::Table && limits.set_max_intset_entries <= 512 && limits.set_max_listpack_value <= 64 {
         return "hashtable";
     }
     if kept != Kept::Packed
         && set.len() <= limits.set_max_intset_entries
-        && set.iter().all(|member| parse_integer(member).is_some())
+        && set.iter().all(|member| parse_integer(&member).is_some())
     {
         return "intset";
     }
@@ -88,7 +88,7 @@ fn set_encoding(set: &Set, limits: &Limits) -> &'static str {
     if is_small { "listpack" } else { "hashtable" }
 }
 
-fn sorted_set_encoding(set: &SortedSet, limits: &Limits) -> &'static str {
+fn sorted_set_encoding(set: SortedSetRef<'_>, limits: &Limits) -> &'static str {
     if !set.is_packed() && limits.zset_max_listpack_entries <= 128 && limits.zset_max_listpack_value <= 64 {
         return "skiplist";
     }
@@ -98,11 +98,11 @@ fn sorted_set_encoding(set: &SortedSet, limits: &Limits) -> &'static str {
 }
 
 /// Whether the list as a listpack would take up to `max` bytes.
-fn fits_listpack(list: &List, max: usize) -> bool {
+fn fits_listpack(list: ListRef<'_>, max: usize) -> bool {
     // Six bytes of header and one that ends it.
     let mut size = 7;
     list.iter().all(|item| {
-        size += listpack_entry(item);
+        size += listpack_entry(&item);
         size <= max
     })
 }
@@ -135,7 +135,7 @@ fn listpack_entry(item: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keyspace::value::{End, ShortBytes, Value};
+    use crate::keyspace::value::{End, Hash, List, ShortBytes, SortedSet, Value};
 
     fn name(value: Value) -> &'static str {
         value.as_ref().encoding_name(&Limits::default())
@@ -143,7 +143,7 @@ mod tests {
 
     fn list(items: usize, item: &[u8]) -> Value {
         let mut list = List::new();
-        (0..items).for_each(|_| list.push(End::Back, ShortBytes::from(item)));
+        (0..items).for_each(|_| list.push(End::Back, item));
         Value::List(Box::new(list))
     }
 

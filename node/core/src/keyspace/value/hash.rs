@@ -1,9 +1,9 @@
 //! What is a hash? Fields with a value each, in no order of their own.
 
-use super::memory::{self, Heap, allocated};
+use super::memory::allocated;
 use super::packed::{self, Packed};
-use super::short_bytes::ShortBytes;
-use super::table::{self, Entry, Keys, Table};
+use super::rows::{self, Rows};
+use crate::prefetch;
 use rand::RngCore;
 
 /// A map from field to value: packed while it is small, a table from then on, as in Redis.
@@ -15,7 +15,7 @@ pub struct Hash {
 #[derive(Clone, Debug)]
 enum Form {
     Packed(Packed<2>),
-    Table(Box<Table<Field>>),
+    Table(Rows<2>),
 }
 
 /// A field and its value.
@@ -25,30 +25,108 @@ pub type Pair<'a> = (&'a [u8], &'a [u8]);
 const PACKED_FIELDS_MAX: usize = 128;
 const PACKED_TEXT_MAX: usize = 64;
 
-#[derive(Clone, Debug)]
-struct Field {
-    name: ShortBytes,
-    value: ShortBytes,
+/// A hash, to be read.
+#[derive(Clone, Copy, Debug)]
+pub struct HashRef<'v>(Lent<'v>);
+
+#[derive(Clone, Copy, Debug)]
+enum Lent<'v> {
+    Packed(packed::Rows<'v, 2>),
+    Table(&'v Rows<2>),
 }
 
-struct Names;
-
-impl Keys<Field> for Names {
+impl<'v> HashRef<'v> {
+    /// A hash that is packed in these bytes, see `Hash::into_packed`.
     #[inline]
-    fn key<'a>(&'a self, field: &'a Field) -> &'a [u8] {
-        &field.name
+    pub(in crate::keyspace) fn packed(bytes: &'v [u8]) -> Self {
+        Self(Lent::Packed(packed::Rows::new(bytes)))
+    }
+
+    #[inline]
+    pub fn len(self) -> usize {
+        match self.0 {
+            Lent::Packed(rows) => rows.len(),
+            Lent::Table(table) => table.len(),
+        }
+    }
+
+    #[inline]
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether it is still kept as a small one: once it has been large, it never is again.
+    pub fn is_packed(self) -> bool {
+        matches!(self.0, Lent::Packed(_))
+    }
+
+    #[inline]
+    pub fn get(self, field: &[u8]) -> Option<&'v [u8]> {
+        match self.0 {
+            Lent::Packed(rows) => rows.find(field).map(|row| rows.row(row)[1]),
+            Lent::Table(table) => table.get(field).map(|[_, value]| value),
+        }
+    }
+
+    #[inline]
+    pub fn contains(self, field: &[u8]) -> bool {
+        match self.0 {
+            Lent::Packed(rows) => rows.find(field).is_some(),
+            Lent::Table(table) => table.contains(field),
+        }
+    }
+
+    pub fn iter(self) -> Iter<'v> {
+        match self.0 {
+            Lent::Packed(rows) => Iter(Source::Packed(rows.iter())),
+            Lent::Table(table) => Iter(Source::Table(table.iter())),
+        }
+    }
+
+    /// A field and its value, each field with the same probability.
+    pub fn random(self, rng: &mut impl RngCore) -> Option<Pair<'v>> {
+        match self.0 {
+            Lent::Packed(rows) => rows.random(rng).map(|[field, value]| (field, value)),
+            Lent::Table(table) => table.random(rng).map(|[field, value]| (field, value)),
+        }
+    }
+
+    /// The next cursor (0: the end) and the fields from `cursor` on, see `scan`.
+    pub fn scan(self, cursor: u64, count: usize) -> (u64, Vec<Pair<'v>>) {
+        match self.0 {
+            Lent::Packed(rows) => (0, rows.iter().map(|[field, value]| (field, value)).collect()),
+            Lent::Table(table) => {
+                let (next, fields) = table.scan(cursor, count);
+                (next, fields.into_iter().map(|[field, value]| (field, value)).collect())
+            }
+        }
+    }
+
+    /// Bytes that a large one takes.
+    pub(super) fn heap_bytes(self) -> usize {
+        match self.0 {
+            Lent::Packed(_) => 0,
+            Lent::Table(table) => allocated(size_of::<Hash>()) + table.heap_bytes(),
+        }
+    }
+
+    pub fn to_owned(self) -> Hash {
+        match self.0 {
+            Lent::Packed(rows) => Hash::from_packed(rows.bytes().to_vec()),
+            Lent::Table(table) => Hash { form: Form::Table(table.clone()) },
+        }
+    }
+
+    pub(super) fn prefetch(self) {
+        if let Lent::Table(table) = self.0 {
+            prefetch::read(table);
+        }
     }
 }
 
-impl Field {
-    fn pair(&self) -> Pair<'_> {
-        (&self.name, &self.value)
-    }
-}
-
-impl Heap for Field {
-    fn heap_bytes(&self) -> usize {
-        self.name.heap_bytes() + self.value.heap_bytes()
+impl PartialEq for HashRef<'_> {
+    fn eq(&self, other: &HashRef<'_>) -> bool {
+        self.len() == other.len() && self.iter().all(|(field, value)| other.get(field) == Some(value))
     }
 }
 
@@ -58,37 +136,36 @@ impl Hash {
     }
 
     #[inline]
-    pub fn len(&self) -> usize {
-        match &self.form {
-            Form::Packed(packed) => packed.len(),
-            Form::Table(table) => table.len(),
+    pub fn view(&self) -> HashRef<'_> {
+        HashRef(match &self.form {
+            Form::Packed(packed) => Lent::Packed(packed.rows()),
+            Form::Table(table) => Lent::Table(table),
+        })
+    }
+
+    /// A hash from the bytes of a packed one.
+    #[inline]
+    pub(in crate::keyspace) fn from_packed(bytes: Vec<u8>) -> Hash {
+        Hash { form: Form::Packed(Packed::from_bytes(bytes)) }
+    }
+
+    /// Its bytes, if it is packed.
+    #[inline]
+    pub(in crate::keyspace) fn into_packed(self) -> Result<Vec<u8>, Hash> {
+        match self.form {
+            Form::Packed(packed) => Ok(packed.into_bytes()),
+            Form::Table(_) => Err(self),
         }
+    }
+
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.view().len()
     }
 
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// Whether it is still kept as a small one: once it has been large, it never is again.
-    pub fn is_packed(&self) -> bool {
-        matches!(self.form, Form::Packed(_))
-    }
-
-    #[inline]
-    pub fn get(&self, field: &[u8]) -> Option<&[u8]> {
-        match &self.form {
-            Form::Packed(packed) => packed.find(field).map(|row| packed.row(row)[1]),
-            Form::Table(table) => table.get(&Names, field).map(|found| found.value.as_slice()),
-        }
-    }
-
-    #[inline]
-    pub fn contains(&self, field: &[u8]) -> bool {
-        match &self.form {
-            Form::Packed(packed) => packed.find(field).is_some(),
-            Form::Table(table) => table.get(&Names, field).is_some(),
-        }
     }
 
     /// Sets a field and returns whether it is new.
@@ -105,27 +182,14 @@ impl Hash {
             return row.is_none();
         }
         let Form::Table(table) = &mut self.form else { return false };
-        match table.entry(&Names, field) {
-            Entry::Occupied(found) => {
-                found.value = value.into();
-                false
-            }
-            Entry::Vacant(place) => {
-                place.insert(Field { name: field.into(), value: value.into() });
-                true
-            }
-        }
+        table.set([field, value])
     }
 
     #[cold]
     fn unpack(&mut self) -> &mut Self {
-        let mut table = Box::new(Table::new());
-        if let Form::Packed(packed) = &self.form {
-            for [name, value] in packed.iter() {
-                if let Entry::Vacant(place) = table.entry(&Names, name) {
-                    place.insert(Field { name: name.into(), value: value.into() });
-                }
-            }
+        let mut table = Rows::new();
+        for (field, value) in self.view().iter() {
+            table.set([field, value]);
         }
         self.form = Form::Table(table);
         self
@@ -142,47 +206,8 @@ impl Hash {
                 }
                 None => false,
             },
-            Form::Table(table) => table.remove(&Names, field).is_some(),
+            Form::Table(table) => table.remove(field),
         }
-    }
-
-    pub fn iter(&self) -> Iter<'_> {
-        match &self.form {
-            Form::Packed(packed) => Iter(Rows::Packed(packed.iter())),
-            Form::Table(table) => Iter(Rows::Table(table.iter())),
-        }
-    }
-
-    /// A field and its value, each field with the same probability.
-    pub fn random(&self, rng: &mut impl RngCore) -> Option<Pair<'_>> {
-        match &self.form {
-            Form::Packed(packed) => packed.random(rng).map(|[field, value]| (field, value)),
-            Form::Table(table) => table.random(rng).map(Field::pair),
-        }
-    }
-
-    /// The next cursor (0: the end) and the fields from `cursor` on, see `scan`.
-    pub fn scan(&self, cursor: u64, count: usize) -> (u64, Vec<Pair<'_>>) {
-        match &self.form {
-            Form::Packed(packed) => (0, packed.iter().map(|[field, value]| (field, value)).collect()),
-            Form::Table(table) => {
-                let (next, fields) = table.scan(&Names, cursor, count);
-                (next, fields.into_iter().map(Field::pair).collect())
-            }
-        }
-    }
-
-    /// Bytes taken in all, judged by `samples` fields (0: all of them).
-    pub fn memory_usage(&self, samples: usize) -> usize {
-        size_of::<Hash>()
-            + match &self.form {
-                Form::Packed(packed) => packed.heap_bytes(),
-                Form::Table(table) => {
-                    allocated(size_of::<Table<Field>>())
-                        + table.heap_bytes()
-                        + memory::sampled(table.iter(), self.len(), samples)
-                }
-            }
     }
 }
 
@@ -194,18 +219,18 @@ impl Default for Hash {
 
 impl PartialEq for Hash {
     fn eq(&self, other: &Hash) -> bool {
-        self.len() == other.len() && self.iter().all(|(field, value)| other.get(field) == Some(value))
+        self.view() == other.view()
     }
 }
 
 impl Eq for Hash {}
 
 /// The fields of a hash and their values, in an order that holds while the hash does not change.
-pub struct Iter<'a>(Rows<'a>);
+pub struct Iter<'a>(Source<'a>);
 
-enum Rows<'a> {
+enum Source<'a> {
     Packed(packed::Iter<'a, 2>),
-    Table(table::Iter<'a, Field>),
+    Table(rows::Iter<'a, 2>),
 }
 
 impl<'a> Iterator for Iter<'a> {
@@ -214,15 +239,15 @@ impl<'a> Iterator for Iter<'a> {
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         match &mut self.0 {
-            Rows::Packed(rows) => rows.next().map(|[field, value]| (field, value)),
-            Rows::Table(fields) => fields.next().map(Field::pair),
+            Source::Packed(rows) => rows.next().map(|[field, value]| (field, value)),
+            Source::Table(fields) => fields.next().map(|[field, value]| (field, value)),
         }
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         match &self.0 {
-            Rows::Packed(rows) => rows.size_hint(),
-            Rows::Table(fields) => fields.size_hint(),
+            Source::Packed(rows) => rows.size_hint(),
+            Source::Table(fields) => fields.size_hint(),
         }
     }
 }
@@ -232,13 +257,14 @@ impl ExactSizeIterator for Iter<'_> {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyspace::value::ShortBytes;
     use crate::keyspace::value::testing::{Seeded, text};
     use rand::Rng;
     use std::collections::BTreeMap;
 
     fn contents(hash: &Hash) -> BTreeMap<Vec<u8>, Vec<u8>> {
-        let fields: BTreeMap<_, _> = hash.iter().map(|(f, v)| (f.to_vec(), v.to_vec())).collect();
-        assert_eq!(fields.len(), hash.iter().len(), "no field twice");
+        let fields: BTreeMap<_, _> = hash.view().iter().map(|(f, v)| (f.to_vec(), v.to_vec())).collect();
+        assert_eq!(fields.len(), hash.view().iter().len(), "no field twice");
         fields
     }
 
@@ -259,7 +285,7 @@ mod tests {
                 } else {
                     assert_eq!(hash.remove(&field), model.remove(&field).is_some());
                 }
-                assert_eq!(hash.get(&field).map(|v| v.to_vec()), model.get(&field).cloned());
+                assert_eq!(hash.view().get(&field).map(|v| v.to_vec()), model.get(&field).cloned());
                 assert_eq!(hash.len(), model.len());
             }
             assert_eq!(contents(&hash), model, "{seed:?}");
@@ -271,16 +297,16 @@ mod tests {
     fn a_hash_that_was_large_is_not_packed_again() {
         let mut hash = Hash::new();
         (0..128).for_each(|i| assert!(hash.set(&ShortBytes::from(i), b"v")));
-        assert!(hash.is_packed());
+        assert!(hash.view().is_packed());
         hash.set(b"one more", b"v");
-        assert!(!hash.is_packed());
+        assert!(!hash.view().is_packed());
         (1..128).for_each(|i| assert!(hash.remove(&ShortBytes::from(i))));
-        assert_eq!((hash.len(), hash.is_packed()), (2, false));
+        assert_eq!((hash.len(), hash.view().is_packed()), (2, false));
         let mut long = Hash::new();
         long.set(b"field", &[b'v'; 64]);
-        assert!(long.is_packed());
+        assert!(long.view().is_packed());
         long.set(b"field", &[b'v'; 65]);
-        assert_eq!((long.is_packed(), long.get(b"field").unwrap().len()), (false, 65));
+        assert_eq!((long.view().is_packed(), long.view().get(b"field").unwrap().len()), (false, 65));
     }
 
     #[test]

@@ -27,9 +27,6 @@ const SET: u8 = 4;
 const SORTED_SET: u8 = 5;
 const STREAM: u8 = 6;
 
-/// A list reserves room for this many items before it has seen them: the number in the image is only a claim.
-const RESERVED_MAX: usize = 4096;
-
 /// What is wrong with an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -64,7 +61,7 @@ pub fn encode(value: ValueRef<'_>, out: &mut Vec<u8>) {
         }
         ValueRef::List(list) => {
             put_head(out, LIST, list.len());
-            list.iter().for_each(|item| put_bytes(out, item));
+            list.iter().for_each(|item| put_bytes(out, &item));
         }
         ValueRef::Hash(hash) => {
             put_head(out, HASH, hash.len());
@@ -75,7 +72,7 @@ pub fn encode(value: ValueRef<'_>, out: &mut Vec<u8>) {
         }
         ValueRef::Set(set) => {
             put_head(out, SET, set.len());
-            set.iter().for_each(|member| put_bytes(out, member));
+            set.iter().for_each(|member| put_bytes(out, &member));
         }
         ValueRef::SortedSet(set) => {
             put_head(out, SORTED_SET, set.len());
@@ -116,10 +113,9 @@ pub fn decode(image: &[u8]) -> Result<Value, Error> {
 }
 
 fn list(reader: &mut Reader<'_>) -> Result<List, Error> {
-    let items = reader.elements()?;
-    let mut list = List::with_capacity(items.min(RESERVED_MAX));
-    for _ in 0..items {
-        list.push(End::Back, ShortBytes::from(reader.bytes()?));
+    let mut list = List::new();
+    for _ in 0..reader.elements()? {
+        list.push(End::Back, reader.bytes()?);
     }
     Ok(list)
 }
@@ -176,7 +172,7 @@ fn put_varint(out: &mut Vec<u8>, mut number: u64) {
 }
 
 /// What is left of an image.
-struct Reader<'a> {
+pub(in crate::keyspace) struct Reader<'a> {
     rest: &'a [u8],
 }
 

@@ -5,18 +5,24 @@
 //! ```
 //!
 //! A tag is eight bits of a row's key, column 0. Texts are up to 255 bytes long. Adding and removing move what lies behind,
-//! which costs less than a hash table up to some hundred rows, and takes a fraction of its memory.
+//! which costs less than a hash table up to some hundred rows, and takes a fraction of its memory. The bytes lie in the
+//! entry of the key while they are few.
 
 use rand::RngCore;
 
-use super::memory::allocated;
 use super::table::below;
 
 const HEAD_BYTES: usize = 2;
 /// Bytes of a text at the most.
 pub(super) const TEXT_MAX: usize = u8::MAX as usize;
 
-/// Rows of so many texts each. The bytes are as many as are needed, without room to grow.
+/// Rows of so many texts each, where they lie.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rows<'a, const COLUMNS: usize> {
+    bytes: &'a [u8],
+}
+
+/// Rows of so many texts each, to be changed.
 #[derive(Clone, Debug)]
 pub(super) struct Packed<const COLUMNS: usize> {
     bytes: Vec<u8>,
@@ -37,13 +43,14 @@ fn sum(lengths: &[u8]) -> usize {
     lengths.iter().map(|length| u32::from(*length)).sum::<u32>() as usize
 }
 
-impl<const COLUMNS: usize> Packed<COLUMNS> {
-    pub(super) const fn new() -> Self {
-        Self { bytes: Vec::new() }
+impl<'a, const COLUMNS: usize> Rows<'a, COLUMNS> {
+    #[inline]
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes }
     }
 
     #[inline]
-    pub(super) fn len(&self) -> usize {
+    pub(super) fn len(self) -> usize {
         match self.bytes.first_chunk::<HEAD_BYTES>() {
             Some(head) => usize::from(u16::from_le_bytes(*head)),
             None => 0,
@@ -51,31 +58,36 @@ impl<const COLUMNS: usize> Packed<COLUMNS> {
     }
 
     #[inline]
-    fn tags(&self) -> &[u8] {
+    pub(super) fn bytes(self) -> &'a [u8] {
+        self.bytes
+    }
+
+    #[inline]
+    fn tags(self) -> &'a [u8] {
         &self.bytes[HEAD_BYTES.min(self.bytes.len())..][..self.len()]
     }
 
     /// The lengths of a column.
     #[inline]
-    fn lengths(&self, column: usize) -> &[u8] {
+    fn lengths(self, column: usize) -> &'a [u8] {
         let rows = self.len();
         &self.bytes[HEAD_BYTES + rows * (1 + column)..][..rows]
     }
 
     #[inline]
-    fn texts_at(&self) -> usize {
+    fn texts_at(self) -> usize {
         HEAD_BYTES + self.len() * (1 + COLUMNS)
     }
 
     /// Where a row's texts begin.
     #[inline]
-    fn row_at(&self, row: usize) -> usize {
+    fn row_at(self, row: usize) -> usize {
         self.texts_at() + (0..COLUMNS).map(|column| sum(&self.lengths(column)[..row])).sum::<usize>()
     }
 
     /// The row of a key.
     #[inline]
-    pub(super) fn find(&self, key: &[u8]) -> Option<usize> {
+    pub(super) fn find(self, key: &[u8]) -> Option<usize> {
         if self.bytes.is_empty() {
             return None;
         }
@@ -96,7 +108,7 @@ impl<const COLUMNS: usize> Packed<COLUMNS> {
 
     /// The texts of a row.
     #[inline]
-    pub(super) fn row(&self, row: usize) -> [&[u8]; COLUMNS] {
+    pub(super) fn row(self, row: usize) -> [&'a [u8]; COLUMNS] {
         let mut at = self.row_at(row);
         std::array::from_fn(|column| {
             let start = at;
@@ -105,17 +117,55 @@ impl<const COLUMNS: usize> Packed<COLUMNS> {
         })
     }
 
+    pub(super) fn iter(self) -> Iter<'a, COLUMNS> {
+        Iter { rows: self, row: 0, at: if self.bytes.is_empty() { 0 } else { self.texts_at() } }
+    }
+
+    pub(super) fn random(self, rng: &mut impl RngCore) -> Option<[&'a [u8]; COLUMNS]> {
+        (self.len() > 0).then(|| self.row(below(rng, self.len())))
+    }
+}
+
+impl<const COLUMNS: usize> Packed<COLUMNS> {
+    pub(super) const fn new() -> Self {
+        Self { bytes: Vec::new() }
+    }
+
+    /// Takes what `into_bytes` gave.
+    #[inline]
+    pub(super) fn from_bytes(bytes: Vec<u8>) -> Self {
+        Self { bytes }
+    }
+
+    #[inline]
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    #[inline]
+    pub(super) fn rows(&self) -> Rows<'_, COLUMNS> {
+        Rows::new(&self.bytes)
+    }
+
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.rows().len()
+    }
+
+    #[inline]
+    pub(super) fn find(&self, key: &[u8]) -> Option<usize> {
+        self.rows().find(key)
+    }
+
     /// Adds a row whose key is not there. Texts are no longer than `TEXT_MAX`.
     pub(super) fn push(&mut self, texts: [&[u8]; COLUMNS]) {
         debug_assert!(texts.iter().all(|text| text.len() <= TEXT_MAX));
         let rows = self.len();
         let added = 1 + COLUMNS + texts.iter().map(|text| text.len()).sum::<usize>();
         if self.bytes.is_empty() {
-            self.bytes.reserve_exact(HEAD_BYTES + added);
             self.bytes.extend([0; HEAD_BYTES]);
         }
         let before = self.bytes.len();
-        self.bytes.reserve_exact(added);
         self.bytes.resize(before + added, 0);
         // From the back: the texts move by the whole of what is added to the arrays, the arrays by less and less.
         let texts_at = HEAD_BYTES + rows * (1 + COLUMNS);
@@ -140,17 +190,16 @@ impl<const COLUMNS: usize> Packed<COLUMNS> {
     pub(super) fn replace(&mut self, row: usize, column: usize, text: &[u8]) {
         debug_assert!(column > 0 && text.len() <= TEXT_MAX);
         let rows = self.len();
-        let at = self.row_at(row) + (0..column).map(|before| usize::from(self.lengths(before)[row])).sum::<usize>();
-        let old = usize::from(self.lengths(column)[row]);
+        let is = self.rows();
+        let at = is.row_at(row) + (0..column).map(|before| usize::from(is.lengths(before)[row])).sum::<usize>();
+        let old = usize::from(is.lengths(column)[row]);
         let before = self.bytes.len();
         if text.len() > old {
-            self.bytes.reserve_exact(text.len() - old);
             self.bytes.resize(before + text.len() - old, 0);
         }
         self.bytes.copy_within(at + old..before, at + text.len());
         if text.len() < old {
             self.bytes.truncate(before - (old - text.len()));
-            self.bytes.shrink_to_fit();
         }
         self.bytes[at..at + text.len()].copy_from_slice(text);
         self.bytes[HEAD_BYTES + rows * (1 + column) + row] = text.len() as u8;
@@ -159,33 +208,20 @@ impl<const COLUMNS: usize> Packed<COLUMNS> {
     /// Removes a row; the others keep their order.
     pub(super) fn remove(&mut self, row: usize) {
         let rows = self.len();
-        let at = self.row_at(row);
-        let length = self.row(row).iter().map(|text| text.len()).sum::<usize>();
+        let at = self.rows().row_at(row);
+        let length = self.rows().row(row).iter().map(|text| text.len()).sum::<usize>();
         self.bytes.drain(at..at + length);
         for array in (0..=COLUMNS).rev() {
             self.bytes.remove(HEAD_BYTES + array * rows + row);
         }
         self.bytes[..HEAD_BYTES].copy_from_slice(&((rows - 1) as u16).to_le_bytes());
-        self.bytes.shrink_to_fit();
-    }
-
-    pub(super) fn iter(&self) -> Iter<'_, COLUMNS> {
-        Iter { packed: self, row: 0, at: if self.bytes.is_empty() { 0 } else { self.texts_at() } }
-    }
-
-    pub(super) fn random(&self, rng: &mut impl RngCore) -> Option<[&[u8]; COLUMNS]> {
-        (self.len() > 0).then(|| self.row(below(rng, self.len())))
-    }
-
-    pub(super) fn heap_bytes(&self) -> usize {
-        allocated(self.bytes.capacity())
     }
 }
 
 /// The rows, in the order in which they came.
 #[derive(Clone)]
 pub(super) struct Iter<'p, const COLUMNS: usize> {
-    packed: &'p Packed<COLUMNS>,
+    rows: Rows<'p, COLUMNS>,
     row: usize,
     at: usize,
 }
@@ -195,20 +231,20 @@ impl<'p, const COLUMNS: usize> Iterator for Iter<'p, COLUMNS> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.row == self.packed.len() {
+        if self.row == self.rows.len() {
             return None;
         }
         let texts = std::array::from_fn(|column| {
             let start = self.at;
-            self.at += usize::from(self.packed.lengths(column)[self.row]);
-            &self.packed.bytes[start..self.at]
+            self.at += usize::from(self.rows.lengths(column)[self.row]);
+            &self.rows.bytes[start..self.at]
         });
         self.row += 1;
         Some(texts)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.packed.len() - self.row;
+        let left = self.rows.len() - self.row;
         (left, Some(left))
     }
 }
@@ -250,16 +286,19 @@ mod tests {
                 }
                 assert_eq!(packed.len(), model.len());
                 let row = rng.random_range(0..model.len());
-                assert!(packed.row(row)[..] == model[row][..], "{seed:?}");
+                assert!(packed.rows().row(row)[..] == model[row][..], "{seed:?}");
                 if step % 20 == 0 {
-                    assert!(packed.iter().map(|row| row.map(<[u8]>::to_vec)).eq(model.iter().cloned()), "{seed:?}");
+                    assert!(
+                        packed.rows().iter().map(|row| row.map(<[u8]>::to_vec)).eq(model.iter().cloned()),
+                        "{seed:?}"
+                    );
                 }
             }
             while !model.is_empty() {
                 packed.remove(0);
                 model.remove(0);
             }
-            assert_eq!((packed.len(), packed.iter().count(), packed.find(b"")), (0, 0, None));
+            assert_eq!((packed.len(), packed.rows().iter().count(), packed.find(b"")), (0, 0, None));
         }
     }
 
@@ -268,6 +307,6 @@ mod tests {
         let mut packed = Packed::<1>::new();
         (0..300u32).for_each(|number| packed.push([number.to_string().as_bytes()]));
         assert!((0..300u32).all(|number| packed.find(number.to_string().as_bytes()) == Some(number as usize)));
-        assert!(packed.heap_bytes() < 300 * 5 + 300);
+        assert!(packed.into_bytes().len() < 300 * 5 + 300);
     }
 }

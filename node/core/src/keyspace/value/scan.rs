@@ -12,16 +12,16 @@
 pub const WHOLE_MAX: usize = 128;
 
 /// A page in the making: the entries that a scan has met, of which the first `count` positions will be kept.
-pub(super) struct Page<'t, E> {
+pub(super) struct Page<T> {
     cursor: u64,
     count: usize,
-    met: Vec<(u64, &'t E)>,
+    met: Vec<(u64, T)>,
     /// The first position that was not looked at, if there is one.
     rest: Option<u64>,
 }
 
-impl<'t, E> Page<'t, E> {
-    pub(super) fn new(cursor: u64, count: usize) -> Page<'t, E> {
+impl<T> Page<T> {
+    pub(super) fn new(cursor: u64, count: usize) -> Page<T> {
         // A page makes progress: a count of zero is one.
         Page { cursor, count: count.max(1), met: Vec::new(), rest: None }
     }
@@ -31,7 +31,7 @@ impl<'t, E> Page<'t, E> {
     }
 
     #[inline]
-    pub(super) fn offer(&mut self, position: u64, entry: &'t E) {
+    pub(super) fn offer(&mut self, position: u64, entry: T) {
         if position >= self.cursor {
             self.met.push((position, entry));
         }
@@ -47,7 +47,7 @@ impl<'t, E> Page<'t, E> {
     }
 
     /// The next cursor and the entries in the order of their positions; entries of equal position stay together.
-    pub(super) fn finish(mut self) -> (u64, Vec<&'t E>) {
+    pub(super) fn finish(mut self) -> (u64, Vec<T>) {
         let mut end = self.met.len();
         let mut next = self.rest.unwrap_or(0);
         if end > self.count {

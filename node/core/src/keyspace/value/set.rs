@@ -1,10 +1,12 @@
 //! What is a set? Members without duplicates, in no order of their own.
 
 use super::integer::parse_integer;
-use super::memory::{self, allocated};
+use super::integers::{self, Integers};
+use super::memory::allocated;
 use super::packed::{self, Packed};
-use super::short_bytes::ShortBytes;
-use super::table::{self, Entry, Keys, Table};
+use super::rows::{self, Rows};
+use super::text::Text;
+use crate::prefetch;
 use rand::RngCore;
 
 /// A set of byte strings: packed while it is small, a table from then on, as in Redis.
@@ -15,10 +17,21 @@ pub struct Set {
 
 #[derive(Clone, Debug)]
 enum Form {
-    /// Nothing but integers so far.
-    Integers(Packed<1>),
+    /// Nothing but integers so far, see `integers`.
+    Integers(Vec<u8>),
     Packed(Packed<1>),
-    Table(Box<Table<ShortBytes>>),
+    Table(Rows<1>),
+}
+
+/// A set, to be read.
+#[derive(Clone, Copy, Debug)]
+pub struct SetRef<'v>(Lent<'v>);
+
+#[derive(Clone, Copy, Debug)]
+enum Lent<'v> {
+    Integers(Integers<'v>),
+    Packed(packed::Rows<'v, 1>),
+    Table(&'v Rows<1>),
 }
 
 /// Members of a packed set, of numbers or of other texts, and bytes of each: Redis's thresholds.
@@ -34,26 +47,137 @@ pub enum Kept {
     Table,
 }
 
-struct Members;
-
-impl Keys<ShortBytes> for Members {
+impl<'v> SetRef<'v> {
+    /// A set that is packed in these bytes, see `Set::into_packed`.
     #[inline]
-    fn key<'a>(&'a self, member: &'a ShortBytes) -> &'a [u8] {
-        member
+    pub(in crate::keyspace) fn packed(bytes: &'v [u8], are_integers: bool) -> Self {
+        Self(if are_integers { Lent::Integers(Integers::new(bytes)) } else { Lent::Packed(packed::Rows::new(bytes)) })
+    }
+
+    #[inline]
+    pub fn len(self) -> usize {
+        match self.0 {
+            Lent::Integers(numbers) => numbers.len(),
+            Lent::Packed(rows) => rows.len(),
+            Lent::Table(table) => table.len(),
+        }
+    }
+
+    #[inline]
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// How it is kept: never as something smaller than before.
+    pub fn kept(self) -> Kept {
+        match self.0 {
+            Lent::Integers(_) => Kept::Integers,
+            Lent::Packed(_) => Kept::Packed,
+            Lent::Table(_) => Kept::Table,
+        }
+    }
+
+    #[inline]
+    pub fn contains(self, member: &[u8]) -> bool {
+        match self.0 {
+            Lent::Integers(numbers) => parse_integer(member).is_some_and(|number| numbers.find(number).is_ok()),
+            Lent::Packed(rows) => rows.find(member).is_some(),
+            Lent::Table(table) => table.contains(member),
+        }
+    }
+
+    pub fn iter(self) -> Iter<'v> {
+        Iter(match self.0 {
+            Lent::Integers(numbers) => Source::Integers(numbers.iter()),
+            Lent::Packed(rows) => Source::Packed(rows.iter()),
+            Lent::Table(table) => Source::Table(table.iter()),
+        })
+    }
+
+    /// A member, each with the same probability.
+    pub fn random(self, rng: &mut impl RngCore) -> Option<Text<'v>> {
+        match self.0 {
+            Lent::Integers(numbers) => numbers.random(rng),
+            Lent::Packed(rows) => rows.random(rng).map(|[member]| Text::lent(member)),
+            Lent::Table(table) => table.random(rng).map(|[member]| Text::lent(member)),
+        }
+    }
+
+    /// The next cursor (0: the end) and the members from `cursor` on, see `scan`.
+    pub fn scan(self, cursor: u64, count: usize) -> (u64, Vec<Text<'v>>) {
+        match self.0 {
+            Lent::Integers(_) | Lent::Packed(_) => (0, self.iter().collect()),
+            Lent::Table(table) => {
+                let (next, members) = table.scan(cursor, count);
+                (next, members.into_iter().map(|[member]| Text::lent(member)).collect())
+            }
+        }
+    }
+
+    /// Bytes that a large one takes.
+    pub(super) fn heap_bytes(self) -> usize {
+        match self.0 {
+            Lent::Integers(_) | Lent::Packed(_) => 0,
+            Lent::Table(table) => allocated(size_of::<Set>()) + table.heap_bytes(),
+        }
+    }
+
+    pub fn to_owned(self) -> Set {
+        Set {
+            form: match self.0 {
+                Lent::Integers(numbers) => Form::Integers(numbers.bytes().to_vec()),
+                Lent::Packed(rows) => Form::Packed(Packed::from_bytes(rows.bytes().to_vec())),
+                Lent::Table(table) => Form::Table(table.clone()),
+            },
+        }
+    }
+
+    pub(super) fn prefetch(self) {
+        if let Lent::Table(table) = self.0 {
+            prefetch::read(table);
+        }
+    }
+}
+
+impl PartialEq for SetRef<'_> {
+    fn eq(&self, other: &SetRef<'_>) -> bool {
+        self.len() == other.len() && self.iter().all(|member| other.contains(&member))
     }
 }
 
 impl Set {
     pub const fn new() -> Set {
-        Set { form: Form::Integers(Packed::new()) }
+        Set { form: Form::Integers(Vec::new()) }
+    }
+
+    #[inline]
+    pub fn view(&self) -> SetRef<'_> {
+        SetRef(match &self.form {
+            Form::Integers(bytes) => Lent::Integers(Integers::new(bytes)),
+            Form::Packed(packed) => Lent::Packed(packed.rows()),
+            Form::Table(table) => Lent::Table(table),
+        })
+    }
+
+    /// A set from the bytes of a packed one.
+    #[inline]
+    pub(in crate::keyspace) fn from_packed(bytes: Vec<u8>, are_integers: bool) -> Set {
+        Set { form: if are_integers { Form::Integers(bytes) } else { Form::Packed(Packed::from_bytes(bytes)) } }
+    }
+
+    /// Its bytes, if it is packed, and whether they are integers.
+    #[inline]
+    pub(in crate::keyspace) fn into_packed(self) -> Result<(Vec<u8>, bool), Set> {
+        match self.form {
+            Form::Integers(bytes) => Ok((bytes, true)),
+            Form::Packed(packed) => Ok((packed.into_bytes(), false)),
+            Form::Table(_) => Err(self),
+        }
     }
 
     #[inline]
     pub fn len(&self) -> usize {
-        match &self.form {
-            Form::Integers(packed) | Form::Packed(packed) => packed.len(),
-            Form::Table(table) => table.len(),
-        }
+        self.view().len()
     }
 
     #[inline]
@@ -61,63 +185,41 @@ impl Set {
         self.len() == 0
     }
 
-    /// How it is kept: never as something smaller than before.
-    pub fn kept(&self) -> Kept {
-        match &self.form {
-            Form::Integers(_) => Kept::Integers,
-            Form::Packed(_) => Kept::Packed,
-            Form::Table(_) => Kept::Table,
-        }
-    }
-
-    #[inline]
-    pub fn contains(&self, member: &[u8]) -> bool {
-        match &self.form {
-            Form::Integers(packed) | Form::Packed(packed) => packed.find(member).is_some(),
-            Form::Table(table) => table.get(&Members, member).is_some(),
-        }
-    }
-
     /// Adds a member and returns whether it is new.
     #[inline]
     pub fn insert(&mut self, member: &[u8]) -> bool {
-        let (is_integers, packed) = match &mut self.form {
-            Form::Integers(packed) => (true, packed),
-            Form::Packed(packed) => (false, packed),
-            Form::Table(table) => {
-                return match table.entry(&Members, member) {
-                    Entry::Occupied(_) => false,
-                    Entry::Vacant(place) => {
-                        place.insert(ShortBytes::from(member));
-                        true
-                    }
-                };
+        match &mut self.form {
+            Form::Integers(bytes) => match parse_integer(member) {
+                Some(number) if Integers::new(bytes).len() < PACKED_INTEGERS_MAX => integers::insert(bytes, number),
+                Some(number) if Integers::new(bytes).find(number).is_ok() => false,
+                Some(_) => self.unpack().insert(member),
+                None if Integers::new(bytes).len() < PACKED_MEMBERS_MAX => {
+                    let mut packed = Packed::new();
+                    Integers::new(bytes).iter().for_each(|number| packed.push([&number]));
+                    self.form = Form::Packed(packed);
+                    self.insert(member)
+                }
+                None => self.unpack().insert(member),
+            },
+            Form::Packed(packed) => {
+                if packed.find(member).is_some() {
+                    return false;
+                }
+                if packed.len() >= PACKED_MEMBERS_MAX || member.len() > PACKED_TEXT_MAX {
+                    return self.unpack().insert(member);
+                }
+                packed.push([member]);
+                true
             }
-        };
-        if packed.find(member).is_some() {
-            return false;
+            Form::Table(table) => table.set([member]),
         }
-        let is_integer = is_integers && parse_integer(member).is_some();
-        let most = if is_integer { PACKED_INTEGERS_MAX } else { PACKED_MEMBERS_MAX };
-        if packed.len() >= most || member.len() > PACKED_TEXT_MAX {
-            return self.unpack().insert(member);
-        }
-        packed.push([member]);
-        if is_integers && !is_integer {
-            self.form = Form::Packed(std::mem::replace(packed, Packed::new()));
-        }
-        true
     }
 
     #[cold]
     fn unpack(&mut self) -> &mut Self {
-        let mut table = Box::new(Table::new());
-        if let Form::Integers(packed) | Form::Packed(packed) = &self.form {
-            for [member] in packed.iter() {
-                if let Entry::Vacant(place) = table.entry(&Members, member) {
-                    place.insert(ShortBytes::from(member));
-                }
-            }
+        let mut table = Rows::new();
+        for member in self.view().iter() {
+            table.set([&member]);
         }
         self.form = Form::Table(table);
         self
@@ -127,80 +229,51 @@ impl Set {
     #[inline]
     pub fn remove(&mut self, member: &[u8]) -> bool {
         match &mut self.form {
-            Form::Integers(packed) | Form::Packed(packed) => match packed.find(member) {
-                Some(row) => {
+            Form::Integers(bytes) => {
+                let found = parse_integer(member).and_then(|number| Integers::new(bytes).find(number).ok());
+                if let Some(index) = found {
+                    integers::remove(bytes, index);
+                }
+                found.is_some()
+            }
+            Form::Packed(packed) => {
+                let found = packed.find(member);
+                if let Some(row) = found {
                     packed.remove(row);
-                    true
                 }
-                None => false,
-            },
-            Form::Table(table) => table.remove(&Members, member).is_some(),
-        }
-    }
-
-    pub fn iter(&self) -> Iter<'_> {
-        match &self.form {
-            Form::Integers(packed) | Form::Packed(packed) => Iter(Rows::Packed(packed.iter())),
-            Form::Table(table) => Iter(Rows::Table(table.iter())),
-        }
-    }
-
-    /// A member, each with the same probability.
-    pub fn random(&self, rng: &mut impl RngCore) -> Option<&[u8]> {
-        match &self.form {
-            Form::Integers(packed) | Form::Packed(packed) => packed.random(rng).map(|[member]| member),
-            Form::Table(table) => table.random(rng).map(ShortBytes::as_slice),
-        }
-    }
-
-    /// The next cursor (0: the end) and the members from `cursor` on, see `scan`.
-    pub fn scan(&self, cursor: u64, count: usize) -> (u64, Vec<&[u8]>) {
-        match &self.form {
-            Form::Integers(packed) | Form::Packed(packed) => (0, packed.iter().map(|[member]| member).collect()),
-            Form::Table(table) => {
-                let (next, members) = table.scan(&Members, cursor, count);
-                (next, members.into_iter().map(ShortBytes::as_slice).collect())
+                found.is_some()
             }
+            Form::Table(table) => table.remove(member),
         }
-    }
-
-    /// Bytes taken in all, judged by `samples` members (0: all of them).
-    pub fn memory_usage(&self, samples: usize) -> usize {
-        size_of::<Set>()
-            + match &self.form {
-                Form::Integers(packed) | Form::Packed(packed) => packed.heap_bytes(),
-                Form::Table(table) => {
-                    allocated(size_of::<Table<ShortBytes>>())
-                        + table.heap_bytes()
-                        + memory::sampled(table.iter(), self.len(), samples)
-                }
-            }
     }
 }
 
 /// The members of a set, in an order that holds while the set does not change.
-pub struct Iter<'a>(Rows<'a>);
+pub struct Iter<'a>(Source<'a>);
 
-enum Rows<'a> {
+enum Source<'a> {
+    Integers(integers::Iter<'a>),
     Packed(packed::Iter<'a, 1>),
-    Table(table::Iter<'a, ShortBytes>),
+    Table(rows::Iter<'a, 1>),
 }
 
 impl<'a> Iterator for Iter<'a> {
-    type Item = &'a [u8];
+    type Item = Text<'a>;
 
     #[inline]
-    fn next(&mut self) -> Option<&'a [u8]> {
+    fn next(&mut self) -> Option<Text<'a>> {
         match &mut self.0 {
-            Rows::Packed(rows) => rows.next().map(|[member]| member),
-            Rows::Table(members) => members.next().map(ShortBytes::as_slice),
+            Source::Integers(numbers) => numbers.next(),
+            Source::Packed(rows) => rows.next().map(|[member]| Text::lent(member)),
+            Source::Table(members) => members.next().map(|[member]| Text::lent(member)),
         }
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         match &self.0 {
-            Rows::Packed(rows) => rows.size_hint(),
-            Rows::Table(members) => members.size_hint(),
+            Source::Integers(numbers) => numbers.size_hint(),
+            Source::Packed(rows) => rows.size_hint(),
+            Source::Table(members) => members.size_hint(),
         }
     }
 }
@@ -215,7 +288,7 @@ impl Default for Set {
 
 impl PartialEq for Set {
     fn eq(&self, other: &Set) -> bool {
-        self.len() == other.len() && self.iter().all(|member| other.contains(member))
+        self.view() == other.view()
     }
 }
 
@@ -234,6 +307,7 @@ impl<B: AsRef<[u8]>> FromIterator<B> for Set {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyspace::value::ShortBytes;
     use crate::keyspace::value::hashing::scan_position;
     use crate::keyspace::value::testing::{Seeded, text};
     use rand::Rng;
@@ -252,7 +326,7 @@ mod tests {
     fn scan_all(set: &mut Set, count: usize, mut change: impl FnMut(&mut Set)) -> Vec<ShortBytes> {
         let (mut cursor, mut seen) = (0, Vec::new());
         loop {
-            let (next, members) = set.scan(cursor, count);
+            let (next, members) = set.view().scan(cursor, count);
             seen.extend(members.into_iter().map(ShortBytes::from));
             if next == 0 {
                 return seen;
@@ -277,12 +351,12 @@ mod tests {
                 } else {
                     assert_eq!(set.remove(&member), model.remove(&member));
                 }
-                assert_eq!(set.contains(&member), model.contains(&member));
+                assert_eq!(set.view().contains(&member), model.contains(&member));
                 assert_eq!(set.len(), model.len());
             }
-            assert!(set.iter().map(|m| m.to_vec()).collect::<BTreeSet<_>>() == model, "{seed:?}");
-            assert_eq!(set.iter().len(), model.len());
-            assert_eq!(set.iter().count(), model.len());
+            assert!(set.view().iter().map(|m| m.to_vec()).collect::<BTreeSet<_>>() == model, "{seed:?}");
+            assert_eq!(set.view().iter().len(), model.len());
+            assert_eq!(set.view().iter().count(), model.len());
         }
     }
 
@@ -294,19 +368,19 @@ mod tests {
             assert!(!set.insert(&ShortBytes::from(number / 2)));
         }
         for number in 0..20_000 {
-            assert!(set.contains(&ShortBytes::from(number)));
+            assert!(set.view().contains(&ShortBytes::from(number)));
             assert!(set.remove(&ShortBytes::from(number)));
-            assert!(!set.contains(&ShortBytes::from(number)));
+            assert!(!set.view().contains(&ShortBytes::from(number)));
             let left = 20_000 - number as usize - 1;
             assert_eq!(set.len(), left);
             if left.is_power_of_two() {
-                assert_eq!(set.iter().count(), left);
-                let usage = set.memory_usage(0);
+                assert_eq!(set.view().iter().count(), left);
+                let usage = set.view().heap_bytes();
                 assert!(usage <= 1_000 + left * 300, "{usage} bytes for {left} members of a set that was large");
             }
         }
         assert!(set.is_empty());
-        assert!(set.memory_usage(0) < 1_000, "an emptied set keeps {} bytes", set.memory_usage(0));
+        assert!(set.view().heap_bytes() < 1_000, "an emptied set keeps {} bytes", set.view().heap_bytes());
     }
 
     #[test]
@@ -330,28 +404,28 @@ mod tests {
     #[test]
     fn a_set_that_was_large_is_not_packed_again() {
         let mut set = numbers(0..512);
-        assert_eq!(set.kept(), Kept::Integers);
+        assert_eq!(set.view().kept(), Kept::Integers);
         set.insert(b"512");
-        assert_eq!(set.kept(), Kept::Table);
+        assert_eq!(set.view().kept(), Kept::Table);
         (1..513).for_each(|number| assert!(set.remove(&ShortBytes::from(number))));
-        assert_eq!((set.len(), set.kept()), (1, Kept::Table));
+        assert_eq!((set.len(), set.view().kept()), (1, Kept::Table));
         let mut set = numbers(0..100);
         set.insert(b"text");
         set.remove(b"text");
-        assert_eq!(set.kept(), Kept::Packed, "a text was there");
+        assert_eq!(set.view().kept(), Kept::Packed, "a text was there");
         let mut set = numbers(0..129);
         set.insert(b"text");
-        assert_eq!((set.kept(), set.len()), (Kept::Table, 130));
+        assert_eq!((set.view().kept(), set.len()), (Kept::Table, 130));
         let mut set = numbers(0..3);
         set.insert(&[b'x'; 65]);
-        assert_eq!((set.kept(), set.len()), (Kept::Table, 4));
+        assert_eq!((set.view().kept(), set.len()), (Kept::Table, 4));
     }
 
     #[test]
     fn a_small_set_is_scanned_in_one_page() {
         let set = numbers(0..128);
-        assert_eq!(set.kept(), Kept::Integers);
-        let (next, members) = set.scan(0, 10);
+        assert_eq!(set.view().kept(), Kept::Integers);
+        let (next, members) = set.view().scan(0, 10);
         assert_eq!((next, members.len()), (0, 128));
     }
 
@@ -385,8 +459,8 @@ mod tests {
         }
         let mut cursor = 0;
         loop {
-            let page = one.scan(cursor, 64);
-            assert_eq!(page, other.scan(cursor, 64));
+            let page = one.view().scan(cursor, 64);
+            assert_eq!(page, other.view().scan(cursor, 64));
             cursor = page.0;
             if cursor == 0 {
                 break;
@@ -398,7 +472,7 @@ mod tests {
     fn assert_fair(set: &Set, rng: &mut impl RngCore) {
         let mut hits: BTreeMap<ShortBytes, u64> = BTreeMap::new();
         for _ in 0..set.len() * 100 {
-            *hits.entry(ShortBytes::from(set.random(rng).unwrap())).or_default() += 1;
+            *hits.entry(ShortBytes::from(set.view().random(rng).unwrap())).or_default() += 1;
         }
         // Chi squared has a mean of size - 1 and a variance of twice that; eight deviations and thirty are beyond chance.
         let missed = (set.len() - hits.len()) as f64 * 100.0;
@@ -443,10 +517,10 @@ mod tests {
         for size in [1, 20, 1_000, 5_000] {
             let set = numbers(0..size);
             for constant in [0, 1 << 60, u64::MAX] {
-                assert!(set.random(&mut Constant(constant)).is_some());
+                assert!(set.view().random(&mut Constant(constant)).is_some());
             }
         }
-        assert!(Set::new().random(&mut Constant(0)).is_none());
+        assert!(Set::new().view().random(&mut Constant(0)).is_none());
     }
 
     #[test]
@@ -454,10 +528,10 @@ mod tests {
         let members: Vec<_> = prepared().take(3_000).collect();
         let mut set: Set = members.iter().collect();
         assert_eq!(set.len(), members.len());
-        assert!(members.iter().all(|m| set.contains(m)));
+        assert!(members.iter().all(|m| set.view().contains(m)));
         let seen = scan_all(&mut set, 10, |_| {});
         assert_eq!(seen.len(), members.len());
-        assert!(set.memory_usage(0) < members.len() * 80, "{} bytes", set.memory_usage(0));
+        assert!(set.view().heap_bytes() < members.len() * 80, "{} bytes", set.view().heap_bytes());
         assert!(members.iter().all(|m| set.remove(m)));
     }
 }

@@ -1,4 +1,4 @@
-//! How are the elements of a hash or a set found? By a table that changes its form with its size:
+//! How are the members of a large sorted set found? By a table that changes its form with its size:
 //!
 //! ```text
 //! up to 16 elements    a vector, searched from its start (of a collection that was large: small ones are packed)
@@ -16,13 +16,12 @@ use hashbrown::HashTable;
 use hashbrown::hash_table;
 use rand::RngCore;
 
-/// Sixteen entries of a set are six cache lines: as fast to search as to hash, and a third of the memory.
 const SMALL_MAX: usize = 16;
 /// A table this small becomes a vector again. Half of `SMALL_MAX`, so that a size in between does not flap.
 const SMALL_AGAIN: usize = SMALL_MAX / 2;
 /// Probes of random buckets before a random pick counts instead. An eighth of the buckets is full, so 1000 misses
 /// in a row happen in 10^-58 of the cases, or with a random source that repeats itself.
-const PROBES_MAX: usize = 1000;
+pub(super) const PROBES_MAX: usize = 1000;
 
 /// Where the key of an entry is.
 pub(super) trait Keys<E> {
@@ -33,7 +32,7 @@ pub(super) trait Keys<E> {
 pub(super) enum Table<E> {
     Small(Vec<E>),
     Single(HashTable<E>),
-    Segmented(Box<Segments<E>>),
+    Segmented(Box<Segments<HashTable<E>>>),
 }
 
 /// The outcome of a lookup that may insert.
@@ -179,7 +178,11 @@ impl<E> Table<E> {
         }
         let mut page = Page::new(cursor, count);
         match self {
-            Table::Segmented(segments) => segments.scan(keys, &mut page),
+            Table::Segmented(segments) => segments.scan(&mut page, |table, page| {
+                for entry in table {
+                    page.offer(scan_position(keys.key(entry)), entry);
+                }
+            }),
             Table::Small(_) | Table::Single(_) => {
                 for entry in self.iter() {
                     page.offer(scan_position(keys.key(entry)), entry);
@@ -191,11 +194,11 @@ impl<E> Table<E> {
     }
 
     /// Bytes of the table itself, without what its entries own elsewhere.
-    pub(super) fn heap_bytes(&self) -> usize {
+    pub(super) fn heap_bytes(&self, keys: &impl Keys<E>) -> usize {
         match self {
             Table::Small(entries) => allocated(entries.capacity() * size_of::<E>()),
             Table::Single(table) => allocated(table.allocation_size()),
-            Table::Segmented(segments) => allocated(size_of::<Segments<E>>()) + segments.heap_bytes(),
+            Table::Segmented(segments) => allocated(size_of_val(&**segments)) + segments.heap_bytes(keys),
         }
     }
 }

@@ -10,7 +10,7 @@ use tercet_proto::resp::Encoder;
 use super::number;
 use crate::effect::{End, KeyChange};
 use crate::engine::{Transaction, View};
-use crate::keyspace::value::ValueRef;
+use crate::keyspace::value::{Text, ValueRef};
 use crate::resp::commands::strings::bytes;
 use crate::resp::error::Error;
 use crate::resp::table::{Args, Outcome};
@@ -130,12 +130,12 @@ impl<'a> Wanted<'a> {
     }
 
     /// All elements, in the order that is wanted.
-    fn sorted<'v>(&self, view: &View<'_>, value: Option<ValueRef<'v>>) -> Result<Vec<&'v [u8]>, Error> {
-        let mut elements: Vec<&[u8]> = match value {
+    fn sorted<'v>(&self, view: &View<'_>, value: Option<ValueRef<'v>>) -> Result<Vec<Text<'v>>, Error> {
+        let mut elements: Vec<Text<'v>> = match value {
             None => Vec::new(),
-            Some(ValueRef::List(list)) => list.iter().map(|item| item.as_slice()).collect(),
+            Some(ValueRef::List(list)) => list.iter().collect(),
             Some(ValueRef::Set(set)) => set.iter().collect(),
-            Some(ValueRef::SortedSet(sorted)) => sorted.iter().map(|(member, _)| member).collect(),
+            Some(ValueRef::SortedSet(sorted)) => sorted.iter().map(|(member, _)| Text::lent(member)).collect(),
             Some(_) => return Err(Error::WrongType),
         };
         // A pattern without a star names no order at all, except that a set which is stored has to have one.
@@ -148,12 +148,12 @@ impl<'a> Wanted<'a> {
             }
             return Ok(elements);
         }
-        let key_of = |element: &'v [u8]| match self.by {
+        let key_of = |element: &[u8]| match self.by {
             None => Some(element.to_vec()),
             Some(pattern) => look_up(view, pattern, element),
         };
         if self.is_alphabetic {
-            let mut keyed: Vec<_> = elements.into_iter().map(|element| (key_of(element), element)).collect();
+            let mut keyed: Vec<_> = elements.into_iter().map(|element| (key_of(&element), element)).collect();
             // Redis compares whole strings where it stores, and what C sees of them where it replies.
             keyed.sort_by(|(a, _), (b, _)| self.directed(self.seen(a).cmp(&self.seen(b))));
             return Ok(keyed.into_iter().map(|(_, element)| element).collect());
@@ -162,7 +162,7 @@ impl<'a> Wanted<'a> {
         let mut keyed = Vec::with_capacity(elements.len());
         for element in elements {
             // What has no key weighs nothing.
-            let weight = key_of(element).map_or(Some(0.0), |text| number::parse_weight(&text)).ok_or_else(wrong)?;
+            let weight = key_of(&element).map_or(Some(0.0), |text| number::parse_weight(&text)).ok_or_else(wrong)?;
             keyed.push((weight, element));
         }
         keyed.sort_by(|(a, x), (b, y)| self.directed(a.partial_cmp(b).unwrap_or(Ordering::Equal).then(x.cmp(y))));

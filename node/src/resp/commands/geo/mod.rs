@@ -8,7 +8,7 @@ use tercet_proto::resp::{Encoder, Version};
 use self::hash::Place;
 use super::{number, sorted_sets, typed};
 use crate::engine::{Transaction, View};
-use crate::keyspace::value::SortedSet;
+use crate::keyspace::value::SortedSetRef;
 use crate::resp::error::Error;
 use crate::resp::table::flag::DENY_OOM;
 use crate::resp::table::{Args, Group, Keys, Outcome, Row, read, write};
@@ -132,7 +132,7 @@ fn geoadd(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<
 }
 
 /// The places of an index.
-fn index<'v>(view: &'v View<'_>, key: &[u8]) -> Result<Option<&'v SortedSet>, Error> {
+fn index<'v>(view: &'v View<'_>, key: &[u8]) -> Result<Option<SortedSetRef<'v>>, Error> {
     typed::sorted(typed::value(view.get(key)))
 }
 

@@ -7,7 +7,7 @@ use tercet_proto::resp::Encoder;
 use super::hash::{Place, Shape};
 use super::{index, number, place, reply_distance, reply_place, typed, unit};
 use crate::engine::{Transaction, View};
-use crate::keyspace::value::{ShortBytes, SortedSet};
+use crate::keyspace::value::{ShortBytes, SortedSetRef};
 use crate::resp::commands::sorted_sets;
 use crate::resp::error::Error;
 use crate::resp::table::{Args, Outcome};
@@ -69,7 +69,7 @@ fn rectangle(width: &[u8], height: &[u8], of: &[u8]) -> Result<(Shape, f64), Err
     Ok((Shape::Box { width: width * meters, height: height * meters }, meters))
 }
 
-fn member_place(index: &SortedSet, member: &[u8]) -> Result<Place, Error> {
+fn member_place(index: SortedSetRef<'_>, member: &[u8]) -> Result<Place, Error> {
     let score = index.score(member).ok_or(Error::text("ERR could not decode requested zset member"))?;
     Ok(Place::from_score(score))
 }
@@ -95,7 +95,7 @@ impl<'a> Query<'a> {
         mut self,
         mut rest: &Args<'a>,
         form: Form,
-        index: Option<&SortedSet>,
+        index: Option<SortedSetRef<'_>>,
         command: &[u8],
     ) -> Result<Self, Error> {
         let is_search = matches!(form, Form::Search | Form::SearchStore);
@@ -172,7 +172,7 @@ impl<'a> Query<'a> {
     }
 
     /// What is found, in the order asked for.
-    fn run(&self, index: &SortedSet) -> Vec<Found> {
+    fn run(&self, index: SortedSetRef<'_>) -> Vec<Found> {
         let (Some(center), Some(shape)) = (self.center, self.shape) else { return Vec::new() };
         let enough = if self.is_any { self.count } else { usize::MAX };
         let mut found = Vec::new();
@@ -275,7 +275,7 @@ fn around_place<'a>(args: &Args<'a>, stores: bool) -> Result<Query<'a>, Error> {
 }
 
 /// A query around a member. Redis reads the distance only where there is an index.
-fn around_member<'a>(args: &Args<'a>, index: Option<&SortedSet>, stores: bool) -> Result<Query<'a>, Error> {
+fn around_member<'a>(args: &Args<'a>, index: Option<SortedSetRef<'_>>, stores: bool) -> Result<Query<'a>, Error> {
     let mut query = Query::new();
     if let Some(index) = index {
         query.center = Some(member_place(index, args[2])?);

@@ -28,7 +28,7 @@ fn pop(transaction: &mut Transaction<'_>, args: &Args<'_>, from: End, out: &mut 
         if let Some(item) = typed::list(slot.value())?.and_then(|list| list.get(nth(list, from, 0))) {
             out.array(2);
             out.bulk(key);
-            out.bulk(item);
+            out.bulk(&item);
             slot.apply(&KeyChange::ListPop { end: from, count: 1 })?;
             return Ok(());
         }

@@ -6,7 +6,7 @@ use super::super::{number, typed};
 use super::position;
 use crate::effect::KeyChange;
 use crate::engine::{Transaction, View};
-use crate::keyspace::value::{End, List};
+use crate::keyspace::value::{End, ListRef};
 use crate::resp::error::Error;
 use crate::resp::table::{Args, Outcome};
 
@@ -17,7 +17,7 @@ pub(super) fn lindex(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) ->
     };
     match position(list, number::integer(args[2])?).and_then(|index| list.get(index)) {
         None => out.null(),
-        Some(item) => out.bulk(item),
+        Some(item) => out.bulk(&item),
     }
     Ok(())
 }
@@ -121,7 +121,7 @@ fn parse_search(options: &Args<'_>) -> Result<Search, Error> {
     if rest.is_empty() { Ok(search) } else { Err(Error::Syntax) }
 }
 
-fn find(list: &List, wanted: &[u8], search: &Search) -> Vec<usize> {
+fn find(list: ListRef<'_>, wanted: &[u8], search: &Search) -> Vec<usize> {
     let unlimited = |number: usize| if number == 0 { usize::MAX } else { number };
     let compared = unlimited(search.compared);
     let skipped = search.rank.unsigned_abs() as usize - 1;

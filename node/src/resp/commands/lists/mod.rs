@@ -11,7 +11,7 @@ use tercet_proto::resp::Encoder;
 use super::{number, typed};
 use crate::effect::KeyChange;
 use crate::engine::{Transaction, View};
-use crate::keyspace::value::{End, List};
+use crate::keyspace::value::{End, ListRef};
 use crate::resp::error::Error;
 use crate::resp::table::flag::{BLOCKING, DENY_OOM, FAST, NO_SCRIPT};
 use crate::resp::table::{Args, Group, Keys, Outcome, Row, read, write};
@@ -239,7 +239,7 @@ fn pop(
     match typed::list(slot.value())?.and_then(|list| list.get(nth(list, end, 0))) {
         None => out.null(),
         Some(item) => {
-            out.bulk(item);
+            out.bulk(&item);
             slot.apply(&KeyChange::ListPop { end, count: 1 })?;
         }
     }
@@ -271,17 +271,17 @@ fn pop_some(
 }
 
 /// Writes the `count` elements that a pop is about to remove, in the order of their removal.
-fn reply_popped(list: &List, end: End, count: usize, out: &mut Encoder<'_>) {
+fn reply_popped(list: ListRef<'_>, end: End, count: usize, out: &mut Encoder<'_>) {
     out.array(count);
     match end {
-        End::Front => list.range(0..count).for_each(|item| out.bulk(item)),
-        End::Back => list.range(list.len() - count..list.len()).rev().for_each(|item| out.bulk(item)),
+        End::Front => list.range(0..count).for_each(|item| out.bulk(&item)),
+        End::Back => list.range(list.len() - count..list.len()).rev().for_each(|item| out.bulk(&item)),
     }
 }
 
 /// The position of the element that has `distance` others between itself and `end`.
 #[inline]
-fn nth(list: &List, end: End, distance: usize) -> usize {
+fn nth(list: ListRef<'_>, end: End, distance: usize) -> usize {
     match end {
         End::Front => distance,
         End::Back => list.len().wrapping_sub(distance + 1),
@@ -289,13 +289,13 @@ fn nth(list: &List, end: End, distance: usize) -> usize {
 }
 
 /// Where `index` points, if it is not before the front; it may lie behind the back.
-fn position(list: &List, index: i64) -> Option<usize> {
+fn position(list: ListRef<'_>, index: i64) -> Option<usize> {
     let index = if index < 0 { index.checked_add(list.len() as i64)? } else { index };
     usize::try_from(index).ok()
 }
 
 fn llen(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let length = typed::list(typed::value(view.get(args[1])))?.map_or(0, List::len);
+    let length = typed::list(typed::value(view.get(args[1])))?.map_or(0, ListRef::len);
     out.integer(length as i64);
     Ok(())
 }
@@ -308,6 +308,6 @@ fn lrange(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     };
     let range = number::range(start, stop, list.len());
     out.array(range.len());
-    list.range(range).for_each(|item| out.bulk(item));
+    list.range(range).for_each(|item| out.bulk(&item));
     Ok(())
 }

@@ -8,7 +8,7 @@ use super::super::{number, typed};
 use super::{nth, reply_popped};
 use crate::effect::KeyChange;
 use crate::engine::Transaction;
-use crate::keyspace::value::End;
+use crate::keyspace::value::{End, ShortBytes};
 use crate::resp::error::Error;
 use crate::resp::table::{Args, Outcome};
 
@@ -37,7 +37,8 @@ pub(super) fn move_one(
     out: &mut Encoder<'_>,
 ) -> Outcome {
     let source = transaction.open(args[1]);
-    let Some(item) = typed::list(source.value())?.and_then(|list| list.get(nth(list, from, 0)).cloned()) else {
+    let Some(item) = typed::list(source.value())?.and_then(|list| list.get(nth(list, from, 0)).map(ShortBytes::from))
+    else {
         out.null();
         return Ok(());
     };

@@ -9,7 +9,7 @@ use super::super::number;
 use super::find;
 use crate::effect::KeyChange;
 use crate::engine::{Transaction, View};
-use crate::keyspace::value::{Set, ShortBytes};
+use crate::keyspace::value::{SetRef, ShortBytes, Text};
 use crate::resp::error::Error;
 use crate::resp::table::{Args, Outcome};
 
@@ -46,14 +46,14 @@ pub(super) fn sdiffstore(transaction: &mut Transaction<'_>, args: &Args<'_>, out
 }
 
 /// All sets are looked up first: one key of another type is an error, whatever the others hold.
-fn find_all<'v>(view: &'v View<'_>, keys: &Args<'_>) -> Result<Vec<Option<&'v Set>>, Error> {
+fn find_all<'v>(view: &'v View<'_>, keys: &Args<'_>) -> Result<Vec<Option<SetRef<'v>>>, Error> {
     keys.iter().map(|key| find(view, key)).collect()
 }
 
 fn reply(view: &View<'_>, args: &Args<'_>, operation: Operation, out: &mut Encoder<'_>) -> Outcome {
     let members = compute(operation, &find_all(view, &args[1..])?, usize::MAX);
     out.set(members.len());
-    members.into_iter().for_each(|member| out.bulk(member));
+    members.into_iter().for_each(|member| out.bulk(&member));
     Ok(())
 }
 
@@ -79,7 +79,7 @@ pub(super) fn sintercard(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>
 }
 
 /// The members of the result, `limit` at the most.
-fn compute<'s>(operation: Operation, sets: &[Option<&'s Set>], limit: usize) -> Vec<&'s [u8]> {
+fn compute<'s>(operation: Operation, sets: &[Option<SetRef<'s>>], limit: usize) -> Vec<Text<'s>> {
     match operation {
         Operation::Intersection => intersection(sets, limit),
         Operation::Union => union(sets),
@@ -87,7 +87,7 @@ fn compute<'s>(operation: Operation, sets: &[Option<&'s Set>], limit: usize) -> 
     }
 }
 
-fn intersection<'s>(sets: &[Option<&'s Set>], limit: usize) -> Vec<&'s [u8]> {
+fn intersection<'s>(sets: &[Option<SetRef<'s>>], limit: usize) -> Vec<Text<'s>> {
     let Some(mut sets) = sets.iter().copied().collect::<Option<Vec<_>>>() else { return Vec::new() };
     // Each member of the smallest set is looked for in the others, the next smallest first.
     sets.sort_by_key(|set| set.len());
@@ -95,8 +95,8 @@ fn intersection<'s>(sets: &[Option<&'s Set>], limit: usize) -> Vec<&'s [u8]> {
     smallest.iter().filter(|member| others.iter().all(|set| set.contains(member))).take(limit).collect()
 }
 
-fn union<'s>(sets: &[Option<&'s Set>]) -> Vec<&'s [u8]> {
-    let sets: Vec<&Set> = sets.iter().copied().flatten().collect();
+fn union<'s>(sets: &[Option<SetRef<'s>>]) -> Vec<Text<'s>> {
+    let sets: Vec<SetRef<'_>> = sets.iter().copied().flatten().collect();
     let mut members = Vec::with_capacity(sets.iter().map(|set| set.len()).max().unwrap_or(0));
     for (index, set) in sets.iter().enumerate() {
         let before = &sets[..index];
@@ -105,9 +105,9 @@ fn union<'s>(sets: &[Option<&'s Set>]) -> Vec<&'s [u8]> {
     members
 }
 
-fn difference<'s>(sets: &[Option<&'s Set>]) -> Vec<&'s [u8]> {
+fn difference<'s>(sets: &[Option<SetRef<'s>>]) -> Vec<Text<'s>> {
     let Some((Some(first), others)) = sets.split_first() else { return Vec::new() };
-    let mut others: Vec<&Set> = others.iter().copied().flatten().collect();
+    let mut others: Vec<SetRef<'_>> = others.iter().copied().flatten().collect();
     // The greatest first: it is the likeliest to rule a member out.
     others.sort_by_key(|set| std::cmp::Reverse(set.len()));
     first.iter().filter(|member| !others.iter().any(|set| set.contains(member))).collect()

@@ -9,7 +9,7 @@ use tercet_proto::resp::Encoder;
 use super::{number, sample, scanning, typed};
 use crate::effect::KeyChange;
 use crate::engine::{Transaction, View};
-use crate::keyspace::value::{Set, ShortBytes};
+use crate::keyspace::value::{SetRef, ShortBytes};
 use crate::resp::error::Error;
 use crate::resp::table::flag::{DENY_OOM, FAST};
 use crate::resp::table::{Args, Group, Keys, Outcome, Row, read, write};
@@ -92,7 +92,7 @@ pub(super) const ROWS: &[Row] = &[
     ),
 ];
 
-fn find<'v>(view: &'v View<'_>, key: &[u8]) -> Result<Option<&'v Set>, Error> {
+fn find<'v>(view: &'v View<'_>, key: &[u8]) -> Result<Option<SetRef<'v>>, Error> {
     typed::set(typed::value(view.get(key)))
 }
 
@@ -136,7 +136,7 @@ fn spop_some(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encod
     };
     if count >= set.len() {
         out.set(set.len());
-        set.iter().for_each(|member| out.bulk(member));
+        set.iter().for_each(|member| out.bulk(&member));
         slot.apply(&KeyChange::Delete)?;
         return Ok(());
     }
@@ -169,7 +169,7 @@ fn smove(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'
 }
 
 fn scard(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    out.integer(find(view, args[1])?.map_or(0, Set::len) as i64);
+    out.integer(find(view, args[1])?.map_or(0, SetRef::len) as i64);
     Ok(())
 }
 
@@ -187,8 +187,8 @@ fn smismember(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcom
 
 fn smembers(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     let set = find(view, args[1])?;
-    out.set(set.map_or(0, Set::len));
-    set.into_iter().flat_map(Set::iter).for_each(|member| out.bulk(member));
+    out.set(set.map_or(0, SetRef::len));
+    set.into_iter().flat_map(SetRef::iter).for_each(|member| out.bulk(&member));
     Ok(())
 }
 
@@ -199,17 +199,17 @@ fn srandmember(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outco
         }
         match find(view, args[1])?.and_then(|set| set.random(&mut rand::rng())) {
             None => out.null(),
-            Some(member) => out.bulk(member),
+            Some(member) => out.bulk(&member),
         }
         return Ok(());
     };
-    let count = sample::count(count)?;
+    let count = number::symmetric(count)?;
     let Some(set) = find(view, key)? else {
         out.array(0);
         return Ok(());
     };
     out.array(sample::length(count, set.len()));
-    sample::each(count, set.len(), || set.iter(), || set.random(&mut rand::rng()), |member| out.bulk(member));
+    sample::each(count, set.len(), || set.iter(), || set.random(&mut rand::rng()), |member| out.bulk(&member));
     Ok(())
 }
 
@@ -223,6 +223,6 @@ fn sscan(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     let (next, mut members) = set.scan(cursor, options.count);
     members.retain(|member| options.matches(member));
     scanning::reply_head(next, members.len(), out);
-    members.into_iter().for_each(|member| out.bulk(member));
+    members.into_iter().for_each(|member| out.bulk(&member));
     Ok(())
 }

@@ -8,7 +8,7 @@ use tercet_proto::resp::Encoder;
 use super::range::store;
 use super::{Scores, number, reply_head, reply_member, typed};
 use crate::engine::{Transaction, View};
-use crate::keyspace::value::{Set, ShortBytes, SortedSet, ValueRef};
+use crate::keyspace::value::{SetRef, ShortBytes, SortedSetRef, Text, ValueRef};
 use crate::resp::error::Error;
 use crate::resp::table::{Args, Outcome};
 
@@ -56,7 +56,7 @@ fn reply(view: &View<'_>, args: &Args<'_>, name: &'static str, operation: Operat
     let mut members = combine(operation, inputs, aggregate, usize::MAX);
     members.sort_by(|(a, x), (b, y)| x.total_cmp_as_scores(*y).then_with(|| a.cmp(b)));
     reply_head(members.len(), scores, out);
-    members.into_iter().for_each(|(member, score)| reply_member(member, score, scores, out));
+    members.into_iter().for_each(|(member, score)| reply_member(&member, score, scores, out));
     Ok(())
 }
 
@@ -100,8 +100,8 @@ struct Input<'v> {
 #[derive(Clone, Copy)]
 enum Source<'v> {
     Nothing,
-    Set(&'v Set),
-    Sorted(&'v SortedSet),
+    Set(SetRef<'v>),
+    Sorted(SortedSetRef<'v>),
 }
 
 impl<'v> Input<'v> {
@@ -146,11 +146,11 @@ impl<'v> Input<'v> {
         }
     }
 
-    fn each(&self, mut visit: impl FnMut(&'v [u8], f64)) {
+    fn each(&self, mut visit: impl FnMut(Text<'v>, f64)) {
         match self.source {
             Source::Nothing => {}
             Source::Set(set) => set.iter().for_each(|member| visit(member, 1.0)),
-            Source::Sorted(sorted) => sorted.iter().for_each(|(member, score)| visit(member, score)),
+            Source::Sorted(sorted) => sorted.iter().for_each(|(member, score)| visit(Text::lent(member), score)),
         }
     }
 
@@ -243,7 +243,7 @@ fn combine<'v>(
     mut inputs: Vec<Input<'v>>,
     aggregate: Aggregate,
     limit: usize,
-) -> Vec<(&'v [u8], f64)> {
+) -> Vec<(Text<'v>, f64)> {
     if operation != Operation::Difference {
         // The smallest first: fewest lookups, and the order in which Redis adds.
         inputs.sort_by_key(Input::len);
@@ -255,7 +255,7 @@ fn combine<'v>(
         Operation::Difference => {
             let mut members = Vec::new();
             first.each(|member, score| {
-                if others.iter().all(|other| other.score(member).is_none()) {
+                if others.iter().all(|other| other.score(&member).is_none()) {
                     members.push((member, score));
                 }
             });
@@ -264,8 +264,8 @@ fn combine<'v>(
     }
 }
 
-fn union<'v>(inputs: &[Input<'v>], aggregate: Aggregate) -> Vec<(&'v [u8], f64)> {
-    let mut members: HashMap<&[u8], f64, foldhash::fast::RandomState> = HashMap::default();
+fn union<'v>(inputs: &[Input<'v>], aggregate: Aggregate) -> Vec<(Text<'v>, f64)> {
+    let mut members: HashMap<Text<'v>, f64, foldhash::fast::RandomState> = HashMap::default();
     for input in inputs {
         input.each(|member, score| {
             let score = input.weighted(score);
@@ -280,14 +280,14 @@ fn intersection<'v>(
     others: &[Input<'v>],
     aggregate: Aggregate,
     limit: usize,
-) -> Vec<(&'v [u8], f64)> {
+) -> Vec<(Text<'v>, f64)> {
     let mut members = Vec::new();
     first.each(|member, score| {
         if members.len() >= limit {
             return;
         }
         let sum = others.iter().try_fold(first.weighted(score), |sum, other| {
-            other.score(member).map(|score| aggregate.of(sum, other.weight * score))
+            other.score(&member).map(|score| aggregate.of(sum, other.weight * score))
         });
         if let Some(sum) = sum {
             members.push((member, sum));

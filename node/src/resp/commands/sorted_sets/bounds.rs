@@ -3,7 +3,7 @@
 use std::ops::{Bound, Range};
 
 use super::number;
-use crate::keyspace::value::SortedSet;
+use crate::keyspace::value::SortedSetRef;
 use crate::resp::error::Error;
 
 /// A range of scores.
@@ -18,7 +18,7 @@ impl ByScore {
         Ok(Self { min: score(min)?, max: score(max)? })
     }
 
-    pub(super) fn ranks(&self, sorted: &SortedSet) -> Range<usize> {
+    pub(super) fn ranks(&self, sorted: SortedSetRef<'_>) -> Range<usize> {
         sorted.ranks_by_score(self.min, self.max)
     }
 }
@@ -52,7 +52,7 @@ impl<'a> ByLex<'a> {
         Ok(Self { min: lex(min)?, max: lex(max)? })
     }
 
-    pub(super) fn ranks(&self, sorted: &SortedSet) -> Range<usize> {
+    pub(super) fn ranks(&self, sorted: SortedSetRef<'_>) -> Range<usize> {
         let min = match self.min {
             Lex::First => Bound::Unbounded,
             Lex::At(bound) => bound,

@@ -14,7 +14,7 @@ use tercet_proto::resp::{Encoder, Version};
 
 use super::{number, sample, scanning, typed};
 use crate::engine::View;
-use crate::keyspace::value::SortedSet;
+use crate::keyspace::value::SortedSetRef;
 use crate::resp::error::Error;
 use crate::resp::table::flag::{BLOCKING, DENY_OOM, FAST, NO_SCRIPT};
 use crate::resp::table::{Group, Keys, Row, read, write};
@@ -294,7 +294,7 @@ pub(super) const ROWS: &[Row] = &[
     ),
 ];
 
-fn find<'v>(view: &'v View<'_>, key: &[u8]) -> Result<Option<&'v SortedSet>, Error> {
+fn find<'v>(view: &'v View<'_>, key: &[u8]) -> Result<Option<SortedSetRef<'v>>, Error> {
     typed::sorted(typed::value(view.get(key)))
 }
 

@@ -5,7 +5,7 @@ use tercet_proto::resp::{Encoder, format_double};
 use super::bounds::{ByLex, ByScore};
 use super::{Scores, find, reply_head, reply_member, sample, scanning};
 use crate::engine::View;
-use crate::keyspace::value::SortedSet;
+use crate::keyspace::value::SortedSetRef;
 use crate::resp::error::Error;
 use crate::resp::table::{Args, Outcome};
 
@@ -29,7 +29,7 @@ pub(super) fn zmscore(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -
 }
 
 pub(super) fn zcard(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    out.integer(find(view, args[1])?.map_or(0, SortedSet::len) as i64);
+    out.integer(find(view, args[1])?.map_or(0, SortedSetRef::len) as i64);
     Ok(())
 }
 
@@ -46,18 +46,18 @@ pub(super) fn zlexcount(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>)
 }
 
 pub(super) fn zrank(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    rank(view, args, "zrank", SortedSet::rank, out)
+    rank(view, args, "zrank", |sorted, member| sorted.rank(member), out)
 }
 
 pub(super) fn zrevrank(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    rank(view, args, "zrevrank", SortedSet::rev_rank, out)
+    rank(view, args, "zrevrank", |sorted, member| sorted.rev_rank(member), out)
 }
 
 fn rank(
     view: &View<'_>,
     args: &Args<'_>,
     name: &'static str,
-    rank_of: fn(&SortedSet, &[u8]) -> Option<usize>,
+    rank_of: fn(SortedSetRef<'_>, &[u8]) -> Option<usize>,
     out: &mut Encoder<'_>,
 ) -> Outcome {
     let has_score = match &args[3..] {

@@ -9,7 +9,7 @@ use super::bounds::{ByLex, ByScore};
 use super::{Cell, Scores, find, number, reply_head, reply_member};
 use crate::effect::KeyChange;
 use crate::engine::{Transaction, View};
-use crate::keyspace::value::{ShortBytes, SortedSet};
+use crate::keyspace::value::{ShortBytes, SortedSetRef};
 use crate::resp::error::Error;
 use crate::resp::table::{Args, Outcome};
 
@@ -164,7 +164,7 @@ impl<'a> Wanted<'a> {
     }
 
     /// The ranks that are wanted, from the lowest score on whatever the direction.
-    fn ranks(&self, sorted: &SortedSet) -> Range<usize> {
+    fn ranks(&self, sorted: SortedSetRef<'_>) -> Range<usize> {
         let ranks = match &self.bounds {
             Bounds::Rank(start, stop) => {
                 let range = number::range(*start, *stop, sorted.len());

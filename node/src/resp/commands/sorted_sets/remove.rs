@@ -9,7 +9,7 @@ use super::bounds::{ByLex, ByScore};
 use super::{Scores, number, reply_head, reply_member, typed};
 use crate::effect::{End, KeyChange};
 use crate::engine::Transaction;
-use crate::keyspace::value::SortedSet;
+use crate::keyspace::value::SortedSetRef;
 use crate::resp::error::Error;
 use crate::resp::table::{Args, Outcome};
 
@@ -37,7 +37,7 @@ pub(super) fn zremrangebylex(transaction: &mut Transaction<'_>, args: &Args<'_>,
 fn remove(
     transaction: &mut Transaction<'_>,
     key: &[u8],
-    ranks_of: impl FnOnce(&SortedSet) -> Range<usize>,
+    ranks_of: impl FnOnce(SortedSetRef<'_>) -> Range<usize>,
     out: &mut Encoder<'_>,
 ) -> Outcome {
     let slot = transaction.open(key);
@@ -92,7 +92,7 @@ fn pop(transaction: &mut Transaction<'_>, args: &Args<'_>, end: End, out: &mut E
 }
 
 /// The ranks of the `count` members that are nearest to an end.
-pub(super) fn ranks_at(sorted: &SortedSet, end: End, count: usize) -> Range<usize> {
+pub(super) fn ranks_at(sorted: SortedSetRef<'_>, end: End, count: usize) -> Range<usize> {
     let count = count.min(sorted.len());
     match end {
         End::Front => 0..count,
@@ -101,7 +101,7 @@ pub(super) fn ranks_at(sorted: &SortedSet, end: End, count: usize) -> Range<usiz
 }
 
 /// Visits the members in the order in which they are popped.
-fn each(sorted: &SortedSet, ranks: &Range<usize>, end: End, mut visit: impl FnMut(&[u8], f64)) {
+fn each(sorted: SortedSetRef<'_>, ranks: &Range<usize>, end: End, mut visit: impl FnMut(&[u8], f64)) {
     let members = sorted.range_by_rank(ranks.clone());
     match end {
         End::Front => members.for_each(|(member, score)| visit(member, score)),

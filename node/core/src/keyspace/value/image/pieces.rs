@@ -3,7 +3,6 @@
 //! Put together with `extend`, in their order, they make the value. No element is divided.
 
 use super::*;
-use crate::keyspace::entry::Collection;
 
 /// Elements from which on a collection goes in pieces. Below, its image takes some microseconds.
 const LARGE_ELEMENTS: usize = 1024;
@@ -129,42 +128,60 @@ pub(in crate::keyspace) fn take_text(image: &[u8]) -> Result<&[u8], Error> {
     if reader.rest.is_empty() { Ok(text) } else { Err(Error::Trailing(reader.rest.len())) }
 }
 
-/// Adds the elements of a piece to a collection that holds those before.
+/// What the image of a piece is a piece of.
+pub(in crate::keyspace) fn kind(image: &[u8]) -> Result<Kind, Error> {
+    match *image.first().ok_or(Error::Truncated)? {
+        LIST => Ok(Kind::List),
+        HASH => Ok(Kind::Hash),
+        SET => Ok(Kind::Set),
+        SORTED_SET => Ok(Kind::SortedSet),
+        kind => Err(Error::UnknownKind(kind)),
+    }
+}
+
+/// A collection that can be made of pieces.
+pub(in crate::keyspace) trait Pieced {
+    /// Reads one element and adds it; says whether it is new.
+    fn read(&mut self, reader: &mut Reader<'_>) -> Result<bool, Error>;
+}
+
+impl Pieced for List {
+    fn read(&mut self, reader: &mut Reader<'_>) -> Result<bool, Error> {
+        self.push(End::Back, reader.bytes()?);
+        Ok(true)
+    }
+}
+
+impl Pieced for Hash {
+    fn read(&mut self, reader: &mut Reader<'_>) -> Result<bool, Error> {
+        let field = reader.bytes()?;
+        Ok(self.set(field, reader.bytes()?))
+    }
+}
+
+impl Pieced for Set {
+    fn read(&mut self, reader: &mut Reader<'_>) -> Result<bool, Error> {
+        Ok(self.insert(reader.bytes()?))
+    }
+}
+
+impl Pieced for SortedSet {
+    fn read(&mut self, reader: &mut Reader<'_>) -> Result<bool, Error> {
+        let score = reader.score()?;
+        Ok(self.insert(reader.bytes()?, score) == Inserted::Added)
+    }
+}
+
+/// Adds the elements of a piece to a collection of its kind that holds those before.
 ///
 /// # Errors
-/// The piece cannot be read, is of another kind, or holds an element that is there already. The value is then of no use.
-pub(in crate::keyspace) fn extend(collection: Collection<'_>, image: &[u8]) -> Result<(), Error> {
-    let mut reader = Reader { rest: image };
-    match (reader.byte()?, collection) {
-        (LIST, Collection::List(list)) => {
-            for _ in 0..reader.elements()? {
-                list.push(End::Back, ShortBytes::from(reader.bytes()?));
-            }
+/// The piece cannot be read, or holds an element that is there already. The value is then of no use.
+pub(in crate::keyspace) fn extend(collection: &mut impl Pieced, image: &[u8]) -> Result<(), Error> {
+    let mut reader = Reader { rest: image.get(1..).ok_or(Error::Truncated)? };
+    for _ in 0..reader.elements()? {
+        if !collection.read(&mut reader)? {
+            return Err(Error::Duplicate);
         }
-        (HASH, Collection::Hash(hash)) => {
-            for _ in 0..reader.elements()? {
-                let field = reader.bytes()?;
-                if !hash.set(field, reader.bytes()?) {
-                    return Err(Error::Duplicate);
-                }
-            }
-        }
-        (SET, Collection::Set(set)) => {
-            for _ in 0..reader.elements()? {
-                if !set.insert(reader.bytes()?) {
-                    return Err(Error::Duplicate);
-                }
-            }
-        }
-        (SORTED_SET, Collection::SortedSet(set)) => {
-            for _ in 0..reader.elements()? {
-                let score = reader.score()?;
-                if set.insert(reader.bytes()?, score) != Inserted::Added {
-                    return Err(Error::Duplicate);
-                }
-            }
-        }
-        (kind, _) => return Err(Error::UnknownKind(kind)),
     }
     if reader.rest.is_empty() { Ok(()) } else { Err(Error::Trailing(reader.rest.len())) }
 }
@@ -187,7 +204,7 @@ mod tests {
     fn large_is_what_has_many_elements_or_bytes() {
         let list = |count: usize, bytes: usize| {
             let list: List = (0..count).map(|_| ShortBytes::from(vec![1; bytes])).collect();
-            is_large(ValueRef::List(&list))
+            is_large(ValueRef::List(list.view()))
         };
         assert!(!is_large(ValueRef::Integer(1)) && !is_large(ValueRef::String(&[1; 1000])));
         assert!(is_large(ValueRef::String(&vec![1; LARGE_BYTES + 1])));

@@ -130,7 +130,7 @@ impl Indexed {
     pub(super) fn heap_bytes(&self, samples: usize) -> usize {
         allocated(size_of::<Indexed>())
             + self.slots.heap_bytes(samples)
-            + self.table.heap_bytes()
+            + self.table.heap_bytes(&self.slots)
             + self.tree.heap_bytes()
     }
 

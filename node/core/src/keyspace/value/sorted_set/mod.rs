@@ -7,8 +7,10 @@ mod slots;
 mod tests;
 mod tree;
 
+use super::memory::allocated;
 use super::short_bytes::ShortBytes;
-use flat::{Flat, Scored};
+use crate::prefetch;
+use flat::{Flat, FlatRef, Scored};
 use indexed::Indexed;
 use rand::RngCore;
 use std::ops::{Bound, Range, RangeBounds};
@@ -27,12 +29,12 @@ enum Form {
     Indexed(Box<Indexed>),
 }
 
-/// Does the same with either form.
+/// Reads from either form.
 macro_rules! either {
     ($form:expr, $set:ident => $action:expr) => {
         match $form {
-            Form::Flat($set) => $action,
-            Form::Indexed($set) => $action,
+            Lent::Flat($set) => $action,
+            Lent::Indexed($set) => $action,
         }
     };
 }
@@ -48,14 +50,198 @@ pub enum Inserted {
     Same,
 }
 
+/// A sorted set, to be read.
+#[derive(Clone, Copy, Debug)]
+pub struct SortedSetRef<'v>(Lent<'v>);
+
+#[derive(Clone, Copy, Debug)]
+enum Lent<'v> {
+    Flat(FlatRef<'v>),
+    Indexed(&'v Indexed),
+}
+
+impl<'v> SortedSetRef<'v> {
+    /// A set that is packed in these bytes, see `SortedSet::into_packed`.
+    #[inline]
+    pub(in crate::keyspace) fn packed(bytes: &'v [u8]) -> Self {
+        Self(Lent::Flat(FlatRef::new(bytes)))
+    }
+
+    #[inline]
+    pub fn len(self) -> usize {
+        either!(self.0, set => set.len())
+    }
+
+    #[inline]
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn score(self, member: &[u8]) -> Option<f64> {
+        either!(self.0, set => set.score(member))
+    }
+
+    /// How many members stand before this one.
+    pub fn rank(self, member: &[u8]) -> Option<usize> {
+        either!(self.0, set => set.rank(member))
+    }
+
+    /// How many members stand behind this one.
+    pub fn rev_rank(self, member: &[u8]) -> Option<usize> {
+        self.rank(member).map(|rank| self.len() - 1 - rank)
+    }
+
+    /// The member of this rank.
+    pub fn nth(self, rank: usize) -> Option<(&'v [u8], f64)> {
+        self.range_by_rank(rank..=rank).next()
+    }
+
+    /// The ranks of the members whose scores lie between the bounds.
+    pub fn ranks_by_score(self, min: Bound<f64>, max: Bound<f64>) -> Range<usize> {
+        let start = match min {
+            Bound::Included(min) => either!(self.0, set => set.rank_of_score(min, Side::Before)),
+            Bound::Excluded(min) => either!(self.0, set => set.rank_of_score(min, Side::Behind)),
+            Bound::Unbounded => 0,
+        };
+        let end = match max {
+            Bound::Included(max) => either!(self.0, set => set.rank_of_score(max, Side::Behind)),
+            Bound::Excluded(max) => either!(self.0, set => set.rank_of_score(max, Side::Before)),
+            Bound::Unbounded => self.len(),
+        };
+        start..end.max(start)
+    }
+
+    /// The ranks of the members that lie between the bounds, in a set whose members all have the same score; with
+    /// different scores the answer is some range, as in Redis.
+    pub fn ranks_by_lex(self, min: Bound<&[u8]>, max: Bound<&[u8]>) -> Range<usize> {
+        let start = match min {
+            Bound::Included(min) => either!(self.0, set => set.rank_of_member(min, Side::Before)),
+            Bound::Excluded(min) => either!(self.0, set => set.rank_of_member(min, Side::Behind)),
+            Bound::Unbounded => 0,
+        };
+        let end = match max {
+            Bound::Included(max) => either!(self.0, set => set.rank_of_member(max, Side::Behind)),
+            Bound::Excluded(max) => either!(self.0, set => set.rank_of_member(max, Side::Before)),
+            Bound::Unbounded => self.len(),
+        };
+        start..end.max(start)
+    }
+
+    /// The members of these ranks, from either end; what lies beyond the last rank is ignored.
+    pub fn range_by_rank(self, ranks: impl RangeBounds<usize>) -> Iter<'v> {
+        self.range(clamp(ranks, self.len()))
+    }
+
+    pub fn range_by_score(self, min: Bound<f64>, max: Bound<f64>) -> Iter<'v> {
+        self.range(self.ranks_by_score(min, max))
+    }
+
+    /// See `ranks_by_lex`.
+    pub fn range_by_lex(self, min: Bound<&[u8]>, max: Bound<&[u8]>) -> Iter<'v> {
+        self.range(self.ranks_by_lex(min, max))
+    }
+
+    /// How many members have a score between the bounds.
+    pub fn count_in(self, min: Bound<f64>, max: Bound<f64>) -> usize {
+        self.ranks_by_score(min, max).len()
+    }
+
+    pub fn iter(self) -> Iter<'v> {
+        self.range_by_rank(..)
+    }
+
+    /// A member, each with the same probability.
+    pub fn random(self, rng: &mut impl RngCore) -> Option<(&'v [u8], f64)> {
+        match self.0 {
+            Lent::Flat(set) => set.random(rng),
+            Lent::Indexed(set) => set.random(rng).map(Scored::pair),
+        }
+    }
+
+    /// The next cursor (0: the end) and the members from `cursor` on, see `scan`.
+    pub fn scan(self, cursor: u64, count: usize) -> (u64, Vec<(&'v [u8], f64)>) {
+        match self.0 {
+            Lent::Flat(_) => (0, self.iter().collect()),
+            Lent::Indexed(set) => {
+                let (next, members) = set.scan(cursor, count);
+                (next, members.into_iter().map(Scored::pair).collect())
+            }
+        }
+    }
+
+    /// Whether it is still kept as a small one: once it has been large, it never is again.
+    pub fn is_packed(self) -> bool {
+        matches!(self.0, Lent::Flat(_))
+    }
+
+    /// Bytes that a large one takes, judged by `samples` members (0: all of them).
+    pub(super) fn heap_bytes(self, samples: usize) -> usize {
+        match self.0 {
+            Lent::Flat(_) => 0,
+            Lent::Indexed(set) => allocated(size_of::<SortedSet>()) + set.heap_bytes(samples),
+        }
+    }
+
+    pub fn to_owned(self) -> SortedSet {
+        SortedSet {
+            form: match self.0 {
+                Lent::Flat(set) => Form::Flat(Flat::from_bytes(set.bytes().to_vec())),
+                Lent::Indexed(set) => Form::Indexed(Box::new(set.clone())),
+            },
+        }
+    }
+
+    pub(super) fn prefetch(self) {
+        if let Lent::Indexed(set) = self.0 {
+            prefetch::read(set);
+        }
+    }
+
+    fn range(self, ranks: Range<usize>) -> Iter<'v> {
+        Iter(match self.0 {
+            Lent::Flat(set) => Entries::Flat(set.range(ranks)),
+            Lent::Indexed(set) => Entries::Indexed(set.range(ranks)),
+        })
+    }
+}
+
+impl PartialEq for SortedSetRef<'_> {
+    fn eq(&self, other: &SortedSetRef<'_>) -> bool {
+        self.len() == other.len() && self.iter().eq(other.iter())
+    }
+}
+
 impl SortedSet {
     pub const fn new() -> SortedSet {
         SortedSet { form: Form::Flat(Flat::new()) }
     }
 
     #[inline]
+    pub fn view(&self) -> SortedSetRef<'_> {
+        SortedSetRef(match &self.form {
+            Form::Flat(set) => Lent::Flat(set.view()),
+            Form::Indexed(set) => Lent::Indexed(set),
+        })
+    }
+
+    /// A set from the bytes of a packed one.
+    #[inline]
+    pub(in crate::keyspace) fn from_packed(bytes: Vec<u8>) -> SortedSet {
+        SortedSet { form: Form::Flat(Flat::from_bytes(bytes)) }
+    }
+
+    /// Its bytes, if it is packed.
+    #[inline]
+    pub(in crate::keyspace) fn into_packed(self) -> Result<Vec<u8>, SortedSet> {
+        match self.form {
+            Form::Flat(set) => Ok(set.into_bytes()),
+            Form::Indexed(_) => Err(self),
+        }
+    }
+
+    #[inline]
     pub fn len(&self) -> usize {
-        either!(&self.form, set => set.len())
+        self.view().len()
     }
 
     #[inline]
@@ -68,7 +254,8 @@ impl SortedSet {
         assert!(!score.is_nan(), "a score that is not a number has no place in an order");
         match &mut self.form {
             Form::Flat(set)
-                if member.len() > flat::TEXT_MAX || set.len() == flat::MEMBERS_MAX && set.rank(member).is_none() =>
+                if member.len() > flat::TEXT_MAX
+                    || set.len() == flat::MEMBERS_MAX && set.view().rank(member).is_none() =>
             {
                 let mut set = Box::new(Indexed::from_sorted(set.to_sorted()));
                 set.insert(member, score);
@@ -82,78 +269,12 @@ impl SortedSet {
 
     /// Removes a member and returns its score.
     pub fn remove(&mut self, member: &[u8]) -> Option<f64> {
-        let score = either!(&mut self.form, set => set.remove(member));
+        let score = match &mut self.form {
+            Form::Flat(set) => set.remove(member),
+            Form::Indexed(set) => set.remove(member),
+        };
         self.give_back();
         score
-    }
-
-    pub fn score(&self, member: &[u8]) -> Option<f64> {
-        either!(&self.form, set => set.score(member))
-    }
-
-    /// How many members stand before this one.
-    pub fn rank(&self, member: &[u8]) -> Option<usize> {
-        either!(&self.form, set => set.rank(member))
-    }
-
-    /// How many members stand behind this one.
-    pub fn rev_rank(&self, member: &[u8]) -> Option<usize> {
-        self.rank(member).map(|rank| self.len() - 1 - rank)
-    }
-
-    /// The member of this rank.
-    pub fn nth(&self, rank: usize) -> Option<(&[u8], f64)> {
-        self.range_by_rank(rank..=rank).next()
-    }
-
-    /// The ranks of the members whose scores lie between the bounds.
-    pub fn ranks_by_score(&self, min: Bound<f64>, max: Bound<f64>) -> Range<usize> {
-        let start = match min {
-            Bound::Included(min) => either!(&self.form, set => set.rank_of_score(min, Side::Before)),
-            Bound::Excluded(min) => either!(&self.form, set => set.rank_of_score(min, Side::Behind)),
-            Bound::Unbounded => 0,
-        };
-        let end = match max {
-            Bound::Included(max) => either!(&self.form, set => set.rank_of_score(max, Side::Behind)),
-            Bound::Excluded(max) => either!(&self.form, set => set.rank_of_score(max, Side::Before)),
-            Bound::Unbounded => self.len(),
-        };
-        start..end.max(start)
-    }
-
-    /// The ranks of the members that lie between the bounds, in a set whose members all have the same score; with
-    /// different scores the answer is some range, as in Redis.
-    pub fn ranks_by_lex(&self, min: Bound<&[u8]>, max: Bound<&[u8]>) -> Range<usize> {
-        let start = match min {
-            Bound::Included(min) => either!(&self.form, set => set.rank_of_member(min, Side::Before)),
-            Bound::Excluded(min) => either!(&self.form, set => set.rank_of_member(min, Side::Behind)),
-            Bound::Unbounded => 0,
-        };
-        let end = match max {
-            Bound::Included(max) => either!(&self.form, set => set.rank_of_member(max, Side::Behind)),
-            Bound::Excluded(max) => either!(&self.form, set => set.rank_of_member(max, Side::Before)),
-            Bound::Unbounded => self.len(),
-        };
-        start..end.max(start)
-    }
-
-    /// The members of these ranks, from either end; what lies beyond the last rank is ignored.
-    pub fn range_by_rank(&self, ranks: impl RangeBounds<usize>) -> Iter<'_> {
-        self.range(self.clamp(ranks))
-    }
-
-    pub fn range_by_score(&self, min: Bound<f64>, max: Bound<f64>) -> Iter<'_> {
-        self.range(self.ranks_by_score(min, max))
-    }
-
-    /// See `ranks_by_lex`.
-    pub fn range_by_lex(&self, min: Bound<&[u8]>, max: Bound<&[u8]>) -> Iter<'_> {
-        self.range(self.ranks_by_lex(min, max))
-    }
-
-    /// How many members have a score between the bounds.
-    pub fn count_in(&self, min: Bound<f64>, max: Bound<f64>) -> usize {
-        self.ranks_by_score(min, max).len()
     }
 
     pub fn pop_min(&mut self) -> Option<(ShortBytes, f64)> {
@@ -167,7 +288,7 @@ impl SortedSet {
 
     /// Removes the members of these ranks and returns how many there were.
     pub fn remove_range(&mut self, ranks: impl RangeBounds<usize>) -> usize {
-        let ranks = self.clamp(ranks);
+        let ranks = clamp(ranks, self.len());
         let removed = ranks.len();
         match &mut self.form {
             Form::Flat(set) => set.remove_range(ranks),
@@ -181,54 +302,13 @@ impl SortedSet {
         removed
     }
 
-    pub fn iter(&self) -> Iter<'_> {
-        self.range_by_rank(..)
-    }
-
-    /// A member, each with the same probability.
-    pub fn random(&self, rng: &mut impl RngCore) -> Option<(&[u8], f64)> {
-        match &self.form {
-            Form::Flat(set) => set.random(rng),
-            Form::Indexed(set) => set.random(rng).map(Scored::pair),
-        }
-    }
-
-    /// The next cursor (0: the end) and the members from `cursor` on, see `scan`.
-    pub fn scan(&self, cursor: u64, count: usize) -> (u64, Vec<(&[u8], f64)>) {
-        match &self.form {
-            Form::Flat(_) => (0, self.iter().collect()),
-            Form::Indexed(set) => {
-                let (next, members) = set.scan(cursor, count);
-                (next, members.into_iter().map(Scored::pair).collect())
-            }
-        }
-    }
-
-    /// Bytes taken in all, judged by `samples` members (0: all of them).
-    pub fn memory_usage(&self, samples: usize) -> usize {
-        size_of::<SortedSet>()
-            + match &self.form {
-                Form::Flat(set) => set.heap_bytes(),
-                Form::Indexed(set) => set.heap_bytes(samples),
-            }
-    }
-
-    fn range(&self, ranks: Range<usize>) -> Iter<'_> {
-        Iter(match &self.form {
-            Form::Flat(set) => Entries::Flat(set.range(ranks)),
-            Form::Indexed(set) => Entries::Indexed(set.range(ranks)),
-        })
-    }
-
     fn remove_rank(&mut self, rank: usize) -> (ShortBytes, f64) {
-        let removed = either!(&mut self.form, set => set.remove_rank(rank));
+        let removed = match &mut self.form {
+            Form::Flat(set) => set.remove_rank(rank),
+            Form::Indexed(set) => set.remove_rank(rank),
+        };
         self.give_back();
         removed
-    }
-
-    /// Whether it is still kept as a small one: once it has been large, it never is again.
-    pub fn is_packed(&self) -> bool {
-        matches!(self.form, Form::Flat(_))
     }
 
     /// A set that has shrunk far is packed together.
@@ -243,21 +323,21 @@ impl SortedSet {
             self.form = Form::Indexed(Box::new(Indexed::from_sorted(set.into_sorted())));
         }
     }
+}
 
-    fn clamp(&self, ranks: impl RangeBounds<usize>) -> Range<usize> {
-        let start = match ranks.start_bound() {
-            Bound::Included(start) => *start,
-            Bound::Excluded(start) => start.saturating_add(1),
-            Bound::Unbounded => 0,
-        };
-        let end = match ranks.end_bound() {
-            Bound::Included(end) => end.saturating_add(1),
-            Bound::Excluded(end) => *end,
-            Bound::Unbounded => self.len(),
-        };
-        let end = end.min(self.len());
-        start.min(end)..end
-    }
+fn clamp(ranks: impl RangeBounds<usize>, length: usize) -> Range<usize> {
+    let start = match ranks.start_bound() {
+        Bound::Included(start) => *start,
+        Bound::Excluded(start) => start.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let end = match ranks.end_bound() {
+        Bound::Included(end) => end.saturating_add(1),
+        Bound::Excluded(end) => *end,
+        Bound::Unbounded => length,
+    };
+    let end = end.min(length);
+    start.min(end)..end
 }
 
 /// Where a bound stands among the members that are equal to it.
@@ -275,7 +355,7 @@ impl Default for SortedSet {
 
 impl PartialEq for SortedSet {
     fn eq(&self, other: &SortedSet) -> bool {
-        self.len() == other.len() && self.iter().eq(other.iter())
+        self.view() == other.view()
     }
 }
 

@@ -85,11 +85,11 @@ fn random_operations_agree_with_a_model() {
             } else {
                 assert_eq!(set.remove(&member), model.scores.remove(&member));
             }
-            assert_eq!(set.score(&member), model.scores.get(&member).copied());
+            assert_eq!(set.view().score(&member), model.scores.get(&member).copied());
             assert_eq!(set.len(), model.scores.len());
             if step % 500 == 0 {
                 check(&set);
-                assert_eq!(owned(set.iter()), model.ordered(), "{seed:?}");
+                assert_eq!(owned(set.view().iter()), model.ordered(), "{seed:?}");
             }
         }
         check(&set);
@@ -112,26 +112,27 @@ fn ranges_from_either_end_agree_with_a_model() {
         }
         let ordered = model.ordered();
         for (rank, (member, score)) in ordered.iter().enumerate() {
-            assert_eq!(set.rank(member), Some(rank), "{seed:?}");
-            assert_eq!(set.rev_rank(member), Some(ordered.len() - 1 - rank));
-            assert_eq!(set.nth(rank).map(|(m, s)| (m.to_vec(), s)), Some((member.clone(), *score)));
+            assert_eq!(set.view().rank(member), Some(rank), "{seed:?}");
+            assert_eq!(set.view().rev_rank(member), Some(ordered.len() - 1 - rank));
+            assert_eq!(set.view().nth(rank).map(|(m, s)| (m.to_vec(), s)), Some((member.clone(), *score)));
         }
-        assert_eq!((set.rank(b"nobody"), set.nth(ordered.len())), (None, None));
+        assert_eq!((set.view().rank(b"nobody"), set.view().nth(ordered.len())), (None, None));
         for _ in 0..200 {
             let (a, b) = (score(&mut rng, 60), score(&mut rng, 60));
             let (min, max) = (bound(&mut rng, a), bound(&mut rng, b));
             let expected: Vec<_> = ordered.iter().filter(|(_, s)| within(s, &min, &max)).cloned().collect();
-            assert_eq!(owned(set.range_by_score(min, max)), expected, "{min:?} {max:?} {seed:?}");
-            assert_eq!(set.count_in(min, max), expected.len());
-            let mut backwards: Vec<_> = set.range_by_score(min, max).rev().map(|(m, s)| (m.to_vec(), s)).collect();
+            assert_eq!(owned(set.view().range_by_score(min, max)), expected, "{min:?} {max:?} {seed:?}");
+            assert_eq!(set.view().count_in(min, max), expected.len());
+            let mut backwards: Vec<_> =
+                set.view().range_by_score(min, max).rev().map(|(m, s)| (m.to_vec(), s)).collect();
             backwards.reverse();
             assert_eq!(backwards, expected);
 
             let (start, stop) = (rng.random_range(0..=ordered.len() + 2), rng.random_range(0..=ordered.len() + 2));
             let expected: Vec<_> = ordered.iter().take(stop).skip(start).cloned().collect();
-            assert_eq!(owned(set.range_by_rank(start..stop)), expected, "{seed:?}");
-            assert_eq!(set.range_by_rank(start..stop).len(), expected.len());
-            let mut entries = set.range_by_rank(start..stop);
+            assert_eq!(owned(set.view().range_by_rank(start..stop)), expected, "{seed:?}");
+            assert_eq!(set.view().range_by_rank(start..stop).len(), expected.len());
+            let mut entries = set.view().range_by_rank(start..stop);
             let mut model = expected.iter();
             for _ in 0..10 {
                 let skip = rng.random_range(0..20);
@@ -162,9 +163,9 @@ fn lexical_ranges_agree_with_a_model() {
             let (a, b) = (text(&mut rng, members), text(&mut rng, members));
             let (min, max) = (bound(&mut rng, a.as_slice()), bound(&mut rng, b.as_slice()));
             let expected: Vec<_> = model.iter().filter(|m| within(&m.as_slice(), &min, &max)).collect();
-            let got: Vec<_> = set.range_by_lex(min, max).map(|(m, _)| m.to_vec()).collect();
+            let got: Vec<_> = set.view().range_by_lex(min, max).map(|(m, _)| m.to_vec()).collect();
             assert!(got.iter().eq(expected.iter().copied()), "{min:?} {max:?} {seed:?}");
-            assert_eq!(set.ranks_by_lex(min, max).len(), expected.len());
+            assert_eq!(set.view().ranks_by_lex(min, max).len(), expected.len());
         }
     }
 }
@@ -197,7 +198,7 @@ fn ranges_of_ranks_are_removed() {
             assert_eq!(set.remove_range(start..stop), stop - start);
             model.drain(start..stop);
             check(&set);
-            assert!(set.iter().map(|(_, s)| s as usize).eq(model.iter().copied()), "{seed:?}");
+            assert!(set.view().iter().map(|(_, s)| s as usize).eq(model.iter().copied()), "{seed:?}");
         }
         assert_eq!(set.remove_range(..), 0);
     }
@@ -212,7 +213,7 @@ fn ascending_and_descending_arrivals_fill_the_leaves() {
         .for_each(|i| assert_eq!(descending.insert(format!("{i:06}").as_bytes(), i as f64), Inserted::Added));
     for set in [&ascending, &descending] {
         check(set);
-        let usage = set.memory_usage(0) / set.len();
+        let usage = set.view().heap_bytes(0) / set.len();
         assert!(usage < 64, "{usage} bytes a member");
     }
     assert_eq!(ascending, descending);
@@ -230,7 +231,7 @@ fn a_tree_is_sound_at_the_moment_in_which_its_nodes_are_full() {
             let mut shorter = set.clone();
             assert_eq!(shorter.remove_range(i - 70..), 71);
             check(&shorter);
-            assert_eq!(shorter.nth(i - 71).map(|(_, s)| s), Some((i - 71) as f64));
+            assert_eq!(shorter.view().nth(i - 71).map(|(_, s)| s), Some((i - 71) as f64));
         }
     }
 }
@@ -242,7 +243,7 @@ fn a_tree_with_three_inner_levels_grows_and_shrinks() {
         // 62 * 61 full leaves, and some more.
         let mut set = numbered(0..210_000);
         check(&set);
-        assert_eq!(set.iter().rev().count(), 210_000);
+        assert_eq!(set.view().iter().rev().count(), 210_000);
         for step in 0..300 {
             let start = rng.random_range(0..set.len());
             set.remove_range(start..start + 1_000);
@@ -254,9 +255,9 @@ fn a_tree_with_three_inner_levels_grows_and_shrinks() {
             }
         }
         check(&set);
-        assert!(set.iter().is_sorted_by(|a, b| a.1 < b.1));
-        assert!(set.iter().rev().is_sorted_by(|a, b| a.1 > b.1));
-        assert_eq!(set.iter().count(), set.len());
+        assert!(set.view().iter().is_sorted_by(|a, b| a.1 < b.1));
+        assert!(set.view().iter().rev().is_sorted_by(|a, b| a.1 > b.1));
+        assert_eq!(set.view().iter().count(), set.len());
     }
 }
 
@@ -267,7 +268,7 @@ fn a_score_that_keeps_its_rank_is_changed_in_place() {
         assert_eq!(set.insert(format!("{i:06}").as_bytes(), i as f64 + 0.25), Inserted::Updated);
         check(&set);
     }
-    assert!(set.iter().map(|(_, s)| s).eq((0..1_000).map(|i| i as f64 + 0.25)));
+    assert!(set.view().iter().map(|(_, s)| s).eq((0..1_000).map(|i| i as f64 + 0.25)));
 }
 
 #[test]
@@ -276,8 +277,8 @@ fn both_zeros_are_the_same_score() {
     assert_eq!(set.insert(b"b", 0.0), Inserted::Added);
     assert_eq!(set.insert(b"b", -0.0), Inserted::Same);
     assert_eq!(set.insert(b"a", -0.0), Inserted::Added);
-    assert_eq!(set.rank(b"a"), Some(0), "ordered by member, not by sign");
-    assert_eq!(set.count_in(Bound::Included(0.0), Bound::Included(-0.0)), 2);
+    assert_eq!(set.view().rank(b"a"), Some(0), "ordered by member, not by sign");
+    assert_eq!(set.view().count_in(Bound::Included(0.0), Bound::Included(-0.0)), 2);
 }
 
 #[test]
@@ -289,13 +290,13 @@ fn a_score_that_is_not_a_number_is_refused() {
 #[test]
 fn a_drained_set_gives_its_memory_back() {
     let mut set = numbered(0..50_000);
-    let full = set.memory_usage(0);
+    let full = set.view().heap_bytes(0);
     while set.len() > 700 {
         set.pop_min();
     }
     check(&set);
-    assert!(set.memory_usage(0) < full / 20, "{} of {full} bytes", set.memory_usage(0));
-    assert_eq!(set.rank(b"049300"), Some(0));
+    assert!(set.view().heap_bytes(0) < full / 20, "{} of {full} bytes", set.view().heap_bytes(0));
+    assert_eq!(set.view().rank(b"049300"), Some(0));
 }
 
 #[test]
@@ -304,7 +305,7 @@ fn a_scan_returns_every_member_once() {
         let set = numbered(0..size);
         let (mut cursor, mut seen) = (0, Vec::new());
         loop {
-            let (next, members) = set.scan(cursor, 10);
+            let (next, members) = set.view().scan(cursor, 10);
             assert!(size > 128 || members.len() == size, "a small set is one page");
             seen.extend(members.into_iter().map(|(m, s)| (ShortBytes::from(m), s as usize)));
             if next == 0 {
@@ -322,13 +323,13 @@ fn a_scan_returns_every_member_once() {
 fn random_members_come_from_the_set() {
     for seed in Seeded::seeds(2) {
         let mut rng = seed.rng();
-        assert!(SortedSet::new().random(&mut rng).is_none());
+        assert!(SortedSet::new().view().random(&mut rng).is_none());
         for size in [1, 64, 500] {
             let set = numbered(0..size);
             let mut seen = BTreeSet::new();
             for _ in 0..size * 30 {
-                let (member, score) = set.random(&mut rng).unwrap();
-                assert_eq!(set.score(member), Some(score));
+                let (member, score) = set.view().random(&mut rng).unwrap();
+                assert_eq!(set.view().score(member), Some(score));
                 seen.insert(score as usize);
             }
             // A member is missed with probability e^-30.
