@@ -6,8 +6,9 @@
 . "$(dirname "${BASH_SOURCE[0]}")/../deploy/local/lib.sh"
 cd "$root"
 need_rust
-rounds=${DRILL_ROUNDS:-16}
-faults=kill,pause,isolate,sentinels-cut,one-way-out,master-and-sentinel,one-way-in,replicas-cut,restart-all,hand-over,slow-link,full-disk,slow-disk,clock-skew,clients-cut,wedged-thread
+rounds=${DRILL_ROUNDS:-21}
+faults=kill,pause,isolate,sentinels-cut,one-way-out,master-and-sentinel,one-way-in,replicas-cut,restart-all,hand-over,slow-link,full-disk,slow-disk,clock-skew,clients-cut,wedged-thread,
+faults+=publisher-flood,slow-disk-flood,large-queue,descriptor-storm,forged-peer
 SKIPPED_LOG=$(mktemp)
 export SKIPPED_LOG
 trap 'rm -f "$SKIPPED_LOG"' EXIT
@@ -42,7 +43,6 @@ cargo test --workspace --locked --quiet --no-run
 programs="$(target_directory)/debug"
 export TERCET_NODE_BINARY="$programs/tercet-node" TERCET_SENTINEL_BINARY="$programs/tercet-sentinel"
 
-skipped "a cluster under TLS alone (chaos-tests/tests/secured.rs): it has not passed from end to end yet"
 step "unit and integration tests"
 if cargo nextest --version >/dev/null 2>&1; then
   bounded 900 cargo nextest run --workspace --locked

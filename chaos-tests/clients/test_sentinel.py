@@ -142,3 +142,18 @@ def test_over_a_planned_failover_a_client_goes_on_by_itself(cluster):
     assert int(client.get("planned")) >= numbers[-1]
     gap = max(later - earlier for earlier, later in zip(times, times[1:]))
     print(f"longest time between two writes over a hand-over: {gap * 1000:.0f} ms, {len(errors)} errors: {set(errors)}")
+
+
+def test_what_was_set_outlives_a_kill_of_the_sentinel(cluster):
+    cluster.wait_until_whole()
+    sentinel = cluster.sentinels[2]
+    down_after = lambda: int(redis.Redis(port=sentinel.resp_port).sentinel_master(SERVICE)["down-after-milliseconds"])
+    before = down_after()
+    for kept in (before + 1500, before):
+        client = redis.Redis(port=sentinel.resp_port)
+        assert client.execute_command("SENTINEL", "SET", SERVICE, "down-after-milliseconds", kept)
+        assert client.execute_command("SENTINEL FLUSHCONFIG")
+        cluster.kill(sentinel)
+        cluster.start(sentinel)
+        wait_for(lambda: down_after() == kept, 20, f"{kept} ms after the restart")
+    cluster.wait_until_whole()

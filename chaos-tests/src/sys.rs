@@ -55,6 +55,17 @@ pub fn cpu_time(pid: u32) -> io::Result<Duration> {
     Ok(read_clock(clock))
 }
 
+/// The most memory that a process has had at a time, in bytes: `VmHWM`, resident and not of files.
+///
+/// # Errors
+/// There is no such process.
+pub fn peak_memory(pid: u32) -> io::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kilobytes.map(|kilobytes| kilobytes << 10).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+}
+
 /// Has all threads of a process, and those that they start, run on these cores alone.
 ///
 /// # Errors
@@ -275,6 +286,21 @@ pub fn tap(name: &str) -> io::Result<File> {
     if result == 0 { Ok(file) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Lets the child have so many files and connections open, and no more.
+pub fn limit_descriptors(command: &mut Command, most: u64) {
+    let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+    // SAFETY: between fork and exec only `setrlimit` is called, which is async-signal-safe; the limit is held by the closure.
+    unsafe {
+        command.pre_exec(move || {
+            if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) == 0 {
+                Ok(())
+            } else {
+                Err(io::Error::last_os_error())
+            }
+        });
+    }
+}
+
 /// Lets the child begin in a time namespace whose `CLOCK_BOOTTIME` and `CLOCK_MONOTONIC` are ahead of ours, as if its
 /// machine had been started that much earlier.
 pub fn shift_boot_clock(command: &mut Command, ahead: Duration) {
@@ -311,6 +337,22 @@ mod tests {
         }
         assert!(sum > 0);
         assert!(cpu_time(u32::from(u16::MAX) * 60).is_err(), "a pid that cannot be");
+    }
+
+    #[test]
+    fn the_peak_of_memory_stays_when_the_memory_is_given_back() {
+        let before = peak_memory(std::process::id()).unwrap();
+        drop(std::hint::black_box(vec![1_u8; 64 << 20]));
+        let after = peak_memory(std::process::id()).unwrap();
+        assert!(after >= before + (32 << 20), "{before} then {after}");
+    }
+
+    #[test]
+    fn a_child_has_as_few_descriptors_as_it_is_given() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -Hn"]);
+        limit_descriptors(&mut command, 77);
+        assert_eq!(command.output().unwrap().stdout, b"77\n");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tracing::warn;
 
 use crate::limits;
 use crate::place::{Full, Place, Places};
-use crate::seldom::Seldom;
+use crate::seldom::SeldomByKind;
 use crate::socket::Socket;
 use crate::tls::{Alpn, Tls};
 
@@ -79,7 +79,7 @@ impl Door {
 
     /// The next one who comes. Failures of the system are logged and waited out.
     pub async fn next(&self) -> Guest {
-        static FAILED: Seldom = Seldom::new();
+        static FAILED: SeldomByKind = SeldomByKind::new();
         loop {
             let accepted = self.listener.accept().await.and_then(|(stream, address)| {
                 set_up(&stream);
@@ -92,7 +92,7 @@ impl Door {
                 }
                 // Out of descriptors, or the client was gone already: the next one may do better.
                 Err(error) => {
-                    if let Some(left_out) = FAILED.due() {
+                    if let Some(left_out) = FAILED.due((self.what, error.kind())) {
                         warn!(port = self.what, %error, left_out, "cannot accept a connection");
                     }
                     tokio::time::sleep(limits::ACCEPT_PAUSE).await;
@@ -215,13 +215,13 @@ impl Guest {
 
     /// Says `words`, if they go out at once and without TLS, and closes.
     pub fn turn_away(self, words: &[u8]) {
-        static AWAY: Seldom = Seldom::new();
-        if let Some(left_out) = AWAY.due() {
-            let why = self
-                .place
-                .as_ref()
-                .err()
-                .map_or_else(|| "there are too many, or it may not come here".to_owned(), ToString::to_string);
+        static AWAY: SeldomByKind = SeldomByKind::new();
+        let why = self
+            .place
+            .as_ref()
+            .err()
+            .map_or_else(|| "there are too many, or it may not come here".to_owned(), ToString::to_string);
+        if let Some(left_out) = AWAY.due((self.what, &why)) {
             warn!(port = self.what, address = %self.address, why, left_out, "a connection was refused");
         }
         if self.tls.is_none() {
@@ -245,9 +245,9 @@ impl Guest {
             Ok(Err(error)) => error,
             Err(_) => Error::from(ErrorKind::TimedOut),
         };
-        static FAILED: Seldom = Seldom::new();
-        if let Some(left_out) = FAILED.due() {
-            let reason = crate::tls::explain(&error);
+        static FAILED: SeldomByKind = SeldomByKind::new();
+        let reason = crate::tls::explain(&error);
+        if let Some(left_out) = FAILED.due((self.what, &reason)) {
             warn!(port = self.what, address = %self.address, reason, left_out, "a TLS handshake has failed");
         }
         Err(error)

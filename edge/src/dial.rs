@@ -14,7 +14,7 @@ use tower_service::Service;
 use tracing::warn;
 
 use crate::guard::Trusted;
-use crate::seldom::Seldom;
+use crate::seldom::SeldomByKind;
 use crate::socket::Socket;
 use crate::tls::{self, Alpn, Tls};
 use crate::token::Token;
@@ -68,9 +68,10 @@ async fn connect(tls: Option<&Tls>, host: &str, port: u16, alpn: Alpn) -> Result
     match tls.connect(stream, host, alpn).await {
         Ok(stream) => Socket::tls(stream.into(), None),
         Err(error) => {
-            static FAILED: Seldom = Seldom::new();
-            if let Some(left_out) = FAILED.due() {
-                warn!(host, port, reason = tls::explain(&error), left_out, "a TLS handshake has failed");
+            static FAILED: SeldomByKind = SeldomByKind::new();
+            let reason = tls::explain(&error);
+            if let Some(left_out) = FAILED.due((host, port, &reason)) {
+                warn!(host, port, reason, left_out, "a TLS handshake has failed");
             }
             Err(error)
         }

@@ -22,7 +22,7 @@ use tonic::transport::server::TcpConnectInfo;
 use tower_service::Service;
 use tracing::warn;
 
-use crate::seldom::Seldom;
+use crate::seldom::SeldomByKind;
 use crate::token::{self, Token};
 
 const HEADER: &str = "tercet-proof";
@@ -90,12 +90,12 @@ fn proven_nonce(token: &Token, path: &str, header: Option<&HeaderValue>) -> Opti
 }
 
 fn complain(request: &Request<Body>, path: &str) {
-    static REFUSED: Seldom = Seldom::new();
-    if let Some(left_out) = REFUSED.due() {
+    static REFUSED: SeldomByKind = SeldomByKind::new();
+    let has_proof = request.headers().contains_key(HEADER);
+    let why = if has_proof { "its token is another one" } else { "it has no token" };
+    if let Some(left_out) = REFUSED.due(why) {
         let address = request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
         let address = address.map(|address| address.to_string()).unwrap_or_default();
-        let has_proof = request.headers().contains_key(HEADER);
-        let why = if has_proof { "its token is another one" } else { "it has no token" };
         let path: String = path.chars().take(100).collect();
         warn!(address, call = path, why, left_out, "a call from a stranger was refused; see --cluster-token");
     }

@@ -50,6 +50,9 @@ pub const LOGIN_ADDRESSES: usize = 4096;
 /// Pause between two log lines of the same kind that clients can cause.
 pub const LOG_AGAIN: Duration = Duration::from_secs(5);
 
+/// Kinds of lines of one place that are told apart: with so many in that time, nobody reads them all anyway.
+pub const LOG_KINDS: usize = 32;
+
 /// Log lines that wait for whoever reads them; more are dropped and counted.
 pub const LOG_LINES: usize = 8192;
 

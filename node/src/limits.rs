@@ -322,6 +322,10 @@ pub const CLIENTS_BYTES: usize = 1 << 30;
 /// Bytes of unsent replies beyond which a client's mail stays where it is: there its subscribers share it.
 pub const MAIL_ROOM_BYTES: usize = 64 << 10;
 
+/// Elements that SRANDMEMBER, HRANDFIELD and ZRANDMEMBER give for a negative count at the most: they repeat, so the
+/// collection is no bound. Drawing them takes a second.
+pub const REPEATED_ELEMENTS: u64 = 1 << 22;
+
 /// Arguments of a command for which memory is kept.
 pub const SPARE_ARGUMENTS: usize = 256;
 

@@ -1,5 +1,6 @@
 //! How much memory, disk and descriptors the process has: the allocator's own count, and what the kernel says.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// The most that `allocated` has ever said, and what it said at the start.
@@ -50,9 +51,30 @@ pub fn resident() -> u64 {
 pub fn available() -> Option<usize> {
     let meminfo = std::fs::read_to_string("/proc/meminfo").ok();
     let machine = meminfo.as_deref().and_then(of_machine);
-    let cgroups = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
-    let cgroup = cgroups.iter().find_map(|path| std::fs::read_to_string(path).ok()?.trim().parse().ok());
-    [machine, cgroup].into_iter().flatten().min()
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let limits = files_with_limits(&groups).into_iter();
+    let limits = limits.filter_map(|path| std::fs::read_to_string(path).ok()?.trim().parse().ok());
+    machine.into_iter().chain(limits).min()
+}
+
+/// The files with the limits of the cgroup that `/proc/self/cgroup` names, and of all around it: each holds for what is
+/// within. Where a container sees its own cgroup as the root, that is the only one that exists.
+fn files_with_limits(groups: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for line in groups.lines() {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
+        let (root, file) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max"),
+            _ if controllers.split(',').any(|one| one == "memory") => {
+                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+            }
+            _ => continue,
+        };
+        let inner = Path::new(path.trim_start_matches('/'));
+        files.extend(inner.ancestors().map(|group| Path::new(root).join(group).join(file)));
+    }
+    files
 }
 
 /// `MemTotal:       24576000 kB`
@@ -77,7 +99,7 @@ pub fn purge() {
 
 /// Bytes that the file system of `path` has left.
 #[must_use]
-pub fn disk_free(path: &std::path::Path) -> u64 {
+pub fn disk_free(path: &Path) -> u64 {
     rustix::fs::statvfs(path).map_or(0, |room| room.f_bavail.saturating_mul(room.f_frsize))
 }
 
@@ -89,4 +111,35 @@ pub fn descriptors() -> (usize, u64) {
     let most = limits.lines().find(|line| line.starts_with("Max open files"));
     let most = most.and_then(|line| line.split_whitespace().nth(3)).and_then(|text| text.parse().ok());
     (open, most.unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_holds_for_the_cgroups_within() {
+        let found =
+            |groups| files_with_limits(groups).into_iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
+        assert_eq!(
+            found("0::/system.slice/tercet.service\n"),
+            [
+                "/sys/fs/cgroup/system.slice/tercet.service/memory.max",
+                "/sys/fs/cgroup/system.slice/memory.max",
+                "/sys/fs/cgroup/memory.max"
+            ]
+        );
+        assert_eq!(found("0::/\n"), ["/sys/fs/cgroup/memory.max"]);
+        assert_eq!(
+            found("9:name=systemd:/a\n4:cpu,memory:/b\n"),
+            ["/sys/fs/cgroup/memory/b/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
+        );
+        assert_eq!(found("nonsense"), [""; 0]);
+    }
+
+    #[test]
+    fn there_is_no_more_than_the_machine_has() {
+        let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap();
+        assert!(available().unwrap() <= of_machine(&meminfo).unwrap());
+    }
 }

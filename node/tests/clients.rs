@@ -66,6 +66,23 @@ async fn a_large_value_leaves_no_scratch_behind() {
 }
 
 #[tokio::test]
+async fn a_reply_that_repeats_a_large_value_has_a_bound() {
+    let (node, address) = alone().await;
+    let mut client = Client::connect(address).await;
+    client.call(&["SET", "k", &"x".repeat(120 << 20)]).await;
+    let many: Vec<&str> = std::iter::once("MGET").chain(["k"; 1_000]).collect();
+    let expected = "ERR the reply takes more than 1024 MiB; what the command has changed stays so";
+    assert_eq!(client.call(&many).await, expected);
+    client.call(&["MULTI"]).await;
+    client.send(&many).await;
+    client.text().await;
+    client.call(&["SET", "k", "small"]).await;
+    assert_eq!(client.call(&["EXEC"]).await, format!("[{expected} OK]"));
+    assert_eq!(client.call(&["MGET", "k", "k"]).await, "[small small]");
+    until("the output is given back", || node.stats.client_bytes.load(Relaxed) == 0).await;
+}
+
+#[tokio::test]
 async fn a_subscriber_that_does_not_read_is_closed() {
     let (node, address) = alone().await;
     let mut client = Client::connect(address).await;

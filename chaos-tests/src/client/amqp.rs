@@ -160,6 +160,20 @@ impl Channel {
         rest.try_get_u32().map_err(|_| Error::NotAmqp("a short queue.declare-ok"))
     }
 
+    /// Takes all ready messages out of a queue; says how many there were.
+    ///
+    /// # Errors
+    /// The server does not agree.
+    pub async fn purge(&mut self, queue: &str) -> Result<u32, Error> {
+        let mut args = Vec::new();
+        args.put_u16(0);
+        put_short(&mut args, queue.as_bytes());
+        args.put_u8(0);
+        self.send(50, 30, &args).await?;
+        let ok = self.answer(50, 31, "queue.purge-ok").await?;
+        ok.as_slice().try_get_u32().map_err(|_| Error::NotAmqp("a short queue.purge-ok"))
+    }
+
     /// Publishes a persistent message to a queue. Its delivery tag is the count of publishes on this channel.
     ///
     /// # Errors

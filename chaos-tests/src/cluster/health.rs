@@ -193,7 +193,7 @@ impl Cluster {
     }
 
     /// The newest state that a sentinel holds.
-    async fn raft_state(&self) -> Option<ClusterState> {
+    pub(crate) async fn raft_state(&self) -> Option<ClusterState> {
         if self.family() == Family::Redis {
             return None;
         }

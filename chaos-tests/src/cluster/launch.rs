@@ -8,7 +8,7 @@ use super::{Cluster, Family, Member, NODES, SENTINELS, SERVICE};
 use crate::binaries::{self, NotBuilt, Program};
 
 /// What the members know each other by.
-pub(super) const TOKEN: &str = "the-token-of-the-drills";
+pub const TOKEN: &str = "the-token-of-the-drills";
 
 #[derive(Debug)]
 pub(super) struct Programs {

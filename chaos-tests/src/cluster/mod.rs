@@ -32,6 +32,7 @@ use crate::sys::{self, Signal};
 pub const NODES: usize = 3;
 pub const SENTINELS: usize = 3;
 pub const SERVICE: &str = "mymaster";
+pub use launch::TOKEN;
 /// SIGTERM to end: a planned hand-over and its drain fit into this.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
@@ -73,6 +74,8 @@ pub struct Options {
     pub disks: Disks,
     pub clocks: Clocks,
     pub walls: Walls,
+    /// Files and connections that a node may have open; as many as we, if it is not said.
+    pub descriptors: Option<u64>,
 }
 
 /// Where the nodes keep their data.
@@ -111,6 +114,8 @@ pub struct Cluster {
     disks: Vec<Disk>,
     ports: Ports,
     launches: u64,
+    /// The most memory that a process of each node has had, of those that have ended.
+    peaks: [u64; NODES],
     folder: TempDir,
 }
 
@@ -174,6 +179,7 @@ impl Cluster {
             disks,
             ports: if options.network.is_some() { Ports::OwnNetwork } else { Ports::Shared(Block::take()?) },
             launches: 0,
+            peaks: [0; NODES],
             folder,
             options,
         };
@@ -195,6 +201,9 @@ impl Cluster {
         let data = self.data(member);
         let mut command = self.command(member, &data).map_err(to_error)?;
         self.launches += 1;
+        if let (Member::Node(_), Some(most)) = (member, self.options.descriptors) {
+            sys::limit_descriptors(&mut command, most);
+        }
         if let Some(network) = &self.options.network {
             network.place(&mut command, member);
         }
@@ -227,6 +236,7 @@ impl Cluster {
     /// # Errors
     /// It does not run; the fault did not happen.
     pub fn kill(&mut self, member: Member) -> Result<(), Error> {
+        self.note_peak(member);
         let mut process = self.slot(member).take().ok_or(Error::NotRunning { member })?;
         let killed = process.kill();
         self.tidy_up_after(&process);
@@ -238,6 +248,7 @@ impl Cluster {
     /// # Errors
     /// It does not run.
     pub fn stop(&mut self, member: Member) -> Result<crate::process::Ended, Error> {
+        self.note_peak(member);
         let mut process = self.slot(member).take().ok_or(Error::NotRunning { member })?;
         let ended = process.terminate(STOP_LIMIT);
         self.tidy_up_after(&process);
@@ -263,6 +274,22 @@ impl Cluster {
             }
         }
         Ok(())
+    }
+
+    /// The most memory that any process of a node has had at a time, by the kernel's account.
+    pub fn peak_memory(&mut self) -> u64 {
+        for node in 0..NODES {
+            self.note_peak(Member::Node(node));
+        }
+        self.peaks.into_iter().max().unwrap_or(0)
+    }
+
+    fn note_peak(&mut self, member: Member) {
+        if let Member::Node(node) = member
+            && let Some(process) = self.process(member)
+        {
+            self.peaks[node] = self.peaks[node].max(sys::peak_memory(process.pid()).unwrap_or(0));
+        }
     }
 
     /// The process of a member that runs.
@@ -313,6 +340,12 @@ impl Cluster {
         if self.options.network.is_some() { network::address(member) } else { IpAddr::V4(Ipv4Addr::LOCALHOST) }
     }
 
+    /// An address that is none of the clients' nor of a member.
+    #[must_use]
+    pub fn strangers(&self) -> IpAddr {
+        if self.options.network.is_some() { network::STRANGERS } else { IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)) }
+    }
+
     #[must_use]
     pub fn resp_address(&self, node: usize) -> SocketAddr {
         self.node_address(node, 0)
@@ -321,6 +354,23 @@ impl Cluster {
     #[must_use]
     pub fn amqp_address(&self, node: usize) -> SocketAddr {
         self.node_address(node, 1)
+    }
+
+    #[must_use]
+    pub fn peer_address(&self, node: usize) -> SocketAddr {
+        self.node_address(node, NODE_PORTS - 1)
+    }
+
+    /// Every port of a node.
+    #[must_use]
+    pub fn node_ports(&self, node: usize) -> Vec<SocketAddr> {
+        (0..NODE_PORTS).map(|which| self.node_address(node, which)).collect()
+    }
+
+    /// Every port of a sentinel.
+    #[must_use]
+    pub fn sentinel_ports(&self, sentinel: usize) -> Vec<SocketAddr> {
+        (0..SENTINEL_PORTS_EACH).map(|which| self.sentinel_place(sentinel, which)).collect()
     }
 
     #[must_use]
@@ -353,6 +403,12 @@ impl Cluster {
     pub fn discovery(&self) -> Sentinels {
         let addresses = (0..SENTINELS).map(|index| self.sentinel_address(index)).collect();
         Sentinels::new(addresses, SERVICE, self.options.password.clone())
+    }
+
+    /// Files and connections that a node may have open, if it is told how many.
+    #[must_use]
+    pub fn descriptors(&self) -> Option<u64> {
+        self.options.descriptors
     }
 
     #[must_use]
@@ -392,7 +448,7 @@ impl Cluster {
     }
 
     fn sentinel_place(&self, sentinel: usize, which: u16) -> SocketAddr {
-        self.place(Member::Sentinel(sentinel), SENTINEL_PORTS + 3 * as_port(sentinel) + which)
+        self.place(Member::Sentinel(sentinel), SENTINEL_PORTS + SENTINEL_PORTS_EACH * as_port(sentinel) + which)
     }
 
     fn node_address(&self, node: usize, which: u16) -> SocketAddr {
@@ -420,6 +476,7 @@ impl Drop for Cluster {
 /// Ports of one node, and where the sentinels' begin in the block.
 const NODE_PORTS: u16 = 6;
 const SENTINEL_PORTS: u16 = NODE_PORTS * NODES as u16;
+const SENTINEL_PORTS_EACH: u16 = 3;
 /// How far the boot clocks of two processes are apart that are started one after the other: longer than any of them runs.
 const BOOT_CLOCK_STEP: Duration = Duration::from_secs(100_000);
 

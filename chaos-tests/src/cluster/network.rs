@@ -1,7 +1,7 @@
 //! A network of the drill's own, so that it can be cut, and so that nothing of the machine's network is touched.
 //!
 //! ```text
-//! the drill's namespace:  bridge `lan` 10.77.0.1 (clients)    filter `cut`, see cut.rs
+//! the drill's namespace:  bridge `lan` 10.77.0.1 (clients), .2 (strangers)    filter `cut`, see cut.rs
 //!                           | n1 | n2 | n3 | s1 | s2 | s3     a veth pair each
 //! a namespace a member:   eth0 10.77.0.11 .. 13, 21 .. 23
 //! ```
@@ -25,6 +25,9 @@ use crate::sys::{self, Namespace};
 
 /// Where the clients are.
 pub const CLIENTS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 1));
+
+/// Where those are whom nobody knows.
+pub const STRANGERS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 2));
 
 /// The namespaces of the six members.
 #[derive(Debug)]
@@ -55,7 +58,9 @@ impl Network {
         sys::unshare(Namespace::Network).map_err(Error::Namespace)?;
         run(None, "ip", &["link", "set", "lo", "up"])?;
         run(None, "ip", &["link", "add", "lan", "type", "bridge"])?;
-        run(None, "ip", &["addr", "add", &format!("{CLIENTS}/24"), "dev", "lan"])?;
+        for address in [CLIENTS, STRANGERS] {
+            run(None, "ip", &["addr", "add", &format!("{address}/24"), "dev", "lan"])?;
+        }
         run(None, "ip", &["link", "set", "lan", "up"])?;
         cut::prepare()?;
         let attach_all = |members: Vec<Member>| members.into_iter().map(attach).collect::<Result<Vec<_>, _>>();

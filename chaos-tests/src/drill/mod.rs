@@ -18,7 +18,7 @@ use rand::{Rng, SeedableRng};
 use tokio::time::{Instant, sleep};
 
 use self::load::{Books, Load};
-use self::report::{Report, Seen};
+use self::report::{Memory, Report, Seen};
 use crate::check::rejoin;
 use crate::check::unavailable;
 use crate::cluster::health::Status;
@@ -43,6 +43,14 @@ const OUTAGE: Duration = Duration::from_millis(700);
 /// The queue holds what so many rounds have published: enough to have gone through every fault, and no more, so that a
 /// restart in the two hundredth round reads what one in the twentieth does.
 const EMPTIED_EVERY: usize = 20;
+/// Files and connections that a node may have open: few enough to be taken by a storm.
+const NODE_DESCRIPTORS: u64 = 4096;
+/// Clients from one address: a storm takes a part of the places.
+const FROM_ONE_ADDRESS: usize = 1000;
+/// A node whose memory goes above this has broken its promise.
+const MOST_MEMORY: u64 = 2 << 30;
+/// Where publishers are blocked: what a node would choose in a container with as much memory.
+const WATERMARK: u64 = MOST_MEMORY / 100 * 40;
 /// Load on a cluster that is whole again before the round is judged.
 const COOL_DOWN: Duration = Duration::from_millis(300);
 
@@ -102,7 +110,14 @@ impl Drill {
             disks: plan.disks,
             clocks: plan.clocks,
             walls: plan.walls,
-            ..Default::default()
+            descriptors: Some(NODE_DESCRIPTORS),
+            node_args: match plan.family {
+                Family::Tercet => vec![
+                    format!("--memory-high-watermark={WATERMARK}"),
+                    format!("--maxclients-per-address={FROM_ONE_ADDRESS}"),
+                ],
+                Family::Redis => Vec::new(),
+            },
         };
         Ok(Self {
             cluster: Cluster::start(options)?,
@@ -247,6 +262,7 @@ impl Drill {
             *self.report.errors.entry(text).or_default() += 1;
         }
         self.report.rejected = self.books.messages.rejected();
+        self.report.memory = Memory { peak: self.cluster.peak_memory(), most: MOST_MEMORY };
         self.report.judge(std::mem::take(&mut ledger.violations));
     }
 }

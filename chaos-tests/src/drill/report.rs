@@ -22,6 +22,13 @@ pub struct Seen {
     pub failures: u64,
 }
 
+/// Bytes of the largest process of a node, at its peak, and how many it may have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Memory {
+    pub peak: u64,
+    pub most: u64,
+}
+
 /// All rounds of one fault.
 #[derive(Debug, Clone, Default)]
 struct Class {
@@ -43,6 +50,7 @@ pub struct Report {
     pub unconfirmed: usize,
     pub rejected: u64,
     pub errors: BTreeMap<String, u64>,
+    pub memory: Memory,
     classes: BTreeMap<Fault, Class>,
     violations: Vec<Violation>,
     message_violations: Vec<Violation>,
@@ -66,6 +74,7 @@ impl Report {
             unconfirmed: 0,
             rejected: 0,
             errors: BTreeMap::new(),
+            memory: Memory::default(),
             classes: BTreeMap::new(),
             violations: Vec::new(),
             message_violations: Vec::new(),
@@ -104,6 +113,7 @@ impl Report {
             && self.drained.is_some()
             && self.acknowledged > 0
             && self.overlaps.is_empty()
+            && self.memory.peak <= self.memory.most
             && self.violations.is_empty()
             && self.message_violations.is_empty()
             && self.broken_promises(Scope::Errors).is_empty()
@@ -190,6 +200,8 @@ impl Report {
             messages(is_lost),
             messages(is_duplicated)
         );
+        let Memory { peak, most } = self.memory;
+        let _ = writeln!(text, "memory of a node       {} MiB at its peak, {} allowed", peak >> 20, most >> 20);
         for violation in self.violations.iter().chain(&self.message_violations).take(MOST_PRINTED) {
             let _ = writeln!(text, "{violation}");
         }
@@ -225,6 +237,7 @@ impl Report {
             "confirmed_lost": count(&self.message_violations, is_lost),
             "confirmed_duplicated": count(&self.message_violations, is_duplicated),
             "message_violations": self.message_violations.len(),
+            "memory_peak_bytes": self.memory.peak,
             "passed": self.passed(rounds),
         })
     }
@@ -314,6 +327,9 @@ mod tests {
         let mut lossy_queue = clean();
         lossy_queue.judge_messages(&Elements { acknowledged: vec!["a-1".to_owned()], ..Elements::default() }, &[]);
         assert!(!lossy_queue.passed(1));
+        let mut greedy = clean();
+        greedy.memory = Memory { peak: 2, most: 1 };
+        assert!(!greedy.passed(1));
         let mut uncounted = clean();
         uncounted.drained = None;
         assert!(!uncounted.passed(1));

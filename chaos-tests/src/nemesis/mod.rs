@@ -6,8 +6,12 @@ pub mod cut;
 pub mod disk;
 pub mod flood;
 pub mod kill;
+pub mod large_queue;
+pub mod large_value;
 pub mod order;
 pub mod pause;
+pub mod storm;
+pub mod stranger;
 pub mod wedge;
 
 use clap::ValueEnum;
@@ -56,8 +60,18 @@ pub enum Fault {
     ClockSkew,
     /// The master's thread that serves clients stands still; all its other threads go on.
     WedgedThread,
-    /// A publisher without pause at the master.
+    /// Publishers without pause at the master.
     PublisherFlood,
+    /// The same to a queue, while the master's disk hangs again and again.
+    SlowDiskFlood,
+    /// Values of a hundred megabytes, and `kill -9` of the master.
+    LargeValue,
+    /// A large queue, a full sync of it to a replaced replica, and `kill -9` of the master.
+    LargeQueue,
+    /// Thousands of connections to every port.
+    DescriptorStorm,
+    /// Orders of somebody who does not know the cluster's token.
+    ForgedPeer,
 }
 
 /// What a fault takes besides processes.
@@ -127,13 +141,13 @@ const STOPPED: Promise = Promise { median_ms: None, worst_ms: Some(100), errors:
 const STALLED_REPLICA: Promise = Promise { median_ms: None, worst_ms: Some(300), errors: Errors::None };
 /// A hang is told from a long command after a second; then it is a failover as any other.
 const WEDGED: Promise = Promise { median_ms: Some(1800), worst_ms: Some(2500), errors: Errors::Happen };
-/// Everybody has his turn between two of the flood.
-const FLOODED: Promise = Promise { median_ms: None, worst_ms: Some(300), errors: Errors::None };
+/// Everybody has his turn between two of the flood: within the time that a client waits for a reply.
+const FLOODED: Promise = Promise { median_ms: None, worst_ms: Some(300), errors: Errors::Happen };
 /// Clients wait until the fault is over, which is not the cluster's to decide.
 const SAFETY_ONLY: Promise = Promise { median_ms: None, worst_ms: None, errors: Errors::Happen };
 
 /// In the order of the enum.
-pub const FAULTS: [Row; 20] = {
+pub const FAULTS: [Row; 25] = {
     use Ending::{AfterMend, AnyMaster, NewMaster, SameMaster};
     [
         row(Fault::Kill, "kill", PROCESSES, NewMaster, within(500)),
@@ -156,6 +170,11 @@ pub const FAULTS: [Row; 20] = {
         row(Fault::ClockSkew, "clock-skew", CLOCKS, SameMaster, NOTHING_FELT),
         row(Fault::WedgedThread, "wedged-thread", PROCESSES, NewMaster, WEDGED),
         row(Fault::PublisherFlood, "publisher-flood", PROCESSES, SameMaster, FLOODED),
+        row(Fault::SlowDiskFlood, "slow-disk-flood", DISKS, AnyMaster, WORST_ONLY),
+        row(Fault::LargeValue, "large-value", PROCESSES, NewMaster, WORST_ONLY),
+        row(Fault::LargeQueue, "large-queue", PROCESSES, NewMaster, WORST_ONLY),
+        row(Fault::DescriptorStorm, "descriptor-storm", PROCESSES, SameMaster, WORST_ONLY),
+        row(Fault::ForgedPeer, "forged-peer", PROCESSES, SameMaster, NOTHING_FELT),
     ]
 };
 
@@ -172,7 +191,15 @@ impl Fault {
     /// Are Redis clients carried to the next master? Then a connection says nothing of who answers on it.
     #[must_use]
     pub fn carries_clients(self) -> bool {
-        matches!(self, Self::HandOver | Self::RollingRestart | Self::FullDisk | Self::SlowDisk | Self::ReplicasCut)
+        matches!(
+            self,
+            Self::HandOver
+                | Self::RollingRestart
+                | Self::FullDisk
+                | Self::SlowDisk
+                | Self::SlowDiskFlood
+                | Self::ReplicasCut
+        )
     }
 }
 
@@ -223,6 +250,9 @@ enum Wound {
     Clocks(clock::Wrong),
     Wedged(wedge::Wedged),
     Flooded(flood::Flood),
+    LargeValue(large_value::Written),
+    LargeQueue(large_queue::Confirmed),
+    Storm(storm::Storm),
 }
 
 /// Begins a fault.
@@ -251,6 +281,11 @@ pub async fn strike(fault: Fault, cluster: &mut Cluster, master: usize, random: 
         Fault::ClockSkew => clock::skew(cluster, master, random).await,
         Fault::WedgedThread => wedge::master(cluster, master),
         Fault::PublisherFlood => flood::begin(cluster, master).await,
+        Fault::SlowDiskFlood => flood::begin_behind_a_slow_disk(cluster, master).await,
+        Fault::LargeValue => large_value::strike(cluster, master, random).await,
+        Fault::LargeQueue => large_queue::strike(cluster, master, random).await,
+        Fault::DescriptorStorm => storm::begin(cluster, master).await,
+        Fault::ForgedPeer => stranger::strike(cluster, master, random).await,
     }
 }
 
@@ -270,7 +305,13 @@ impl Struck {
             Wound::SlowDisk(stalling) => Ok(stalling.end()?),
             Wound::Clocks(wrong) => clock::set_right(cluster, wrong).await,
             Wound::Wedged(wedged) => wedged.go_on(),
-            Wound::Flooded(flood) => flood.end().await,
+            Wound::Flooded(flood) => flood.end(cluster).await,
+            Wound::LargeValue(written) => written.look(cluster).await,
+            Wound::LargeQueue(confirmed) => confirmed.look(cluster).await,
+            Wound::Storm(storm) => {
+                storm.end();
+                Ok(())
+            }
         }
     }
 }

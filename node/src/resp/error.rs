@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use tercet_proto::resp::REPLY_BYTES;
+
 use crate::engine::Refused;
 use crate::keyspace::WrongType;
 
@@ -27,6 +29,8 @@ pub enum Error {
     NotInteger,
     #[error("ERR value is out of range")]
     OutOfRange,
+    #[error("ERR the reply takes more than {} MiB; what the command has changed stays so", REPLY_BYTES >> 20)]
+    ReplyTooLarge,
     #[error("ERR value is out of range, must be positive")]
     NotPositive,
     #[error("ERR value is not a valid float")]

@@ -10,6 +10,8 @@ mod scripts;
 mod subscriptions;
 mod tracked;
 mod transaction;
+#[cfg(test)]
+mod whole_table;
 
 use std::cell::Cell;
 use std::sync::Arc;

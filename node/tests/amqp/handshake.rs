@@ -184,3 +184,15 @@ fn channels_are_counted() {
     let text = "NOT_ALLOWED - number of channels opened (2) has reached the negotiated channel_max (2)";
     assert_eq!(client.close_reason(), Some((530, text.to_owned())));
 }
+
+#[test]
+fn the_smallest_frames_that_the_protocol_allows_will_do() {
+    let server = Server::start();
+    let mut client = started(&server);
+    client.send(0, start_ok("PLAIN", b"\0guest\0guest"));
+    assert!(matches!(client.method(), Method::ConnectionTune { .. }));
+    client.send(0, Method::ConnectionTuneOk { channel_max: 2047, frame_max: 4096, heartbeat: 0 });
+    assert_eq!(client.call(0, Method::ConnectionOpen { virtual_host: short("/") }), Method::ConnectionOpenOk {});
+    client.call(1, Method::ChannelOpen {});
+    assert_eq!(client.call(1, declare("q")), declared("q", 0, 0));
+}

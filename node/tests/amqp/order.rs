@@ -80,3 +80,22 @@ fn a_dead_letter_goes_where_its_copies_went_and_says_so() {
     let routing_keys = deaths[0].as_table().unwrap().get("routing-keys").unwrap().clone();
     assert_eq!(routing_keys, FieldValue::Array(vec!["s".into(), "other".into()]));
 }
+
+#[test]
+fn a_limit_that_drops_the_head_holds_for_what_comes_back_too() {
+    let server = Server::start();
+    let mut client = server.channel();
+    client.call(1, declare_with("m", "x-max-length", 2));
+    let mut tags = Vec::new();
+    for body in ["a", "b"] {
+        client.publish("", "m", &Properties::default(), body.as_bytes());
+        client.send(1, get("m"));
+        let Method::BasicGetOk { delivery_tag, .. } = client.method() else { panic!("no message") };
+        tags.push(delivery_tag);
+    }
+    for body in ["c", "d"] {
+        client.publish("", "m", &Properties::default(), body.as_bytes());
+    }
+    client.send(1, Method::BasicNack { delivery_tag: tags[1], multiple: true, requeue: true });
+    assert_eq!(client.call(1, declare_with("m", "x-max-length", 2)), declared("m", 2, 0));
+}

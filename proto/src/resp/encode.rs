@@ -1,6 +1,21 @@
 //! Replies, written straight into the send buffer.
 
+use std::cell::Cell;
+
 use super::double::format_double;
+
+/// Bytes that a buffer of replies holds at the most: a command may ask for the same large value many times.
+pub const REPLY_BYTES: usize = 1 << 30;
+
+thread_local! {
+    static IS_CUT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether something was left out since the last look, because there was too much: what is in the buffer is no reply then.
+#[must_use]
+pub fn was_cut() -> bool {
+    IS_CUT.take()
+}
 
 /// What the client negotiated with HELLO.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -15,12 +30,13 @@ pub enum Version {
 pub struct Encoder<'a> {
     out: &'a mut Vec<u8>,
     version: Version,
+    most: usize,
 }
 
 impl<'a> Encoder<'a> {
     #[inline]
     pub fn new(out: &'a mut Vec<u8>, version: Version) -> Self {
-        Self { out, version }
+        Self { out, version, most: REPLY_BYTES }
     }
 
     #[inline]
@@ -32,6 +48,9 @@ impl<'a> Encoder<'a> {
     /// For replies that are kept ready as bytes.
     #[inline]
     pub fn raw(&mut self, bytes: &[u8]) {
+        if self.out.len() + bytes.len() > self.most {
+            return cut();
+        }
         self.out.extend_from_slice(bytes);
     }
 
@@ -154,6 +173,9 @@ impl<'a> Encoder<'a> {
     }
 
     fn line(&mut self, kind: u8, text: &[u8]) {
+        if self.out.len() >= self.most {
+            return cut();
+        }
         self.out.push(kind);
         self.raw(text);
         self.raw(b"\r\n");
@@ -170,9 +192,25 @@ impl<'a> Encoder<'a> {
     }
 }
 
+#[cold]
+fn cut() {
+    IS_CUT.set(true);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_buffer_does_not_grow_beyond_its_bound_and_says_so() {
+        let mut out = Vec::new();
+        let mut encoder = Encoder { most: 20, ..Encoder::new(&mut out, Version::Resp2) };
+        encoder.bulk(b"0123456789");
+        assert!(!was_cut());
+        (0..1_000).for_each(|_| encoder.bulk(b"0123456789"));
+        assert!(was_cut() && !was_cut());
+        assert!(out.len() <= 20 + "$".len(), "{}", out.len());
+    }
 
     #[test]
     fn a_map_is_flat_for_an_old_client() {

@@ -92,12 +92,6 @@ impl Keyspace {
         self.shards.iter().for_each(|shard| shard.lock().set_queued(rule == access::Rule::Queue));
     }
 
-    /// Bytes of the tables of a database: of its entries and index, what lies beside the entries not included.
-    #[must_use]
-    pub fn table_bytes(&self, database: u8) -> usize {
-        self.shards.iter().map(|shard| shard.lock().database(database).bytes().0).sum()
-    }
-
     /// Bytes of the tables that are free within them.
     #[must_use]
     pub fn dead_bytes(&self) -> usize {

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use super::number;
 use crate::keyspace::value::Text;
+use crate::limits;
 use crate::resp::error::Error;
 use crate::resp::table::Args;
 
@@ -30,7 +31,7 @@ impl<V: Copy> Element for (&[u8], V) {
 
 /// `count [WITHVALUES]`, where `option` is the word that this command knows.
 pub(super) fn arguments(args: &Args<'_>, option: &[u8]) -> Result<(i64, bool), Error> {
-    let count = number::symmetric(args[0])?;
+    let count = count(args[0])?;
     let has_option = match &args[1..] {
         [] => false,
         [word] if word.eq_ignore_ascii_case(option) => true,
@@ -41,6 +42,16 @@ pub(super) fn arguments(args: &Args<'_>, option: &[u8]) -> Result<(i64, bool), E
         return Err(Error::OutOfRange);
     }
     Ok((count, has_option))
+}
+
+/// How many elements are wanted. A negative count is as long as its client says, so it has a bound; Redis has none, and
+/// takes memory until there is none left.
+pub(super) fn count(text: &[u8]) -> Result<i64, Error> {
+    let count = number::symmetric(text)?;
+    if count < 0 && count.unsigned_abs() > limits::REPEATED_ELEMENTS {
+        return Err(Error::OutOfRange);
+    }
+    Ok(count)
 }
 
 /// How many elements a count means.
@@ -78,5 +89,18 @@ pub(super) fn each<T: Element, I: Iterator<Item = T>>(
     }
     if !is_sparse {
         all().filter(|element| !drawn.contains(element.name())).for_each(visit);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_that_repeat_have_a_bound() {
+        for (text, expected) in [("-4194304", Some(-4_194_304)), ("-4194305", None), ("-9223372036854775807", None)] {
+            assert_eq!(count(text.as_bytes()).ok(), expected, "{text}");
+        }
+        assert_eq!(count(b"9223372036854775807").ok(), Some(i64::MAX), "distinct ones are bounded by what is there");
     }
 }

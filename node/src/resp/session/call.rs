@@ -12,7 +12,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use tercet_proto::resp::Encoder;
+use tercet_proto::resp::{Encoder, was_cut};
 
 use super::help::{help, is_help};
 use super::{Blocking, Replies, ScriptPlace, Session};
@@ -240,6 +240,7 @@ impl Session {
             }
             _ => self.run(scope, row, args, out),
         };
+        let outcome = if was_cut() { Err(Error::ReplyTooLarge) } else { outcome };
         self.meter.after(row);
         if self.is_monitored {
             self.show(row, args);

@@ -9,7 +9,7 @@ use crate::memory;
 use crate::resp::commands::{help, number};
 use crate::resp::error::Error;
 use crate::resp::session::Session;
-use crate::resp::table::{Args, Keys, Outcome, Row, read, session};
+use crate::resp::table::{Args, Keys, Outcome, Row, read, session, survey};
 
 pub(super) const ROWS: &[Row] = &[
     read("memory|usage", -3, 0, Keys::Range(2, 2, 1), G, "Estimates the memory usage of a key.", usage),
@@ -17,7 +17,7 @@ pub(super) const ROWS: &[Row] = &[
         out.verbatim("txt", "Hi Sam, I can't find any memory issue in your instance.");
         Ok(())
     }),
-    session("memory|stats", 2, 0, G, "Returns details about memory usage.", stats),
+    survey("memory|stats", 2, 0, G, "Returns details about memory usage.", stats),
     session("memory|purge", 2, 0, G, "Asks the allocator to release memory.", |_, _, out| {
         memory::purge();
         out.ok();
@@ -49,16 +49,31 @@ enum Number {
     Part(f64),
 }
 
-fn stats(session: &mut Session, _: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+/// Keys of a database, and bytes of its tables.
+#[derive(Clone, Copy, Default)]
+struct Database {
+    keys: usize,
+    table_bytes: usize,
+}
+
+fn stats(session: &mut Session, view: &View<'_>, _: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     let node = &session.node;
-    let keyspace = &node.engine.keyspace;
+    let mut counts = [Database::default(); limits::DATABASES as usize];
+    let mut dead = 0;
+    view.each_shard(|shard| {
+        for (database, held) in shard.databases() {
+            let (bytes, free) = held.bytes();
+            dead += free;
+            if let Some(count) = counts.get_mut(usize::from(database)) {
+                count.keys += held.len();
+                count.table_bytes += bytes;
+            }
+        }
+    });
     let (total, (active, resident), process) = (memory::allocated(), memory::pages(), memory::resident());
     let (start, journal) = (memory::at_start(), node.engine.journal.retained_bytes() as u64);
-    let databases: Vec<(u8, usize)> = (0..limits::DATABASES)
-        .map(|database| (database, keyspace.count(database)))
-        .filter(|(_, keys)| *keys > 0)
-        .collect();
-    let keys: usize = databases.iter().map(|(_, keys)| keys).sum();
+    let databases: Vec<_> = counts.into_iter().enumerate().filter(|(_, count)| count.keys > 0).collect();
+    let keys: usize = databases.iter().map(|(_, count)| count.keys).sum();
     let overhead = start + journal;
     let dataset = total.saturating_sub(overhead);
     let ratio = |a: u64, b: u64| Number::Part(a as f64 / b.max(1) as f64);
@@ -84,7 +99,7 @@ fn stats(session: &mut Session, _: &Args<'_>, out: &mut Encoder<'_>) -> Outcome 
         ("allocator-rss.bytes", Number::Whole(resident.saturating_sub(active))),
         ("rss-overhead.ratio", ratio(process, resident)),
         ("rss-overhead.bytes", Number::Whole(process.saturating_sub(resident))),
-        ("tables.free", Number::Whole(keyspace.dead_bytes() as u64)),
+        ("tables.free", Number::Whole(dead as u64)),
         ("fragmentation", ratio(process, total)),
         ("fragmentation.bytes", Number::Whole(process.saturating_sub(total))),
     ];
@@ -99,11 +114,11 @@ fn stats(session: &mut Session, _: &Args<'_>, out: &mut Encoder<'_>) -> Outcome 
     };
     out.map(before.len() + databases.len() + after.len());
     put(out, &before);
-    for (database, _) in databases {
+    for (database, count) in databases {
         out.bulk(format!("db.{database}").as_bytes());
         out.map(1);
         out.bulk(b"tables");
-        out.integer(keyspace.table_bytes(database) as i64);
+        out.integer(count.table_bytes as i64);
     }
     put(out, &after);
     Ok(())

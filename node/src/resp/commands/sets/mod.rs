@@ -203,7 +203,7 @@ fn srandmember(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outco
         }
         return Ok(());
     };
-    let count = number::symmetric(count)?;
+    let count = sample::count(count)?;
     let Some(set) = find(view, key)? else {
         out.array(0);
         return Ok(());
