@@ -253,3 +253,41 @@ fn what_was_lent_comes_back_after_its_time_and_is_settled_by_its_borrower_only()
     assert!(next.run(|_, batch| copy.settle_loan(batch, again, Settlement::Remove)).0);
     assert_eq!(copy.counts().ready, 0);
 }
+
+#[test]
+fn a_message_whose_copies_are_more_than_a_record_takes_is_refused_by_all_of_its_queues() {
+    let mut master = Master::default();
+    master.exchange("all", Kind::Fanout, true).unwrap();
+    let queues: Vec<Arc<Queue>> = (0..20)
+        .map(|number| {
+            let name = format!("q{number}");
+            let queue = master.declare(&name, durable()).unwrap();
+            master.bind("all", &name, "").unwrap();
+            queue
+        })
+        .collect();
+    let body = vec![b'x'; crate::limits::FAN_OUT_BYTES / 20 + 1];
+    let mut publish = |properties: &Properties, is_together: bool| {
+        let exchange = short("all");
+        let before = master.engine.journal.end();
+        let (verdict, _) = master.run(|broker, batch| {
+            if is_together {
+                batch.begin_together();
+                batch.shares_record_with(crate::limits::TRANSACTION_BYTES);
+            }
+            let route = broker.route(&DEFAULT_VHOST, &exchange, &exchange, properties).unwrap();
+            let mut draft = Draft::new(b"all", b"", properties, body.len());
+            draft.push(&body);
+            let placed = broker.enqueue(batch, &route, draft).unwrap();
+            batch.end_together();
+            placed.verdict
+        });
+        (verdict, master.engine.journal.end() == before)
+    };
+    assert_eq!(publish(&persistent(), false), (Verdict::Refused, true));
+    assert_eq!(publish(&persistent(), true), (Verdict::Refused, true));
+    assert!(queues.iter().all(|queue| queue.counts().ready == 0));
+    // In no journal: each queue has the same message.
+    assert_eq!(publish(&Properties::default(), false), (Verdict::Taken, true));
+    assert!(queues.iter().all(|queue| queue.counts().ready == 1));
+}
