@@ -191,7 +191,7 @@ impl Client {
         // Writing to a String cannot fail.
         _ = write!(
             line,
-            " age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} watch={}",
+            " age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={}",
             now.millis_since(self.since) / 1000,
             now.millis_since(about.last_active) / 1000,
             self.flags(),
@@ -200,7 +200,6 @@ impl Client {
             number(&sizes.patterns),
             number(&sizes.shard_channels),
             sizes.queued.load(Ordering::Relaxed),
-            number(&sizes.watched),
         );
         _ = write!(
             line,

@@ -175,6 +175,7 @@ settings! {
     memory_high_watermark: Bytes, "memory-high-watermark", "0", Open, "Bytes of messages in queues, unsent output and half-read input beyond which AMQP publishers are blocked; 0 = 40 % of the memory of the machine or the cgroup";
     max_message_size: Bytes, "max-message-size", "16mb", Open, "Largest AMQP message; 512mb at most";
     lease_ms: u64, "lease-ms", "400", Open, "Length of the master's lease in milliseconds; the same at all nodes and sentinels";
+    enable_debug_command: Protection, "enable-debug-command", "no", Open, "Who may call DEBUG: no, local (clients of this machine) or yes";
     log_format: LogFormat, "log-format", "auto", Open, "Format of the log: auto, text or json";
 }
 
@@ -226,6 +227,10 @@ choice! {
 choice! {
     /// Yes or no, as redis.conf says it.
     YesNo { No = "no", Yes = "yes" }
+}
+choice! {
+    /// Who may call what helps nobody but testers.
+    Protection { No = "no", Yes = "yes", Local = "local" }
 }
 choice! {
     /// On or off.

@@ -17,7 +17,17 @@ pub async fn run(node: Shared) {
         ticks.tick().await;
         node.engine.keyspace.access().tick(clock::unix_now());
         serve_later(&node, &mut record);
-        next = cycle(&node, next, &mut record);
+        node.rates.sample(node.stats.traffic(), clock::boot_now());
+        if !node.switches.is_expiry_paused.load(std::sync::atomic::Ordering::Relaxed) {
+            let began = Instant::now();
+            next = cycle(&node, next, &mut record);
+            let (took, stats) = (began.elapsed(), &node.stats);
+            stats.expiry_micros.fetch_add(took.as_micros() as u64, std::sync::atomic::Ordering::Relaxed);
+            let threshold = node.config.live.latency_monitor_threshold.load();
+            if threshold > 0 && took.as_millis() as u64 >= threshold.unsigned_abs() {
+                node.latency.note("expire-cycle", clock::unix_now().0 / 1000, took.as_millis() as u64);
+            }
+        }
     }
 }
 

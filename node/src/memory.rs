@@ -19,6 +19,23 @@ pub fn allocated() -> u64 {
     bytes
 }
 
+/// What the allocator tells of itself.
+#[must_use]
+pub fn report() -> String {
+    use tikv_jemalloc_ctl::stats;
+    let allocated = allocated();
+    let read = |number: Result<usize, tikv_jemalloc_ctl::Error>| number.unwrap_or(0);
+    format!(
+        "___ Begin jemalloc statistics ___\nAllocated: {allocated}, active: {}, metadata: {}, resident: {}, mapped: {}, \
+         retained: {}\n--- End jemalloc statistics ---\n",
+        read(stats::active::read()),
+        read(stats::metadata::read()),
+        read(stats::resident::read()),
+        read(stats::mapped::read()),
+        read(stats::retained::read()),
+    )
+}
+
 /// The most that has been given out, as far as anybody has looked.
 #[must_use]
 pub fn peak() -> u64 {

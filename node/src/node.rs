@@ -1,7 +1,7 @@
 //! A node: what its tasks share. Everything here is a cheap handle; state changes go through the engine.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 use tercet_edge::accept::Guest;
@@ -15,21 +15,27 @@ use crate::accounts;
 use crate::checkpoint;
 use crate::clients::Clients;
 use crate::clock;
+use crate::config::live::Live;
 use crate::config::{Config, YesNo};
 use crate::counters::Counters;
 use crate::engine::Engine;
 use crate::eviction::Eviction;
 use crate::ids::{Offset, UnixMillis};
 use crate::journal::{Gate, Promise, relay};
+use crate::keyspace::thresholds::Sizes;
+use crate::keyspace::value::Limits;
+use crate::keyspace::value::stream::NodeLimits;
 use crate::latency::Latency;
 use crate::leaving::Leaving;
 use crate::limits;
 use crate::loading;
 use crate::memory;
 use crate::monitor::Monitors;
+use crate::notifications::{self, Notifier};
 use crate::pause::Pause;
 use crate::progress::Progress;
 use crate::pubsub::PubSub;
+use crate::rates::Rates;
 use crate::replication::commit::{Counted, Disk, Held, Tracker};
 use crate::resp::{Acl, Libraries};
 use crate::role::{Authority, State};
@@ -57,6 +63,11 @@ pub struct Stats {
     pub connections: AtomicU64,
     pub rejected_connections: AtomicU64,
     pub bytes_in: AtomicU64,
+    /// Batches of commands that were read, and pieces of output that were sent.
+    pub reads: AtomicU64,
+    pub writes: AtomicU64,
+    /// Microseconds that active expiry took.
+    pub expiry_micros: AtomicU64,
     pub bytes_out: AtomicU64,
     pub hits: AtomicU64,
     pub misses: AtomicU64,
@@ -67,6 +78,23 @@ pub struct Stats {
     pub partial_syncs: AtomicU64,
     /// Bytes of memory of the Redis clients' input and output.
     pub client_bytes: AtomicUsize,
+}
+
+impl Stats {
+    /// Commands, and bytes in and out.
+    #[must_use]
+    pub fn traffic(&self) -> [u64; 3] {
+        [&self.commands, &self.bytes_in, &self.bytes_out].map(|counter| counter.load(Ordering::Relaxed))
+    }
+}
+
+/// What DEBUG turns off, for tests.
+#[derive(Debug, Default)]
+pub struct Switches {
+    /// Keys that are due are deleted when somebody comes to them, and not before.
+    pub is_expiry_paused: AtomicBool,
+    /// Scripts may call every command.
+    pub are_scripts_free: AtomicBool,
 }
 
 /// What a replica knows of its stream from the master; a master's is all default.
@@ -130,6 +158,10 @@ pub struct Node {
     pub libraries: Libraries,
     pub acl: Acl,
     pub slowlog: Slowlog,
+    /// What happens a second.
+    pub rates: Rates,
+    /// What DEBUG has turned off.
+    pub switches: Switches,
     pub latency: Latency,
     /// Checkpoints: asked for and reported here.
     pub checkpoint: checkpoint::Control,
@@ -186,6 +218,8 @@ impl Node {
             libraries: Libraries::default(),
             acl: Acl::default(),
             slowlog: Slowlog::default(),
+            rates: Rates::default(),
+            switches: Switches::default(),
             latency: Latency::default(),
             eviction: Eviction::default(),
             checkpoint: checkpoint::Control::default(),
@@ -201,8 +235,17 @@ impl Node {
             ack_replicated,
         };
         node.engine.keyspace.access().tick(node.started_unix);
-        node.eviction.follow(&node.config.live, &node.engine);
+        let notifier = Notifier::new(Arc::clone(&node.pubsub), Arc::clone(&node.config.live));
+        node.engine.signals.listen(Box::new(notifier));
+        node.follow_settings();
         node
+    }
+
+    /// Takes over what the settings say that are not read where they are needed.
+    pub fn follow_settings(&self) {
+        self.eviction.follow(&self.config.live, &self.engine);
+        notifications::follow(&self.config.live, &self.engine.signals);
+        self.engine.keyspace.thresholds().set(sizes(&self.config.live));
     }
 
     /// Gives a node its certificates, before anybody knows it.
@@ -314,6 +357,26 @@ impl Node {
         }
         state.members.iter().find(|member| member.name == state.master).cloned()
     }
+}
+
+/// The sizes at which values change their form.
+fn sizes(live: &Live) -> Sizes {
+    let limits = Limits {
+        list_max_listpack_size: live.list_max_listpack_size.load(),
+        hash_max_listpack_entries: live.hash_max_listpack_entries.size(),
+        hash_max_listpack_value: live.hash_max_listpack_value.size(),
+        set_max_intset_entries: live.set_max_intset_entries.size(),
+        set_max_listpack_entries: live.set_max_listpack_entries.size(),
+        set_max_listpack_value: live.set_max_listpack_value.size(),
+        zset_max_listpack_entries: live.zset_max_listpack_entries.size(),
+        zset_max_listpack_value: live.zset_max_listpack_value.size(),
+    };
+    let stream_node = NodeLimits {
+        bytes: live.stream_node_max_bytes.size(),
+        entries: live.stream_node_max_entries.load().try_into().unwrap_or(0),
+    };
+    let (sparse_sketch, text) = (live.hll_sparse_max_bytes.size(), live.proto_max_bulk_len.size());
+    Sizes { limits, stream_node, sparse_sketch, text }
 }
 
 /// The bytes beyond which publishers are held: what the setting says, or a part of the memory that there is.

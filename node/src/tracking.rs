@@ -84,6 +84,11 @@ impl Tracker {
         Self { client, mode, is_no_loop, redirect, prefixes, is_over: AtomicBool::new(false) }
     }
 
+    /// Whether it is told of what this client changes.
+    fn hears(&self, writer: Writer) -> bool {
+        !(self.is_no_loop && self.client.id == writer)
+    }
+
     /// Tells it that keys have changed, or, with `None`, that everything may have.
     pub(crate) fn tell(&self, keys: Option<&[&[u8]]>, clients: &Clients, live: &Live) {
         if self.is_over.load(Ordering::Relaxed) {
@@ -174,6 +179,19 @@ impl Tracking {
         &self.stripes[crate::keyspace::position(key) as usize % STRIPES]
     }
 
+    /// Clients that track, and the prefixes of those that are told of every change.
+    #[must_use]
+    pub fn trackers(&self) -> (usize, usize) {
+        let prefixes = self.broadcasts.read().iter().map(|tracker| tracker.prefixes.len()).sum();
+        (self.trackers.read().len(), prefixes)
+    }
+
+    /// Clients that are remembered for keys, all keys together.
+    #[must_use]
+    pub fn items(&self) -> usize {
+        self.stripes.iter().map(|stripe| stripe.lock().values().map(SmallVec::len).sum::<usize>()).sum()
+    }
+
     /// Keys in the table.
     #[must_use]
     pub fn known(&self) -> usize {
@@ -212,7 +230,19 @@ impl Tracking {
 
     /// Keys have changed.
     pub fn changed(&self, writer: Writer, keys: &[&[u8]], clients: &Clients, live: &Live) {
-        let is_told = |tracker: &Tracker| !(tracker.is_no_loop && tracker.client.id == writer);
+        self.changed_read(writer, keys, clients, live);
+        self.broadcast(writer, keys, clients, live);
+    }
+
+    /// Whether anybody is told of every change.
+    #[must_use]
+    pub fn is_broadcasting(&self) -> bool {
+        !self.broadcasts.read().is_empty()
+    }
+
+    /// Keys have changed: whoever has read them is told.
+    pub fn changed_read(&self, writer: Writer, keys: &[&[u8]], clients: &Clients, live: &Live) {
+        let is_told = |tracker: &Tracker| tracker.hears(writer);
         for key in keys {
             let trackers = self.stripe(key).lock().remove(*key);
             let Some(trackers) = trackers else { continue };
@@ -221,11 +251,17 @@ impl Tracking {
                 tracker.tell(Some(&[key]), clients, live);
             }
         }
-        for tracker in self.broadcasts.read().iter().filter(|tracker| is_told(tracker)) {
-            let has_prefix = |key: &&&[u8]| tracker.prefixes.iter().any(|prefix| key.starts_with(prefix));
-            let matching: SmallVec<[&[u8]; 8]> = keys.iter().filter(has_prefix).copied().collect();
-            if !matching.is_empty() {
-                tracker.tell(Some(&matching), clients, live);
+    }
+
+    /// Keys have changed, in ascending order: whoever tracks a prefix of theirs is told, once a prefix.
+    pub fn broadcast(&self, writer: Writer, keys: &[&[u8]], clients: &Clients, live: &Live) {
+        for tracker in self.broadcasts.read().iter().filter(|tracker| tracker.hears(writer)) {
+            for prefix in &tracker.prefixes {
+                let matching: SmallVec<[&[u8]; 8]> =
+                    keys.iter().filter(|key| key.starts_with(prefix)).copied().collect();
+                if !matching.is_empty() {
+                    tracker.tell(Some(&matching), clients, live);
+                }
             }
         }
     }

@@ -228,7 +228,7 @@ impl Cell for Choice {
     }
 }
 
-/// Classes of events: the bits of `special::event`.
+/// Classes of events: the bits of `effect::class`.
 #[derive(Debug, Default)]
 pub struct Events(AtomicU32);
 

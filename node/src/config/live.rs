@@ -140,6 +140,7 @@ live! {
     hz: Number, Kind::Clamped(1, 500), "hz", "", "10", Kept, "Kept and shown; changes nothing";
     ignore_warnings: Text, Kind::Text, "ignore-warnings", "", "", Kept, "Kept and shown; changes nothing";
     jemalloc_bg_thread: Flag, YES_NO, "jemalloc-bg-thread", "", "yes", Kept, "Kept and shown; changes nothing";
+    key_load_delay: Number, Kind::Integer(i32::MIN as i64, INT), "key-load-delay", "", "0", Kept, "Kept and shown; changes nothing";
     lazyfree_lazy_eviction: Flag, YES_NO, "lazyfree-lazy-eviction", "", "no", Kept, "Kept and shown; changes nothing";
     lazyfree_lazy_expire: Flag, YES_NO, "lazyfree-lazy-expire", "", "no", Kept, "Kept and shown; changes nothing";
     lazyfree_lazy_server_del: Flag, YES_NO, "lazyfree-lazy-server-del", "", "no", Kept, "Kept and shown; changes nothing";

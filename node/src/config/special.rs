@@ -4,25 +4,7 @@ use std::fmt;
 
 use parking_lot::RwLock;
 
-/// Bits of `notify-keyspace-events`; the numbers are those of Redis.
-pub mod event {
-    pub const KEYSPACE: u32 = 1 << 0;
-    pub const KEYEVENT: u32 = 1 << 1;
-    pub const GENERIC: u32 = 1 << 2;
-    pub const STRING: u32 = 1 << 3;
-    pub const LIST: u32 = 1 << 4;
-    pub const SET: u32 = 1 << 5;
-    pub const HASH: u32 = 1 << 6;
-    pub const SORTED_SET: u32 = 1 << 7;
-    pub const EXPIRED: u32 = 1 << 8;
-    pub const EVICTED: u32 = 1 << 9;
-    pub const STREAM: u32 = 1 << 10;
-    pub const KEY_MISS: u32 = 1 << 11;
-    pub const MODULE: u32 = 1 << 13;
-    pub const NEW: u32 = 1 << 14;
-    /// The classes that `A` stands for.
-    pub const ALL: u32 = GENERIC | STRING | LIST | SET | HASH | SORTED_SET | EXPIRED | EVICTED | STREAM | MODULE;
-}
+use crate::effect::class as event;
 
 /// Letters of single classes, in the order in which they are shown.
 const LETTERS: &[(char, u32)] = &[
@@ -39,7 +21,7 @@ const LETTERS: &[(char, u32)] = &[
     ('n', event::NEW),
     ('K', event::KEYSPACE),
     ('E', event::KEYEVENT),
-    ('m', event::KEY_MISS),
+    ('m', event::MISS),
 ];
 
 pub(super) fn read_events(text: &str) -> Result<u32, String> {

@@ -31,6 +31,7 @@ pub struct Eviction {
     /// Bytes that count.
     used: AtomicI64,
     pool: Mutex<Pool>,
+    following: Mutex<()>,
     /// Keys that have gone.
     pub evicted: AtomicU64,
 }
@@ -52,6 +53,7 @@ impl Default for Eviction {
             samples: AtomicUsize::new(5),
             used: AtomicI64::new(0),
             pool: Mutex::default(),
+            following: Mutex::default(),
             evicted: AtomicU64::new(0),
         }
     }
@@ -60,11 +62,14 @@ impl Default for Eviction {
 impl Eviction {
     /// Takes over what the settings say now.
     pub fn follow(&self, live: &Live, engine: &Engine) {
+        // One at a time: who has read a setting before it changed would undo what another one has done since.
+        let _alone = self.following.lock();
         let access = engine.keyspace.access();
         let limit = live.maxmemory.load().try_into().unwrap_or(0);
         if limit != self.limit() {
-            self.set_limit(limit);
+            // In this order: who finds the limit set knows that it has been measured since.
             self.measure(engine);
+            self.set_limit(limit);
         }
         self.samples.store(live.maxmemory_samples.size().max(1), Relaxed);
         access.set_log_factor(live.lfu_log_factor.load().try_into().unwrap_or(u32::MAX));
@@ -162,8 +167,8 @@ impl Eviction {
         }
         *self.pool.lock() = pool;
         self.evicted.fetch_add(gone as u64, Relaxed);
-        // As long as keys go, commands are served.
-        if gone > 0 { Room::Made } else { room }
+        // As long as keys go, commands are served. Where none is left and it is still too much, they are not, as in Redis.
+        if room == Room::None && self.is_over() { Room::None } else { Room::Made }
     }
 }
 

@@ -16,7 +16,7 @@ pub(crate) async fn run(node: Shared) {
     loop {
         ticks.tick().await;
         let eviction = &node.eviction;
-        eviction.follow(&node.config.live, &node.engine);
+        node.follow_settings();
         if eviction.limit() == 0 {
             continue;
         }

@@ -37,7 +37,7 @@ use tokio::time::{Instant, timeout};
 use self::batch::{Command, Turn};
 use self::input::Input;
 use super::session::{Home, Place, Replies, Session, open};
-use super::waiting::{Answer, Counted, Wait};
+use super::waiting::{Answer, Counted, Wait, Waits};
 use crate::clients::{Client, Registration, call};
 use crate::clock;
 use crate::journal::Due;
@@ -209,6 +209,8 @@ impl Connection {
             (turn == Turn::Held).then(|| *self.held_since.get_or_insert_with(Instant::now) + limits::AUTHORITY_WAIT);
         let Self { stream, session, decoder, input, output, blocked, is_ended, .. } = self;
         let (node, client, home) = (&*session.node, &*session.client, session.home);
+        // As in Redis, who is held up by CLIENT PAUSE counts as blocked.
+        let _counted = (turn == Turn::Paused).then(|| Waits::new(&node.stats.blocked));
         // Who is carried here is taken back by who carries.
         let is_between = !session.is_in_transaction() && !matches!(home, Home::Carried(_));
         let may_write = output.sendable(&node.gate).is_ok_and(|bytes| !bytes.is_empty());
@@ -286,6 +288,7 @@ impl Connection {
                 Ok(bytes) => match stream.try_write(bytes) {
                     Ok(count) => {
                         session.node.stats.bytes_out.fetch_add(count as u64, Relaxed);
+                        session.node.stats.writes.fetch_add(1, Relaxed);
                         output.wrote(count);
                     }
                     Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Ok(())),
@@ -364,6 +367,7 @@ impl Connection {
             self.decoder.restart();
             return;
         }
+        self.session.note_answer(&answer.reply);
         if self.session.replies != Replies::On {
             return;
         }

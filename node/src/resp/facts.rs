@@ -321,12 +321,14 @@ pub(crate) fn keys<'a>(row: &'static Row, args: &'a Args<'a>) -> Vec<(&'a [u8], 
             })
             .collect::<Option<Vec<_>>>()
     });
-    if matches!(row.name, "sort") {
-        return sort_keys(args);
+    match row.name {
+        "sort" => return sort_keys(args),
+        "sort_ro" => return sort_keys(args.get(..2).unwrap_or(args)),
+        _ => {}
     }
     match specified {
         Some(Some(keys)) => keys.into_iter().flatten().collect(),
-        // SORT and its like: what the row says, used in any way.
+        // What the row says, used in any way.
         _ => row.keys.of(args).into_iter().map(|key| (key, use_of::ANY)).collect(),
     }
 }

@@ -76,8 +76,14 @@ pub struct Session {
     wrote: Offset,
     /// The command that was executed last waits for its answer.
     pub(crate) wait: Option<Wait>,
+    /// The row of the command that waits.
+    waits_in: Option<&'static Row>,
+    /// It counts as slow: noted when it has its answer.
+    slow_wait: Option<(&'static Row, Vec<Vec<u8>>, u64)>,
     subscriptions: Option<Box<Subscriptions>>,
     tracker: Option<Arc<Tracker>>,
+    /// What this batch has changed, while anybody is told of every change.
+    changed_keys: Vec<Vec<u8>>,
     /// CLIENT CACHING was said before this command.
     pub(crate) is_caching_said: bool,
     /// Where scripts of this session run.
@@ -200,8 +206,11 @@ impl Session {
             depends_on: Due::NOTHING,
             wrote: Offset::ZERO,
             wait: None,
+            waits_in: None,
+            slow_wait: None,
             subscriptions: None,
             tracker: None,
+            changed_keys: Vec::new(),
             is_caching_said: false,
             place: ScriptPlace::Anywhere,
             is_error_counted: false,
@@ -278,6 +287,9 @@ impl Session {
     #[inline]
     pub(crate) fn end_batch(&mut self, now: BootNanos, bytes_in: usize) -> Due {
         self.meter.flush();
+        if !self.changed_keys.is_empty() {
+            self.broadcast_changes();
+        }
         if self.record.capacity() > limits::SPARE_BUFFER_BYTES {
             self.record = Vec::new();
         }
@@ -288,6 +300,7 @@ impl Session {
             about.last_command = self.meter.last_command();
         }
         stats.bytes_in.fetch_add(bytes_in as u64, Ordering::Relaxed);
+        stats.reads.fetch_add(1, Ordering::Relaxed);
         let add = |counter: &AtomicU64, number: u32| {
             if number > 0 {
                 counter.fetch_add(u64::from(number), Ordering::Relaxed);
@@ -404,6 +417,19 @@ impl Session {
                 self.rights = nobody();
                 self.is_closing = true;
             }
+        }
+    }
+
+    /// A command that waited has its answer.
+    pub(crate) fn note_answer(&mut self, reply: &[u8]) {
+        let row = self.waits_in.take();
+        if let Some((row, args, nanos)) = self.slow_wait.take() {
+            let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
+            self.note_slow(row, &args, nanos);
+        }
+        if let (Some(row), [b'-', text @ ..]) = (row, reply) {
+            self.meter.counters().failed(row.id);
+            self.meter.counters().error(text.split(|byte| *byte == b'\r').next().unwrap_or_default());
         }
     }
 

@@ -73,12 +73,16 @@ pub enum Keys {
     Range(usize, isize, usize),
     /// The number of keys stands at this place and the keys behind it; and this one is a key too, if not 0.
     Counted(usize, usize),
+    /// The number of keys stands at this place, and behind it each key with a value.
+    CountedPairs(usize),
     /// The whole key space, one shard after the other (reads) or all at once (writes).
     Space,
     /// The key at 1, and any others of the whole key space, all at once.
     Any,
     /// The first half of what stands behind the word STREAMS.
     Streams,
+    /// The key at 3, or where that is empty those behind the word KEYS.
+    Migrate,
     /// The key at `source`, and those behind STORE and STOREDIST among the options that begin at `from`.
     Stored {
         source: usize,
@@ -105,10 +109,21 @@ impl Keys {
                 let also = (also != 0).then(|| args.get(also)).flatten();
                 also.into_iter().chain(rest).copied().collect()
             }
+            Self::CountedPairs(place) => {
+                let count = args.get(place).and_then(|text| std::str::from_utf8(text).ok()?.parse::<usize>().ok());
+                args.iter().skip(place + 1).step_by(2).take(count.unwrap_or(0)).copied().collect()
+            }
             Self::Streams => {
                 let word = args.iter().position(|arg| arg.eq_ignore_ascii_case(b"streams"));
                 let behind = word.and_then(|word| args.get(word + 1..)).unwrap_or_default();
                 behind[..behind.len() / 2].iter().copied().collect()
+            }
+            Self::Migrate => {
+                let word = args.iter().skip(6).position(|arg| arg.eq_ignore_ascii_case(b"keys")).map(|at| at + 6);
+                match word {
+                    Some(word) => args[word + 1..].iter().copied().collect(),
+                    None => args.get(3).copied().into_iter().collect(),
+                }
             }
             Self::Stored { source, from } => {
                 let options = args.get(from..).unwrap_or_default();
@@ -147,6 +162,8 @@ pub mod flag {
     pub const MAY_REPLICATE: u32 = 2048;
     /// Allowed to a subscriber that speaks RESP2.
     pub const WHILE_SUBSCRIBED: u32 = 4096;
+    /// Allowed where `enable-debug-command` says so.
+    pub const PROTECTED: u32 = 8192;
 }
 
 /// A family of commands, as COMMAND DOCS names it.
@@ -168,6 +185,7 @@ pub enum Group {
     PubSub,
     Queue,
     Scripting,
+    Cluster,
 }
 
 impl Group {
@@ -190,6 +208,7 @@ impl Group {
             Self::PubSub => "pubsub",
             Self::Queue => "queue",
             Self::Scripting => "scripting",
+            Self::Cluster => "cluster",
         }
     }
 }
@@ -347,7 +366,7 @@ pub(crate) const fn container(
 }
 
 /// Longest name of a command.
-const NAME_LENGTH: usize = 24;
+const NAME_LENGTH: usize = 32;
 
 /// All rows with their numbers: first the commands, then the subcommands of each.
 struct Table {

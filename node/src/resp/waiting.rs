@@ -3,7 +3,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -165,6 +165,23 @@ impl Waiting {
             // Nothing is ever committed up to there: it only tells of the end of the mastership.
             _ = node.gate.wait(Offset(u64::MAX), term) => {}
         }
+    }
+}
+
+/// Counts a client that waits, as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Waits<'n>(&'n AtomicU64);
+
+impl<'n> Waits<'n> {
+    pub(crate) fn new(counter: &'n AtomicU64) -> Self {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Self(counter)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

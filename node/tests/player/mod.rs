@@ -92,7 +92,8 @@ pub fn ask(connection: &mut dyn Connection, request: &str) -> String {
 
 /// A node within this process, on a thread that ends with it, and a connection to it.
 pub fn node() -> (Shared, TcpStream) {
-    let Ok(Action::Serve(config)) = Config::from_args(["tercet-node".into()], |_| None) else { panic!("defaults") };
+    let args = ["tercet-node", "--enable-debug-command", "yes"].map(Into::into);
+    let Ok(Action::Serve(config)) = Config::from_args(args, |_| None) else { panic!("defaults") };
     let identity = Identity { name: "n1".into(), node_id: random_id(), incarnation: random_id() };
     let node = Arc::new(Node::new(*config, identity));
     let served = Arc::clone(&node);

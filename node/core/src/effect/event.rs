@@ -2,7 +2,7 @@
 
 use super::{End, KeyChange, StreamChange};
 
-/// Classes of events, and where they are published: the letters of `notify-keyspace-events`.
+/// Classes of events, and where they are published: the bits of `notify-keyspace-events`, numbered as in Redis.
 pub mod class {
     pub const KEYSPACE: u32 = 1;
     pub const KEYEVENT: u32 = 1 << 1;
@@ -22,48 +22,6 @@ pub mod class {
     pub const ALL: u32 = GENERIC | STRING | LIST | SET | HASH | SORTED_SET | EXPIRED | EVICTED | STREAM | MODULE;
     /// Not a letter: somebody tracks keys, and every change of one is told.
     pub const TRACKED: u32 = 1 << 30;
-
-    const LETTERS: [(u8, u32); 14] = [
-        (b'g', GENERIC),
-        (b'$', STRING),
-        (b'l', LIST),
-        (b's', SET),
-        (b'h', HASH),
-        (b'z', SORTED_SET),
-        (b'x', EXPIRED),
-        (b'e', EVICTED),
-        (b't', STREAM),
-        (b'd', MODULE),
-        (b'n', NEW),
-        (b'K', KEYSPACE),
-        (b'E', KEYEVENT),
-        (b'm', MISS),
-    ];
-
-    /// What the letters of the setting mean; none, if one of them means nothing.
-    #[must_use]
-    pub fn parse(text: &[u8]) -> Option<u32> {
-        text.iter().try_fold(0, |classes, letter| match letter {
-            b'A' => Some(classes | ALL),
-            letter => LETTERS.iter().find(|(known, _)| known == letter).map(|(_, class)| classes | class),
-        })
-    }
-
-    /// The letters of classes, as CONFIG GET shows them.
-    #[must_use]
-    pub fn letters(classes: u32) -> String {
-        let mut text = String::new();
-        let shows_all = classes & ALL == ALL;
-        if shows_all {
-            text.push('A');
-        }
-        for (letter, class) in LETTERS {
-            if classes & class != 0 && !(shows_all && ALL & class != 0) {
-                text.push(char::from(letter));
-            }
-        }
-        text
-    }
 }
 
 impl KeyChange<'_> {
@@ -113,20 +71,5 @@ impl StreamChange<'_> {
             Self::SetGroup { .. } | Self::See { .. } | Self::Give { .. } | Self::Forget { .. } => return (0, ""),
         };
         (class::STREAM, name)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::class;
-
-    #[test]
-    fn the_letters_are_those_of_redis() {
-        for (text, shown) in
-            [("KEA", "AKE"), ("", ""), ("Kl$", "$lK"), ("gKE", "gKE"), ("AKEm", "AKEm"), ("g$lshzxetd", "A")]
-        {
-            assert_eq!(class::letters(class::parse(text.as_bytes()).unwrap()), shown, "{text}");
-        }
-        assert_eq!(class::parse(b"Kq"), None);
     }
 }

@@ -1,7 +1,7 @@
 //! Eviction: one key goes, by effect, so that replicas let the same one go.
 
 use super::{Engine, Locked, Transaction};
-use crate::effect::KeyChange;
+use crate::effect::{KeyChange, class};
 use crate::ids::{Offset, UnixMillis};
 use crate::keyspace::Shard;
 use crate::keyspace::eviction::{Policy, Pool};
@@ -96,7 +96,7 @@ impl Engine {
         let bytes = shard.database(database).find(key).map_or(0, |entry| entry.bytes());
         let mut transaction = Transaction::new(self, Locked::One(index, shard), record, database, now);
         // Deleting cannot meet a wrong type.
-        _ = transaction.apply(key, &KeyChange::Delete);
+        _ = transaction.apply_as(key, class::EVICTED, "evicted", &KeyChange::Delete);
         Evicted { offset: transaction.finish(), bytes }
     }
 }

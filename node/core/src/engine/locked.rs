@@ -220,6 +220,21 @@ impl<'v> View<'v> {
         }
         let counter = if found.is_some() { self.hits } else { self.misses };
         counter.set(counter.get().wrapping_add(1));
+        if found.is_none() {
+            self.engine.signals.missed(self.database, key);
+        }
+        found
+    }
+
+    /// As `get`, and it counts as no use of the key.
+    #[must_use]
+    pub fn glance(&self, key: &[u8]) -> Option<Entry<'_>> {
+        let found = self.peek(key);
+        let counter = if found.is_some() { self.hits } else { self.misses };
+        counter.set(counter.get().wrapping_add(1));
+        if found.is_none() {
+            self.engine.signals.missed(self.database, key);
+        }
         found
     }
 

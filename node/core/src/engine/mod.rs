@@ -27,7 +27,6 @@ use std::sync::Arc;
 use crate::accounts::Accounts;
 use crate::broker::Broker;
 use crate::budget::Budget;
-use crate::effect::KeyChange;
 use crate::ids::{Offset, UnixMillis};
 use crate::journal::Journal;
 use crate::keyspace::Keyspace;
@@ -75,9 +74,8 @@ impl Engine {
         let mut transaction = Transaction::new(self, Locked::One(shard, guard), record, 0, now);
         for (database, key) in &due {
             transaction.select(*database);
-            transaction.call("expired");
-            // Deleting cannot meet a wrong type.
-            _ = transaction.apply(key, &KeyChange::Delete);
+            // It is found expired, and deleted, by opening it.
+            _ = transaction.open(key);
         }
         (due, transaction.finish())
     }

@@ -57,6 +57,14 @@ impl Signals {
         self.classes.load(Ordering::Relaxed)
     }
 
+    /// A reading command has found nothing.
+    #[inline]
+    pub(super) fn missed(&self, database: u8, key: &[u8]) {
+        if self.wanted() & class::MISS != 0 {
+            self.tell(&[Event { database, class: class::MISS, name: "keymiss", key: key.to_vec() }]);
+        }
+    }
+
     pub(super) fn tell(&self, events: &[Event]) {
         if let Some(listener) = self.listener.get() {
             listener.happened(events);

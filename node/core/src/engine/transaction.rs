@@ -56,7 +56,9 @@ pub struct Transaction<'e> {
     wanted: u32,
     events: Vec<Event>,
     /// What the next change is called, where its kind does not say it.
-    called: Option<&'static str>,
+    called: Option<(u32, &'static str)>,
+    /// A key that was deleted without an event: what follows replaces it.
+    replaced: Option<Vec<u8>>,
 }
 
 impl<'e> Transaction<'e> {
@@ -80,6 +82,7 @@ impl<'e> Transaction<'e> {
             wanted: engine.signals.wanted(),
             events: Vec::new(),
             called: None,
+            replaced: None,
             broker: None,
         }
     }
@@ -112,6 +115,22 @@ impl<'e> Transaction<'e> {
             (slot.index, slot.place?)
         };
         self.locked.shard(index)?.database(self.database).at(place)
+    }
+
+    /// As `get`, for who only reads: a key that is not there is missed.
+    pub fn read(&mut self, key: &[u8]) -> Option<Entry<'_>> {
+        if self.wanted & class::MISS != 0 && self.get(key).is_none() {
+            self.miss(key);
+        }
+        self.get(key)
+    }
+
+    /// A key was looked for by who only reads, and is not there.
+    #[inline]
+    pub fn miss(&mut self, key: &[u8]) {
+        if self.wanted & class::MISS != 0 {
+            self.raise(class::MISS, "keymiss", key);
+        }
     }
 
     /// Holds the shards of more keys than were declared. It waits only where that keeps the order of the locks; false: one
@@ -167,7 +186,7 @@ impl<'e> Transaction<'e> {
             Some((place, false)) => Some(place),
             Some((place, true)) => {
                 self.expired += 1;
-                self.call("expired");
+                self.name_next(class::EXPIRED, "expired");
                 // Deleting cannot meet a wrong type.
                 _ = self.apply_at(index, key, place, &KeyChange::Delete);
                 Some(place.vacated())
@@ -203,18 +222,41 @@ impl<'e> Transaction<'e> {
         self.apply_at(index, key, place, change)
     }
 
-    /// Puts what `change` makes in the place of whatever `key` holds; nothing, if there is none.
+    /// Puts what `change` makes in the place of whatever `key` holds; nothing, if there is none. One event tells of it.
     ///
     /// # Errors
     /// The record would be too large; nothing has changed.
-    pub fn replace(&mut self, key: &[u8], change: Option<&KeyChange<'_>>) -> Result<(), Refused> {
+    pub fn replace(
+        &mut self,
+        key: &[u8],
+        (class, name): (u32, &'static str),
+        change: Option<&KeyChange<'_>>,
+    ) -> Result<(), Refused> {
         let delete = KeyChange::Delete.record_bytes();
         self.check_room(2 * key.len() + delete + change.map_or(0, KeyChange::record_bytes))?;
-        self.apply(key, &KeyChange::Delete)?;
-        if let Some(change) = change {
-            self.apply(key, change)?;
+        match change {
+            None => _ = self.apply(key, &KeyChange::Delete)?,
+            Some(change) => {
+                self.apply_as(key, 0, "", &KeyChange::Delete)?;
+                self.apply_as(key, class, name, change)?;
+            }
         }
         Ok(())
+    }
+
+    /// As `apply`, for a change whose keyspace event has another name than its kind says.
+    ///
+    /// # Errors
+    /// As `apply`.
+    #[inline]
+    pub fn apply_as(
+        &mut self,
+        key: &[u8],
+        class: u32,
+        name: &'static str,
+        change: &KeyChange<'_>,
+    ) -> Result<Applied, Refused> {
+        self.open(key).apply_as(class, name, change)
     }
 
     #[inline]
@@ -286,14 +328,23 @@ impl<'e> Transaction<'e> {
                 Err(_) => return Ok(false),
             },
         };
-        self.call(from.event);
+        self.name_next(0, "");
         self.apply(from.key, &KeyChange::Delete)?;
+        self.replaced = None;
         self.select(to.database);
         let Some(shard) = self.locked.shard_mut(target) else { return Ok(false) };
         let place = shard.locate(to.database, to.key);
         let applied = shard.put_carried(to.database, to.key, place, carried, expiry);
-        self.call(to.event);
+        // The events stand in Redis's order; it deletes what is there, and adds a key.
+        if !place.is_vacant() {
+            self.raise(class::NEW, "new", to.key);
+        }
+        self.name_next(0, "");
         self.applied(target, to.key, place, &restore, applied);
+        self.select(from.database);
+        self.raise(class::GENERIC, from.event, from.key);
+        self.select(to.database);
+        self.raise(class::GENERIC, to.event, to.key);
         Ok(true)
     }
 
@@ -310,11 +361,11 @@ impl<'e> Transaction<'e> {
         Ok(())
     }
 
-    /// What the next change is called, where its kind does not say it: the name of a keyspace event.
+    /// What the next change is called, where its kind does not say it: class and name of a keyspace event.
     #[inline]
-    pub fn call(&mut self, name: &'static str) {
+    pub(super) fn name_next(&mut self, class: u32, name: &'static str) {
         if self.wanted != 0 {
-            self.called = Some(name);
+            self.called = Some((class, name));
         }
     }
 
@@ -327,16 +378,13 @@ impl<'e> Transaction<'e> {
 
     #[cold]
     fn note(&mut self, index: usize, key: &[u8], place: Place, change: &KeyChange<'_>) {
-        let (class, name) = change.event();
-        let (class, name) = match self.called.take() {
-            Some(name @ "expired") => (class::EXPIRED, name),
-            Some(name @ "evicted") => (class::EVICTED, name),
-            Some(name) => (class, name),
-            None => (class, name),
-        };
+        let (class, name) = self.called.take().unwrap_or_else(|| change.event());
         let is_there = self.locked.shard(index).is_some_and(|shard| shard.database(self.database).find(key).is_some());
-        if place.is_vacant() && is_there {
+        if place.is_vacant() && is_there && self.replaced.take().is_none_or(|replaced| replaced != key) {
             self.raise(class::NEW, "new", key);
+        }
+        if class == 0 && matches!(change, KeyChange::Delete) {
+            self.replaced = Some(key.to_vec());
         }
         self.raise(class, name, key);
         if !is_there && !matches!(change, KeyChange::Delete) {
@@ -422,6 +470,9 @@ impl<'e> Transaction<'e> {
             return self.finish_with(*batch, served);
         }
         if self.effects == 0 {
+            if !self.events.is_empty() {
+                self.engine.signals.tell(&self.events);
+            }
             let offset = self.locked.last_offset();
             Self::tell_served(served, offset);
             return offset;
@@ -501,6 +552,20 @@ impl Slot<'_, '_, '_> {
             Some(place) => self.transaction.apply_at(self.index, self.key, place, change),
             None => Ok(Applied::NOTHING),
         }
+    }
+
+    /// As `apply`, for a change whose keyspace event has another name than its kind says.
+    ///
+    /// # Errors
+    /// As `apply`.
+    #[inline]
+    pub fn apply_as(self, class: u32, name: &'static str, change: &KeyChange<'_>) -> Result<Applied, Refused> {
+        let Some(place) = self.place else { return Ok(Applied::NOTHING) };
+        self.transaction.name_next(class, name);
+        let applied = self.transaction.apply_at(self.index, self.key, place, change);
+        // A change that came to nothing has no name to leave behind.
+        self.transaction.called = None;
+        applied
     }
 }
 

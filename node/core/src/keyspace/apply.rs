@@ -249,7 +249,8 @@ impl Database {
                 return true;
             }
         };
-        let changed = self.table.set_expiry(slot, at);
+        // The same time again touches the key, as in Redis.
+        let changed = self.table.set_expiry(slot, at) || at != 0;
         if changed {
             self.table.set_version(slot, stamp.version);
         }
@@ -402,7 +403,8 @@ fn change_inside(list: &mut List, change: &KeyChange<'_>) -> Applied {
         KeyChange::ListTrim { start, end } => {
             let before = list.len();
             list.trim(*start as usize..*end as usize);
-            Applied::removed(before - list.len())
+            // Redis: one that trims nothing touches the key, too.
+            Applied::changed(before - list.len())
         }
         _ => Applied::NOTHING,
     }

@@ -29,6 +29,7 @@ mod scan;
 mod shard;
 mod snapshot;
 mod table;
+pub mod thresholds;
 pub mod value;
 
 use std::sync::Arc;
@@ -67,6 +68,7 @@ pub struct Keyspace {
     shards: Box<[Mutex<Shard>]>,
     bits: u32,
     access: Arc<Access>,
+    thresholds: thresholds::Thresholds,
 }
 
 impl Default for Keyspace {
@@ -83,7 +85,7 @@ impl Keyspace {
         let access = Arc::<Access>::default();
         let new = |access: &Arc<Access>| Shard::new(bits, seed.clone(), Arc::clone(access));
         let shards = (0..1u32 << bits).map(|shard| Mutex::new(Rank::Shard(shard), new(&access))).collect();
-        Self { shards, bits, access }
+        Self { shards, bits, access, thresholds: thresholds::Thresholds::default() }
     }
 
     /// Changes what of the use of keys is noted, one shard after the other.
@@ -103,6 +105,13 @@ impl Keyspace {
     #[must_use]
     pub fn access(&self) -> &Access {
         &self.access
+    }
+
+    /// The sizes at which values change their form.
+    #[inline]
+    #[must_use]
+    pub fn thresholds(&self) -> &thresholds::Thresholds {
+        &self.thresholds
     }
 
     #[must_use]

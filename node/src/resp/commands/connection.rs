@@ -85,7 +85,7 @@ fn echo(_: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     Ok(())
 }
 
-fn no_cluster(_: &mut Session, _: &Args<'_>, _: &mut Encoder<'_>) -> Outcome {
+pub(super) fn no_cluster(_: &mut Session, _: &Args<'_>, _: &mut Encoder<'_>) -> Outcome {
     Err(Error::text("ERR This instance has cluster support disabled"))
 }
 

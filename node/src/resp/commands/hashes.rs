@@ -6,7 +6,7 @@ use tercet_proto::resp::{Encoder, Version};
 
 use super::long_double::{self, LongDouble};
 use super::{number, sample, scanning, typed};
-use crate::effect::KeyChange;
+use crate::effect::{KeyChange, class};
 use crate::engine::{Transaction, View};
 use crate::keyspace::value::HashRef;
 use crate::resp::error::Error;
@@ -118,7 +118,7 @@ fn hincrby(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder
     let sum = old.checked_add(by).ok_or(Error::Overflow)?;
     let mut digits = itoa::Buffer::new();
     let pair = [args[2], digits.format(sum).as_bytes()];
-    slot.apply(&KeyChange::HashSet { pairs: Cow::Borrowed(&pair) })?;
+    slot.apply_as(class::HASH, "hincrby", &KeyChange::HashSet { pairs: Cow::Borrowed(&pair) })?;
     out.integer(sum);
     Ok(())
 }
@@ -135,7 +135,8 @@ fn hincrbyfloat(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut En
     };
     let text = old.sum(by).ok_or(Error::NotANumber)?;
     // The final text is replicated, so that no replica computes it in its own way.
-    slot.apply(&KeyChange::HashSet { pairs: Cow::Borrowed(&[args[2], text.as_bytes()]) })?;
+    let pair = [args[2], text.as_bytes()];
+    slot.apply_as(class::HASH, "hincrbyfloat", &KeyChange::HashSet { pairs: Cow::Borrowed(&pair) })?;
     out.bulk(text.as_bytes());
     Ok(())
 }

@@ -2,6 +2,8 @@
 
 mod bits;
 mod client;
+mod cluster;
+mod comparing;
 mod connection;
 mod generic;
 mod geo;
@@ -34,6 +36,7 @@ use super::table::Row;
 /// All families; `table` is built from them.
 pub(super) const FAMILIES: &[&[Row]] = &[
     strings::ROWS,
+    comparing::ROWS,
     lcs::ROWS,
     lists::ROWS,
     hashes::ROWS,
@@ -46,6 +49,7 @@ pub(super) const FAMILIES: &[&[Row]] = &[
     generic::ROWS,
     transactions::ROWS,
     connection::ROWS,
+    cluster::ROWS,
     server::ROWS,
     mq::ROWS,
     pubsub::ROWS,

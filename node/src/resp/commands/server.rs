@@ -74,6 +74,14 @@ pub(super) const ROWS: &[Row] = &[
         replicaof,
     ),
     session(
+        "failover",
+        -1,
+        ADMIN | NO_SCRIPT,
+        G,
+        "Starts a coordinated failover from a server to one of its replicas.",
+        failover,
+    ),
+    session(
         "slaveof",
         3,
         ADMIN,
@@ -182,10 +190,31 @@ fn no_modules(_: &mut Session, _: &Args<'_>, _: &mut Encoder<'_>) -> Outcome {
     Err(Error::text("ERR Error loading the extension. Tercet has no modules."))
 }
 
-fn replicaof(session: &mut Session, _: &Args<'_>, _: &mut Encoder<'_>) -> Outcome {
+/// Whoever is master stays it; all else is for the sentinels to decide.
+fn replicaof(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let is_no_one = args[1].eq_ignore_ascii_case(b"no") && args[2].eq_ignore_ascii_case(b"one");
+    if is_no_one && session.node.authority.standing().role == Role::Master {
+        out.ok();
+        return Ok(());
+    }
     Err(if session.node.config.is_clustered() {
         Error::text("ERR the sentinels decide who is master: use SENTINEL FAILOVER on a sentinel")
     } else {
         Error::text("ERR replication needs sentinels: start the node with --sentinels host:port,...")
     })
+}
+
+fn failover(session: &mut Session, args: &Args<'_>, _: &mut Encoder<'_>) -> Outcome {
+    if args.len() == 2 && args[1].eq_ignore_ascii_case(b"abort") {
+        return Err(Error::text("ERR No failover in progress."));
+    }
+    let node = &session.node;
+    Err(Error::text(if node.authority.standing().role != Role::Master {
+        "ERR FAILOVER is not valid when server is a replica."
+    } else if node.replicas.read().is_empty() {
+        "ERR FAILOVER requires connected replicas."
+    } else {
+        "ERR the sentinels decide who is master: use SENTINEL FAILOVER on a sentinel, which hands over without an error \
+         to any client"
+    }))
 }

@@ -1,13 +1,14 @@
 //! Strings: SET and GET with all their relatives.
 
-use std::borrow::Cow;
-
 use tercet_proto::resp::Encoder;
 
+use super::comparing::Comparison;
 use super::long_double::{self, LongDouble};
 use super::number::{self, TimeUnit};
-use crate::effect::{Expiry, KeyChange};
+pub(super) use super::typed::bytes;
+use crate::effect::{Expiry, KeyChange, class};
 use crate::engine::{Transaction, View};
+use crate::keyspace::Keyspace;
 use crate::keyspace::value::ValueRef;
 use crate::resp::error::Error;
 use crate::resp::table::flag::{DENY_OOM, FAST};
@@ -95,20 +96,21 @@ pub(super) const ROWS: &[Row] = &[
     ),
 ];
 
-/// `proto-max-bulk-len`: no string grows beyond it.
+/// Redis refuses to work on more than this at once, whatever `proto-max-bulk-len` says.
 pub(super) const MAX_LENGTH: usize = 512 << 20;
 
-/// The bytes of a string value; an integer is printed.
-pub(super) fn bytes(value: ValueRef<'_>) -> Result<Cow<'_, [u8]>, Error> {
-    match value {
-        ValueRef::String(text) => Ok(Cow::Borrowed(text)),
-        ValueRef::Integer(number) => Ok(Cow::Owned(number.to_string().into_bytes())),
-        _ => Err(Error::WrongType),
-    }
+/// `proto-max-bulk-len`: no string grows beyond it.
+pub(super) fn longest(keyspace: &Keyspace) -> usize {
+    keyspace.thresholds().text()
 }
 
 /// Puts a string in the place of another one, and replicates as little as it takes. Its time to live stays.
-pub(super) fn put_string(transaction: &mut Transaction<'_>, key: &[u8], new: &[u8]) -> Outcome {
+pub(super) fn put_string(
+    transaction: &mut Transaction<'_>,
+    key: &[u8],
+    new: &[u8],
+    event: Option<&'static str>,
+) -> Outcome {
     /// Equal bytes between two changes that make them two effects.
     const GAP: usize = 16;
     let slot = transaction.open(key);
@@ -126,12 +128,16 @@ pub(super) fn put_string(transaction: &mut Transaction<'_>, key: &[u8], new: &[u
         if bytes < new.len() {
             for change in changes {
                 let change = KeyChange::SetRange { offset: change.start as u64, bytes: &new[change] };
-                transaction.apply(key, &change)?;
+                transaction.apply_as(key, 0, "", &change)?;
+            }
+            if let Some(event) = event {
+                transaction.raise(class::STRING, event, key);
             }
             return Ok(());
         }
     }
-    slot.apply(&KeyChange::SetString { value: new, expiry: Expiry::Keep })?;
+    let (class, name) = event.map_or((0, ""), |event| (class::STRING, event));
+    slot.apply_as(class, name, &KeyChange::SetString { value: new, expiry: Expiry::Keep })?;
     Ok(())
 }
 
@@ -155,10 +161,11 @@ fn get(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Condition {
+enum Condition<'a> {
     Always,
     IfAbsent,
     IfPresent,
+    If(Comparison<'a>),
 }
 
 #[inline]
@@ -178,8 +185,12 @@ fn set_with_options(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mu
     while let Some(option) = rest.next() {
         let lower = option.to_ascii_lowercase();
         match lower.as_slice() {
-            b"nx" if condition != Condition::IfPresent => condition = Condition::IfAbsent,
-            b"xx" if condition != Condition::IfAbsent => condition = Condition::IfPresent,
+            b"nx" if matches!(condition, Condition::Always | Condition::IfAbsent) => condition = Condition::IfAbsent,
+            b"xx" if matches!(condition, Condition::Always | Condition::IfPresent) => condition = Condition::IfPresent,
+            b"ifeq" | b"ifne" | b"ifdeq" | b"ifdne" if condition == Condition::Always => {
+                let wanted = rest.next().ok_or(Error::Syntax)?;
+                condition = Comparison::of(&lower, wanted)?.map_or(Condition::Always, Condition::If);
+            }
             b"get" => wants_old = true,
             b"keepttl" if time.is_none() => keeps = true,
             b"ex" | b"px" | b"exat" | b"pxat" if !keeps && time.is_none_or(|(unit, _)| unit == time_unit(&lower)) => {
@@ -196,9 +207,16 @@ fn set_with_options(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mu
     };
     let old = transaction.get(args[1]);
     let is_present = old.is_some();
+    let is_equal = match condition {
+        Condition::If(comparison) => comparison.allows(old.map(|entry| entry.value()))?,
+        _ => true,
+    };
     if wants_old {
         match old {
-            None => out.null(),
+            None => {
+                out.null();
+                transaction.miss(args[1]);
+            }
             Some(entry) => reply_value(entry.value(), out)?,
         }
     }
@@ -206,10 +224,14 @@ fn set_with_options(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mu
         Condition::Always => true,
         Condition::IfAbsent => !is_present,
         Condition::IfPresent => is_present,
+        Condition::If(_) => is_equal,
     };
     if may_set {
         let change = KeyChange::SetString { value: args[2], expiry };
         transaction.apply(args[1], &change)?;
+        if time.is_some() {
+            transaction.raise(class::GENERIC, "expire", args[1]);
+        }
     }
     match (wants_old, may_set) {
         (true, _) => {}
@@ -255,21 +277,30 @@ fn set_for(
 ) -> Outcome {
     let at = number::positive_expiry(args[2], unit, transaction.now(), command)?;
     transaction.apply(args[1], &KeyChange::SetString { value: args[3], expiry: Expiry::At(at) })?;
+    transaction.raise(class::GENERIC, "expire", args[1]);
     out.ok();
     Ok(())
 }
 
 fn getset(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     let slot = transaction.open(args[1]);
+    let is_there = slot.value().is_some();
     reply_old(slot.value(), out)?;
-    slot.apply(&KeyChange::SetString { value: args[2], expiry: Expiry::Never })?;
+    if !is_there {
+        transaction.miss(args[1]);
+    }
+    transaction.apply(args[1], &KeyChange::SetString { value: args[2], expiry: Expiry::Never })?;
     Ok(())
 }
 
 fn getdel(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     let slot = transaction.open(args[1]);
+    let is_there = slot.value().is_some();
     reply_old(slot.value(), out)?;
-    slot.apply(&KeyChange::Delete)?;
+    match is_there {
+        true => _ = slot.apply(&KeyChange::Delete)?,
+        false => transaction.miss(args[1]),
+    }
     Ok(())
 }
 
@@ -303,6 +334,7 @@ fn getex(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'
     let slot = transaction.open(args[1]);
     let Some(value) = slot.value() else {
         out.null();
+        transaction.miss(args[1]);
         return Ok(());
     };
     if !matches!(value, ValueRef::String(_) | ValueRef::Integer(_)) {
@@ -350,6 +382,7 @@ fn getrange(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome 
 fn setrange(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     let offset = number::integer(args[2])?;
     let offset = usize::try_from(offset).map_err(|_| Error::Offset)?;
+    let longest = longest(transaction.keyspace());
     let slot = transaction.open(args[1]);
     let length = match slot.value() {
         None => 0,
@@ -359,7 +392,7 @@ fn setrange(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encode
         out.integer(length as i64);
         return Ok(());
     }
-    if offset.saturating_add(args[3].len()) > MAX_LENGTH {
+    if offset.saturating_add(args[3].len()) > longest {
         return Err(Error::StringTooLong);
     }
     let applied = slot.apply(&KeyChange::SetRange { offset: offset as u64, bytes: args[3] })?;
@@ -368,12 +401,13 @@ fn setrange(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encode
 }
 
 fn append(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let longest = longest(transaction.keyspace());
     let slot = transaction.open(args[1]);
     let length = match slot.value() {
         None => 0,
         Some(value) => bytes(value)?.len(),
     };
-    if length + args[2].len() > MAX_LENGTH {
+    if length + args[2].len() > longest {
         return Err(Error::StringTooLong);
     }
     let applied = slot.apply(&KeyChange::Append { bytes: args[2] })?;
@@ -423,7 +457,8 @@ fn incrbyfloat(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Enc
     let by = LongDouble::parse(args[2]).ok_or(Error::NotFloat)?;
     let text = old.sum(by).ok_or(Error::NotANumber)?;
     // The final text is replicated, so that no replica computes it in its own way.
-    slot.apply(&KeyChange::SetString { value: text.as_bytes(), expiry: Expiry::Keep })?;
+    let change = KeyChange::SetString { value: text.as_bytes(), expiry: Expiry::Keep };
+    slot.apply_as(class::STRING, "incrbyfloat", &change)?;
     out.bulk(text.as_bytes());
     Ok(())
 }

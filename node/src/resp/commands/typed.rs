@@ -1,5 +1,7 @@
 //! Which type does a command work on? The collection in a value, or the error of a key that holds something else.
 
+use std::borrow::Cow;
+
 use crate::keyspace::Entry;
 use crate::keyspace::value::{HashRef, ListRef, SetRef, SortedSetRef, ValueRef};
 use crate::resp::error::Error;
@@ -26,4 +28,13 @@ typed!(sorted, SortedSet, SortedSetRef);
 #[inline]
 pub(super) fn value(entry: Option<Entry<'_>>) -> Option<ValueRef<'_>> {
     entry.map(Entry::value)
+}
+
+/// The bytes of a string value; an integer is printed.
+pub(super) fn bytes(value: ValueRef<'_>) -> Result<Cow<'_, [u8]>, Error> {
+    match value {
+        ValueRef::String(text) => Ok(Cow::Borrowed(text)),
+        ValueRef::Integer(number) => Ok(Cow::Owned(number.to_string().into_bytes())),
+        _ => Err(Error::WrongType),
+    }
 }

@@ -11,6 +11,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tercet_proto::resp::{Encoder, was_cut};
 
@@ -18,6 +19,7 @@ use super::help::{help, is_help};
 use super::{Blocking, Replies, ScriptPlace, Session};
 use crate::clients::state;
 use crate::clock;
+use crate::config::Protection;
 use crate::engine::{Engine, Locked, Transaction, View};
 use crate::eviction::Room;
 use crate::journal::Due;
@@ -202,7 +204,7 @@ impl Session {
 
     /// A command that took long is noted for SLOWLOG and LATENCY.
     #[cold]
-    fn note_slow(&self, row: &Row, args: &Args<'_>, nanos: u64) {
+    pub(super) fn note_slow(&self, row: &Row, args: &Args<'_>, nanos: u64) {
         let live = &self.node.config.live;
         let micros = nanos / 1000;
         let now = clock::unix_now().0 / 1000;
@@ -230,6 +232,11 @@ impl Session {
     fn call(&mut self, scope: Scope<'_, '_>, row: &'static Row, args: &Args<'_>, out: &mut Vec<u8>) {
         let before = out.len();
         self.meter.before(row);
+        // A script stands before the commands that it calls.
+        let is_script = matches!(row.handler, Handler::Script(..));
+        if is_script && self.is_monitored {
+            self.show(row, args);
+        }
         let outcome = match row.handler {
             // Their own commands are measured too.
             Handler::Nested(_) | Handler::Script(..) | Handler::Transactional(Transactional::Exec) => {
@@ -242,7 +249,10 @@ impl Session {
         };
         let outcome = if was_cut() { Err(Error::ReplyTooLarge) } else { outcome };
         self.meter.after(row);
-        if self.is_monitored {
+        if self.wait.is_some() {
+            self.waits_in = Some(row);
+        }
+        if self.is_monitored && !is_script {
             self.show(row, args);
         }
         if row.is_write() && self.node.tracking.is_used() {
@@ -252,16 +262,20 @@ impl Session {
             self.note_caching(row);
         }
         if let Some(nanos) = self.meter.slow() {
-            self.note_slow(row, args, nanos);
+            if self.wait.is_some() {
+                self.slow_wait = Some((row, args.iter().map(|arg| arg.to_vec()).collect(), nanos));
+            } else {
+                self.note_slow(row, args, nanos);
+            }
         }
         if let Err(error) = outcome {
             out.truncate(before);
             self.meter.counters().failed(row.id);
-            if matches!(row.handler, Handler::Script(..)) && self.is_error_counted {
+            if is_script && self.is_error_counted {
                 return Encoder::new(out, self.version).error_bytes(&error.to_bytes());
             }
             self.answer_error(&error, out);
-        } else if matches!(row.handler, Handler::Script(..)) && out.get(before) == Some(&b'-') {
+        } else if is_script && out.get(before) == Some(&b'-') {
             // An error that the script made, or handed on.
             self.meter.counters().failed(row.id);
             if !self.is_error_counted {
@@ -342,6 +356,9 @@ impl Session {
         if !row.accepts(args.len()) {
             return Err(Error::Arity(row.name.into()));
         }
+        if row.has(flag::PROTECTED) {
+            self.check_protected()?;
+        }
         if !self.is_authenticated && !self.is_undecided && !row.has(flag::NO_AUTH) {
             return Err(Error::NotAuthenticated);
         }
@@ -364,7 +381,9 @@ impl Session {
         }
         match caller {
             Caller::Client => self.check_busy(row)?,
-            Caller::Script(caller) => check_script(row, caller)?,
+            Caller::Script(caller) => {
+                check_script(row, caller, self.node.switches.are_scripts_free.load(Ordering::Relaxed))?;
+            }
         }
         // EXEC writes if anything that is queued does: the role may have changed since it was queued.
         let queued = match row.handler {
@@ -386,6 +405,23 @@ impl Session {
             Verdict::Loading | Verdict::Wait if row.has(flag::LOADING) => Ok(()),
             Verdict::Loading | Verdict::Wait => Err(Error::Loading),
         }
+    }
+
+    /// DEBUG is for those whom `enable-debug-command` allows it.
+    #[cold]
+    fn check_protected(&self) -> Result<(), Error> {
+        let is_allowed = match self.node.config.enable_debug_command {
+            Protection::No => false,
+            Protection::Yes => true,
+            Protection::Local => self.client.address.ip().to_canonical().is_loopback(),
+        };
+        if is_allowed {
+            return Ok(());
+        }
+        Err(Error::text(
+            "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a \
+             local connection, otherwise you need to set this option in the configuration file, and then restart the server.",
+        ))
     }
 
     /// `min-replicas-to-write`: more replicas have to be in sync than there are.
@@ -564,8 +600,9 @@ impl Session {
 }
 
 /// What scripts may not call.
-fn check_script(row: &Row, caller: ScriptCaller) -> Result<(), Error> {
-    if row.has(flag::NO_SCRIPT) || facts::is_no_script(row) || matches!(row.handler, Handler::Transactional(_)) {
+fn check_script(row: &Row, caller: ScriptCaller, is_free: bool) -> Result<(), Error> {
+    let is_denied = !is_free && (row.has(flag::NO_SCRIPT) || facts::is_no_script(row));
+    if is_denied || matches!(row.handler, Handler::Transactional(_)) {
         return Err(Error::text("ERR This Redis command is not allowed from script"));
     }
     if !caller.may_write && row.is_write() {

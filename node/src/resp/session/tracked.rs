@@ -8,6 +8,9 @@ use crate::clients::state;
 use crate::resp::table::{Args, Keys, Row};
 use crate::tracking::{Mode, Tracker};
 
+/// Changed keys that are told of at the latest.
+const CHANGED_KEYS_MAX: usize = 1024;
+
 impl Session {
     pub(crate) fn tracker(&self) -> Option<Arc<Tracker>> {
         self.tracker.clone()
@@ -63,14 +66,34 @@ impl Session {
     /// A command has written: whoever may hold its keys is told. One that changed nothing is told of too, which costs a
     /// client a look, and never the other way round.
     #[cold]
-    pub(super) fn tell_trackers(&self, row: &Row, args: &Args<'_>) {
+    pub(super) fn tell_trackers(&mut self, row: &Row, args: &Args<'_>) {
         let (tracking, clients, live) = (&self.node.tracking, &self.node.clients, &self.node.config.live);
         match row.keys {
             Keys::None => {}
             // Which keys is not known before.
             Keys::Space | Keys::Any => tracking.flushed(clients, live),
-            keys => tracking.changed(self.client.id, &keys.of(args), clients, live),
+            keys => {
+                let keys = keys.of(args);
+                tracking.changed_read(self.client.id, &keys, clients, live);
+                if tracking.is_broadcasting() {
+                    self.changed_keys.extend(keys.iter().map(|key| key.to_vec()));
+                    if self.changed_keys.len() > CHANGED_KEYS_MAX {
+                        self.broadcast_changes();
+                    }
+                }
+            }
         }
+    }
+
+    /// What a batch has changed is told at its end, all in one: as in Redis, which does it between two looks at its clients.
+    #[cold]
+    pub(super) fn broadcast_changes(&mut self) {
+        let mut changed = std::mem::take(&mut self.changed_keys);
+        changed.sort_unstable();
+        changed.dedup();
+        let keys: Vec<&[u8]> = changed.iter().map(Vec::as_slice).collect();
+        let node = &self.node;
+        node.tracking.broadcast(self.client.id, &keys, &node.clients, &node.config.live);
     }
 
     /// CLIENT CACHING is about the next command, or the next transaction.

@@ -74,7 +74,7 @@ fn what_makes_a_record_too_large_is_refused_before_anything_is_done() {
     let members: [&[u8]; 1] = [&large];
     let add = KeyChange::SetAdd { members: Cow::Borrowed(&members) };
     assert_eq!(transaction.apply(b"other", &add), Err(Refused::TooLarge));
-    assert_eq!(transaction.replace(b"key", Some(&add)), Err(Refused::TooLarge));
+    assert_eq!(transaction.replace(b"key", (class::LIST, "rpush"), Some(&add)), Err(Refused::TooLarge));
     let name = |key, event| Name { database: 0, key, event };
     assert_eq!(transaction.carry(name(b"key", ""), name(&large, "")), Err(Refused::TooLarge));
     assert!(

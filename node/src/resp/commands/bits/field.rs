@@ -3,8 +3,9 @@
 use tercet_proto::resp::Encoder;
 
 use super::{checked_offset, number, strings};
-use crate::effect::KeyChange;
+use crate::effect::{KeyChange, class};
 use crate::engine::{Transaction, View};
+use crate::keyspace::Keyspace;
 use crate::keyspace::value::ValueRef;
 use crate::resp::error::Error;
 use crate::resp::table::{Args, Outcome};
@@ -82,7 +83,7 @@ struct Operation {
     overflow: Overflow,
 }
 
-fn parse(mut rest: &Args<'_>) -> Result<Vec<Operation>, Error> {
+fn parse(keyspace: &Keyspace, mut rest: &Args<'_>) -> Result<Vec<Operation>, Error> {
     let mut operations = Vec::new();
     let mut overflow = Overflow::Wrap;
     while let [name, behind @ ..] = rest {
@@ -99,12 +100,17 @@ fn parse(mut rest: &Args<'_>) -> Result<Vec<Operation>, Error> {
             }
             (b"get", [kind, place, behind @ ..]) => {
                 let kind = Kind::parse(kind)?;
-                operations.push(Operation { action: Action::Get, kind, offset: offset(place, kind)?, overflow });
+                operations.push(Operation {
+                    action: Action::Get,
+                    kind,
+                    offset: offset(keyspace, place, kind)?,
+                    overflow,
+                });
                 rest = behind;
             }
             (b"set" | b"incrby", [kind, place, value, behind @ ..]) => {
                 let kind = Kind::parse(kind)?;
-                let offset = offset(place, kind)?;
+                let offset = offset(keyspace, place, kind)?;
                 let value = number::integer(value)?;
                 let action = if name == b"set" { Action::Set(value) } else { Action::Increment(value) };
                 operations.push(Operation { action, kind, offset, overflow });
@@ -117,13 +123,13 @@ fn parse(mut rest: &Args<'_>) -> Result<Vec<Operation>, Error> {
 }
 
 /// A place among bits, or with `#` among fields of this width.
-fn offset(text: &[u8], kind: Kind) -> Result<u64, Error> {
+fn offset(keyspace: &Keyspace, text: &[u8], kind: Kind) -> Result<u64, Error> {
     let (digits, factor) = match text {
         [b'#', digits @ ..] => (digits, u64::from(kind.bits)),
         digits => (digits, 1),
     };
     let offset = number::parse_integer(digits).and_then(|offset| u64::try_from(offset).ok()?.checked_mul(factor));
-    checked_offset(offset.filter(|offset| i64::try_from(*offset).is_ok()))
+    checked_offset(keyspace, offset.filter(|offset| i64::try_from(*offset).is_ok()))
 }
 
 /// Bytes that a field of 64 bits may touch.
@@ -154,7 +160,7 @@ fn field(value: Option<ValueRef<'_>>, operation: &Operation) -> Result<i128, Err
 }
 
 pub(super) fn bitfield_ro(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let operations = parse(&args[2..])?;
+    let operations = parse(view.keyspace(), &args[2..])?;
     if operations.iter().any(|operation| operation.action != Action::Get) {
         return Err(Error::text("ERR BITFIELD_RO only supports the GET subcommand"));
     }
@@ -172,9 +178,10 @@ fn check_type(value: Option<ValueRef<'_>>) -> Outcome {
 }
 
 pub(super) fn bitfield(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let operations = parse(&args[2..])?;
+    let operations = parse(transaction.keyspace(), &args[2..])?;
     let written = operations.iter().filter(|operation| operation.action != Action::Get);
     let last = written.map(|operation| operation.offset + u64::from(operation.kind.bits) - 1).max();
+    let mut has_grown = false;
     {
         let slot = transaction.open(args[1]);
         check_type(slot.value())?;
@@ -183,24 +190,44 @@ pub(super) fn bitfield(transaction: &mut Transaction<'_>, args: &Args<'_>, out: 
             && last / 8 >= length as u64
         {
             // Room up to the farthest bit comes first, whatever becomes of the fields.
-            slot.apply(&KeyChange::SetRange { offset: last / 8, bytes: &[0] })?;
+            has_grown = true;
+            slot.apply_as(0, "", &KeyChange::SetRange { offset: last / 8, bytes: &[0] })?;
         }
     }
+    let mut has_changed = false;
     out.array(operations.len());
     for operation in &operations {
-        execute(transaction, args[1], operation, out)?;
+        let written = execute(transaction, args[1], operation, out)?;
+        has_changed |= written == Written::Changed || has_grown && written == Written::Same;
+    }
+    if has_changed {
+        transaction.raise(class::STRING, "setbit", args[1]);
     }
     Ok(())
 }
 
-fn execute(transaction: &mut Transaction<'_>, key: &[u8], operation: &Operation, out: &mut Encoder<'_>) -> Outcome {
+/// What an operation did to the string.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Written {
+    /// It reads, or its result has no room.
+    Nothing,
+    Same,
+    Changed,
+}
+
+fn execute(
+    transaction: &mut Transaction<'_>,
+    key: &[u8],
+    operation: &Operation,
+    out: &mut Encoder<'_>,
+) -> Result<Written, Error> {
     let Operation { action, kind, offset, overflow } = *operation;
     let slot = transaction.open(key);
     let old = field(slot.value(), operation)?;
     let wanted = match action {
         Action::Get => {
             out.integer(old as i64);
-            return Ok(());
+            return Ok(Written::Nothing);
         }
         Action::Set(value) if kind.is_signed => i128::from(value),
         Action::Set(value) => i128::from(value as u64),
@@ -208,19 +235,20 @@ fn execute(transaction: &mut Transaction<'_>, key: &[u8], operation: &Operation,
     };
     let Some(new) = overflow.fit(wanted, kind) else {
         out.null();
-        return Ok(());
+        return Ok(Written::Nothing);
     };
     out.integer(if matches!(action, Action::Set(_)) { old } else { new } as i64);
-    if new != old {
-        let (number, shift) = window(around(slot.value(), offset)?, offset, kind);
-        let mask = ((1u128 << kind.bits) - 1) << shift;
-        let number = number & !mask | (new as u128) << shift & mask;
-        let bytes = number.to_be_bytes();
-        let bytes = &bytes[bytes.len() - TOUCHED..];
-        let count = ((offset % 8) as usize + kind.bits as usize).div_ceil(8);
-        slot.apply(&KeyChange::SetRange { offset: offset / 8, bytes: &bytes[..count] })?;
+    if new == old {
+        return Ok(Written::Same);
     }
-    Ok(())
+    let (number, shift) = window(around(slot.value(), offset)?, offset, kind);
+    let mask = ((1u128 << kind.bits) - 1) << shift;
+    let number = number & !mask | (new as u128) << shift & mask;
+    let bytes = number.to_be_bytes();
+    let bytes = &bytes[bytes.len() - TOUCHED..];
+    let count = ((offset % 8) as usize + kind.bits as usize).div_ceil(8);
+    slot.apply_as(0, "", &KeyChange::SetRange { offset: offset / 8, bytes: &bytes[..count] })?;
+    Ok(Written::Changed)
 }
 
 #[cfg(test)]

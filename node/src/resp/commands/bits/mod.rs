@@ -6,8 +6,9 @@ mod search;
 use tercet_proto::resp::Encoder;
 
 use super::{number, strings};
-use crate::effect::{Expiry, KeyChange};
+use crate::effect::{Expiry, KeyChange, class};
 use crate::engine::{Transaction, View};
+use crate::keyspace::Keyspace;
 use crate::resp::error::Error;
 use crate::resp::table::flag::{DENY_OOM, FAST};
 use crate::resp::table::{Args, Group, Keys, Outcome, Row, read, write};
@@ -65,14 +66,14 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 /// A place among bits; no string is longer than `proto-max-bulk-len`.
-fn offset(text: &[u8]) -> Result<u64, Error> {
+fn offset(keyspace: &Keyspace, text: &[u8]) -> Result<u64, Error> {
     let offset = number::parse_integer(text).and_then(|offset| u64::try_from(offset).ok());
-    checked_offset(offset)
+    checked_offset(keyspace, offset)
 }
 
-fn checked_offset(offset: Option<u64>) -> Result<u64, Error> {
+fn checked_offset(keyspace: &Keyspace, offset: Option<u64>) -> Result<u64, Error> {
     offset
-        .filter(|offset| *offset / 8 < strings::MAX_LENGTH as u64)
+        .filter(|offset| *offset / 8 < strings::longest(keyspace) as u64)
         .ok_or(Error::text("ERR bit offset is not an integer or out of range"))
 }
 
@@ -81,7 +82,7 @@ fn bit_of(bytes: &[u8], offset: u64) -> u8 {
 }
 
 fn setbit(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let offset = offset(args[2])?;
+    let offset = offset(transaction.keyspace(), args[2])?;
     let wrong = Error::text("ERR bit is not an integer or out of range");
     let bit = number::parse_integer(args[3]).filter(|bit| matches!(bit, 0 | 1)).ok_or(wrong)? as u8;
     let slot = transaction.open(args[1]);
@@ -96,14 +97,14 @@ fn setbit(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<
     if old != bit || !is_there {
         let mask = 1 << (7 - offset % 8);
         let byte = byte & !mask | if bit == 1 { mask } else { 0 };
-        slot.apply(&KeyChange::SetRange { offset: offset / 8, bytes: &[byte] })?;
+        slot.apply_as(class::STRING, "setbit", &KeyChange::SetRange { offset: offset / 8, bytes: &[byte] })?;
     }
     out.integer(i64::from(old));
     Ok(())
 }
 
 fn getbit(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let offset = offset(args[2])?;
+    let offset = offset(view.keyspace(), args[2])?;
     let bit = match view.get(args[1]) {
         None => 0,
         Some(entry) => bit_of(&strings::bytes(entry.value())?, offset),
@@ -126,7 +127,7 @@ fn bitop(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'
     let is_not = args[1].eq_ignore_ascii_case(b"not");
     let mut result: Vec<u8> = Vec::new();
     for (place, key) in args[3..].iter().enumerate() {
-        let bytes = match transaction.get(key) {
+        let bytes = match transaction.read(key) {
             None => std::borrow::Cow::Borrowed(&[][..]),
             Some(entry) => strings::bytes(entry.value())?,
         };

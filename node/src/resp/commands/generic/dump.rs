@@ -3,18 +3,19 @@
 use tercet_proto::resp::Encoder;
 
 use super::number;
-use crate::effect::{Expiry, KeyChange};
+use crate::effect::{Expiry, KeyChange, class};
 use crate::engine::{Transaction, View};
 use crate::ids::UnixMillis;
+use crate::keyspace::access::Rule;
 use crate::keyspace::rdb;
-use crate::keyspace::value::{Limits, image};
+use crate::keyspace::value::image;
 use crate::resp::error::Error;
 use crate::resp::table::{Args, Outcome};
 
 pub(super) fn dump(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     match view.get(args[1]) {
         None => out.null(),
-        Some(entry) => out.bulk(&rdb::dump(entry.value(), &Limits::default())),
+        Some(entry) => out.bulk(&rdb::dump(entry.value(), &view.keyspace().thresholds().sizes().limits)),
     }
     Ok(())
 }
@@ -23,31 +24,33 @@ pub(super) fn dump(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> O
 struct Options {
     replaces: bool,
     is_absolute: bool,
+    /// What is noted of the use of the key: seconds since the last one, or how often.
+    idle: Option<u64>,
+    frequency: Option<u8>,
 }
 
 impl Options {
     fn parse(mut rest: &Args<'_>) -> Result<Self, Error> {
         let mut options = Self::default();
-        let (mut idle, mut frequency) = (None, None);
         while let [word, behind @ ..] = rest {
             rest = behind;
             match (word.to_ascii_lowercase().as_slice(), behind) {
                 (b"replace", _) => options.replaces = true,
                 (b"absttl", _) => options.is_absolute = true,
-                (b"idletime", [text, behind @ ..]) if frequency.is_none() => {
+                (b"idletime", [text, behind @ ..]) if options.frequency.is_none() => {
                     let seconds = number::integer(text)?;
                     if seconds < 0 {
                         return Err(Error::text("ERR Invalid IDLETIME value, must be >= 0"));
                     }
-                    idle = Some(seconds);
+                    options.idle = Some(seconds.unsigned_abs());
                     rest = behind;
                 }
-                (b"freq", [text, behind @ ..]) if idle.is_none() => {
+                (b"freq", [text, behind @ ..]) if options.idle.is_none() => {
                     let number = number::integer(text)?;
                     if !(0..=255).contains(&number) {
                         return Err(Error::text("ERR Invalid FREQ value, must be >= 0 and <= 255"));
                     }
-                    frequency = Some(number);
+                    options.frequency = Some(number as u8);
                     rest = behind;
                 }
                 _ => return Err(Error::Syntax),
@@ -77,7 +80,22 @@ pub(super) fn restore(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &
     let mut bytes = Vec::new();
     image::encode(value.as_ref(), &mut bytes);
     let expiry = if ttl > 0 { Expiry::At(UnixMillis(at)) } else { Expiry::Never };
+    if is_there {
+        // Redis deletes what is there and adds a key.
+        transaction.raise(class::NEW, "new", args[1]);
+    }
     transaction.apply(args[1], &KeyChange::Restore { image: &bytes, expiry })?;
+    let bits = {
+        let access = transaction.keyspace().access();
+        match (access.rule(), options.idle, options.frequency) {
+            (Rule::Clock, Some(seconds), _) => Some(access.bits_idle_for(seconds)),
+            (Rule::Counter, _, Some(frequency)) => Some(access.bits_with_frequency(frequency)),
+            _ => None,
+        }
+    };
+    if let (Some(bits), Some(entry)) = (bits, transaction.get(args[1])) {
+        entry.set_access(bits);
+    }
     out.ok();
     Ok(())
 }

@@ -120,7 +120,7 @@ fn seconds(millis: u64) -> u64 {
 
 /// -2 without the key, -1 without a time to live; else what `choose` makes of the time left and the deadline.
 fn reply(view: &View<'_>, key: &[u8], choose: impl Fn(u64, u64) -> u64, out: &mut Encoder<'_>) -> Outcome {
-    let answer = match view.get(key).map(|entry| entry.expire_at()) {
+    let answer = match view.glance(key).map(|entry| entry.expire_at()) {
         None => -2,
         Some(None) => -1,
         Some(Some(at)) => choose(at.0.saturating_sub(view.now().0), at.0) as i64,

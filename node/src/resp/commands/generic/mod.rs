@@ -3,6 +3,7 @@
 mod dump;
 mod expiry;
 mod keyspace;
+mod migrate;
 mod moving;
 mod object;
 mod scan;
@@ -14,8 +15,8 @@ use tercet_proto::resp::Encoder;
 use super::{number, scanning};
 use crate::effect::KeyChange;
 use crate::engine::{Transaction, View};
-use crate::resp::table::flag::{BLOCKING, DENY_OOM, FAST};
-use crate::resp::table::{Args, Group, Keys, Outcome, Row, container, read, session, write};
+use crate::resp::table::flag::{BLOCKING, DENY_OOM, FAST, NO_SCRIPT, NOT_IN_MULTI};
+use crate::resp::table::{Args, Group, Handler, Keys, Outcome, Row, container, read, session, write};
 
 const G: Group = Group::Generic;
 
@@ -30,7 +31,7 @@ pub(super) const ROWS: &[Row] = &[
         Keys::REST,
         G,
         "Returns the number of existing keys out of those specified after updating the time they were last accessed.",
-        exists,
+        touch,
     ),
     read("type", 2, FAST, Keys::ONE, G, "Determines the type of value stored at a key.", type_name),
     read("keys", 2, 0, Keys::Space, G, "Returns all key names that match a pattern.", scan::keys),
@@ -65,6 +66,15 @@ pub(super) const ROWS: &[Row] = &[
         Group::Server,
         "An internal command for migrating keys in a cluster.",
         dump::restore,
+    ),
+    Row::new(
+        "migrate",
+        -6,
+        NOT_IN_MULTI | NO_SCRIPT,
+        Keys::Migrate,
+        G,
+        "Atomically transfers a key from one Redis instance to another.",
+        Handler::Session(migrate::migrate),
     ),
     write("copy", -3, DENY_OOM, Keys::TWO, G, "Copies the value of a key to a new key.", moving::copy),
     write("move", 3, FAST, Keys::ONE, G, "Moves a key to another database.", moving::move_key),
@@ -175,12 +185,18 @@ fn del(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>
 }
 
 fn exists(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let found = args[1..].iter().filter(|key| view.glance(key).is_some()).count();
+    out.integer(found as i64);
+    Ok(())
+}
+
+fn touch(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     let found = args[1..].iter().filter(|key| view.get(key).is_some()).count();
     out.integer(found as i64);
     Ok(())
 }
 
 fn type_name(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    out.simple(view.get(args[1]).map_or("none", |entry| entry.value().type_name()));
+    out.simple(view.glance(args[1]).map_or("none", |entry| entry.value().type_name()));
     Ok(())
 }

@@ -5,7 +5,7 @@ use tercet_proto::resp::Encoder;
 
 use super::keyspace::database;
 use super::number;
-use crate::effect::{Expiry, KeyChange};
+use crate::effect::{Expiry, KeyChange, class};
 use crate::engine::{Name, Transaction};
 use crate::keyspace::Entry;
 use crate::keyspace::value::image;
@@ -60,12 +60,12 @@ pub(super) fn copy(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut
     if here == there && args[1] == args[2] {
         return Err(Error::text("ERR source and destination objects are the same"));
     }
-    let copied = match Whole::of(transaction.get(args[1])) {
+    let copied = match Whole::of(transaction.read(args[1])) {
         None => false,
         Some(whole) => {
             transaction.select(there);
             let may_copy = replaces || transaction.get(args[2]).is_none();
-            let put = if may_copy { whole.put(transaction, args[2]) } else { Ok(()) };
+            let put = if may_copy { whole.put(transaction, args[2], class::GENERIC, "copy_to") } else { Ok(()) };
             transaction.select(here);
             put?;
             may_copy
@@ -106,8 +106,12 @@ impl Whole {
         Some(Self { image, expiry: entry.expire_at().map_or(Expiry::Never, Expiry::At) })
     }
 
-    fn put(&self, transaction: &mut Transaction<'_>, key: &[u8]) -> Outcome {
-        transaction.apply(key, &KeyChange::Restore { image: &self.image, expiry: self.expiry })?;
+    fn put(&self, transaction: &mut Transaction<'_>, key: &[u8], class: u32, event: &'static str) -> Outcome {
+        if transaction.get(key).is_some() {
+            // Redis deletes what is there and adds a key.
+            transaction.raise(class::NEW, "new", key);
+        }
+        transaction.apply_as(key, class, event, &KeyChange::Restore { image: &self.image, expiry: self.expiry })?;
         Ok(())
     }
 }

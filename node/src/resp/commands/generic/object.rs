@@ -6,7 +6,7 @@ use super::G;
 use crate::engine::View;
 use crate::keyspace::Entry;
 use crate::keyspace::access::{Access, Rule};
-use crate::keyspace::value::{Limits, ValueRef};
+use crate::keyspace::value::ValueRef;
 use crate::resp::error::Error;
 use crate::resp::session::Session;
 use crate::resp::table::flag::LOADING;
@@ -54,7 +54,7 @@ fn about(
     view: &View<'_>,
     args: &Args<'_>,
     out: &mut Encoder<'_>,
-    reply: fn(&Access, Entry<'_>, &mut Encoder<'_>) -> Outcome,
+    reply: impl Fn(&Access, Entry<'_>, &mut Encoder<'_>) -> Outcome,
 ) -> Outcome {
     match view.peek(args[2]) {
         None => out.null(),
@@ -70,11 +70,12 @@ fn help(_: &mut Session, _: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
 }
 
 fn encoding(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let limits = view.keyspace().thresholds().sizes().limits;
     about(view, args, out, |_, entry, out| {
         // A text that was changed in place is raw in Redis, whatever its length.
         let name = match entry.is_changed_text() {
             true => "raw",
-            false => entry.value().encoding_name(&Limits::default()),
+            false => entry.value().encoding_name(&limits),
         };
         out.bulk(name.as_bytes());
         Ok(())

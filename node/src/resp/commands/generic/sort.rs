@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use tercet_proto::resp::Encoder;
 
 use super::number;
-use crate::effect::{End, KeyChange};
+use crate::effect::{End, KeyChange, class};
 use crate::engine::{Transaction, View};
 use crate::keyspace::value::{Text, ValueRef};
 use crate::resp::commands::strings::bytes;
@@ -55,7 +55,7 @@ pub(super) fn sort(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut
     };
     let values = items.iter().map(|item| item.as_deref().unwrap_or_default()).collect();
     let change = KeyChange::ListPush { end: End::Back, values: Cow::Owned(values) };
-    transaction.replace(key, (!items.is_empty()).then_some(&change))?;
+    transaction.replace(key, (class::LIST, "sortstore"), (!items.is_empty()).then_some(&change))?;
     out.integer(items.len() as i64);
     Ok(())
 }

@@ -111,7 +111,7 @@ impl Place {
 
     /// The middle of the cell that a score stands for.
     pub(super) fn from_score(score: f64) -> Self {
-        let area = Cell { bits: score as u64, steps: STEPS_MAX }.area();
+        let area = Cell { bits: bits_of(score), steps: STEPS_MAX }.area();
         Self {
             longitude: ((area.west + area.east) / 2.0).clamp(-LONGITUDE_MAX, LONGITUDE_MAX),
             latitude: ((area.south + area.north) / 2.0).clamp(-LATITUDE_MAX, LATITUDE_MAX),
@@ -230,6 +230,17 @@ fn steps(radius: f64, latitude: f64) -> u32 {
         }
     }
     steps.clamp(1, STEPS_MAX as i32) as u32
+}
+
+/// What the compilers of Redis make of a score that is no place, on x86: negative ones wrap, the greatest are 0.
+fn bits_of(score: f64) -> u64 {
+    /// 2^63.
+    const HALF: f64 = 9_223_372_036_854_775_808.0;
+    if score < HALF {
+        return score as i64 as u64;
+    }
+    let beyond = score - HALF;
+    if beyond < HALF { beyond as u64 ^ 1 << 63 } else { 0 }
 }
 
 #[cfg(test)]

@@ -230,12 +230,13 @@ impl<'a> Query<'a> {
         &self,
         transaction: &mut Transaction<'_>,
         target: &[u8],
+        event: &'static str,
         found: &[Found],
         out: &mut Encoder<'_>,
     ) -> Outcome {
         let score = |item: &Found| if self.stores_distance { item.distance / self.meters } else { item.score };
         let members: Vec<(ShortBytes, f64)> = found.iter().map(|item| (item.member.clone(), score(item))).collect();
-        sorted_sets::store(transaction, target, &members)?;
+        sorted_sets::store(transaction, target, event, &members)?;
         out.integer(members.len() as i64);
         Ok(())
     }
@@ -248,22 +249,23 @@ struct Found {
     score: f64,
 }
 
-fn show(view: &View<'_>, key: &[u8], out: &mut Encoder<'_>, query: &Query<'_>) -> Outcome {
-    let found = index(view, key)?.map_or_else(Vec::new, |index| query.run(index));
+fn show(index: Option<SortedSetRef<'_>>, out: &mut Encoder<'_>, query: &Query<'_>) -> Outcome {
+    let found = index.map_or_else(Vec::new, |index| query.run(index));
     query.reply(&found, out);
     Ok(())
 }
 
 pub(super) fn geosearch(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let query = Query::new().parse(&args[2..], Form::Search, index(view, args[1])?, args[0])?;
-    show(view, args[1], out, &query)
+    let index = index(view, args[1])?;
+    let query = Query::new().parse(&args[2..], Form::Search, index, args[0])?;
+    show(index, out, &query)
 }
 
 pub(super) fn geosearchstore(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let index = typed::sorted(typed::value(transaction.get(args[2])))?;
+    let index = typed::sorted(typed::value(transaction.read(args[2])))?;
     let query = Query::new().parse(&args[3..], Form::SearchStore, index, args[0])?;
     let found = index.map_or_else(Vec::new, |index| query.run(index));
-    query.store(transaction, args[1], &found, out)
+    query.store(transaction, args[1], "geosearchstore", &found, out)
 }
 
 /// A query around a place that stands before the options.
@@ -286,14 +288,14 @@ fn around_member<'a>(args: &Args<'a>, index: Option<SortedSetRef<'_>>, stores: b
 }
 
 pub(super) fn georadius(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let index = typed::sorted(typed::value(transaction.get(args[1])))?;
+    let index = typed::sorted(typed::value(transaction.read(args[1])))?;
     let query = around_place(args, true)?;
     let found = index.map_or_else(Vec::new, |index| query.run(index));
     finish(transaction, &query, &found, out)
 }
 
 pub(super) fn georadiusbymember(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let index = typed::sorted(typed::value(transaction.get(args[1])))?;
+    let index = typed::sorted(typed::value(transaction.read(args[1])))?;
     let query = around_member(args, index, true)?;
     let found = index.map_or_else(Vec::new, |index| query.run(index));
     finish(transaction, &query, &found, out)
@@ -301,7 +303,7 @@ pub(super) fn georadiusbymember(transaction: &mut Transaction<'_>, args: &Args<'
 
 fn finish(transaction: &mut Transaction<'_>, query: &Query<'_>, found: &[Found], out: &mut Encoder<'_>) -> Outcome {
     match query.target {
-        Some(target) => query.store(transaction, target, found, out),
+        Some(target) => query.store(transaction, target, "georadiusstore", found, out),
         None => {
             query.reply(found, out);
             Ok(())
@@ -310,12 +312,13 @@ fn finish(transaction: &mut Transaction<'_>, query: &Query<'_>, found: &[Found],
 }
 
 pub(super) fn georadius_ro(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    index(view, args[1])?;
+    let index = index(view, args[1])?;
     let query = around_place(args, false)?;
-    show(view, args[1], out, &query)
+    show(index, out, &query)
 }
 
 pub(super) fn georadiusbymember_ro(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let query = around_member(args, index(view, args[1])?, false)?;
-    show(view, args[1], out, &query)
+    let index = index(view, args[1])?;
+    let query = around_member(args, index, false)?;
+    show(index, out, &query)
 }

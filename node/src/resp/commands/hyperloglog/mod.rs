@@ -47,7 +47,9 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 /// `hll-sparse-max-bytes`.
-const SPARSE_MAX_BYTES: usize = 3000;
+fn sparse_max(transaction: &Transaction<'_>) -> usize {
+    transaction.keyspace().thresholds().sizes().sparse_sketch
+}
 
 const INVALID: Error =
     Error::Other(std::borrow::Cow::Borrowed("WRONGTYPE Key is not a valid HyperLogLog string value."));
@@ -68,17 +70,18 @@ fn bytes(value: ValueRef<'_>) -> Result<&[u8], Error> {
 }
 
 fn pfadd(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let sparse_max = sparse_max(transaction);
     let slot = transaction.open(args[1]);
     let elements = &args[2..];
     let (mut changed, mut sketch) = match slot.value() {
-        None => (true, Sketch::new(SPARSE_MAX_BYTES)),
+        None => (true, Sketch::new(sparse_max)),
         Some(value) => {
             let bytes = bytes(value)?;
             if elements.iter().all(|element| sketch::covers(bytes, element)) {
                 out.integer(0);
                 return Ok(());
             }
-            (false, Sketch::from_bytes(bytes, SPARSE_MAX_BYTES))
+            (false, Sketch::from_bytes(bytes, sparse_max))
         }
     };
     for element in elements {
@@ -86,18 +89,20 @@ fn pfadd(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'
     }
     if changed {
         sketch.forget_count();
-        put_string(transaction, args[1], sketch.as_bytes())?;
+        put_string(transaction, args[1], sketch.as_bytes(), Some("pfadd"))?;
     }
     out.integer(i64::from(changed));
     Ok(())
 }
 
 fn pfcount(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let sparse_max = sparse_max(transaction);
     let mut registers = sketch::no_registers();
     if let [_, key] = args {
         let slot = transaction.open(key);
         let Some(value) = slot.value() else {
             out.integer(0);
+            transaction.miss(key);
             return Ok(());
         };
         let bytes = bytes(value)?;
@@ -106,9 +111,9 @@ fn pfcount(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder
             None => {
                 sketch::merge_into(bytes, &mut registers)?;
                 let count = sketch::count(&registers);
-                let mut sketch = Sketch::from_bytes(bytes, SPARSE_MAX_BYTES);
+                let mut sketch = Sketch::from_bytes(bytes, sparse_max);
                 sketch.remember_count(count);
-                put_string(transaction, key, sketch.as_bytes())?;
+                put_string(transaction, key, sketch.as_bytes(), None)?;
                 count
             }
         };
@@ -116,7 +121,7 @@ fn pfcount(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder
         return Ok(());
     }
     for key in &args[1..] {
-        if let Some(entry) = transaction.get(key) {
+        if let Some(entry) = transaction.read(key) {
             sketch::merge_into(bytes(entry.value())?, &mut registers)?;
         }
     }
@@ -125,10 +130,11 @@ fn pfcount(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder
 }
 
 fn pfmerge(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let sparse_max = sparse_max(transaction);
     let mut registers = sketch::no_registers();
     let mut is_dense = false;
     for key in &args[1..] {
-        if let Some(entry) = transaction.get(key) {
+        if let Some(entry) = transaction.read(key) {
             let bytes = bytes(entry.value())?;
             is_dense |= sketch::is_dense(bytes);
             sketch::merge_into(bytes, &mut registers)?;
@@ -136,8 +142,8 @@ fn pfmerge(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder
     }
     let slot = transaction.open(args[1]);
     let mut sketch = match slot.value() {
-        None => Sketch::new(SPARSE_MAX_BYTES),
-        Some(value) => Sketch::from_bytes(bytes(value)?, SPARSE_MAX_BYTES),
+        None => Sketch::new(sparse_max),
+        Some(value) => Sketch::from_bytes(bytes(value)?, sparse_max),
     };
     if is_dense {
         sketch.make_dense()?;
@@ -146,7 +152,7 @@ fn pfmerge(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder
         sketch.set(index, *value)?;
     }
     sketch.forget_count();
-    put_string(transaction, args[1], sketch.as_bytes())?;
+    put_string(transaction, args[1], sketch.as_bytes(), Some("pfadd"))?;
     out.ok();
     Ok(())
 }
@@ -189,11 +195,12 @@ fn pfdebug(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder
 }
 
 fn make_dense(transaction: &mut Transaction<'_>, key: &[u8]) -> Result<Change, Error> {
+    let sparse_max = sparse_max(transaction);
     let Some(entry) = transaction.get(key) else { return Ok(Change::None) };
-    let mut sketch = Sketch::from_bytes(bytes(entry.value())?, SPARSE_MAX_BYTES);
+    let mut sketch = Sketch::from_bytes(bytes(entry.value())?, sparse_max);
     let change = sketch.make_dense()?;
     if change == Change::Changed {
-        put_string(transaction, key, sketch.as_bytes())?;
+        put_string(transaction, key, sketch.as_bytes(), None)?;
     }
     Ok(change)
 }

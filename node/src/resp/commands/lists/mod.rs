@@ -13,7 +13,7 @@ use crate::effect::KeyChange;
 use crate::engine::{Transaction, View};
 use crate::keyspace::value::{End, ListRef};
 use crate::resp::error::Error;
-use crate::resp::table::flag::{BLOCKING, DENY_OOM, FAST, NO_SCRIPT};
+use crate::resp::table::flag::{BLOCKING, DENY_OOM, FAST};
 use crate::resp::table::{Args, Group, Keys, Outcome, Row, read, write};
 
 const G: Group = Group::List;
@@ -126,7 +126,7 @@ pub(super) const ROWS: &[Row] = &[
     write(
         "blpop",
         -3,
-        BLOCKING | NO_SCRIPT,
+        BLOCKING,
         Keys::Range(1, -2, 1),
         G,
         "Removes and returns the first element in a list. Blocks until an element is available otherwise. Deletes the list if the last element was popped.",
@@ -135,7 +135,7 @@ pub(super) const ROWS: &[Row] = &[
     write(
         "brpop",
         -3,
-        BLOCKING | NO_SCRIPT,
+        BLOCKING,
         Keys::Range(1, -2, 1),
         G,
         "Removes and returns the last element in a list. Blocks until an element is available otherwise. Deletes the list if the last element was popped.",
@@ -144,7 +144,7 @@ pub(super) const ROWS: &[Row] = &[
     write(
         "blmove",
         6,
-        DENY_OOM | BLOCKING | NO_SCRIPT,
+        DENY_OOM | BLOCKING,
         Keys::TWO,
         G,
         "Pops an element from a list, pushes it to another list and returns it. Blocks until an element is available otherwise. Deletes the list if the last element was moved.",
@@ -153,7 +153,7 @@ pub(super) const ROWS: &[Row] = &[
     write(
         "brpoplpush",
         4,
-        DENY_OOM | BLOCKING | NO_SCRIPT,
+        DENY_OOM | BLOCKING,
         Keys::TWO,
         G,
         "Pops an element from a list, pushes it to another list and returns it. Block until an element is available otherwise. Deletes the list if the last element was popped.",

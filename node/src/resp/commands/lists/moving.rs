@@ -48,8 +48,9 @@ pub(super) fn move_one(
     let pop = KeyChange::ListPop { end: from, count: 1 };
     let push = KeyChange::ListPush { end: to, values: Cow::Borrowed(&items) };
     transaction.check_room(args[1].len() + pop.record_bytes() + args[2].len() + push.record_bytes())?;
-    transaction.apply(args[1], &pop)?;
+    // Pushed first, as in Redis: within one list the key, and its time to live, outlast the move.
     transaction.apply(args[2], &push)?;
+    transaction.apply(args[1], &pop)?;
     out.bulk(&item);
     Ok(())
 }

@@ -46,7 +46,7 @@ fn count(_: &mut Session, _: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
 fn list(_: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     let every = || table::all().into_iter().flat_map(|row| std::iter::once(row).chain(row.subcommands()));
     let names: Vec<&str> = match &args[2..] {
-        [] => table::all().into_iter().map(|row| row.name).collect(),
+        [] => every().map(|row| row.name).collect(),
         [filter, by, value] if filter.eq_ignore_ascii_case(b"filterby") => {
             if by.eq_ignore_ascii_case(b"module") {
                 Vec::new()
@@ -263,7 +263,10 @@ fn derived_flags(row: &Row) -> Vec<&'static str> {
         (flag::NOT_IN_MULTI, "no_multi"),
     ];
     flags.extend(named.iter().filter(|(bit, _)| row.has(*bit)).map(|(_, name)| *name));
-    if matches!(row.keys, Keys::Counted(..) | Keys::Streams | Keys::Stored { .. }) {
+    if matches!(
+        row.keys,
+        Keys::Counted(..) | Keys::CountedPairs(_) | Keys::Streams | Keys::Migrate | Keys::Stored { .. }
+    ) {
         flags.push("movablekeys");
     }
     flags

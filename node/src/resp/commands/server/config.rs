@@ -44,7 +44,6 @@ fixed! {
     "activedefrag" IMMUTABLE |_| "no".into();
     "appendfilename" IMMUTABLE |_| "appendonly.aof".into();
     "appenddirname" IMMUTABLE |_| "appendonlydir".into();
-    "enable-debug-command" IMMUTABLE |_| "yes".into();
     "enable-module-command" IMMUTABLE |_| "no".into();
     "enable-protected-configs" IMMUTABLE |_| "no".into();
     "io-threads-do-reads" IMMUTABLE |_| "yes".into();
@@ -64,6 +63,9 @@ fixed! {
     "oom-score-adj" IMMUTABLE |_| "no".into();
     "sanitize-dump-payload" IMMUTABLE |_| "yes".into();
 }
+
+/// Shown to who asks for them by their names.
+const HIDDEN: &[&[u8]] = &[b"key-load-delay", b"rdb-key-save-delay"];
 
 fn yes_or_no(is_on: bool) -> String {
     if is_on { "yes" } else { "no" }.into()
@@ -89,6 +91,10 @@ fn reset_statistics(session: &mut Session, _: &Args<'_>, out: &mut Encoder<'_>) 
         &stats.hits,
         &stats.misses,
         &stats.expired,
+        &stats.reads,
+        &stats.writes,
+        &stats.expiry_micros,
+        &session.node.eviction.evicted,
     ] {
         counter.store(0, Relaxed);
     }
@@ -97,7 +103,7 @@ fn reset_statistics(session: &mut Session, _: &Args<'_>, out: &mut Encoder<'_>) 
     Ok(())
 }
 
-fn write_file(session: &mut Session, _: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+pub(super) fn write_file(session: &mut Session, _: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     let config = &session.node.config;
     let Some(path) = &config.file else { return Err(Error::text("ERR The server is running without a config file")) };
     match rewrite(path, &config.live) {
@@ -128,7 +134,11 @@ fn get(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome
     let patterns: Vec<Vec<u8>> = args[2..].iter().map(|pattern| pattern.to_ascii_lowercase()).collect();
     let found: Vec<_> = parameters(&session.node.config)
         .into_iter()
-        .filter(|(name, _)| patterns.iter().any(|pattern| glob::matches(pattern, name.as_bytes())))
+        .filter(|(name, _)| {
+            let name = name.as_bytes();
+            let is_hidden = HIDDEN.contains(&name);
+            patterns.iter().any(|pattern| if is_hidden { pattern == name } else { glob::matches(pattern, name) })
+        })
         .collect();
     out.map(found.len());
     for (name, value) in found {
@@ -174,7 +184,7 @@ fn set(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome
     for (setting, value) in changes {
         setting.put(&config.live, value);
     }
-    session.node.eviction.follow(&session.node.config.live, &session.node.engine);
+    session.node.follow_settings();
     out.ok();
     Ok(())
 }

@@ -1,4 +1,11 @@
-//! DEBUG: what test suites and people who look for faults ask for.
+//! DEBUG: what test suites and people who look for faults ask for, where `enable-debug-command` lets them. What ends the
+//! process in Redis is not here.
+
+mod digest;
+mod keys;
+
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use tercet_proto::resp::Encoder;
 
@@ -6,11 +13,14 @@ use super::G;
 use crate::glob;
 use crate::resp::error::Error;
 use crate::resp::session::Session;
-use crate::resp::table::flag::{ADMIN, LOADING};
-use crate::resp::table::{Args, Outcome, Row, session};
+use crate::resp::table::flag::{ADMIN, LOADING, NO_SCRIPT, NOT_IN_MULTI, PROTECTED};
+use crate::resp::table::{Args, Keys, Outcome, Row, read, session, survey};
 use crate::resp::waiting::Wanted;
 
-const USUAL: u32 = ADMIN | LOADING;
+const USUAL: u32 = ADMIN | LOADING | NO_SCRIPT | PROTECTED;
+/// Locks shards by itself.
+const ALONE: u32 = USUAL | NOT_IN_MULTI;
+const KEY: Keys = Keys::Range(2, 2, 1);
 
 pub(super) const ROWS: &[Row] = &[
     session("debug|sleep", 3, USUAL, G, "Lets this client wait, in seconds.", sleep),
@@ -27,7 +37,75 @@ pub(super) const ROWS: &[Row] = &[
         out.ok();
         Ok(())
     }),
+    read("debug|object", -3, USUAL, KEY, G, "Shows how the value of a key is kept.", keys::object),
+    read("debug|sdslen", 3, USUAL, KEY, G, "Shows the lengths of a key and its text.", keys::sds_length),
+    read("debug|htstats-key", -3, USUAL, KEY, G, "Shows the table of a large value.", keys::table_of_key),
+    survey("debug|htstats", -3, USUAL, G, "Shows the tables of a database.", keys::table),
+    survey("debug|digest", 2, USUAL, G, "Returns a digest of the whole data set.", digest::digest),
+    read(
+        "debug|digest-value",
+        -3,
+        USUAL,
+        Keys::Range(2, -1, 1),
+        G,
+        "Returns a digest of each value.",
+        digest::digest_value,
+    ),
+    session("debug|reload", -2, ALONE, G, "Writes every value into bytes and reads it back.", keys::reload),
+    session("debug|loadaof", 2, ALONE, G, "Writes every value into bytes and reads it back.", keys::reload),
+    session("debug|populate", -3, ALONE, G, "Makes so many keys of strings.", keys::populate),
+    session(
+        "debug|set-active-expire",
+        3,
+        USUAL,
+        G,
+        "Stops or starts the deletion of keys that are due.",
+        |session, args, out| switch(&session.node.switches.is_expiry_paused, args[2] == b"0", out),
+    ),
+    session(
+        "debug|pause-cron",
+        3,
+        USUAL,
+        G,
+        "Stops or starts the deletion of keys that are due.",
+        |session, args, out| switch(&session.node.switches.is_expiry_paused, args[2] == b"1", out),
+    ),
+    session("debug|set-disable-deny-scripts", 3, USUAL, G, "Lets scripts call every command.", |session, args, out| {
+        switch(&session.node.switches.are_scripts_free, args[2] == b"1", out)
+    }),
+    session("debug|error", 3, USUAL, G, "Replies with this error.", |_, args, out| {
+        out.error_bytes(args[2]);
+        Ok(())
+    }),
+    session("debug|structsize", 2, USUAL, G, "Shows the sizes of structures.", |_, _, out| {
+        out.bulk(format!("bits:{} ", usize::BITS).as_bytes());
+        Ok(())
+    }),
+    session("debug|change-repl-id", 2, USUAL, G, "Accepted; the id of a history is that of the process.", accept),
+    session("debug|quicklist-packed-threshold", 3, USUAL, G, "Accepted; lists have no such bound.", accept),
+    session("debug|replybuffer", 4, USUAL, G, "Accepted; output has no buffers of a fixed size.", accept),
+    session("debug|dict-resizing", 3, USUAL, G, "Accepted; tables grow and shrink as they need to.", accept),
+    session("debug|client-enforce-reply-list", 3, USUAL, G, "Accepted; replies are always kept as a list.", accept),
+    session(
+        "debug|config-rewrite-force-all",
+        2,
+        USUAL,
+        G,
+        "Writes all settings to the file.",
+        super::config::write_file,
+    ),
 ];
+
+fn switch(switch: &AtomicBool, is_on: bool, out: &mut Encoder<'_>) -> Outcome {
+    switch.store(is_on, Relaxed);
+    out.ok();
+    Ok(())
+}
+
+fn accept(_: &mut Session, _: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    out.ok();
+    Ok(())
+}
 
 /// Only the client that asks sleeps: the others of its thread are served.
 fn sleep(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {

@@ -1,5 +1,6 @@
 //! INFO: sections of `name:value` lines with the names of Redis, so that its exporters and clients can read them.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -7,10 +8,13 @@ use tercet_proto::grpc::cluster::v1::Address;
 use tercet_proto::resp::Encoder;
 
 use super::{REDIS_VERSION, Session};
+use crate::clients::Sizes;
 use crate::clock;
 use crate::engine::View;
+use crate::keyspace::Wants;
 use crate::limits;
 use crate::node::Node;
+use crate::pubsub::Channel;
 use crate::replication::commit::Held;
 use crate::resp::table::{self, Args, Outcome};
 use crate::role::{Role, State};
@@ -103,15 +107,32 @@ fn server(node: &Node, _: &View<'_>, text: &mut String) {
     line(text, "node_id", &node.identity.node_id);
 }
 
-fn clients(node: &Node, _: &View<'_>, text: &mut String) {
+fn clients(node: &Node, view: &View<'_>, text: &mut String) {
     line(text, "connected_clients", node.clients.len());
     line(text, "cluster_connections", 0);
     line(text, "maxclients", node.config.live.maxclients.size());
-    line(text, "client_recent_max_input_buffer", 0);
-    line(text, "client_recent_max_output_buffer", 0);
-    line(text, "blocked_clients", node.stats.blocked.load(Relaxed));
-    line(text, "tracking_clients", 0);
+    let clients = node.clients.list();
+    let largest = |size: fn(&Sizes) -> usize| clients.iter().map(|client| size(&client.sizes)).max().unwrap_or(0);
+    line(text, "client_recent_max_input_buffer", largest(|sizes| sizes.query_buffer.load(Relaxed)));
+    line(text, "client_recent_max_output_buffer", largest(|sizes| sizes.output_buffer.load(Relaxed)));
+    let blocked = node.stats.blocked.load(Relaxed);
+    line(text, "blocked_clients", blocked);
+    line(text, "tracking_clients", node.tracking.trackers().0);
     line(text, "clients_in_timeout_table", 0);
+    let (mut keys, mut without) = (HashSet::new(), HashSet::new());
+    if blocked > 0 {
+        view.each_shard(|shard| {
+            for ticket in shard.all_waiters() {
+                let names = ticket.keys.iter().map(|key| (ticket.database, key.clone()));
+                keys.extend(names.clone());
+                if ticket.wants == Wants::Group {
+                    without.extend(names);
+                }
+            }
+        });
+    }
+    line(text, "total_blocking_keys", keys.len());
+    line(text, "total_blocking_keys_on_nokey", without.len());
 }
 
 fn memory(node: &Node, view: &View<'_>, text: &mut String) {
@@ -274,14 +295,22 @@ fn stats(node: &Node, _: &View<'_>, text: &mut String) {
     line(text, "evicted_keys", node.eviction.evicted.load(Relaxed));
     line(text, "keyspace_hits", stats.hits.load(Relaxed));
     line(text, "keyspace_misses", stats.misses.load(Relaxed));
-    line(text, "pubsub_channels", 0);
-    line(text, "pubsub_patterns", 0);
+    line(text, "pubsub_channels", node.pubsub.channels(Channel::Plain, None).len());
+    line(text, "pubsub_patterns", node.pubsub.patterns());
+    line(text, "pubsubshard_channels", node.pubsub.channels(Channel::Shard, None).len());
+    let rate = node.rates.average();
+    line(text, "instantaneous_ops_per_sec", rate.commands);
+    line(text, "instantaneous_input_kbps", format_args!("{:.2}", rate.bytes_in as f64 / 1024.0));
+    line(text, "instantaneous_output_kbps", format_args!("{:.2}", rate.bytes_out as f64 / 1024.0));
+    line(text, "expire_cycle_cpu_milliseconds", stats.expiry_micros.load(Relaxed) / 1000);
+    line(text, "tracking_total_keys", node.tracking.known());
+    line(text, "tracking_total_items", node.tracking.items());
+    line(text, "tracking_total_prefixes", node.tracking.trackers().1);
+    line(text, "total_reads_processed", stats.reads.load(Relaxed));
+    line(text, "total_writes_processed", stats.writes.load(Relaxed));
     line(text, "latest_fork_usec", 0);
     line(text, "total_error_replies", node.counters.errors().values().sum::<u64>());
     for name in [
-        "instantaneous_ops_per_sec",
-        "instantaneous_input_kbps",
-        "instantaneous_output_kbps",
         "instantaneous_input_repl_kbps",
         "instantaneous_output_repl_kbps",
         "total_net_repl_input_bytes",
@@ -289,11 +318,9 @@ fn stats(node: &Node, _: &View<'_>, text: &mut String) {
         "sync_partial_err",
         "expired_stale_perc",
         "expired_time_cap_reached_count",
-        "expire_cycle_cpu_milliseconds",
         "evicted_clients",
         "total_eviction_exceeded_time",
         "current_eviction_exceeded_time",
-        "pubsubshard_channels",
         "total_forks",
         "migrate_cached_sockets",
         "slave_expires_tracked_keys",
@@ -303,13 +330,8 @@ fn stats(node: &Node, _: &View<'_>, text: &mut String) {
         "active_defrag_key_misses",
         "total_active_defrag_time",
         "current_active_defrag_time",
-        "tracking_total_keys",
-        "tracking_total_items",
-        "tracking_total_prefixes",
         "unexpected_error_replies",
         "dump_payload_sanitizations",
-        "total_reads_processed",
-        "total_writes_processed",
         "io_threaded_reads_processed",
         "io_threaded_writes_processed",
         "reply_buffer_shrinks",

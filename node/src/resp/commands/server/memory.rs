@@ -23,6 +23,10 @@ pub(super) const ROWS: &[Row] = &[
         out.ok();
         Ok(())
     }),
+    session("memory|malloc-stats", 2, 0, G, "Returns the allocator statistics.", |_, _, out| {
+        out.verbatim("txt", &memory::report());
+        Ok(())
+    }),
     session("memory|help", 2, 0, G, "Returns helpful text about the different subcommands.", |_, _, out| {
         help(out, HELP);
         Ok(())
@@ -33,6 +37,8 @@ const HELP: &[&str] = &[
     "MEMORY <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "DOCTOR",
     "    Return memory problems reports.",
+    "MALLOC-STATS",
+    "    Return internal statistics report from the memory allocator.",
     "PURGE",
     "    Attempt to purge dirty pages for reclamation by the allocator.",
     "STATS",

@@ -7,7 +7,7 @@ use tercet_proto::resp::Encoder;
 
 use super::super::number;
 use super::find;
-use crate::effect::KeyChange;
+use crate::effect::{KeyChange, class};
 use crate::engine::{Transaction, View};
 use crate::keyspace::value::{SetRef, ShortBytes, Text};
 use crate::resp::error::Error;
@@ -63,9 +63,14 @@ fn store(transaction: &mut Transaction<'_>, args: &Args<'_>, operation: Operatio
         let view = transaction.view(&ignored.0, &ignored.1);
         compute(operation, &find_all(&view, &args[2..])?, usize::MAX).into_iter().map(ShortBytes::from).collect()
     };
+    let name = match operation {
+        Operation::Intersection => "sinterstore",
+        Operation::Union => "sunionstore",
+        Operation::Difference => "sdiffstore",
+    };
     let all: Vec<&[u8]> = members.iter().map(ShortBytes::as_slice).collect();
     let change = KeyChange::SetAdd { members: Cow::Owned(all) };
-    transaction.replace(args[1], (!members.is_empty()).then_some(&change))?;
+    transaction.replace(args[1], (class::SET, name), (!members.is_empty()).then_some(&change))?;
     out.integer(members.len() as i64);
     Ok(())
 }

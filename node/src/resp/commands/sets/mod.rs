@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use tercet_proto::resp::Encoder;
 
 use super::{number, sample, scanning, typed};
-use crate::effect::KeyChange;
+use crate::effect::{KeyChange, class};
 use crate::engine::{Transaction, View};
 use crate::keyspace::value::{SetRef, ShortBytes};
 use crate::resp::error::Error;
@@ -121,7 +121,7 @@ fn spop(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_
         out.null();
         return Ok(());
     };
-    slot.apply(&KeyChange::SetRemove { members: Cow::Borrowed(&[&member]) })?;
+    slot.apply_as(class::SET, "spop", &KeyChange::SetRemove { members: Cow::Borrowed(&[&member]) })?;
     out.bulk(&member);
     Ok(())
 }
@@ -137,7 +137,8 @@ fn spop_some(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encod
     if count >= set.len() {
         out.set(set.len());
         set.iter().for_each(|member| out.bulk(&member));
-        slot.apply(&KeyChange::Delete)?;
+        transaction.raise(class::SET, "spop", key);
+        transaction.apply(key, &KeyChange::Delete)?;
         return Ok(());
     }
     let mut chosen: Vec<ShortBytes> = Vec::with_capacity(count);
@@ -146,7 +147,7 @@ fn spop_some(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encod
     out.set(chosen.len());
     chosen.iter().for_each(|member| out.bulk(member));
     let members: Vec<&[u8]> = chosen.iter().map(ShortBytes::as_slice).collect();
-    slot.apply(&KeyChange::SetRemove { members: Cow::Owned(members) })?;
+    slot.apply_as(class::SET, "spop", &KeyChange::SetRemove { members: Cow::Owned(members) })?;
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use tercet_proto::resp::Encoder;
 
 use super::{number, typed};
-use crate::effect::KeyChange;
+use crate::effect::{KeyChange, class};
 use crate::engine::Transaction;
 use crate::resp::error::Error;
 use crate::resp::table::{Args, Outcome};
@@ -101,10 +101,14 @@ pub(in crate::resp::commands) fn zadd(
             let slot = transaction.open(args[1]);
             let old = typed::sorted(slot.value())?.and_then(|sorted| sorted.score(pair.1));
             if options.allow(old, pair.0) {
-                let applied = slot.apply(&KeyChange::SortedAdd { pairs: Cow::Borrowed(&[pair]) })?;
+                let change = KeyChange::SortedAdd { pairs: Cow::Borrowed(&[pair]) };
+                let applied = slot.apply_as(0, "", &change)?;
                 added += applied.count;
                 updated += applied.updated;
             }
+        }
+        if added + updated > 0 {
+            transaction.raise(class::SORTED_SET, "zadd", args[1]);
         }
     }
     out.integer(if options.counts_changed { added + updated } else { added } as i64);
@@ -139,7 +143,7 @@ fn increment(
         return Ok(());
     }
     // The final score is replicated, so that no replica adds in its own way.
-    slot.apply(&KeyChange::SortedAdd { pairs: Cow::Borrowed(&[(sum, member)]) })?;
+    slot.apply_as(class::SORTED_SET, "zincr", &KeyChange::SortedAdd { pairs: Cow::Borrowed(&[(sum, member)]) })?;
     out.double(sum);
     Ok(())
 }

@@ -75,7 +75,7 @@ fn combine_and_store(
         let members = combine(operation, inputs, aggregate, usize::MAX);
         members.into_iter().map(|(member, score)| (ShortBytes::from(member), score)).collect()
     };
-    store(transaction, args[1], &members)?;
+    store(transaction, args[1], name, &members)?;
     out.integer(members.len() as i64);
     Ok(())
 }

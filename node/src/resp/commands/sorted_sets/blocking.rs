@@ -4,7 +4,7 @@ use tercet_proto::resp::Encoder;
 
 use super::remove::{self, change, ranks_at};
 use super::{number, typed};
-use crate::effect::End;
+use crate::effect::{End, class};
 use crate::engine::Transaction;
 use crate::keyspace::Wants;
 use crate::resp::blocking::{self, Block, Timeout};
@@ -23,7 +23,6 @@ fn pop(transaction: &mut Transaction<'_>, args: &Args<'_>, end: End, out: &mut E
     let last = args.len() - 1;
     let timeout = blocking::seconds(args, last)?;
     for key in &args[1..last] {
-        transaction.call(remove::event(end));
         let slot = transaction.open(key);
         let Some(sorted) = typed::sorted(slot.value())? else { continue };
         let ranks = ranks_at(sorted, end, 1);
@@ -32,7 +31,7 @@ fn pop(transaction: &mut Transaction<'_>, args: &Args<'_>, end: End, out: &mut E
             out.bulk(key);
             out.bulk(member);
             out.double(score);
-            slot.apply(&change(&ranks))?;
+            slot.apply_as(class::SORTED_SET, remove::event(end), &change(&ranks))?;
             return Ok(());
         }
     }

@@ -16,7 +16,7 @@ use super::{number, sample, scanning, typed};
 use crate::engine::View;
 use crate::keyspace::value::SortedSetRef;
 use crate::resp::error::Error;
-use crate::resp::table::flag::{BLOCKING, DENY_OOM, FAST, NO_SCRIPT};
+use crate::resp::table::flag::{BLOCKING, DENY_OOM, FAST};
 use crate::resp::table::{Group, Keys, Row, read, write};
 
 pub(super) use self::add::zadd;
@@ -100,7 +100,7 @@ pub(super) const ROWS: &[Row] = &[
     write(
         "bzpopmin",
         -3,
-        FAST | BLOCKING | NO_SCRIPT,
+        FAST | BLOCKING,
         Keys::Range(1, -2, 1),
         G,
         "Removes and returns the member with the lowest score from one or more sorted sets. Blocks until a member is available otherwise. Deletes the sorted set if the last element was popped.",
@@ -109,7 +109,7 @@ pub(super) const ROWS: &[Row] = &[
     write(
         "bzpopmax",
         -3,
-        FAST | BLOCKING | NO_SCRIPT,
+        FAST | BLOCKING,
         Keys::Range(1, -2, 1),
         G,
         "Removes and returns the member with the highest score from one or more sorted sets. Blocks until a member available otherwise.  Deletes the sorted set if the last element was popped.",

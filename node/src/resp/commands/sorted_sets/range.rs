@@ -7,7 +7,7 @@ use tercet_proto::resp::Encoder;
 
 use super::bounds::{ByLex, ByScore};
 use super::{Cell, Scores, find, number, reply_head, reply_member};
-use crate::effect::KeyChange;
+use crate::effect::{KeyChange, class};
 use crate::engine::{Transaction, View};
 use crate::keyspace::value::{ShortBytes, SortedSetRef};
 use crate::resp::error::Error;
@@ -91,7 +91,7 @@ pub(super) fn zrangestore(transaction: &mut Transaction<'_>, args: &Args<'_>, ou
         let members = found.map(|sorted| sorted.range_by_rank(wanted.ranks(sorted)));
         members.into_iter().flatten().map(|(member, score)| (ShortBytes::from(member), score)).collect()
     };
-    store(transaction, args[1], &members)?;
+    store(transaction, args[1], "zrangestore", &members)?;
     out.integer(members.len() as i64);
     Ok(())
 }
@@ -100,11 +100,12 @@ pub(super) fn zrangestore(transaction: &mut Transaction<'_>, args: &Args<'_>, ou
 pub(in crate::resp::commands) fn store(
     transaction: &mut Transaction<'_>,
     key: &[u8],
+    event: &'static str,
     members: &[(ShortBytes, f64)],
 ) -> Outcome {
     let pairs: Vec<(f64, &[u8])> = members.iter().map(|(member, score)| (*score, member.as_slice())).collect();
     let change = KeyChange::SortedAdd { pairs: Cow::Owned(pairs) };
-    Ok(transaction.replace(key, (!members.is_empty()).then_some(&change))?)
+    Ok(transaction.replace(key, (class::SORTED_SET, event), (!members.is_empty()).then_some(&change))?)
 }
 
 /// A range and how it is to be shown.

@@ -7,7 +7,7 @@ use tercet_proto::resp::{Encoder, Version};
 
 use super::bounds::{ByLex, ByScore};
 use super::{Scores, number, reply_head, reply_member, typed};
-use crate::effect::{End, KeyChange};
+use crate::effect::{End, KeyChange, class};
 use crate::engine::Transaction;
 use crate::keyspace::value::SortedSetRef;
 use crate::resp::error::Error;
@@ -21,29 +21,30 @@ pub(super) fn zrem(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut
 
 pub(super) fn zremrangebyrank(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     let (start, stop) = (number::integer(args[2])?, number::integer(args[3])?);
-    remove(transaction, args[1], |sorted| number::range(start, stop, sorted.len()), out)
+    remove(transaction, args[1], "zremrangebyrank", |sorted| number::range(start, stop, sorted.len()), out)
 }
 
 pub(super) fn zremrangebyscore(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     let range = ByScore::parse(args[2], args[3])?;
-    remove(transaction, args[1], |sorted| range.ranks(sorted), out)
+    remove(transaction, args[1], "zremrangebyscore", |sorted| range.ranks(sorted), out)
 }
 
 pub(super) fn zremrangebylex(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     let range = ByLex::parse(args[2], args[3])?;
-    remove(transaction, args[1], |sorted| range.ranks(sorted), out)
+    remove(transaction, args[1], "zremrangebylex", |sorted| range.ranks(sorted), out)
 }
 
 fn remove(
     transaction: &mut Transaction<'_>,
     key: &[u8],
+    event: &'static str,
     ranks_of: impl FnOnce(SortedSetRef<'_>) -> Range<usize>,
     out: &mut Encoder<'_>,
 ) -> Outcome {
     let slot = transaction.open(key);
     let ranks = typed::sorted(slot.value())?.map_or(0..0, ranks_of);
     if !ranks.is_empty() {
-        slot.apply(&change(&ranks))?;
+        slot.apply_as(class::SORTED_SET, event, &change(&ranks))?;
     }
     out.integer(ranks.len() as i64);
     Ok(())
@@ -67,7 +68,6 @@ fn pop(transaction: &mut Transaction<'_>, args: &Args<'_>, end: End, out: &mut E
         [text] => Some(number::count(text)?),
         _ => return Err(Error::Syntax),
     };
-    transaction.call(event(end));
     let slot = transaction.open(args[1]);
     let Some(sorted) = typed::sorted(slot.value())? else {
         out.array(0);
@@ -86,7 +86,7 @@ fn pop(transaction: &mut Transaction<'_>, args: &Args<'_>, end: End, out: &mut E
         each(sorted, &ranks, end, |member, score| reply_member(member, score, Scores::With, out));
     }
     if !ranks.is_empty() {
-        slot.apply(&change(&ranks))?;
+        slot.apply_as(class::SORTED_SET, event(end), &change(&ranks))?;
     }
     Ok(())
 }
@@ -139,7 +139,6 @@ pub(super) fn pop_from_first(
     };
     let count = number::count_option(&rest[1..])?;
     for key in keys {
-        transaction.call(event(end));
         let slot = transaction.open(key);
         if let Some(sorted) = typed::sorted(slot.value())? {
             let ranks = ranks_at(sorted, end, count);
@@ -152,7 +151,7 @@ pub(super) fn pop_from_first(
                 out.bulk(member);
                 out.double(score);
             });
-            slot.apply(&change(&ranks))?;
+            slot.apply_as(class::SORTED_SET, event(end), &change(&ranks))?;
             return Ok(true);
         }
     }

@@ -18,8 +18,8 @@ const ENTRY_BYTES_MAX: usize = 1 << 30;
 /// Nodes that `~` looks at without LIMIT.
 const NODES_TRIMMED: u64 = 100;
 
-fn node_limits() -> NodeLimits {
-    NodeLimits::default()
+fn node_limits(transaction: &Transaction<'_>) -> NodeLimits {
+    transaction.keyspace().thresholds().sizes().stream_node
 }
 
 /// What stands before the entry of XADD, or is all of XTRIM.
@@ -38,7 +38,7 @@ enum Form {
 }
 
 /// The options, and what follows on them.
-fn parse<'a, 'b>(mut rest: &'b Args<'a>, form: Form) -> Result<(Options, &'b Args<'a>), Error> {
+fn parse<'a, 'b>(mut rest: &'b Args<'a>, form: Form, nodes: NodeLimits) -> Result<(Options, &'b Args<'a>), Error> {
     let mut options = Options::default();
     let (mut keep, mut is_approximate, mut limit) = (None, false, None);
     while let [word, behind @ ..] = rest {
@@ -90,7 +90,7 @@ fn parse<'a, 'b>(mut rest: &'b Args<'a>, form: Form) -> Result<(Options, &'b Arg
     if limit.is_some() && !is_approximate {
         return Err(Error::text("ERR syntax error, LIMIT cannot be used without the special ~ option"));
     }
-    let entries = node_limits().entries;
+    let entries = nodes.entries;
     let most = limit.unwrap_or(if entries == 0 { 10_000 } else { (NODES_TRIMMED * entries).min(1_000_000) });
     let exactness = if is_approximate { Exactness::WholeNodes { most } } else { Exactness::Exact };
     options.trim = keep.map(|keep| (keep, exactness));
@@ -110,7 +110,8 @@ fn new_id(written: Option<Written>, last: StreamId, now: u64) -> Option<StreamId
 }
 
 pub(super) fn xadd(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let (options, pairs) = parse(&args[2..], Form::Add)?;
+    let nodes = node_limits(transaction);
+    let (options, pairs) = parse(&args[2..], Form::Add, nodes)?;
     if pairs.len() < 2 || pairs.len() % 2 == 1 {
         return Err(Error::Arity("xadd".into()));
     }
@@ -134,7 +135,7 @@ pub(super) fn xadd(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut
     if bytes > ENTRY_BYTES_MAX {
         return Err(Error::text("ERR Elements are too large to be stored"));
     }
-    let starts_node = found.is_none_or(|stream| stream.starts_node(bytes, node_limits()));
+    let starts_node = found.is_none_or(|stream| stream.starts_node(bytes, nodes));
     let change = StreamChange::Add { id, starts_node, pairs: Cow::Borrowed(pairs) };
     slot.apply(&KeyChange::Stream(change))?;
     if let Some((keep, exactness)) = options.trim {
@@ -145,7 +146,7 @@ pub(super) fn xadd(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut
 }
 
 pub(super) fn xtrim(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let (options, _) = parse(&args[2..], Form::Trim)?;
+    let (options, _) = parse(&args[2..], Form::Trim, node_limits(transaction))?;
     let slot = transaction.open(args[1]);
     let removed = match (stream(slot.value())?, options.trim) {
         (Some(_), Some((keep, exactness))) => {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use tercet_proto::resp::Encoder;
 
-use super::{group_of, id, lossy, number, reply_entry, reply_id, stream_of};
+use super::{group_of, id, lossy, number, reply_entry, reply_id, see, stream_of};
 use crate::effect::{KeyChange, StreamChange};
 use crate::engine::{Refused, Transaction};
 use crate::keyspace::Applied;
@@ -83,7 +83,7 @@ impl Options {
 
 pub(super) fn xclaim(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     let (key, name, consumer) = (args[1], args[2], args[3]);
-    let group = group_of(stream_of(transaction.get(key))?, key, name)?;
+    let group = group_of(stream_of(transaction.read(key))?, key, name)?;
     let (group_last, group_read) = (group.last_id, group.read);
     let wrong = Error::text("ERR Invalid min-idle-time argument for XCLAIM");
     let least_idle = number::parse_integer(args[4]).ok_or(wrong)?.max(0);
@@ -94,8 +94,7 @@ pub(super) fn xclaim(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &m
     if options.last_id > group_last {
         change(transaction, key, StreamChange::SetGroup { name, last_id: options.last_id, read: group_read })?;
     }
-    let see = |active_at| StreamChange::See { group: name, consumer, seen_at: now, active_at };
-    change(transaction, key, see(None))?;
+    see(transaction, key, (name, consumer), None)?;
     let mut claimed = Vec::new();
     for id in ids {
         // One by one: an id may stand there twice.
@@ -126,7 +125,7 @@ pub(super) fn xclaim(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &m
         claimed.push(id);
     }
     if !claimed.is_empty() {
-        change(transaction, key, see(Some(now)))?;
+        see(transaction, key, (name, consumer), Some(now))?;
     }
     reply(stream_of(transaction.get(key))?, &claimed, options.shown, out);
     Ok(())
@@ -168,7 +167,7 @@ pub(super) fn xautoclaim(transaction: &mut Transaction<'_>, args: &Args<'_>, out
         }
     }
     let now = transaction.now().0;
-    let stream = stream_of(transaction.get(key))?;
+    let stream = stream_of(transaction.read(key))?;
     let group = group_of(stream, key, name)?;
     let (mut deleted, mut claimed) = (Vec::new(), Vec::new());
     let mut pending = group.pending().range(start..);
@@ -191,7 +190,7 @@ pub(super) fn xautoclaim(transaction: &mut Transaction<'_>, args: &Args<'_>, out
     out.array(deleted.len());
     deleted.iter().for_each(|id| reply_id(*id, out));
     let active_at = (!claimed.is_empty()).then_some(now);
-    change(transaction, key, StreamChange::See { group: name, consumer, seen_at: now, active_at })?;
+    see(transaction, key, (name, consumer), active_at)?;
     if !deleted.is_empty() {
         change(transaction, key, StreamChange::Forget { group: name, ids: Cow::Owned(deleted) })?;
     }

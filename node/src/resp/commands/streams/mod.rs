@@ -12,12 +12,14 @@ mod read;
 use tercet_proto::resp::Encoder;
 
 use super::{help, number, typed};
+use crate::effect::{KeyChange, StreamChange, class};
+use crate::engine::Transaction;
 use crate::keyspace::Entry as KeyEntry;
 use crate::keyspace::value::ValueRef;
 use crate::keyspace::value::stream::{Entry, Group as ConsumerGroup, Stream, StreamId};
 use crate::resp::error::Error;
 use crate::resp::table::flag::{BLOCKING, DENY_OOM, FAST};
-use crate::resp::table::{Group, Keys, Row, container, read as reading, write};
+use crate::resp::table::{Group, Keys, Outcome, Row, container, read as reading, write};
 
 const G: Group = Group::Stream;
 
@@ -141,6 +143,21 @@ fn group_of<'s>(stream: Option<&'s Stream>, key: &[u8], group: &[u8]) -> Result<
     found.ok_or_else(|| {
         Error::text(format!("NOGROUP No such key '{}' or consumer group '{}'", lossy(key), lossy(group)))
     })
+}
+
+/// Notes that a consumer was here, and makes it if the group does not know it.
+fn see(
+    transaction: &mut Transaction<'_>,
+    key: &[u8],
+    (group, consumer): (&[u8], &[u8]),
+    active_at: Option<u64>,
+) -> Outcome {
+    let seen_at = transaction.now().0;
+    let slot = transaction.open(key);
+    let known = stream(slot.value())?.and_then(|stream| stream.group(group)?.consumer(consumer)).is_some();
+    let (class, name) = if known { (0, "") } else { (class::STREAM, "xgroup-createconsumer") };
+    slot.apply_as(class, name, &KeyChange::Stream(StreamChange::See { group, consumer, seen_at, active_at }))?;
+    Ok(())
 }
 
 fn reply_id(id: StreamId, out: &mut Encoder<'_>) {

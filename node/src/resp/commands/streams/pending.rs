@@ -13,8 +13,13 @@ use crate::resp::table::{Args, Outcome};
 
 pub(super) fn xack(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     let slot = transaction.open(args[1]);
-    if stream(slot.value())?.is_none_or(|stream| stream.group(args[2]).is_none()) {
+    let found = stream(slot.value())?;
+    let is_missing = found.is_none();
+    if found.is_none_or(|stream| stream.group(args[2]).is_none()) {
         out.integer(0);
+        if is_missing {
+            transaction.miss(args[1]);
+        }
         return Ok(());
     }
     let ids: Vec<StreamId> = args[3..].iter().map(|text| id::strict(text)).collect::<Result<_, _>>()?;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use tercet_proto::resp::{Encoder, Version};
 
-use super::{id, limit, lossy, number, reply_entries, reply_entry, reply_id, stream_of};
+use super::{id, limit, lossy, number, reply_entries, reply_entry, reply_id, see, stream_of};
 use crate::effect::{KeyChange, StreamChange};
 use crate::engine::{Transaction, View};
 use crate::keyspace::Wants;
@@ -174,7 +174,7 @@ pub(super) fn xreadgroup(transaction: &mut Transaction<'_>, args: &Args<'_>, out
     let (group, consumer) = request.group.unwrap_or_default();
     let mut wanted = Vec::with_capacity(request.ids.len());
     for (key, text) in request.keys.iter().zip(request.ids) {
-        let stream = stream_of(transaction.get(key))?;
+        let stream = stream_of(transaction.read(key))?;
         if stream.is_none_or(|stream| stream.group(group).is_none()) {
             return Err(Error::text(format!(
                 "NOGROUP No such key '{}' or consumer group '{}' in XREADGROUP with GROUP option",
@@ -239,8 +239,8 @@ fn note(transaction: &mut Transaction<'_>, key: &[u8], group: &[u8], consumer: &
     let now = transaction.now().0;
     let active_at = got.is_active.then_some(now);
     transaction.quietly(|transaction| {
+        see(transaction, key, (group, consumer), active_at)?;
         let mut change = |change| transaction.apply(key, &KeyChange::Stream(change));
-        change(StreamChange::See { group, consumer, seen_at: now, active_at })?;
         if let Some((last_id, read)) = got.position {
             change(StreamChange::SetGroup { name: group, last_id, read })?;
         }
