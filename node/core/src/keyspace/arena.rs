@@ -28,7 +28,7 @@ const CHUNK_UNITS: u32 = 1 << UNIT_BITS;
 /// Bytes of a full chunk: a size that the allocator gives out without loss.
 const CHUNK_BYTES: usize = UNIT << UNIT_BITS;
 /// Bytes that an arena begins with.
-const FIRST_BYTES: usize = 256;
+const FIRST_BYTES: usize = 128;
 /// Units of the longest entry.
 const RUN_UNITS_MAX: usize = ENTRY_BYTES_MAX / UNIT;
 /// The end of a list of free runs.
@@ -393,8 +393,8 @@ impl Arena {
             (self.used, self.limit) = (0, first);
         }
         while self.used + units > self.limit {
-            // 4, 6, 8, 12, 16 ...
-            let step = if self.limit.is_power_of_two() { self.limit / 2 } else { self.limit / 3 };
+            // Four steps to twice as much, as the allocator's size classes.
+            let step = (1 << self.limit.ilog2()) / 4;
             self.resize_last((self.limit + step).min(CHUNK_UNITS));
         }
     }
