@@ -29,7 +29,7 @@ use crate::resp::acl::{Context, Denied, Entry};
 use crate::resp::blocking;
 use crate::resp::error::Error;
 use crate::resp::facts;
-use crate::resp::table::{self, Args, Handler, Keys, Row, Transactional, flag};
+use crate::resp::table::{self, Args, Group, Handler, Keys, Row, Transactional, flag};
 use crate::role::Verdict;
 use crate::slowlog;
 
@@ -63,7 +63,7 @@ impl Session {
         let before = out.len();
         self.execute_aloud(row, args, out);
         if self.replies != Replies::On {
-            self.hush(before, out);
+            self.hush(row, before, out);
         }
     }
 
@@ -88,8 +88,11 @@ impl Session {
 
     /// CLIENT REPLY OFF and SKIP: what was appended is not sent.
     #[cold]
-    fn hush(&mut self, before: usize, out: &mut Vec<u8>) {
-        out.truncate(before);
+    fn hush(&mut self, row: Option<&Row>, before: usize, out: &mut Vec<u8>) {
+        // What tells of a subscription is pushed, and is no reply.
+        if !row.is_some_and(|row| row.group == Group::PubSub && row.name.ends_with("subscribe")) {
+            out.truncate(before);
+        }
         self.replies = match self.replies {
             Replies::SkipNext => Replies::Skip,
             Replies::Skip => Replies::On,
@@ -137,6 +140,11 @@ impl Session {
         if let Err(error) = admitted {
             self.meter.counters().rejected(row.id);
             self.answer_error(&error, out);
+            return true;
+        }
+        if matches!(row.name, "xread" | "xreadgroup") && blocks(args) {
+            let text = format!("ERR {} command is not allowed with BLOCK option from scripts", row.name);
+            self.answer_error(&Error::text(text), out);
             return true;
         }
         let is_held = match row.keys {
@@ -597,6 +605,12 @@ impl Session {
             }
         }
     }
+}
+
+/// Whether BLOCK stands among the options of XREAD or XREADGROUP.
+fn blocks(args: &Args<'_>) -> bool {
+    let options = args.iter().take_while(|arg| !arg.eq_ignore_ascii_case(b"streams"));
+    options.into_iter().any(|arg| arg.eq_ignore_ascii_case(b"block"))
 }
 
 /// What scripts may not call.
