@@ -16,6 +16,7 @@
 use mlua::{Lua, Result, Table, Value};
 use tercet_proto::resp::{Encoder, Version};
 
+use super::number;
 use super::patience::Patience;
 
 /// Tables in tables deeper than this end a reply: each level takes a frame of the host's stack.
@@ -169,7 +170,7 @@ impl Writer<'_> {
         match value {
             Value::String(text) => encoder.bulk(&text.as_bytes()),
             Value::Integer(number) => encoder.integer(*number),
-            Value::Number(number) => encoder.integer(*number as i64),
+            Value::Number(number) => encoder.integer(number::to_integer(*number)),
             Value::Boolean(is_true) => match (versions.script, versions.client, is_true) {
                 (Version::Resp3, Version::Resp3, _) => encoder.raw(if *is_true { b"#t\r\n" } else { b"#f\r\n" }),
                 (Version::Resp3, ..) => encoder.integer(i64::from(*is_true)),

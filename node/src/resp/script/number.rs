@@ -44,8 +44,26 @@ pub(super) fn argument(number: f64) -> Vec<u8> {
     out
 }
 
+/// A number as an integer reply: without its fraction; what no integer holds is the least one, as on the processors that
+/// Redis mostly runs on.
+pub(super) fn to_integer(number: f64) -> i64 {
+    const LIMIT: f64 = 9_223_372_036_854_775_808.0;
+    if (-LIMIT..LIMIT).contains(&number) { number as i64 } else { i64::MIN }
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn what_no_integer_holds_is_the_least_one() {
+        use super::to_integer;
+        for (number, integer) in [(3.99, 3), (-3.99, -3), (0.0, 0), (-9_223_372_036_854_775_808.0, i64::MIN)] {
+            assert_eq!(to_integer(number), integer);
+        }
+        for number in [9_223_372_036_854_775_808.0, 1e300, -1e300, f64::INFINITY, f64::NAN] {
+            assert_eq!(to_integer(number), i64::MIN);
+        }
+    }
+
     use super::*;
 
     #[test]
