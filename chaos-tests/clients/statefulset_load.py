@@ -27,11 +27,11 @@ def endpoint(path):
 
 
 def write_keys(stop, result):
-    """Asks the sentinels who is master, as a Redis client that writes does, with the retries that redis-py gives by default
-    to clients that know an address."""
+    """Asks the sentinels who is master, as a Redis client that writes does, with twice the retries that redis-py gives
+    by default to clients that know an address."""
     addresses = [(f"sentinel-{number}.sentinels", 26379) for number in range(3)]
     sentinel = redis.Sentinel(addresses, sentinel_kwargs={"password": PASSWORD})
-    retry = Retry(ExponentialWithJitterBackoff(base=1, cap=10), 3)
+    retry = Retry(ExponentialWithJitterBackoff(base=1, cap=10), 6)
     client = sentinel.master_for("mymaster", password=PASSWORD, retry=retry)
     number = 0
     while not stop.exists():

@@ -18,6 +18,8 @@ LEFT_OUT = re.compile(r"^(SPOP|SRANDMEMBER|HRANDFIELD|ZRANDMEMBER|RANDOMKEY|\w*S
 LEX = re.compile(r"LEX", re.I)
 # Redis 7.0 makes consumers later than 7.2 does.
 CONSUMERS = re.compile(r"^(XCLAIM|XAUTOCLAIM|XREADGROUP)", re.I)
+# Redis looks the keys of XREAD up twice, and so tells of a miss twice; the node once. Of LCS it does not tell the second.
+MISSES = re.compile(r"^(XREAD|LCS) ", re.I)
 # Times that pass during the test are met by either server when it comes to them.
 TIMES = re.compile(r"EXPIRE|\b(EX|PX|EXAT|PXAT)\b|SETEX", re.I)
 
@@ -58,6 +60,8 @@ def compare(ours, reference, seed, commands, classes, only=""):
         if LEFT_OUT.search(text) or TIMES.search(text) or LEX.search(text):
             continue
         if is_7_0 and (DIFFERENT_IN_7_0.search(text) or CONSUMERS.search(text)):
+            continue
+        if "m" in classes and MISSES.search(text):
             continue
         log.append(command)
         (_, our_events), (_, their_events) = [listener(*command) for listener in listeners]

@@ -31,8 +31,9 @@ def sets():
 
 
 @contextlib.contextmanager
-def load(sets):
-    """Writes keys and publishes as long as it lasts; then what was acknowledged must be there, and nothing failed."""
+def load(sets, errors=0):
+    """Writes keys and publishes as long as it lasts; then what was acknowledged must be there, and no more than `errors`
+    commands failed."""
     stop, result = sets.folder / "stop", sets.folder / "result.json"
     stop.unlink(missing_ok=True)
     address = sets.network.add("client-0")
@@ -51,17 +52,18 @@ def load(sets):
         sets.network.remove("client-0")
         del sets.network.hosts["client-0"]
     assert address
-    check(sets, json.loads(result.read_text()))
+    check(sets, json.loads(result.read_text()), errors)
 
 
-def check(sets, result):
+def check(sets, result, errors):
     assert result["keys"] > 30 and result["messages"] > 30, result
-    assert not result["errors"], result["errors"]
+    assert len(result["errors"]) <= errors, result["errors"]
     # A publisher meets each node at most once as it ends, and once more if it is sent to one that is about to.
     assert len(result["reconnections"]) <= 12, result["reconnections"]
     for pod in sets.of("node"):
         with redis.Redis(pod.address, password=PASSWORD) as client:
-            keys = [f"key:{number}" for number in range(1, result["keys"] + 1)]
+            failed = {int(error.split(":")[1]) for error in result["errors"]}
+            keys = [f"key:{number}" for number in range(1, result["keys"] + 1) if number not in failed]
             lost = [key for key, value in zip(keys, client.mget(keys)) if value is None]
             assert not lost, f"{pod.name} lost {len(lost)} of {len(keys)} keys: {lost[:5]}"
     kept = drain(sets.of("node")[0].address)
@@ -102,7 +104,8 @@ def test_a_rolling_restart_under_load_loses_nothing_and_shows_no_error(sets, kin
 
 
 def test_a_pod_whose_volume_is_lost_is_filled_again(sets):
-    with load(sets):
+    # A kill -9 is no hand-over: three retries of redis-py may all come before there is another master.
+    with load(sets, errors=5):
         pod = master(sets)
         pod.kill()
         sets.publish()
