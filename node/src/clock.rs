@@ -50,7 +50,7 @@ impl ThreadClock {
         // SAFETY: `time` is a valid, writable timespec for the length of the call; a clock id that is no longer valid is an
         // error of the call, not undefined.
         let result = unsafe { libc::clock_gettime(self.0, &raw mut time) };
-        if result == 0 { time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64 } else { 0 }
+        if result == 0 { nanos_of(time) } else { 0 }
     }
 }
 
@@ -61,5 +61,24 @@ pub fn boot_now() -> BootNanos {
     // SAFETY: `time` is a valid, writable timespec for the length of the call, and the clock id is one that Linux knows.
     let result = unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
     assert_eq!(result, 0, "CLOCK_BOOTTIME exists since Linux 2.6.39");
-    BootNanos(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+    BootNanos(nanos_of(time))
+}
+
+/// A time before the beginning counts as the beginning: libfaketime moves clocks of processor time back, too.
+fn nanos_of(time: libc::timespec) -> u64 {
+    let part = |number: i64| u64::try_from(number).unwrap_or(0);
+    if time.tv_sec < 0 { 0 } else { part(time.tv_sec).saturating_mul(1_000_000_000).saturating_add(part(time.tv_nsec)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nanos_of;
+
+    #[test]
+    fn a_clock_that_was_moved_back_or_too_far_ends_nothing() {
+        let at = |tv_sec, tv_nsec| nanos_of(libc::timespec { tv_sec, tv_nsec });
+        assert_eq!(at(2, 7), 2_000_000_007);
+        assert_eq!(at(-21_600, 999_999_999), 0);
+        assert_eq!(at(i64::MAX, 0), u64::MAX);
+    }
 }
