@@ -7,6 +7,9 @@ use super::double::format_double;
 /// Bytes that a buffer of replies holds at the most: a command may ask for the same large value many times.
 pub const REPLY_BYTES: usize = 1 << 30;
 
+/// Bytes of a short bulk string: two digits say its length.
+const SHORT_BULK: usize = 64;
+
 thread_local! {
     static IS_CUT: Cell<bool> = const { Cell::new(false) };
 }
@@ -83,9 +86,27 @@ impl<'a> Encoder<'a> {
 
     #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
-        self.number_line(b'$', bytes.len() as i64);
-        self.raw(bytes);
-        self.raw(b"\r\n");
+        let length = bytes.len();
+        if length > SHORT_BULK {
+            self.number_line(b'$', length as i64);
+            self.raw(bytes);
+            return self.raw(b"\r\n");
+        }
+        // Put together here and appended at once: most replies are that short.
+        let mut line = [b'$'; 3 + SHORT_BULK + 4];
+        let head = if length < 10 {
+            line[1] = b'0' + length as u8;
+            2
+        } else {
+            line[1] = b'0' + (length / 10) as u8;
+            line[2] = b'0' + (length % 10) as u8;
+            3
+        };
+        line[head..head + 2].copy_from_slice(b"\r\n");
+        line[head + 2..head + 2 + length].copy_from_slice(bytes);
+        let end = head + 2 + length;
+        line[end..end + 2].copy_from_slice(b"\r\n");
+        self.raw(&line[..end + 2]);
     }
 
     /// An integer as a bulk string, as GET answers for a value that is kept as a number.
@@ -183,8 +204,13 @@ impl<'a> Encoder<'a> {
 
     #[inline]
     fn number_line(&mut self, kind: u8, number: i64) {
+        let digit = |number: i64| b'0' + (number % 10) as u8;
         if (0..10).contains(&number) {
-            self.raw(&[kind, b'0' + number as u8, b'\r', b'\n']);
+            self.raw(&[kind, digit(number), b'\r', b'\n']);
+        } else if (10..100).contains(&number) {
+            self.raw(&[kind, digit(number / 10), digit(number), b'\r', b'\n']);
+        } else if (100..1000).contains(&number) {
+            self.raw(&[kind, digit(number / 100), digit(number / 10), digit(number), b'\r', b'\n']);
         } else {
             let mut digits = itoa::Buffer::new();
             self.line(kind, digits.format(number).as_bytes());
@@ -210,6 +236,20 @@ mod tests {
         (0..1_000).for_each(|_| encoder.bulk(b"0123456789"));
         assert!(was_cut() && !was_cut());
         assert!(out.len() <= 20 + "$".len(), "{}", out.len());
+    }
+
+    #[test]
+    fn bulk_strings_and_numbers_of_every_length() {
+        for length in (0..200).chain([999, 1000, 1001, 12_345]) {
+            let (text, mut out) = (vec![b'x'; length], Vec::new());
+            Encoder::new(&mut out, Version::Resp2).bulk(&text);
+            assert_eq!(out, [format!("${length}\r\n").as_bytes(), &text, b"\r\n"].concat());
+            for number in [length as i64, -(length as i64)] {
+                let mut out = Vec::new();
+                Encoder::new(&mut out, Version::Resp2).integer(number);
+                assert_eq!(out, format!(":{number}\r\n").as_bytes());
+            }
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `apply`: the one door through which the key space changes, for live commands, replicas and recovery alike.
 
 mod stream;
+mod within;
 
 use super::collection::{self, Boxed, Collection};
 use super::entry::About;
@@ -33,6 +34,12 @@ impl Applied {
 
     fn changed(count: usize) -> Self {
         Self { changed: true, count, updated: 0 }
+    }
+
+    /// What giving a member a score did.
+    fn inserted(inserted: Inserted) -> Self {
+        let (is_new, is_updated) = (inserted == Inserted::Added, inserted == Inserted::Updated);
+        Self { changed: is_new || is_updated, count: usize::from(is_new), updated: usize::from(is_updated) }
     }
 }
 
@@ -177,47 +184,49 @@ impl Database {
         stamp: Stamp,
     ) -> Result<Applied, WrongType> {
         match change {
-            KeyChange::ListPush { end, values } => self.grow(key, place, stamp, |list: &mut List| {
+            KeyChange::ListPush { end, values } => self.grow(key, place, stamp, change, |list: &mut List| {
                 for value in values.iter() {
                     list.push(*end, value);
                 }
                 Applied::changed(list.len())
             }),
-            KeyChange::ListPop { end, count } => self.change(key, place, stamp, |list: &mut List| {
+            KeyChange::ListPop { end, count } => self.change(key, place, stamp, change, |list: &mut List| {
                 let count = (*count as usize).min(list.len());
                 for _ in 0..count {
                     list.pop(*end);
                 }
                 Applied::removed(count)
             }),
-            KeyChange::SetAdd { members } => self.grow(key, place, stamp, |set: &mut Set| {
+            KeyChange::SetAdd { members } => self.grow(key, place, stamp, change, |set: &mut Set| {
                 Applied::removed(members.iter().filter(|member| set.insert(member)).count())
             }),
-            KeyChange::SetRemove { members } => self.change(key, place, stamp, |set: &mut Set| {
+            KeyChange::SetRemove { members } => self.change(key, place, stamp, change, |set: &mut Set| {
                 Applied::removed(members.iter().filter(|member| set.remove(member)).count())
             }),
-            KeyChange::HashSet { pairs } => self.grow(key, place, stamp, |hash: &mut Hash| {
+            KeyChange::HashSet { pairs } => self.grow(key, place, stamp, change, |hash: &mut Hash| {
                 let (pairs, _) = pairs.as_chunks::<2>();
                 Applied::changed(pairs.iter().filter(|[field, value]| hash.set(field, value)).count())
             }),
-            KeyChange::HashRemove { fields } => self.change(key, place, stamp, |hash: &mut Hash| {
+            KeyChange::HashRemove { fields } => self.change(key, place, stamp, change, |hash: &mut Hash| {
                 Applied::removed(fields.iter().filter(|field| hash.remove(field)).count())
             }),
             KeyChange::SortedAdd { pairs } => {
-                self.grow(key, place, stamp, |sorted: &mut SortedSet| add_scores(sorted, pairs))
+                self.grow(key, place, stamp, change, |sorted: &mut SortedSet| add_scores(sorted, pairs))
             }
-            KeyChange::SortedRemove { members } => self.change(key, place, stamp, |sorted: &mut SortedSet| {
+            KeyChange::SortedRemove { members } => self.change(key, place, stamp, change, |sorted: &mut SortedSet| {
                 Applied::removed(members.iter().filter(|member| sorted.remove(member).is_some()).count())
             }),
-            KeyChange::SortedRemoveRanks { start, end } => self.change(key, place, stamp, |sorted: &mut SortedSet| {
-                Applied::removed(remove_ranks(sorted, *start as usize, *end as usize))
-            }),
+            KeyChange::SortedRemoveRanks { start, end } => {
+                self.change(key, place, stamp, change, |sorted: &mut SortedSet| {
+                    Applied::removed(remove_ranks(sorted, *start as usize, *end as usize))
+                })
+            }
             KeyChange::ListSet { .. }
             | KeyChange::ListInsert { .. }
             | KeyChange::ListRemove { .. }
             | KeyChange::ListRemoveMatching { .. }
             | KeyChange::ListTrim { .. } => {
-                self.change(key, place, stamp, |list: &mut List| change_inside(list, change))
+                self.change(key, place, stamp, change, |list: &mut List| change_inside(list, change))
             }
             KeyChange::Delete | KeyChange::Expire { .. } | KeyChange::Persist => {
                 Ok(Applied::removed(usize::from(self.change_key(place, change, stamp))))
@@ -304,13 +313,14 @@ impl Database {
         key: &[u8],
         place: Place,
         stamp: Stamp,
-        change: impl FnOnce(&mut C) -> Applied,
+        change: &KeyChange<'_>,
+        make: impl FnOnce(&mut C) -> Applied,
     ) -> Result<Applied, WrongType> {
         if place.slot.is_some() {
-            return self.change(key, place, stamp, change);
+            return self.change(key, place, stamp, change, make);
         }
         let mut collection = C::unpack(C::KIND, collection::empty_scratch());
-        let applied = change(&mut collection);
+        let applied = make(&mut collection);
         if !collection.is_empty() {
             self.insert_collection(place.hash, key, stamp.about(0), collection);
         }
@@ -324,13 +334,18 @@ impl Database {
         key: &[u8],
         place: Place,
         stamp: Stamp,
-        change: impl FnOnce(&mut C) -> Applied,
+        change: &KeyChange<'_>,
+        make: impl FnOnce(&mut C) -> Applied,
     ) -> Result<Applied, WrongType> {
         let Some(slot) = place.slot else { return Ok(Applied::NOTHING) };
-        let applied = self.table.change(slot, key, stamp.version, |collection: &mut C| {
-            let applied = change(collection);
-            (applied, applied.changed)
-        });
+        let changed = |applied: Applied| (applied, applied.changed);
+        let applied = self.table.change(
+            slot,
+            key,
+            stamp.version,
+            |kind, room| within::apply(kind, room, change).map(changed),
+            |collection: &mut C| changed(make(collection)),
+        );
         applied.ok_or(WrongType)
     }
 

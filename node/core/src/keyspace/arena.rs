@@ -19,6 +19,7 @@ use super::collection::Boxed;
 use super::entry::{About, Entry, Raw};
 use super::layout::{ENTRY_BYTES_MAX, EXPIRY_BYTES, FREE};
 use super::payload::{New, Payload};
+use super::value::space::Room;
 use crate::prefetch;
 
 const UNIT: usize = 8;
@@ -193,6 +194,17 @@ impl Arena {
         let raw = self.raw(handle.0);
         // SAFETY: an entry that nobody borrows.
         unsafe { (raw.take_packed(scratch), raw.value_bytes()) }
+    }
+
+    /// Lets a collection that is packed in its entry be changed where it lies.
+    #[inline]
+    pub(super) fn change_packed<R>(
+        &mut self,
+        handle: Handle,
+        change: impl FnOnce(u8, &mut Room<'_>) -> Option<R>,
+    ) -> Option<R> {
+        // SAFETY: an entry that nobody borrows.
+        unsafe { self.raw(handle.0).change_packed(change) }
     }
 
     /// The collection of an entry, to be changed, unless it is packed.

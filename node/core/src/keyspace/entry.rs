@@ -26,7 +26,8 @@ use super::layout::{
     CHANGED, ELSEWHERE, ELSEWHERE_PACKED, EXPIRES, EXPIRY_BYTES, FAR, FAR_KEY_BYTES, FIXED_BYTES, FORM_MASK, FREE,
     HASH, INTEGER, INTEGERS, KEY_BYTES_MAX, KIND_MASK, LIST, LONG, NEAR, SET, SORTED_SET, STREAM, TEXT,
 };
-use super::payload::{Payload, unpadded};
+use super::payload::{PACKED_AGAIN, Payload, far_words, unpadded};
+use super::value::space::Room;
 use super::value::stream::Stream;
 use super::value::{Hash, HashRef, List, ListRef, Set, SetRef, SortedSet, SortedSetRef, ValueRef};
 use crate::ids::UnixMillis;
@@ -347,6 +348,28 @@ impl Raw {
         (tag & FORM_MASK != 0).then_some(tag & KIND_MASK)
     }
 
+    /// Lets a packed collection be changed where it lies.
+    #[inline]
+    pub(super) unsafe fn change_packed<R>(self, change: impl FnOnce(u8, &mut Room<'_>) -> Option<R>) -> Option<R> {
+        // SAFETY: the tag says whether `pad` has written the last byte, and the bytes before it are the collection and its room, or
+        // whether they lie elsewhere: then `Taken` puts back what it was given. Nobody else borrows them.
+        unsafe {
+            let tag = self.tag();
+            let parts = self.parts();
+            if tag & NEAR == 0 {
+                let mut far = Taken { raw: self, at: parts.value_at, text: self.far_text(parts.value_at) };
+                return change(tag & KIND_MASK, &mut Room::elsewhere(&mut far.text, PACKED_AGAIN));
+            }
+            let all = std::slice::from_raw_parts_mut(self.0.add(parts.value_at).as_ptr(), parts.value);
+            let (free, all) = all.split_last_mut()?;
+            let length = all.len() - usize::from(*free);
+            let mut room = Room::new(all, length);
+            let result = change(tag & KIND_MASK, &mut room);
+            *free = room.left() as u8;
+            result
+        }
+    }
+
     /// Bytes of the value within the entry.
     #[inline]
     pub(super) unsafe fn value_bytes(self) -> usize {
@@ -456,6 +479,21 @@ impl Raw {
                 }
             }
         }
+    }
+}
+
+/// A text that lies elsewhere, while it is changed; the entry owns it again afterwards.
+struct Taken {
+    raw: Raw,
+    at: usize,
+    text: Vec<u8>,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let words = far_words(std::mem::take(&mut self.text));
+        // SAFETY: the entry from which it was taken.
+        unsafe { self.raw.put(self.at, &words) }
     }
 }
 

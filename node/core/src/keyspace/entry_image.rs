@@ -196,5 +196,5 @@ fn extend<C: Collection + Pieced>(
     entry: &EntryImage<'_>,
 ) -> Result<(), Error> {
     let add = |collection: &mut C| (value::image::pieces::extend(collection, entry.value), false);
-    Ok(table.change(slot, entry.key, 0, add).ok_or(Error::NotBegun)??)
+    Ok(table.change(slot, entry.key, 0, |_, _| None, add).ok_or(Error::NotBegun)??)
 }

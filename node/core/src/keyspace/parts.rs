@@ -18,6 +18,7 @@ use super::entry::{About, Entry};
 use super::payload::New;
 use super::table::{Slot, Table};
 use super::value::ShortBytes;
+use super::value::space::Room;
 use crate::ids::UnixMillis;
 
 /// Entries of a part on average, above which there is one part more.
@@ -236,11 +237,12 @@ impl<S: BuildHasher + Clone> Parts<S> {
         slot: Slot,
         key: &[u8],
         version: u32,
+        within: impl FnOnce(u8, &mut Room<'_>) -> Option<(R, bool)>,
         change: impl FnOnce(&mut C) -> (R, bool),
     ) -> Option<R> {
         let part = self.part_mut(slot.part());
         let before = part.len();
-        let result = part.change(slot, key, version, change);
+        let result = part.change(slot, key, version, within, change);
         let after = part.len();
         self.len = self.len + after - before;
         result

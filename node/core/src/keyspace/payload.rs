@@ -5,6 +5,7 @@ use super::layout::{
     CHANGED, ELSEWHERE, ELSEWHERE_PACKED, ENTRY_BYTES_MAX, FAR, FAR_TEXT_BYTES, GROWING_BYTES_MAX, INTEGER,
     KEY_BYTES_MAX, NEAR, STREAM, TEXT, size,
 };
+use super::value::space::is_kept;
 use super::value::{ShortBytes, Value, allocated};
 
 /// Whether a value of so many bytes lies in the entry of a key with this length.
@@ -14,9 +15,8 @@ fn fits_here(key_length: usize, bytes: usize) -> bool {
     size(key, bytes, true) <= ENTRY_BYTES_MAX
 }
 
-/// A packed collection keeps so many bytes free that it has lost, or this part of its own.
-const SLACK_KEPT: usize = 16;
-const SLACK_PART: usize = 8;
+/// A packed collection that lies elsewhere comes back into its entry if it has no more bytes than this.
+pub(super) const PACKED_AGAIN: usize = ENTRY_BYTES_MAX * 3 / 4;
 /// One that grows gets this part of its bytes as room, up to so much.
 const ROOM_PART: usize = 16;
 const ROOM_MAX: usize = 48;
@@ -32,7 +32,7 @@ pub(super) fn pad(bytes: &mut Vec<u8>, key_length: usize, before: Option<usize>)
     }
     let length = match before {
         // It stays where it is.
-        Some(before) if least <= before && before - least <= SLACK_KEPT.max(least / SLACK_PART) => before,
+        Some(before) if least <= before && is_kept(before - least, least) => before,
         Some(before) if least > before => least + (least / ROOM_PART).min(ROOM_MAX),
         _ => least,
     };
@@ -139,12 +139,7 @@ impl<'a> Payload<'a> {
 
     #[cold]
     fn far(text: Vec<u8>) -> Self {
-        let mut few = [0; FAR_TEXT_BYTES];
-        let mut text = std::mem::ManuallyDrop::new(text);
-        few[..8].copy_from_slice(&(text.as_mut_ptr().expose_provenance() as u64).to_le_bytes());
-        few[8..12].copy_from_slice(&(text.len() as u32).to_le_bytes());
-        few[12..].copy_from_slice(&(text.capacity() as u32).to_le_bytes());
-        Self { kind: FAR, bytes: Bytes::Few(few, FAR_TEXT_BYTES) }
+        Self { kind: FAR, bytes: Bytes::Few(far_words(text), FAR_TEXT_BYTES) }
     }
 
     fn boxed<T>(kind: u8, collection: Box<T>) -> Self {
@@ -170,6 +165,16 @@ impl<'a> Payload<'a> {
         let key = if key_length > KEY_BYTES_MAX { ELSEWHERE } else { key_length };
         size(key, self.as_bytes().len(), expires)
     }
+}
+
+/// What an entry keeps of a text that lies elsewhere; whoever takes the words owns it.
+pub(super) fn far_words(text: Vec<u8>) -> [u8; FAR_TEXT_BYTES] {
+    let mut words = [0; FAR_TEXT_BYTES];
+    let mut text = std::mem::ManuallyDrop::new(text);
+    words[..8].copy_from_slice(&(text.as_mut_ptr().expose_provenance() as u64).to_le_bytes());
+    words[8..12].copy_from_slice(&(text.len() as u32).to_le_bytes());
+    words[12..].copy_from_slice(&(text.capacity() as u32).to_le_bytes());
+    words
 }
 
 #[inline]

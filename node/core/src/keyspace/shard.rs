@@ -263,6 +263,12 @@ impl Database {
         table::stored(key.len(), collection, None, |new| self.insert(hash, key, about, new))
     }
 
+    /// What has to hold.
+    #[cfg(test)]
+    pub(super) fn check(&self) {
+        self.table.check();
+    }
+
     #[must_use]
     pub fn len(&self) -> usize {
         self.table.len()

@@ -23,6 +23,7 @@ use super::collection::{self, Boxed, Collection};
 use super::entry::{About, Entry};
 use super::payload::{New, Payload, pad};
 use super::value::ShortBytes;
+use super::value::space::Room;
 use crate::ids::UnixMillis;
 use crate::prefetch;
 
@@ -328,13 +329,14 @@ impl<S: BuildHasher> Table<S> {
     }
 
     /// Changes a collection, which gets the version if `change` says that it has changed; an empty one goes, with its key. Nothing if
-    /// another type is there.
+    /// another type is there. `within` may do the same for a packed one where it lies; if it says nothing, it has changed nothing.
     #[inline]
     pub(super) fn change<C: Collection, R>(
         &mut self,
         slot: Slot,
         key: &[u8],
         version: u32,
+        within: impl FnOnce(u8, &mut Room<'_>) -> Option<(R, bool)>,
         change: impl FnOnce(&mut C) -> (R, bool),
     ) -> Option<R> {
         let handle = self.handle(slot);
@@ -351,6 +353,26 @@ impl<S: BuildHasher> Table<S> {
         if !C::is_kind(kind) {
             return None;
         }
+        if let Some((result, has_changed)) = self.arena.change_packed(handle, within) {
+            if has_changed {
+                self.arena.set_version(handle, version);
+            }
+            return Some(result);
+        }
+        self.change_copy(slot, key, version, kind, change)
+    }
+
+    /// Takes a packed collection out, and puts it back.
+    #[cold]
+    fn change_copy<C: Collection, R>(
+        &mut self,
+        slot: Slot,
+        key: &[u8],
+        version: u32,
+        kind: u8,
+        change: impl FnOnce(&mut C) -> (R, bool),
+    ) -> Option<R> {
+        let handle = self.handle(slot);
         let (bytes, before) = self.arena.take_packed(handle, collection::take_scratch());
         let mut collection = C::unpack(kind, bytes);
         let (result, has_changed) = change(&mut collection);

@@ -3,6 +3,7 @@
 use super::memory::allocated;
 use super::packed::{self, Packed};
 use super::rows::{self, Rows};
+use super::space::{Room, Space};
 use crate::prefetch;
 use rand::RngCore;
 
@@ -171,18 +172,22 @@ impl Hash {
     /// Sets a field and returns whether it is new.
     #[inline]
     pub fn set(&mut self, field: &[u8], value: &[u8]) -> bool {
-        if let Form::Packed(packed) = &mut self.form {
-            let row = packed.find(field);
-            let fits = field.len() <= PACKED_TEXT_MAX && value.len() <= PACKED_TEXT_MAX;
-            match row {
-                Some(row) if fits => packed.replace(row, 1, value),
-                None if fits && packed.len() < PACKED_FIELDS_MAX => packed.push([field, value]),
-                _ => return self.unpack().set(field, value),
-            }
-            return row.is_none();
+        match &mut self.form {
+            Form::Packed(packed) => set_packed(packed, field, value).unwrap_or_else(|| self.unpack().set(field, value)),
+            Form::Table(table) => table.set([field, value]),
         }
-        let Form::Table(table) = &mut self.form else { return false };
-        table.set([field, value])
+    }
+
+    /// As `set`, of a hash that is packed in its entry. Nothing, and nothing has changed: it is to be kept in another way.
+    #[inline]
+    pub(in crate::keyspace) fn set_within(room: &mut Room<'_>, field: &[u8], value: &[u8]) -> Option<bool> {
+        set_packed(&mut Packed::from_bytes(room), field, value)
+    }
+
+    /// As `remove`, of a hash that is packed in its entry. Nothing, and nothing has changed: too little is left of it.
+    #[inline]
+    pub(in crate::keyspace) fn remove_within(room: &mut Room<'_>, field: &[u8]) -> Option<bool> {
+        packed::remove_within::<2>(room, field)
     }
 
     #[cold]
@@ -208,6 +213,19 @@ impl Hash {
             },
             Form::Table(table) => table.remove(field),
         }
+    }
+}
+
+/// Sets a field and says whether it is new. Nothing, and nothing has changed: such a hash is not packed, or not there.
+#[inline]
+fn set_packed<S: Space>(packed: &mut Packed<2, S>, field: &[u8], value: &[u8]) -> Option<bool> {
+    if field.len() > PACKED_TEXT_MAX || value.len() > PACKED_TEXT_MAX {
+        return None;
+    }
+    match packed.find(field) {
+        Some(row) => packed.replace(row, 1, value).then_some(false),
+        None if packed.len() < PACKED_FIELDS_MAX => packed.push([field, value]).then_some(true),
+        None => None,
     }
 }
 

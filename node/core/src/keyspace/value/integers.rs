@@ -6,6 +6,7 @@
 
 use rand::RngCore;
 
+use super::space::Space;
 use super::table::below;
 use super::text::Text;
 
@@ -93,27 +94,29 @@ impl<'a> Integers<'a> {
     }
 }
 
-/// Adds a number; says whether it is new.
-pub(super) fn insert(bytes: &mut Vec<u8>, number: i64) -> bool {
-    let integers = Integers::new(bytes);
-    let Err(index) = integers.find(number) else { return false };
+/// Adds a number that is not there, at the place where `find` would have it. Says whether there is room for it.
+pub(super) fn insert(space: &mut impl Space, index: usize, number: i64) -> bool {
+    let integers = Integers::new(space.bytes());
     let (old, count) = (integers.width(), integers.len());
     let width = if count == 0 { width_of(number) } else { old.max(width_of(number)) };
-    if bytes.is_empty() {
-        bytes.push(width as u8);
-    } else if width > old || count == 0 {
-        widen(bytes, count, old, width);
+    if !space.allows(HEAD_BYTES + (count + 1) * width) {
+        return false;
     }
-    let (at, end) = (HEAD_BYTES + index * width, bytes.len());
-    bytes.resize(end + width, 0);
-    bytes.copy_within(at..end, at + width);
-    put(&mut bytes[at..at + width], number);
+    if width > old || count == 0 {
+        widen(space, count, old, width);
+    }
+    let at = HEAD_BYTES + index * width;
+    if !space.open(at, width) {
+        return false;
+    }
+    put(&mut space.bytes_mut()[at..at + width], number);
     true
 }
 
 /// From the back, so that nothing is overwritten that is still to be read.
-fn widen(bytes: &mut Vec<u8>, count: usize, old: usize, width: usize) {
-    bytes.resize(HEAD_BYTES + count * width.max(old), 0);
+fn widen(space: &mut impl Space, count: usize, old: usize, width: usize) {
+    space.set_length(HEAD_BYTES + count * width);
+    let bytes = space.bytes_mut();
     for index in (0..count).rev() {
         let mut wide = [0; 8];
         let from = HEAD_BYTES + index * old;
@@ -124,15 +127,13 @@ fn widen(bytes: &mut Vec<u8>, count: usize, old: usize, width: usize) {
         let to = HEAD_BYTES + index * width;
         bytes[to..to + width].copy_from_slice(&wide[..width]);
     }
-    bytes.truncate(HEAD_BYTES + count * width);
     bytes[0] = width as u8;
 }
 
-/// Removes the number at a place. The width stays.
-pub(super) fn remove(bytes: &mut Vec<u8>, index: usize) {
-    let width = Integers::new(bytes).width();
-    let at = HEAD_BYTES + index * width;
-    bytes.drain(at..at + width);
+/// Removes the number at a place. The width stays. Says whether what is left may lie there.
+pub(super) fn remove(space: &mut impl Space, index: usize) -> bool {
+    let width = Integers::new(space.bytes()).width();
+    space.close(HEAD_BYTES + index * width, width)
 }
 
 /// The numbers in ascending order, as texts.
@@ -161,6 +162,10 @@ mod tests {
     use crate::keyspace::value::testing::Seeded;
     use rand::Rng;
     use std::collections::BTreeSet;
+
+    fn insert(bytes: &mut Vec<u8>, number: i64) -> bool {
+        Integers::new(bytes).find(number).is_err_and(|index| super::insert(bytes, index, number))
+    }
 
     #[test]
     fn random_operations_agree_with_an_ordered_set() {
@@ -197,7 +202,7 @@ mod tests {
         }
         let numbers: Vec<Vec<u8>> = Integers::new(&bytes).iter().map(|text| text.to_vec()).collect();
         assert_eq!(numbers, [&b"-40000"[..], b"-128", b"1", b"300", b"1099511627776"]);
-        (0..5).for_each(|_| remove(&mut bytes, 0));
+        (0..5).for_each(|_| assert!(remove(&mut bytes, 0)));
         assert_eq!(Integers::new(&bytes).len(), 0);
         assert!(insert(&mut bytes, 5), "an emptied one begins anew");
         assert_eq!((Integers::new(&bytes).at(0), bytes.len()), (5, 2));

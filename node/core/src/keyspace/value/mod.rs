@@ -16,6 +16,7 @@ mod segments;
 mod set;
 mod short_bytes;
 mod sorted_set;
+pub(crate) mod space;
 pub mod stream;
 mod table;
 #[cfg(test)]

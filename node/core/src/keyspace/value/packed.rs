@@ -10,6 +10,7 @@
 
 use rand::RngCore;
 
+use super::space::{Room, Space};
 use super::table::below;
 
 const HEAD_BYTES: usize = 2;
@@ -24,8 +25,8 @@ pub(super) struct Rows<'a, const COLUMNS: usize> {
 
 /// Rows of so many texts each, to be changed.
 #[derive(Clone, Debug)]
-pub(super) struct Packed<const COLUMNS: usize> {
-    bytes: Vec<u8>,
+pub(super) struct Packed<const COLUMNS: usize, S = Vec<u8>> {
+    bytes: S,
 }
 
 /// Whether a text may be the same as another one: what differs most are the last bytes and the length.
@@ -131,20 +132,22 @@ impl<const COLUMNS: usize> Packed<COLUMNS> {
         Self { bytes: Vec::new() }
     }
 
-    /// Takes what `into_bytes` gave.
-    #[inline]
-    pub(super) fn from_bytes(bytes: Vec<u8>) -> Self {
-        Self { bytes }
-    }
-
     #[inline]
     pub(super) fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
+}
+
+impl<const COLUMNS: usize, S: Space> Packed<COLUMNS, S> {
+    /// Takes what `into_bytes` gave.
+    #[inline]
+    pub(super) fn from_bytes(bytes: S) -> Self {
+        Self { bytes }
+    }
 
     #[inline]
     pub(super) fn rows(&self) -> Rows<'_, COLUMNS> {
-        Rows::new(&self.bytes)
+        Rows::new(self.bytes.bytes())
     }
 
     #[inline]
@@ -157,64 +160,89 @@ impl<const COLUMNS: usize> Packed<COLUMNS> {
         self.rows().find(key)
     }
 
-    /// Adds a row whose key is not there. Texts are no longer than `TEXT_MAX`.
-    pub(super) fn push(&mut self, texts: [&[u8]; COLUMNS]) {
+    /// Adds a row whose key is not there. Texts are no longer than `TEXT_MAX`. Says whether there is room for it.
+    pub(super) fn push(&mut self, texts: [&[u8]; COLUMNS]) -> bool {
         debug_assert!(texts.iter().all(|text| text.len() <= TEXT_MAX));
         let rows = self.len();
-        let added = 1 + COLUMNS + texts.iter().map(|text| text.len()).sum::<usize>();
-        if self.bytes.is_empty() {
-            self.bytes.extend([0; HEAD_BYTES]);
+        let before = self.bytes.bytes().len();
+        let head = if before == 0 { HEAD_BYTES } else { before };
+        let after = head + 1 + COLUMNS + texts.iter().map(|text| text.len()).sum::<usize>();
+        if !self.bytes.allows(after) {
+            return false;
         }
-        let before = self.bytes.len();
-        self.bytes.resize(before + added, 0);
+        self.bytes.set_length(after);
+        let bytes = self.bytes.bytes_mut();
         // From the back: the texts move by the whole of what is added to the arrays, the arrays by less and less.
         let texts_at = HEAD_BYTES + rows * (1 + COLUMNS);
-        self.bytes.copy_within(texts_at..before, texts_at + 1 + COLUMNS);
+        bytes.copy_within(texts_at..head, texts_at + 1 + COLUMNS);
         for array in (0..=COLUMNS).rev() {
             let from = HEAD_BYTES + array * rows;
-            self.bytes.copy_within(from..from + rows, from + array);
-            self.bytes[from + array + rows] = match array.checked_sub(1) {
+            if array > 0 {
+                bytes.copy_within(from..from + rows, from + array);
+            }
+            bytes[from + array + rows] = match array.checked_sub(1) {
                 None => tag_of(texts[0]),
                 Some(column) => texts[column].len() as u8,
             };
         }
-        let mut at = before + 1 + COLUMNS;
+        let mut at = head + 1 + COLUMNS;
         for text in texts {
-            self.bytes[at..at + text.len()].copy_from_slice(text);
+            bytes[at..at + text.len()].copy_from_slice(text);
             at += text.len();
         }
-        self.bytes[..HEAD_BYTES].copy_from_slice(&((rows + 1) as u16).to_le_bytes());
+        bytes[..HEAD_BYTES].copy_from_slice(&((rows + 1) as u16).to_le_bytes());
+        true
     }
 
-    /// Replaces a text that is not the key.
-    pub(super) fn replace(&mut self, row: usize, column: usize, text: &[u8]) {
+    /// Replaces a text that is not the key. Says whether there is room for it.
+    pub(super) fn replace(&mut self, row: usize, column: usize, text: &[u8]) -> bool {
         debug_assert!(column > 0 && text.len() <= TEXT_MAX);
         let rows = self.len();
         let is = self.rows();
         let at = is.row_at(row) + (0..column).map(|before| usize::from(is.lengths(before)[row])).sum::<usize>();
         let old = usize::from(is.lengths(column)[row]);
-        let before = self.bytes.len();
-        if text.len() > old {
-            self.bytes.resize(before + text.len() - old, 0);
+        if text.len() != old && !self.bytes.stretch(at, old, text.len()) {
+            return false;
         }
-        self.bytes.copy_within(at + old..before, at + text.len());
-        if text.len() < old {
-            self.bytes.truncate(before - (old - text.len()));
-        }
-        self.bytes[at..at + text.len()].copy_from_slice(text);
-        self.bytes[HEAD_BYTES + rows * (1 + column) + row] = text.len() as u8;
+        let bytes = self.bytes.bytes_mut();
+        bytes[at..at + text.len()].copy_from_slice(text);
+        bytes[HEAD_BYTES + rows * (1 + column) + row] = text.len() as u8;
+        true
     }
 
-    /// Removes a row; the others keep their order.
-    pub(super) fn remove(&mut self, row: usize) {
+    /// Removes a row; the others keep their order. Says whether what is left may lie there.
+    pub(super) fn remove(&mut self, row: usize) -> bool {
         let rows = self.len();
         let at = self.rows().row_at(row);
         let length = self.rows().row(row).iter().map(|text| text.len()).sum::<usize>();
-        self.bytes.drain(at..at + length);
-        for array in (0..=COLUMNS).rev() {
-            self.bytes.remove(HEAD_BYTES + array * rows + row);
+        let before = self.bytes.bytes().len();
+        let after = before - length - 1 - COLUMNS;
+        if !self.bytes.allows(after) {
+            return false;
         }
-        self.bytes[..HEAD_BYTES].copy_from_slice(&((rows - 1) as u16).to_le_bytes());
+        let bytes = self.bytes.bytes_mut();
+        // From the front: what follows each of the places that are left out moves by one more.
+        let mut gone = HEAD_BYTES + row;
+        for array in 0..=COLUMNS {
+            let next = if array == COLUMNS { at } else { gone + rows };
+            bytes.copy_within(gone + 1..next, gone - array);
+            gone = next;
+        }
+        bytes.copy_within(at + length.., at - 1 - COLUMNS);
+        self.bytes.set_length(after);
+        self.bytes.bytes_mut()[..HEAD_BYTES].copy_from_slice(&((rows - 1) as u16).to_le_bytes());
+        true
+    }
+}
+
+/// Removes a row of some that are packed in their entry; says whether it was there. Nothing, and nothing has changed: too little
+/// is left.
+#[inline]
+pub(super) fn remove_within<const COLUMNS: usize>(room: &mut Room<'_>, key: &[u8]) -> Option<bool> {
+    let mut packed = Packed::<COLUMNS, _>::from_bytes(room);
+    match packed.find(key) {
+        Some(row) => (packed.len() > 1 && packed.remove(row)).then_some(true),
+        None => Some(false),
     }
 }
 
@@ -305,7 +333,7 @@ mod tests {
     #[test]
     fn one_column_is_enough_for_a_set() {
         let mut packed = Packed::<1>::new();
-        (0..300u32).for_each(|number| packed.push([number.to_string().as_bytes()]));
+        (0..300u32).for_each(|number| _ = packed.push([number.to_string().as_bytes()]));
         assert!((0..300u32).all(|number| packed.find(number.to_string().as_bytes()) == Some(number as usize)));
         assert!(packed.into_bytes().len() < 300 * 5 + 300);
     }

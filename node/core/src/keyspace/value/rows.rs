@@ -144,9 +144,22 @@ impl<const COLUMNS: usize> Buffer<COLUMNS> {
         at - row as usize + places.iter().map(|place| place.here()).sum::<usize>()
     }
 
+    /// The lengths of a row's texts, if each of them is one byte.
+    #[inline]
+    fn short_lengths(&self, row: u32) -> Option<&[u8; COLUMNS]> {
+        let lengths = self.bytes[row as usize..].first_chunk::<COLUMNS>()?;
+        lengths.iter().all(|length| *length < WIDE).then_some(lengths)
+    }
+
+    #[inline]
+    fn has_key(&self, row: u32, key: &[u8]) -> bool {
+        let Some(lengths) = self.short_lengths(row) else { return same(self.key(row), key) };
+        usize::from(lengths[0]) == key.len() && same(&self.bytes[row as usize + COLUMNS..][..key.len()], key)
+    }
+
     #[inline]
     fn find(&self, key: &[u8]) -> Option<u32> {
-        self.index.find(table_hash(key), |row| same(self.key(*row), key)).copied()
+        self.index.find(table_hash(key), |row| self.has_key(*row, key)).copied()
     }
 
     /// Writes a row behind the others.
@@ -201,6 +214,17 @@ impl<const COLUMNS: usize> Buffer<COLUMNS> {
             return true;
         };
         if COLUMNS == 1 {
+            return false;
+        }
+        let is_short = self.short_lengths(row).is_some_and(|lengths| {
+            std::iter::zip(lengths, texts).skip(1).all(|(length, text)| usize::from(*length) == text.len())
+        });
+        if is_short {
+            let mut at = row as usize + COLUMNS + texts[0].len();
+            for text in &texts[1..] {
+                self.bytes[at..at + text.len()].copy_from_slice(text);
+                at += text.len();
+            }
             return false;
         }
         let (places, mut at) = self.layout(row);

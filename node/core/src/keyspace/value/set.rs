@@ -5,6 +5,7 @@ use super::integers::{self, Integers};
 use super::memory::allocated;
 use super::packed::{self, Packed};
 use super::rows::{self, Rows};
+use super::space::{Room, Space};
 use super::text::Text;
 use crate::prefetch;
 use rand::RngCore;
@@ -190,28 +191,45 @@ impl Set {
     pub fn insert(&mut self, member: &[u8]) -> bool {
         match &mut self.form {
             Form::Integers(bytes) => match parse_integer(member) {
-                Some(number) if Integers::new(bytes).len() < PACKED_INTEGERS_MAX => integers::insert(bytes, number),
-                Some(number) if Integers::new(bytes).find(number).is_ok() => false,
-                Some(_) => self.unpack().insert(member),
+                Some(number) => match insert_integer(bytes, number) {
+                    Some(is_new) => is_new,
+                    None => self.unpack().insert(member),
+                },
                 None if Integers::new(bytes).len() < PACKED_MEMBERS_MAX => {
                     let mut packed = Packed::new();
-                    Integers::new(bytes).iter().for_each(|number| packed.push([&number]));
+                    Integers::new(bytes).iter().for_each(|number| _ = packed.push([&number]));
                     self.form = Form::Packed(packed);
                     self.insert(member)
                 }
                 None => self.unpack().insert(member),
             },
-            Form::Packed(packed) => {
-                if packed.find(member).is_some() {
-                    return false;
-                }
-                if packed.len() >= PACKED_MEMBERS_MAX || member.len() > PACKED_TEXT_MAX {
-                    return self.unpack().insert(member);
-                }
-                packed.push([member]);
-                true
-            }
+            Form::Packed(packed) => match insert_packed(packed, member) {
+                Some(is_new) => is_new,
+                None => self.unpack().insert(member),
+            },
             Form::Table(table) => table.set([member]),
+        }
+    }
+
+    /// As `insert`, of a set that is packed in its entry. Nothing, and nothing has changed: it is to be kept in another way.
+    #[inline]
+    pub(in crate::keyspace) fn insert_within(room: &mut Room<'_>, are_integers: bool, member: &[u8]) -> Option<bool> {
+        if are_integers {
+            return insert_integer(room, parse_integer(member)?);
+        }
+        insert_packed(&mut Packed::from_bytes(room), member)
+    }
+
+    /// As `remove`, of a set that is packed in its entry. Nothing, and nothing has changed: too little is left of it.
+    #[inline]
+    pub(in crate::keyspace) fn remove_within(room: &mut Room<'_>, are_integers: bool, member: &[u8]) -> Option<bool> {
+        if !are_integers {
+            return packed::remove_within::<1>(room, member);
+        }
+        let integers = Integers::new(room.bytes());
+        match parse_integer(member).and_then(|number| integers.find(number).ok()) {
+            Some(index) => (integers.len() > 1 && integers::remove(room, index)).then_some(true),
+            None => Some(false),
         }
     }
 
@@ -246,6 +264,24 @@ impl Set {
             Form::Table(table) => table.remove(member),
         }
     }
+}
+
+/// Adds a number and says whether it is new. Nothing, and nothing has changed: such a set is not packed, or not there.
+#[inline]
+fn insert_integer(bytes: &mut impl Space, number: i64) -> Option<bool> {
+    let integers = Integers::new(bytes.bytes());
+    let Err(index) = integers.find(number) else { return Some(false) };
+    (integers.len() < PACKED_INTEGERS_MAX && integers::insert(bytes, index, number)).then_some(true)
+}
+
+/// As `insert_integer`, for a member of any kind.
+#[inline]
+fn insert_packed<S: Space>(packed: &mut Packed<1, S>, member: &[u8]) -> Option<bool> {
+    if packed.find(member).is_some() {
+        return Some(false);
+    }
+    let fits = packed.len() < PACKED_MEMBERS_MAX && member.len() <= PACKED_TEXT_MAX;
+    (fits && packed.push([member])).then_some(true)
 }
 
 /// The members of a set, in an order that holds while the set does not change.

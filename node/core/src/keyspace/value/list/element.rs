@@ -64,7 +64,11 @@ impl<'a> Encoded<'a> {
     #[inline]
     pub(super) fn write(&self, place: &mut [u8]) {
         let (head, front) = (usize::from(self.head_length), self.front());
-        place[..head].copy_from_slice(&self.head[..head]);
+        if head == 1 {
+            place[0] = self.head[0];
+        } else {
+            place[..head].copy_from_slice(&self.head[..head]);
+        }
         place[head..front].copy_from_slice(self.text);
         if self.head[0] == LONG {
             place[front..front + 4].copy_from_slice(&(front as u32).to_le_bytes());

@@ -11,6 +11,7 @@ mod element;
 mod node;
 #[cfg(test)]
 mod tests;
+mod within;
 
 use super::memory::allocated;
 use super::short_bytes::ShortBytes;

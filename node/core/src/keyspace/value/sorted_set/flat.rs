@@ -5,10 +5,11 @@
 //! members u8 | width of a score u8 | 255 | length x members | score x members | the members
 //! ```
 //!
-//! Members are of one length more often than not. Scores are whole numbers of 1, 2 or 4 bytes where all of them are, or floats of 8. A change writes the run anew, at most some
-//! kilobytes, but for a score that keeps its rank.
+//! Members are of one length more often than not. Scores are whole numbers of 1, 2 or 4 bytes where all of them are, or floats
+//! of 8. A member whose length or score does not fit makes that the run is written anew, at most some kilobytes.
 
 use super::super::short_bytes::ShortBytes;
+use super::super::space::Space;
 use super::super::table::below;
 use super::{Inserted, Side};
 use rand::RngCore;
@@ -30,8 +31,8 @@ pub(super) struct FlatRef<'a> {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Flat {
-    bytes: Vec<u8>,
+pub(super) struct Flat<S = Vec<u8>> {
+    bytes: S,
 }
 
 #[derive(Clone, Debug)]
@@ -77,12 +78,14 @@ fn width_of(score: f64) -> u8 {
     }
 }
 
-fn put_score(out: &mut impl Extend<u8>, width: u8, score: f64) {
-    match width {
-        1 => out.extend((score as i8).to_le_bytes()),
-        2 => out.extend((score as i16).to_le_bytes()),
-        4 => out.extend((score as i32).to_le_bytes()),
-        _ => out.extend(score.to_le_bytes()),
+/// Writes a score to a place of its width.
+#[inline]
+fn put_score(place: &mut [u8], score: f64) {
+    match place.len() {
+        1 => place.copy_from_slice(&(score as i8).to_le_bytes()),
+        2 => place.copy_from_slice(&(score as i16).to_le_bytes()),
+        4 => place.copy_from_slice(&(score as i32).to_le_bytes()),
+        _ => place.copy_from_slice(&score.to_le_bytes()),
     }
 }
 
@@ -185,11 +188,33 @@ impl<'a> FlatRef<'a> {
         self.range(0..self.len()).take_while(|pair| is_before(*pair)).count()
     }
 
+    /// How many scores `is_before` is true of, which are the first ones.
+    #[inline]
+    fn scores_before(self, is_before: impl Fn(f64) -> bool) -> usize {
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if is_before(self.score_at(middle)) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+
     pub(super) fn rank_of_score(self, score: f64, side: Side) -> usize {
         match side {
-            Side::Before => self.partition_point(|pair| pair.1 < score),
-            Side::Behind => self.partition_point(|pair| pair.1 <= score),
+            Side::Before => self.scores_before(|other| other < score),
+            Side::Behind => self.scores_before(|other| other <= score),
         }
+    }
+
+    /// How many members stand before this one, or would.
+    fn place_of(self, member: &[u8], score: f64) -> usize {
+        let first = self.rank_of_score(score, Side::Before);
+        let same = self.range(first..self.len()).take_while(|pair| pair.1 == score && pair.0 < member);
+        first + same.count()
     }
 
     pub(super) fn rank_of_member(self, member: &[u8], side: Side) -> usize {
@@ -218,23 +243,8 @@ impl Flat {
     }
 
     #[inline]
-    pub(super) fn from_bytes(bytes: Vec<u8>) -> Flat {
-        Flat { bytes }
-    }
-
-    #[inline]
     pub(super) fn into_bytes(self) -> Vec<u8> {
         self.bytes
-    }
-
-    #[inline]
-    pub(super) fn view(&self) -> FlatRef<'_> {
-        FlatRef::new(&self.bytes)
-    }
-
-    #[inline]
-    pub(super) fn len(&self) -> usize {
-        self.view().len()
     }
 
     /// Takes entries that are in order.
@@ -256,7 +266,11 @@ impl Flat {
             out.push(DIFFERENT);
             out.extend(pairs.clone().map(|(member, _)| member.len() as u8));
         }
-        pairs.clone().for_each(|(_, score)| put_score(out, width, score));
+        for (_, score) in pairs.clone() {
+            let at = out.len();
+            out.resize(at + usize::from(width), 0);
+            put_score(&mut out[at..], score);
+        }
         pairs.for_each(|(member, _)| out.extend_from_slice(member));
     }
 
@@ -265,19 +279,13 @@ impl Flat {
     }
 
     pub(super) fn insert(&mut self, member: &[u8], score: f64) -> Inserted {
-        let flat = self.view();
-        let old = flat.rank(member);
-        if old.is_some_and(|rank| flat.score_at(rank) == score) {
-            return Inserted::Same;
+        if let Some(inserted) = self.insert_in_place(member, score) {
+            return inserted;
         }
-        if let Some(rank) = old
-            && self.keeps_rank(rank, member, score)
-        {
-            return Inserted::Updated;
-        }
-        let before = self.copy();
+        let before: SmallVec<[u8; 1024]> = SmallVec::from_slice(&self.bytes);
         let flat = FlatRef::new(&before);
         let mut pairs: Pairs<'_> = flat.range(0..flat.len()).collect();
+        let old = flat.rank(member);
         if let Some(rank) = old {
             pairs.remove(rank);
         }
@@ -285,27 +293,6 @@ impl Flat {
         pairs.insert(place, (member, score));
         self.write(pairs.iter().copied());
         if old.is_some() { Inserted::Updated } else { Inserted::Added }
-    }
-
-    /// Writes a score over the old one if it takes as many bytes and the member stays where it is.
-    fn keeps_rank(&mut self, rank: usize, member: &[u8], score: f64) -> bool {
-        let flat = self.view();
-        let (width, at) = (flat.width(), flat.scores_at() + rank * flat.width());
-        let neighbour = |rank: usize| flat.range(rank..rank + 1).next();
-        let stays = usize::from(width_of(score)) <= width
-            && rank.checked_sub(1).and_then(neighbour).is_none_or(|pair| compare(pair, score, member).is_lt())
-            && (rank + 1 == flat.len() || neighbour(rank + 1).is_none_or(|pair| compare(pair, score, member).is_gt()));
-        if stays {
-            let mut bytes = SmallVec::<[u8; 8]>::new();
-            put_score(&mut bytes, width as u8, score);
-            self.bytes[at..at + width].copy_from_slice(&bytes);
-        }
-        stays
-    }
-
-    /// What is there, to be written anew; most sets are that small.
-    fn copy(&self) -> SmallVec<[u8; 1024]> {
-        SmallVec::from_slice(&self.bytes)
     }
 
     pub(super) fn remove(&mut self, member: &[u8]) -> Option<f64> {
@@ -322,15 +309,126 @@ impl Flat {
     }
 
     pub(super) fn remove_range(&mut self, ranks: Range<usize>) {
-        let before = self.copy();
-        let flat = FlatRef::new(&before);
-        let mut pairs: Pairs<'_> = flat.range(0..flat.len()).collect();
-        pairs.drain(ranks);
-        if pairs.is_empty() {
+        if ranks.len() == self.len() {
             self.bytes.clear();
         } else {
-            self.write(pairs.iter().copied());
+            self.remove_in_place(ranks);
         }
+    }
+}
+
+impl<S: Space> Flat<S> {
+    #[inline]
+    pub(super) fn from_bytes(bytes: S) -> Self {
+        Self { bytes }
+    }
+
+    #[inline]
+    pub(super) fn view(&self) -> FlatRef<'_> {
+        FlatRef::new(self.bytes.bytes())
+    }
+
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.view().len()
+    }
+
+    /// Gives a member a score, if both are as wide as those that are there, and there is room. Nothing has changed otherwise.
+    #[inline]
+    pub(super) fn insert_in_place(&mut self, member: &[u8], score: f64) -> Option<Inserted> {
+        let flat = self.view();
+        let old = flat.rank(member);
+        if old.is_some_and(|rank| flat.score_at(rank) == score) {
+            return Some(Inserted::Same);
+        }
+        if flat.bytes.is_empty() || usize::from(width_of(score)) > flat.width() {
+            return None;
+        }
+        let place = flat.place_of(member, score);
+        match old {
+            Some(rank) => {
+                // It is not counted itself.
+                self.move_to(rank, if place > rank { place - 1 } else { place }, score);
+                Some(Inserted::Updated)
+            }
+            None => self.add_at(place, member, score).then_some(Inserted::Added),
+        }
+    }
+
+    /// Gives the member of a rank another score, and another rank.
+    fn move_to(&mut self, from: usize, to: usize, score: f64) {
+        let flat = self.view();
+        let (width, scores_at, texts_at) = (flat.width(), flat.scores_at(), flat.texts_at());
+        let (low, high) = (from.min(to), from.max(to) + 1);
+        let (start, end) = (texts_at + flat.bytes_before(low), texts_at + flat.bytes_before(high));
+        let (length, is_common) = (flat.length(from), flat.common_length().is_some());
+        let bytes = self.bytes.bytes_mut();
+        let mut turn = |range: Range<usize>, by: usize| {
+            let part = &mut bytes[range];
+            if from < to { part.rotate_left(by) } else { part.rotate_right(by) }
+        };
+        if from != to {
+            turn(start..end, length);
+            turn(scores_at + low * width..scores_at + high * width, width);
+            if !is_common {
+                turn(HEAD_BYTES + low..HEAD_BYTES + high, 1);
+            }
+        }
+        put_score(&mut bytes[scores_at + to * width..][..width], score);
+    }
+
+    /// Adds a member at its place. Says whether there is room for it.
+    fn add_at(&mut self, place: usize, member: &[u8], score: f64) -> bool {
+        let flat = self.view();
+        let (count, width, scores_at, texts_at) = (flat.len(), flat.width(), flat.scores_at(), flat.texts_at());
+        let lengths = match flat.common_length() {
+            Some(length) if length == member.len() => 0,
+            Some(_) => return false,
+            None => 1,
+        };
+        let (text_at, before) = (texts_at + flat.bytes_before(place), flat.bytes.len());
+        let after = before + lengths + width + member.len();
+        if !self.bytes.allows(after) {
+            return false;
+        }
+        self.bytes.set_length(after);
+        let bytes = self.bytes.bytes_mut();
+        // From the back: each part moves by what is added before it.
+        let (score_at, score_to) = (scores_at + place * width, scores_at + place * width + lengths);
+        let text_to = text_at + lengths + width;
+        bytes.copy_within(text_at..before, text_to + member.len());
+        bytes.copy_within(score_at..text_at, score_to + width);
+        bytes[text_to..text_to + member.len()].copy_from_slice(member);
+        if lengths > 0 {
+            bytes.copy_within(HEAD_BYTES + place..score_at, HEAD_BYTES + place + 1);
+            bytes[HEAD_BYTES + place] = member.len() as u8;
+        }
+        put_score(&mut bytes[score_to..score_to + width], score);
+        bytes[0] = (count + 1) as u8;
+        true
+    }
+
+    /// Removes members, of which some are left. Says whether what is left may lie there.
+    pub(super) fn remove_in_place(&mut self, ranks: Range<usize>) -> bool {
+        let flat = self.view();
+        let (count, width, scores_at, texts_at) = (flat.len(), flat.width(), flat.scores_at(), flat.texts_at());
+        let (start, end) = (texts_at + flat.bytes_before(ranks.start), texts_at + flat.bytes_before(ranks.end));
+        let (gone, is_common, before) = (ranks.len(), flat.common_length().is_some(), flat.bytes.len());
+        let lengths = if is_common { 0 } else { gone };
+        let after = before - lengths - gone * width - (end - start);
+        if !self.bytes.allows(after) {
+            return false;
+        }
+        let bytes = self.bytes.bytes_mut();
+        let (score_from, score_to) = (scores_at + ranks.start * width, scores_at + ranks.end * width);
+        if !is_common {
+            bytes.copy_within(HEAD_BYTES + ranks.end..score_from, HEAD_BYTES + ranks.start);
+        }
+        bytes.copy_within(score_to..start, score_from - lengths);
+        bytes.copy_within(end..before, start - lengths - gone * width);
+        bytes[0] = (count - gone) as u8;
+        self.bytes.set_length(after);
+        true
     }
 }
 

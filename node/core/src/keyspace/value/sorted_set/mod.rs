@@ -9,6 +9,7 @@ mod tree;
 
 use super::memory::allocated;
 use super::short_bytes::ShortBytes;
+use super::space::{Room, Space};
 use crate::prefetch;
 use flat::{Flat, FlatRef, Scored};
 use indexed::Indexed;
@@ -264,6 +265,35 @@ impl SortedSet {
             }
             Form::Flat(set) => set.insert(member, score),
             Form::Indexed(set) => set.insert(member, score),
+        }
+    }
+
+    /// As `insert`, of a set that is packed in its entry. Nothing, and nothing has changed: it is to be kept in another way.
+    #[inline]
+    pub(in crate::keyspace) fn insert_within(room: &mut Room<'_>, member: &[u8], score: f64) -> Option<Inserted> {
+        let mut set = Flat::from_bytes(room);
+        if member.len() > flat::TEXT_MAX || set.len() == flat::MEMBERS_MAX && set.view().rank(member).is_none() {
+            return None;
+        }
+        set.insert_in_place(member, score)
+    }
+
+    /// As `remove_range`, of a set that is packed in its entry. Nothing, and nothing has changed: too little is left of it.
+    #[inline]
+    pub(in crate::keyspace) fn remove_range_within(room: &mut Room<'_>, ranks: Range<usize>) -> Option<usize> {
+        let mut set = Flat::from_bytes(room);
+        let ranks = clamp(ranks, set.len());
+        let removed = ranks.len();
+        (removed < set.len() && set.remove_in_place(ranks)).then_some(removed)
+    }
+
+    /// As `remove`, of a set that is packed in its entry: says whether the member was there. Nothing, and nothing has changed: too
+    /// little is left of it.
+    #[inline]
+    pub(in crate::keyspace) fn remove_within(room: &mut Room<'_>, member: &[u8]) -> Option<bool> {
+        match SortedSetRef::packed(room.bytes()).rank(member) {
+            Some(rank) => Self::remove_range_within(room, rank..rank + 1).map(|_| true),
+            None => Some(false),
         }
     }
 
