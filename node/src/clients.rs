@@ -437,6 +437,24 @@ impl Clients {
         all
     }
 
+    /// How many AMQP connections of a kind are open.
+    #[must_use]
+    pub fn count_amqp(&self, is_wanted: impl Fn(&AmqpAbout) -> bool) -> usize {
+        let all = self.all.lock();
+        all.values().filter(|client| client.amqp.lock().as_ref().is_some_and(&is_wanted)).count()
+    }
+
+    /// How many channels the AMQP connections of a user have.
+    #[must_use]
+    pub fn count_channels(&self, user: &str) -> usize {
+        let all = self.all.lock();
+        let of = |client: &Arc<Client>| match &*client.amqp.lock() {
+            Some(about) if about.user == user => about.channels().len(),
+            _ => 0,
+        };
+        all.values().map(of).sum()
+    }
+
     #[must_use]
     pub fn find(&self, id: u64) -> Option<Arc<Client>> {
         self.all.lock().get(&id).cloned()

@@ -174,6 +174,7 @@ settings! {
     io_threads: usize, "io-threads", "0", Open, "Threads that serve clients; 0 = half of the cores, one at least";
     memory_high_watermark: Bytes, "memory-high-watermark", "0", Open, "Bytes of messages in queues, unsent output and half-read input beyond which AMQP publishers are blocked; 0 = 40 % of the memory of the machine or the cgroup";
     max_message_size: Bytes, "max-message-size", "16mb", Open, "Largest AMQP message; 512mb at most";
+    channel_max: u16, "channel-max", "2047", Open, "Channels of an AMQP connection at most";
     lease_ms: u64, "lease-ms", "400", Open, "Length of the master's lease in milliseconds; the same at all nodes and sentinels";
     enable_debug_command: Protection, "enable-debug-command", "no", Open, "Who may call DEBUG: no, local (clients of this machine) or yes";
     log_format: LogFormat, "log-format", "auto", Open, "Format of the log: auto, text or json";

@@ -50,3 +50,4 @@ pub mod status;
 pub mod storage;
 pub mod task;
 pub mod tracking;
+pub mod vhost_rules;

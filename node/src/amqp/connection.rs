@@ -57,6 +57,7 @@ pub(super) async fn serve(
         last_read: now,
         last_written: now,
         last_beat: now,
+        last_look: now,
         deadline: Some(now + limits::HANDSHAKE),
         turn_bytes: 0,
         held_publisher: None,
@@ -74,6 +75,8 @@ struct Connection {
     last_read: Instant,
     last_written: Instant,
     last_beat: Instant,
+    /// When it was looked last whether the client keeps a delivery too long.
+    last_look: Instant,
     /// When the connection has to be open, or closed.
     deadline: Option<Instant>,
     /// Bytes that were read since the others of the thread had their turn.
@@ -335,16 +338,21 @@ impl Connection {
     }
 
     fn next_time(&self) -> Instant {
+        let next = self.next_beat();
+        let next = self.session.look_period().map_or(next, |period| next.min(self.last_look + period));
+        self.deadline.map_or(next, |deadline| deadline.min(next))
+    }
+
+    fn next_beat(&self) -> Instant {
         let heartbeat = self.session.heartbeat();
         let beat = if heartbeat == 0 { DAY } else { half(heartbeat) };
-        let next = self.last_written.max(self.last_beat) + beat;
-        self.deadline.map_or(next, |deadline| deadline.min(next))
+        self.last_written.max(self.last_beat) + beat
     }
 
     /// Sends a heartbeat or ends what took too long. False: close the socket.
     fn on_time(&mut self) -> bool {
         let now = Instant::now();
-        let client = &self.session.client;
+        let client = std::sync::Arc::clone(&self.session.client);
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             if self.session.is_open() {
                 self.deposed();
@@ -352,6 +360,13 @@ impl Connection {
             }
             tracing::info!(client = client.id, address = %client.address, "AMQP client took too long");
             return false;
+        }
+        if self.session.look_period().is_some_and(|period| self.last_look + period <= now) {
+            self.last_look = now;
+            self.session.look_soon();
+            if now < self.next_beat() {
+                return true;
+            }
         }
         let heartbeat = self.session.heartbeat();
         if heartbeat == 0 {

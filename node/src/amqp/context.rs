@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use tercet_proto::amqp::{Encoder, FieldTable, Method, ShortString};
 
-use super::error::Error;
+use super::error::{Error, ForbiddenTopic};
 use super::limits;
 use super::output::Output;
 use crate::accounts::{Accounts, Permissions};
+use crate::broker::ExchangeKind;
 use crate::broker::{Batch, Broker, ConnectionId, Event, Link, Name, Queue, Resource, ResourceKind};
-use crate::permission::{Compiled, Right};
+use crate::permission::{Compiled, Right, Topics};
 
 /// Lent to a channel for the length of a call.
 pub(super) struct Context<'a> {
@@ -43,10 +44,24 @@ pub(super) struct About {
     pub(super) unfinished: usize,
     /// The largest message that may be published.
     pub(super) message_bytes: u64,
-    /// What the user may do, as of this version of the accounts.
-    pub(super) access: Option<(u64, Compiled)>,
+    /// What the user may do.
+    pub(super) access: Option<Access>,
+    /// Milliseconds since the machine's start, when this turn began.
+    pub(super) now: u64,
+    /// Deliveries have been made that the client has to settle, so it is looked whether it keeps one too long.
+    pub(super) deliveries_are_kept: bool,
+    /// The least timeout that a consumer or its queue asked for, in milliseconds; 0: none.
+    pub(super) own_timeout: u64,
     /// A queue that this connection made too long.
     pub(super) slowed_by: Option<Arc<Queue>>,
+}
+
+/// What a user may do, as of one version of the accounts.
+#[derive(Debug)]
+pub(super) struct Access {
+    version: u64,
+    permissions: Compiled,
+    topics: Topics,
 }
 
 /// What the client said it understands.
@@ -88,16 +103,19 @@ impl Context<'_> {
         name: &ShortString,
     ) -> Result<(), Error> {
         let version = self.accounts.version();
-        if self.about.access.as_ref().is_none_or(|(of, _)| *of != version) {
+        if self.about.access.as_ref().is_none_or(|access| access.version != version) {
             let directory = self.accounts.directory();
-            let permissions = directory.permissions_of(&self.about.user, &self.about.vhost).cloned();
+            let (user, vhost) = (&self.about.user, &self.about.vhost);
+            let permissions = directory.permissions_of(user, vhost).cloned();
             // Without permissions, or without the virtual host, nothing is allowed.
             let nothing = || Permissions { configure: "^$.".into(), write: "^$.".into(), read: "^$.".into() };
-            self.about.access = Some((version, Compiled::new(&permissions.unwrap_or_else(nothing))));
+            let permissions = Compiled::new(&permissions.unwrap_or_else(nothing));
+            let topics = Topics::of(&directory, user, vhost);
+            self.about.access = Some(Access { version, permissions, topics });
         }
         let is_default = resource == ResourceKind::Exchange && name.is_empty();
         let matched = if is_default { "amq.default" } else { name.as_str() };
-        if self.about.access.as_ref().is_some_and(|(_, access)| access.allows(right, matched)) {
+        if self.about.access.as_ref().is_some_and(|access| access.permissions.allows(right, matched)) {
             return Ok(());
         }
         let vhost = &self.about.vhost;
@@ -112,6 +130,22 @@ impl Context<'_> {
             Right::Read => "read",
         };
         Err(Error::Forbidden { right, resource: Box::new(resource), user: self.about.user.clone() })
+    }
+
+    /// Whether the user may do something with a routing key of an exchange. `check_access` has been asked before.
+    #[inline]
+    pub(super) fn check_topic(&self, right: Right, exchange: &ShortString, key: &ShortString) -> Result<(), Error> {
+        let Some(access) = self.about.access.as_ref().filter(|access| access.topics.has(exchange)) else {
+            return Ok(());
+        };
+        let name = Name { vhost: &self.about.vhost, name: exchange };
+        if self.broker.exchange_kind(name) != Some(ExchangeKind::Topic) || access.topics.allows(right, exchange, key) {
+            return Ok(());
+        }
+        let (exchange, user) = (exchange.clone(), self.about.user.clone());
+        let vhost = self.about.vhost.clone();
+        let right = if right == Right::Write { "write" } else { "read" };
+        Err(Error::ForbiddenTopic(Box::new(ForbiddenTopic { right, key: key.clone(), exchange, vhost, user })))
     }
 
     /// A queue is longer than its consumers keep up with: this publisher goes at their pace, unless it is one of them.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::error::Error;
+use super::limits;
 use crate::broker::{Consumer, Queue, Settled};
 use crate::clients::ChannelGauges;
 
@@ -21,6 +22,8 @@ pub(super) struct Unsettled {
     pub(super) tag: u64,
     pub(super) holder: Holder,
     pub(super) id: u64,
+    /// When it was delivered, in milliseconds since the machine's start.
+    since: u64,
 }
 
 impl Unsettled {
@@ -29,6 +32,15 @@ impl Unsettled {
             Holder::Consumer(consumer) => &consumer.queue,
             Holder::Client(queue) => queue,
         }
+    }
+
+    /// Milliseconds for which the client may keep it; 0 is for ever.
+    fn timeout(&self, default: u64) -> u64 {
+        let own = match &self.holder {
+            Holder::Consumer(consumer) => consumer.timeout,
+            Holder::Client(_) => None,
+        };
+        own.or_else(|| self.queue().consumer_timeout()).unwrap_or(default)
     }
 
     pub(super) fn settled(self) -> Settled {
@@ -70,11 +82,27 @@ impl Window {
     }
 
     /// The tag of a delivery that is to be settled.
-    pub(super) fn add(&mut self, holder: Holder, id: u64) -> u64 {
+    pub(super) fn add(&mut self, holder: Holder, id: u64, since: u64) -> u64 {
         let tag = self.next_tag();
-        self.slots.push_back((tag, Some(Unsettled { tag, holder, id })));
+        self.slots.push_back((tag, Some(Unsettled { tag, holder, id, since })));
         self.show();
         tag
+    }
+
+    /// The timeout of a delivery that the client has kept for longer than that. Those that came first are looked at, a
+    /// bounded number of them.
+    pub(super) fn overdue(&self, now: u64, default: u64) -> Option<u64> {
+        let oldest = self.slots.iter().take(limits::OVERDUE_LOOKED_AT).filter_map(|(_, unsettled)| unsettled.as_ref());
+        oldest
+            .map(|unsettled| (unsettled.timeout(default), now.saturating_sub(unsettled.since)))
+            .find(|(timeout, kept)| *timeout > 0 && kept >= timeout)
+            .map(|(timeout, _)| timeout)
+    }
+
+    /// The least timeout of those deliveries; 0: none has one.
+    pub(super) fn least_timeout(&self, default: u64) -> u64 {
+        let oldest = self.slots.iter().take(limits::OVERDUE_LOOKED_AT).filter_map(|(_, unsettled)| unsettled.as_ref());
+        oldest.map(|unsettled| unsettled.timeout(default)).filter(|timeout| *timeout > 0).min().unwrap_or(0)
     }
 
     /// Puts deliveries back under their tags.
@@ -172,9 +200,21 @@ mod tests {
         let queue = queue();
         let mut window = Window::default();
         for id in 1..=count {
-            window.add(Holder::Client(Arc::clone(&queue)), id);
+            window.add(Holder::Client(Arc::clone(&queue)), id, 10 * id);
         }
         window
+    }
+
+    #[test]
+    fn a_delivery_that_is_kept_too_long_is_found() {
+        let mut window = window(3);
+        assert_eq!((window.overdue(109, 100), window.overdue(110, 100)), (None, Some(100)));
+        assert_eq!(window.overdue(u64::MAX, 0), None, "no timeout");
+        window.take(1).unwrap();
+        assert_eq!((window.overdue(119, 100), window.overdue(120, 100)), (None, Some(100)));
+        assert_eq!((window.least_timeout(100), window.least_timeout(0)), (100, 0));
+        window.take_all();
+        assert_eq!((window.overdue(u64::MAX, 100), window.least_timeout(100)), (None, 0));
     }
 
     fn up_to(window: &mut Window, tag: u64) -> Result<Vec<u64>, Error> {

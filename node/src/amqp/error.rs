@@ -69,20 +69,52 @@ pub(super) enum Error {
     NotImplemented(String),
     #[error("{right} access to {resource} refused for user '{user}'")]
     Forbidden { right: &'static str, resource: Box<Resource>, user: ShortString },
+    #[error(transparent)]
+    ForbiddenTopic(Box<ForbiddenTopic>),
+    #[error("access to vhost '{vhost}' refused for user '{user}': connection limit ({limit}) is reached")]
+    VhostConnections { vhost: ShortString, user: ShortString, limit: usize },
+    #[error("connection refused for user '{user}': user connection limit ({limit}) is reached")]
+    UserConnections { user: ShortString, limit: u64 },
+    #[error("number of channels opened for user '{user}' has reached the maximum allowed user limit of ({limit})")]
+    UserChannels { user: ShortString, limit: u64 },
+    #[error("reached maximum ({0}) of consumers per channel")]
+    TooManyConsumers(usize),
+    #[error(
+        "delivery acknowledgement on channel {channel} timed out. Timeout value used: {milliseconds} ms. This timeout \
+         value can be configured, see consumers doc guide to learn more"
+    )]
+    ConsumerTimeout { channel: u16, milliseconds: u64 },
+    #[error("{what} not supported by stream queues {queue}")]
+    Stream { what: &'static str, queue: Box<Resource> },
+    #[error("consumer prefetch count is not set for '{0}'")]
+    NoPrefetch(Box<Resource>),
+    #[error("invalid arg 'x-stream-offset' for {queue}: {{invalid_stream_offset_arg,{given}}}")]
+    StreamOffset { queue: Box<Resource>, given: String },
     #[error("reply consumer cannot acknowledge")]
     ReplyAcknowledge,
     #[error("reply consumer already set")]
     ReplyConsumerTwice,
     #[error("fast reply consumer does not exist")]
     NoReplyConsumer,
-    #[error("invalid arg 'x-priority' for {0}: \"expected integer, got {1}\"")]
-    Priority(Box<Resource>, &'static str),
+    #[error("invalid arg '{argument}' for {queue}: \"expected integer, got {given}\"")]
+    ConsumerArgument { queue: Box<Resource>, argument: &'static str, given: &'static str },
     #[error("{0} bytes of messages that are not whole")]
     TooMuchUnfinished(usize),
     #[error("partial tx completion")]
     PartialTx,
     #[error("this node is no longer the master")]
     NotMaster,
+}
+
+/// A routing key that a user has no permission for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{right} access to topic '{key}' in exchange '{exchange}' in vhost '{vhost}' refused for user '{user}'")]
+pub(super) struct ForbiddenTopic {
+    pub(super) right: &'static str,
+    pub(super) key: ShortString,
+    pub(super) exchange: ShortString,
+    pub(super) vhost: ShortString,
+    pub(super) user: ShortString,
 }
 
 impl From<Refusal> for Error {
@@ -108,12 +140,19 @@ impl Error {
             | Self::ReplyAcknowledge
             | Self::ReplyConsumerTwice
             | Self::NoReplyConsumer
-            | Self::Priority(..)
+            | Self::ConsumerArgument { .. }
+            | Self::ConsumerTimeout { .. }
+            | Self::NoPrefetch(_)
+            | Self::StreamOffset { .. }
             | Self::PartialTx => ReplyCode::PreconditionFailed,
             Self::ConsumerTag(_)
             | Self::Vhost(_)
             | Self::VhostRefused { .. }
             | Self::Tune { .. }
+            | Self::VhostConnections { .. }
+            | Self::UserConnections { .. }
+            | Self::UserChannels { .. }
+            | Self::TooManyConsumers(_)
             | Self::TooManyChannels(_) => ReplyCode::NotAllowed,
             Self::ChannelNotOpen | Self::ChannelOpenTwice | Self::State(_) => ReplyCode::ChannelError,
             Self::NotForServers | Self::Mechanism(_) => ReplyCode::CommandInvalid,
@@ -121,8 +160,8 @@ impl Error {
                 ReplyCode::UnexpectedFrame
             }
             Self::Sasl(_) => ReplyCode::SyntaxError,
-            Self::Login(_) | Self::Forbidden { .. } => ReplyCode::AccessRefused,
-            Self::NotImplemented(_) => ReplyCode::NotImplemented,
+            Self::Login(_) | Self::Forbidden { .. } | Self::ForbiddenTopic(_) => ReplyCode::AccessRefused,
+            Self::NotImplemented(_) | Self::Stream { .. } => ReplyCode::NotImplemented,
             Self::TooMuchUnfinished(_) => ReplyCode::ResourceError,
             Self::NotMaster => ReplyCode::ConnectionForced,
         }
@@ -156,8 +195,11 @@ fn refusal_code(refusal: &Refusal) -> ReplyCode {
         | Refusal::InvalidArgument { .. }
         | Refusal::InvalidProperty { .. }
         | Refusal::ArgumentType { .. }
-        | Refusal::WrongBinding(_) => ReplyCode::PreconditionFailed,
-        Refusal::UnsupportedArgument { .. } => ReplyCode::NotImplemented,
+        | Refusal::WrongBinding(_)
+        | Refusal::WrongExchange(_)
+        | Refusal::QueueLimit { .. }
+        | Refusal::ArgumentOfType { .. }
+        | Refusal::ServerNamed { .. } => ReplyCode::PreconditionFailed,
     }
 }
 

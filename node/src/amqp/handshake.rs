@@ -66,12 +66,8 @@ pub(super) fn start(config: &Config, certificate: Option<&str>) -> Method {
 }
 
 /// connection.tune
-pub(super) fn tune() -> Method {
-    Method::ConnectionTune {
-        channel_max: limits::CHANNEL_MAX,
-        frame_max: limits::FRAME_MAX,
-        heartbeat: limits::HEARTBEAT_SECONDS,
-    }
+pub(super) fn tune(channel_max: u16) -> Method {
+    Method::ConnectionTune { channel_max, frame_max: limits::FRAME_MAX, heartbeat: limits::HEARTBEAT_SECONDS }
 }
 
 impl Default for About {
@@ -89,6 +85,9 @@ impl Default for About {
             unfinished: 0,
             message_bytes: limits::MESSAGE_BYTES,
             access: None,
+            now: 0,
+            deliveries_are_kept: false,
+            own_timeout: 0,
             slowed_by: None,
         }
     }
@@ -143,8 +142,10 @@ impl About {
             let relation = "lower than the minimum";
             return Err(Error::Tune { what: "frame_max", given: frame_max, relation, bound: limits::FRAME_MAX_LEAST });
         }
-        if channel_max == 0 || channel_max > limits::CHANNEL_MAX {
-            return Err(higher("channel_max", channel_max.into(), limits::CHANNEL_MAX.into()));
+        // What we offered.
+        let most = self.channel_max;
+        if channel_max == 0 || channel_max > most {
+            return Err(higher("channel_max", channel_max.into(), most.into()));
         }
         (self.channel_max, self.frame_max, self.heartbeat) = (channel_max, frame_max, heartbeat);
         Ok(())

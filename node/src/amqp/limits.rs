@@ -47,6 +47,17 @@ pub(super) const SLOWED_LOOK: Duration = Duration::from_millis(5);
 /// Messages that a slowed publisher may send then.
 pub(super) const SLOWED_MESSAGES: u32 = 64;
 
+/// Deliveries of a channel that are looked at for one that its client has kept too long, the oldest first.
+pub(super) const OVERDUE_LOOKED_AT: usize = 4096;
+
+/// Between two such looks: a part of the timeout, and never longer than RabbitMQ's.
+pub(super) const LOOKS_A_TIMEOUT: u64 = 8;
+pub(super) const LOOK_LEAST: Duration = Duration::from_millis(50);
+pub(super) const LOOK_MOST: Duration = Duration::from_secs(60);
+
+/// Consumers of one channel, each of which takes memory.
+pub(super) const CONSUMERS_A_CHANNEL: usize = 65_536;
+
 /// From the first byte to connection.open, as in RabbitMQ.
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(10);
 

@@ -1,10 +1,19 @@
 //! Policies of the accounts in the form that the broker takes them.
 
+use std::collections::HashMap;
+
 use tercet_proto::amqp::FieldTable;
 
 use crate::accounts::{Directory, PolicyKind};
 use crate::broker::{AppliesTo, Policy, PolicyOf};
 use crate::permission::compile;
+use crate::vhost_rules::VhostLimits;
+
+/// How many queues virtual hosts may have.
+pub(super) fn queue_limits(directory: &Directory) -> HashMap<String, usize> {
+    let limit = |vhost: &String| Some((vhost.clone(), VhostLimits::of(directory, vhost).queues?));
+    directory.vhosts.keys().filter_map(limit).collect()
+}
 
 /// All policies. One whose pattern or definition cannot be read applies to nothing.
 pub(super) fn all(directory: &Directory) -> Vec<Policy> {

@@ -27,6 +27,7 @@ use crate::journal::Due;
 use crate::limits::MESSAGE_BYTES_MOST;
 use crate::node::Shared;
 use crate::role::Verdict;
+use crate::vhost_rules::VhostLimits;
 
 /// One client's state.
 #[derive(Debug)]
@@ -54,6 +55,10 @@ pub(super) struct Session {
     pub(super) held_frame: Option<Frame>,
     /// Messages that a slowed publisher may still send.
     allowance: u32,
+    /// It is time to look for deliveries that the client keeps too long.
+    is_look_due: bool,
+    /// The least time for which it may keep one, in milliseconds; 0: for ever.
+    least_timeout: u64,
     verdict: Verdict,
     /// What this connection counts in the node's budget: frames that have not left, and messages that are not whole.
     output: Share,
@@ -141,6 +146,7 @@ impl Session {
         let link = Arc::new(Link::new(ConnectionId(client.id)));
         let share = |class| Share::new(Arc::clone(&node.engine.budget), class);
         let (output, input) = (share(Class::Output), share(Class::Input));
+        let channel_max = node.config.channel_max.max(1);
         let message_bytes = node.config.max_message_size.0.min(MESSAGE_BYTES_MOST);
         Self {
             node,
@@ -148,7 +154,7 @@ impl Session {
             link,
             out: Output::default(),
             phase: Phase::Header,
-            about: About { message_bytes, ..About::default() },
+            about: About { message_bytes, channel_max, ..About::default() },
             decoder: Decoder::new(limits::FRAME_MAX),
             channels: HashMap::new(),
             dirty: Vec::new(),
@@ -160,6 +166,8 @@ impl Session {
             may_write: false,
             held_frame: None,
             allowance: 0,
+            is_look_due: false,
+            least_timeout: 0,
             verdict: Verdict::Wait,
             output,
             input,
@@ -214,7 +222,11 @@ impl Session {
                 later: &mut events_lent,
                 accounts: &node.engine.accounts,
             };
+            context.about.now = clock::boot_now().0 / 1_000_000;
             let mut progress = self.frames(&mut context, input);
+            if self.may_write && std::mem::take(&mut self.is_look_due) {
+                self.look_for_overdue(&mut context);
+            }
             if self.may_write && self.end_batch(&mut context) == Served::InPart && progress == Progress::Drained {
                 progress = Progress::TurnOver;
             }
@@ -379,12 +391,44 @@ impl Session {
         if self.channels.len() >= usize::from(context.about.channel_max) {
             return Err(Error::TooManyChannels(context.about.channel_max));
         }
+        self.check_channels(context)?;
         let channel = Channel::new(frame.channel);
         if let Some(about) = &mut *self.client.amqp.lock() {
             about.opened(channel.gauges());
         }
         self.channels.insert(frame.channel, channel);
         context.send(frame.channel, &Method::ChannelOpenOk {});
+        Ok(())
+    }
+
+    /// Whether there may be one more connection of this user, and in this virtual host.
+    fn check_connections(&self, context: &Context<'_>) -> Result<(), Error> {
+        let directory = self.node.engine.accounts.directory();
+        let (user, vhost) = (&context.about.user, &context.about.vhost);
+        let clients = &self.node.clients;
+        if let Some(limit) = VhostLimits::of(&directory, vhost).connections
+            && clients.count_amqp(|about| about.vhost == vhost.as_str()) > limit
+        {
+            return Err(Error::VhostConnections { vhost: vhost.clone(), user: user.clone(), limit });
+        }
+        if let Some(limit) = directory.users.get(user.as_str()).and_then(|user| user.limits.max_connections)
+            && clients.count_amqp(|about| about.user == user.as_str()) as u64 > limit
+        {
+            return Err(Error::UserConnections { user: user.clone(), limit });
+        }
+        Ok(())
+    }
+
+    /// Whether the user may have one more channel.
+    fn check_channels(&self, context: &Context<'_>) -> Result<(), Error> {
+        let user = &context.about.user;
+        let directory = self.node.engine.accounts.directory();
+        let Some(limit) = directory.users.get(user.as_str()).and_then(|user| user.limits.max_channels) else {
+            return Ok(());
+        };
+        if self.node.clients.count_channels(user) as u64 >= limit {
+            return Err(Error::UserChannels { user: user.clone(), limit });
+        }
         Ok(())
     }
 
@@ -425,7 +469,7 @@ impl Session {
                     self.penalty = Some(self.node.logins.wrong(address.ip()));
                 }
                 result?;
-                context.send(0, &handshake::tune());
+                context.send(0, &handshake::tune(context.about.channel_max));
                 self.phase = Phase::Tuning;
             }
             (Phase::Tuning, Method::ConnectionTuneOk { channel_max, frame_max, heartbeat }) => {
@@ -436,7 +480,6 @@ impl Session {
             (Phase::Opening, Method::ConnectionOpen { virtual_host }) => {
                 context.about.open(&self.node.engine.accounts.directory(), &virtual_host)?;
                 context.broker.open_vhost(&context.about.vhost);
-                context.send(0, &Method::ConnectionOpenOk {});
                 self.phase = Phase::Running;
                 let about = &mut *context.about;
                 *self.client.amqp.lock() = Some(AmqpAbout {
@@ -449,6 +492,13 @@ impl Session {
                     heartbeat: about.heartbeat,
                     ..AmqpAbout::default()
                 });
+                // It is counted itself, so that of two that come at once none slips through.
+                if let Err(error) = self.check_connections(context) {
+                    *self.client.amqp.lock() = None;
+                    self.phase = Phase::Opening;
+                    return Err(error);
+                }
+                context.send(0, &Method::ConnectionOpenOk {});
                 tracing::debug!(client = self.client.id, address = %self.client.address, "AMQP connection is open");
             }
             (Phase::Running, Method::ConnectionUpdateSecret { .. }) => {
@@ -623,4 +673,5 @@ fn undeliverable(context: &mut Context<'_>, event: Event) {
     }
 }
 
+mod overdue;
 mod release;

@@ -27,7 +27,9 @@ pub(super) async fn run(node: Shared) {
         let version = node.engine.accounts.version();
         if policies != Some(version) {
             policies = Some(version);
-            node.engine.broker.set_policies(policy::all(&node.engine.accounts.directory()));
+            let directory = node.engine.accounts.directory();
+            node.engine.broker.set_policies(policy::all(&directory));
+            node.engine.broker.set_queue_limits(policy::queue_limits(&directory));
         }
         let broker = &node.engine.broker;
         goes_on = (broker.has_dead() || broker.is_timed()) && sweep(&node, &mut record);

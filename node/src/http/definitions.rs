@@ -114,7 +114,8 @@ fn content(request: &Request, file: &mut Value, only: Option<&ShortString>) {
 /// One that belongs to a connection goes with it, and is not exported.
 fn described_queue(queue: &Arc<Queue>) -> Option<Value> {
     let declaration = &queue.declaration;
-    declaration.owner.is_none().then(|| {
+    let is_exported = declaration.owner.is_none() && !queue.is_internal();
+    is_exported.then(|| {
         json!({
             "name": queue.name.as_str(), "vhost": queue.vhost.as_str(), "durable": declaration.durable,
             "auto_delete": declaration.auto_delete, "arguments": of_table(&declaration.arguments),

@@ -37,7 +37,7 @@ pub(super) fn find(request: &Request) -> Result<ListedExchange, Error> {
 
 fn described(exchange: &ListedExchange) -> Value {
     let ExchangeDeclaration { kind, durable, auto_delete, internal, arguments } = &exchange.declaration;
-    json!({
+    let mut item = json!({
         "name": exchange.name.as_str(),
         "vhost": exchange.vhost.as_str(),
         "type": kind.name(),
@@ -46,7 +46,11 @@ fn described(exchange: &ListedExchange) -> Value {
         "internal": internal,
         "arguments": of_table(arguments),
         "user_who_performed_action": "rmq-internal",
-    })
+    });
+    if let Some(delayed) = exchange.delayed {
+        item["messages_delayed"] = json!(delayed);
+    }
+    item
 }
 
 /// PUT /api/exchanges/:vhost/:name {type, durable, auto_delete, internal, arguments}

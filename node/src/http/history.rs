@@ -319,7 +319,7 @@ pub(super) fn total_stats(statistics: &Statistics, history: &History) -> Value {
             got_empty: value("get_empty"),
             redelivered: value("redeliver"),
             acknowledged: value("ack"),
-            dead_lettered: 0,
+            ..Statistics::default()
         }
     };
     let ends = first.zip(last).map(|(first, last)| (of(first), of(last), last.at_ms.saturating_sub(first.at_ms)));

@@ -11,8 +11,8 @@ use super::json::{of_properties, to_properties};
 use super::limits;
 use super::request::{Request, short};
 use crate::broker::{
-    Acknowledge, Batch, Broker, Delivered, Draft, Queue, QueueDeclaration, Refusal, Settled, Settlement, Taken, Then,
-    Verdict,
+    Acknowledge, Batch, Broker, Delivered, Draft, ExchangeKind, Queue, QueueDeclaration, Refusal, Settled, Settlement,
+    Taken, Then, Verdict,
 };
 use crate::ids::Offset;
 use crate::permission::Right;
@@ -32,6 +32,9 @@ pub(super) fn publish(request: &Request) -> Outcome {
         other => return Err(Error::bad(format!("{{unsupported_encoding,{other}}}"))),
     };
     let key = short(&fields.text("routing_key")?.unwrap_or_default())?;
+    if exchange.declaration.kind == ExchangeKind::Topic {
+        request.may_topic(Right::Write, vhost, name, &key)?;
+    }
     let properties = to_properties(&fields.object("properties")?)?;
     if let Some(expiration) = properties.expiration()
         && std::str::from_utf8(expiration).ok().and_then(|text| text.parse::<u32>().ok()).is_none()
@@ -123,6 +126,9 @@ pub(super) fn get(request: &Request) -> Outcome {
     let wish = Wish::of(request)?;
     let queue = broker::queue(request, &vhost, &name)?;
     request.may(Right::Read, &vhost, &name)?;
+    if queue.is_stream() {
+        return Err(Error::bad("basic.get not supported by stream queues"));
+    }
     let (messages, offset) = batch(request, |broker, batch| {
         // Whether it is another connection's.
         broker.queue(NOBODY, broker::name(&vhost, &name))?;

@@ -7,9 +7,7 @@ use super::answer::{Answer, Error, Outcome};
 use super::listing;
 use super::request::{Object, Request, integer};
 use crate::accounts::Change;
-
-/// The component of a virtual host's limits, and the name of the one parameter that it has.
-pub(super) const LIMITS: (&str, &str) = ("vhost-limits", "limits");
+use crate::vhost_rules::PARAMETER as LIMITS;
 
 fn row((vhost, component, name): (&str, &str, &str), json: &str) -> Value {
     let value: Value = serde_json::from_str(json).unwrap_or_default();

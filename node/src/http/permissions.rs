@@ -6,7 +6,7 @@ use super::answer::{Answer, Error, Outcome};
 use super::listing;
 use super::request::{Object, Request};
 use crate::accounts::{Change, Permissions, TopicPermissions};
-use crate::permission::compile;
+use crate::permission::{compile, compile_topic};
 
 fn row((user, vhost): (&str, &str), permissions: &Permissions) -> Value {
     let Permissions { configure, write, read } = permissions;
@@ -104,7 +104,14 @@ pub(super) fn from_fields(fields: &Object) -> Result<Permissions, Error> {
 /// As `from_fields`.
 pub(super) fn topics_from_fields(fields: &Object) -> Result<TopicPermissions, Error> {
     fields.require(&["exchange", "write", "read"])?;
-    Ok(TopicPermissions { write: pattern(fields, "write")?, read: pattern(fields, "read")? })
+    let pattern = |name: &str| {
+        let text = fields.text(name)?.unwrap_or_default();
+        match compile_topic(&text, "user", "vhost") {
+            Ok(_) => Ok(text),
+            Err(error) => Err(Error::bad(format!("invalid_regexp in {name}: {error}"))),
+        }
+    };
+    Ok(TopicPermissions { write: pattern("write")?, read: pattern("read")? })
 }
 
 /// PUT /api/permissions/:vhost/:user {configure, write, read}

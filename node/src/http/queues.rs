@@ -11,6 +11,7 @@ use super::request::Request;
 use super::{connections, history, listing, policies};
 use crate::broker::{Deletion, Queue, QueueDeclaration};
 use crate::permission::Right;
+use crate::vhost_rules;
 
 /// GET /api/queues
 pub(super) fn list(request: &Request) -> Outcome {
@@ -78,6 +79,7 @@ fn described(request: &Request, queue: &Queue, policies: &policies::Effective) -
         "durable": declaration.durable,
         "auto_delete": declaration.auto_delete,
         "exclusive": declaration.owner.is_some(),
+        "internal": queue.is_internal(),
         "arguments": of_table(&declaration.arguments),
         "node": node,
         "leader": node,
@@ -102,7 +104,9 @@ fn described(request: &Request, queue: &Queue, policies: &policies::Effective) -
         "message_bytes_ram": counts.bytes,
         "memory": counts.bytes,
     });
-    item["message_stats"] = history::message_stats(&queue.statistics(), sampled.as_ref());
+    let statistics = queue.statistics();
+    item["message_stats"] = history::message_stats(&statistics, sampled.as_ref());
+    item["sequence"] = json!({ "gaps": statistics.sequence_gaps, "repeats": statistics.sequence_repeats });
     if let Some(owner) = declaration.owner {
         item["owner_pid_details"] = connections::owner(request, owner);
     }
@@ -114,12 +118,13 @@ pub(super) fn declare(request: &Request) -> Outcome {
     let (vhost, name) = (request.vhost(0)?, request.name(1)?);
     request.may(Right::Configure, &vhost, &name)?;
     let fields = request.object()?;
-    let declaration = QueueDeclaration {
+    let mut declaration = QueueDeclaration {
         durable: fields.flag("durable")?,
         auto_delete: fields.flag("auto_delete")?,
         owner: None,
         arguments: to_table(&fields.object("arguments")?)?,
     };
+    vhost_rules::complete(&request.directory, &vhost, &name, &mut declaration);
     let is_new = broker::queue(request, &vhost, &name).is_err();
     let (_, offset) =
         batch(request, |broker, batch| broker.declare_queue(batch, NOBODY, broker::name(&vhost, &name), declaration))?;
@@ -131,7 +136,13 @@ pub(super) fn delete(request: &Request) -> Outcome {
     let queue = find(request)?;
     request.may(Right::Configure, &queue.vhost, &queue.name)?;
     let deletion = Deletion { if_unused: request.flag("if-unused"), if_empty: request.flag("if-empty") };
-    let (_, offset) = batch(request, |broker, batch| broker.delete_queue(batch, &queue, deletion))?;
+    let (_, offset) = batch(request, |broker, batch| {
+        if queue.is_internal() {
+            // It goes with its exchange.
+            broker.queue(NOBODY, broker::name(&queue.vhost, &queue.name))?;
+        }
+        broker.delete_queue(batch, &queue, deletion)
+    })?;
     Ok(Answer::done().after(offset))
 }
 
@@ -139,6 +150,9 @@ pub(super) fn delete(request: &Request) -> Outcome {
 pub(super) fn purge(request: &Request) -> Outcome {
     let queue = find(request)?;
     request.may(Right::Read, &queue.vhost, &queue.name)?;
+    if queue.is_stream() {
+        return Err(Error::bad("queue.purge not supported by stream queues"));
+    }
     let (_, offset) = batch(request, |_, batch| Ok(queue.purge(batch)))?;
     Ok(Answer::done().after(offset))
 }

@@ -76,6 +76,15 @@ impl Request {
         if permission::allows(permissions, right, name) { Ok(()) } else { Err(Error::AccessRefused) }
     }
 
+    /// As `may`, of a routing key of a topic exchange.
+    ///
+    /// # Errors
+    /// The user has topic permissions for the exchange, and none for this key.
+    pub(super) fn may_topic(&self, right: Right, vhost: &str, exchange: &str, key: &str) -> Result<(), Error> {
+        let topics = permission::Topics::of(&self.directory, &self.user.name, vhost);
+        if topics.allows(right, exchange, key) { Ok(()) } else { Err(Error::AccessRefused) }
+    }
+
     pub(super) fn query(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }

@@ -139,6 +139,12 @@ const QUEUE_METRICS: &[QueueMetric] = &[
     ("messages_published_total", Kind::Counter, "Put into it.", |_, statistics| statistics.published),
     ("messages_delivered_total", Kind::Counter, "Taken out of it by clients.", |_, statistics| delivered(statistics)),
     ("messages_acked_total", Kind::Counter, "Acknowledged.", |_, statistics| statistics.acknowledged),
+    ("sequence_gaps_total", Kind::Counter, "Numbers that counting producers left out.", |_, statistics| {
+        statistics.sequence_gaps
+    }),
+    ("sequence_repeats_total", Kind::Counter, "Numbers of counting producers that came again.", |_, statistics| {
+        statistics.sequence_repeats
+    }),
 ];
 
 /// Every queue by itself: on a path of its own, because there may be many.

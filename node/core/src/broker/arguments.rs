@@ -2,8 +2,10 @@
 
 use tercet_proto::amqp::{FieldTable, FieldValue};
 
+use super::exchange::Kind;
+use super::own_queue;
 use super::refusal::{Refusal, Resource};
-use super::settings::Overflow;
+use super::settings::{Overflow, interval};
 
 /// What a queue's argument has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +25,16 @@ enum Form {
     QueueType,
     /// `x-overflow`
     Overflow,
+    /// `x-max-age`
+    Age,
+    /// One of these texts, and what another one is called.
+    OneOf(&'static [&'static str], &'static str),
+    /// `x-queue-version`
+    Version,
+    /// `x-queue-leader-locator`
+    Locator,
+    /// `x-dead-letter-strategy`
+    Strategy,
 }
 
 impl Form {
@@ -31,37 +43,54 @@ impl Form {
     }
 }
 
-/// What we do with an argument.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Use {
-    /// `Settings` has it.
-    Works,
-    /// It says how others would store or place the queue; nothing of it is seen by a client.
-    Placement,
-}
-
 /// The arguments of a queue that others know. What is not here is accepted and means nothing, as with RabbitMQ.
-const QUEUE: &[(&str, Form, Use)] = &[
-    ("x-expires", Form::PositiveTime, Use::Works),
-    ("x-message-ttl", Form::Time, Use::Works),
-    ("x-dead-letter-exchange", Form::Text, Use::Works),
-    ("x-dead-letter-routing-key", Form::Text, Use::Works),
-    ("x-max-length", Form::Count, Use::Works),
-    ("x-max-length-bytes", Form::Count, Use::Works),
-    ("x-max-priority", Form::Octet, Use::Works),
-    ("x-overflow", Form::Overflow, Use::Works),
-    ("x-single-active-consumer", Form::Flag, Use::Works),
-    ("x-delivery-limit", Form::Count, Use::Works),
-    ("x-message-deduplication", Form::Flag, Use::Works),
-    ("x-cache-size", Form::Positive, Use::Works),
-    ("x-cache-ttl", Form::Positive, Use::Works),
-    ("x-queue-type", Form::QueueType, Use::Placement),
-    ("x-queue-mode", Form::Text, Use::Placement),
-    ("x-queue-version", Form::Count, Use::Placement),
-    ("x-queue-master-locator", Form::Text, Use::Placement),
-    ("x-queue-leader-locator", Form::Text, Use::Placement),
-    ("x-quorum-initial-group-size", Form::Count, Use::Placement),
+const QUEUE: &[(&str, Form)] = &[
+    ("x-expires", Form::PositiveTime),
+    ("x-message-ttl", Form::Time),
+    ("x-dead-letter-exchange", Form::Text),
+    ("x-dead-letter-routing-key", Form::Text),
+    ("x-max-length", Form::Count),
+    ("x-max-length-bytes", Form::Count),
+    ("x-max-priority", Form::Octet),
+    ("x-overflow", Form::Overflow),
+    ("x-single-active-consumer", Form::Flag),
+    ("x-delivery-limit", Form::Count),
+    ("x-message-deduplication", Form::Flag),
+    ("x-consumer-timeout", Form::Count),
+    ("x-cache-size", Form::Positive),
+    ("x-cache-ttl", Form::Positive),
+    ("x-max-age", Form::Age),
+    // They say how others would store or place the queue; nothing of it is seen by a client.
+    ("x-queue-type", Form::QueueType),
+    ("x-queue-mode", Form::OneOf(&["default", "lazy"], "unsupported queue mode")),
+    ("x-queue-version", Form::Version),
+    ("x-queue-master-locator", Form::Text),
+    ("x-queue-leader-locator", Form::Locator),
+    ("x-dead-letter-strategy", Form::Strategy),
+    ("x-quorum-initial-group-size", Form::Positive),
+    ("x-initial-cluster-size", Form::Positive),
+    ("x-stream-max-segment-size-bytes", Form::Count),
+    ("x-stream-filter-size-bytes", Form::Count),
 ];
+
+/// Arguments of the table above that a stream takes. All others ask for what a stream does not do.
+const STREAM: &[&str] = &[
+    "x-queue-type",
+    "x-max-age",
+    "x-max-length-bytes",
+    "x-message-deduplication",
+    "x-cache-size",
+    "x-cache-ttl",
+    "x-consumer-timeout",
+    "x-initial-cluster-size",
+    "x-queue-leader-locator",
+    "x-stream-max-segment-size-bytes",
+    "x-stream-filter-size-bytes",
+];
+
+/// Arguments that only a stream takes.
+const STREAM_ONLY: &[&str] =
+    &["x-max-age", "x-initial-cluster-size", "x-stream-max-segment-size-bytes", "x-stream-filter-size-bytes"];
 
 /// Arguments that a redeclaration has to repeat; `x-queue-type` is compared apart.
 const COMPARED: &[&str] = &[
@@ -76,18 +105,25 @@ const COMPARED: &[&str] = &[
     "x-single-active-consumer",
     "x-delivery-limit",
     "x-message-deduplication",
+    "x-stream-max-segment-size-bytes",
 ];
 
 /// Checks the arguments of a new queue.
 pub(super) fn check_queue(resource: &Resource, arguments: &FieldTable) -> Result<(), Refusal> {
-    for (name, form, usage) in QUEUE {
+    let queue_type = arguments.get("x-queue-type").and_then(FieldValue::as_str).unwrap_or("classic");
+    for (name, form) in QUEUE {
         let Some(value) = arguments.get(name) else { continue };
         let argument = || (*name).to_owned();
         if let Some(reason) = wrong_form(*form, value) {
             return Err(Refusal::InvalidArgument { resource: resource.clone(), argument: argument(), reason });
         }
-        if *usage == Use::Placement && value.as_str() == Some("stream") {
-            return Err(Refusal::UnsupportedArgument { resource: resource.clone(), argument: argument() });
+        let is_taken = match queue_type {
+            "stream" => STREAM.contains(name),
+            _ => !STREAM_ONLY.contains(name),
+        };
+        if !is_taken {
+            let queue_type = queue_type.to_owned();
+            return Err(Refusal::ArgumentOfType { resource: resource.clone(), argument: argument(), queue_type });
         }
     }
     let key = "x-dead-letter-routing-key";
@@ -98,15 +134,14 @@ pub(super) fn check_queue(resource: &Resource, arguments: &FieldTable) -> Result
     Ok(())
 }
 
-/// What a quorum queue cannot be, in RabbitMQ's words.
+/// What a quorum queue and a stream cannot be, in RabbitMQ's words.
 pub(super) fn check_properties(
     resource: &Resource,
     wanted: &str,
     declaration: &super::queue::Declaration,
 ) -> Result<(), Refusal> {
-    if declaration.arguments.get("x-queue-type").and_then(FieldValue::as_str) != Some("quorum") {
-        return Ok(());
-    }
+    let queue_type = declaration.arguments.get("x-queue-type").and_then(FieldValue::as_str);
+    let Some(queue_type @ ("quorum" | "stream")) = queue_type else { return Ok(()) };
     let invalid = |property| Refusal::InvalidProperty { resource: resource.clone(), property };
     if !declaration.durable {
         return Err(invalid("non-durable"));
@@ -118,21 +153,23 @@ pub(super) fn check_properties(
         return Err(invalid("auto-delete"));
     }
     if wanted.is_empty() {
-        return Err(invalid("server-named"));
+        return Err(Refusal::ServerNamed { queue_type: queue_type.to_owned() });
     }
-    if declaration.arguments.get("x-max-priority").is_some() {
-        let reason = "not supported by quorum queues".to_owned();
-        return Err(Refusal::InvalidArgument {
+    if queue_type == "quorum" && declaration.arguments.get("x-max-priority").is_some() {
+        return Err(Refusal::ArgumentOfType {
             resource: resource.clone(),
             argument: "x-max-priority".to_owned(),
-            reason,
+            queue_type: queue_type.to_owned(),
         });
     }
     Ok(())
 }
 
 /// Checks the arguments of a new exchange.
-pub(super) fn check_exchange(resource: &Resource, arguments: &FieldTable) -> Result<(), Refusal> {
+pub(super) fn check_exchange(resource: &Resource, kind: Kind, arguments: &FieldTable) -> Result<(), Refusal> {
+    if let Some(wrong) = own_queue::wrong_arguments(kind, arguments) {
+        return Err(Refusal::WrongExchange(wrong));
+    }
     match arguments.get("alternate-exchange") {
         Some(value) if value.as_str().is_none() => Err(Refusal::ArgumentType {
             resource: resource.clone(),
@@ -151,7 +188,7 @@ fn wrong_form(form: Form, value: &FieldValue) -> Option<String> {
             Some(number) if number < 0 => Some(format!("{{value_negative,{number}}}")),
             Some(0) if matches!(form, Form::Positive | Form::PositiveTime) => Some("{value_zero,0}".to_owned()),
             Some(number) if form.is_time() && number > i64::from(u32::MAX) => {
-                Some(format!("{{value_too_big,{number}}}"))
+                Some(format!("{{value_too_large,{number}}}"))
             }
             Some(number) if form == Form::Octet && number > 255 => Some(format!("{{max_value_exceeded,{number}}}")),
             Some(_) => None,
@@ -162,6 +199,31 @@ fn wrong_form(form: Form, value: &FieldValue) -> Option<String> {
             None => unacceptable(),
             Some("classic" | "quorum" | "stream") => None,
             Some(other) => Some(format!("\"unsupported queue type '{other}'\"")),
+        },
+        Form::Age => match value.as_str() {
+            None => unacceptable(),
+            Some(text) if interval(text).is_none() => Some("invalid_max_age".to_owned()),
+            Some(_) => None,
+        },
+        Form::OneOf(allowed, what) => match value.as_str() {
+            None => unacceptable(),
+            Some(text) if !allowed.contains(&text) => Some(format!("\"{what} '{text}'\"")),
+            Some(_) => None,
+        },
+        Form::Version => match value.as_i64() {
+            None => unacceptable(),
+            Some(1 | 2) => None,
+            Some(version) => Some(format!("\"unsupported queue version '{version}'\"")),
+        },
+        Form::Locator => match value.as_str() {
+            None => unacceptable(),
+            Some("client-local" | "balanced" | "random" | "least-leaders") => None,
+            Some(_) => Some("invalid_queue_locator_arg".to_owned()),
+        },
+        Form::Strategy => match value.as_str() {
+            None => unacceptable(),
+            Some("at-most-once" | "at-least-once") => None,
+            Some(_) => Some("invalid_dlx_strategy".to_owned()),
         },
         Form::Overflow => match value.as_str() {
             None => unacceptable(),
@@ -174,13 +236,21 @@ fn wrong_form(form: Form, value: &FieldValue) -> Option<String> {
 
 /// Whether a queue may be declared again like this.
 pub(super) fn compare_queues(resource: &Resource, current: &FieldTable, received: &FieldTable) -> Result<(), Refusal> {
-    for name in COMPARED {
-        compare(resource, name, current.get(name), received.get(name))?;
-    }
     // Not to say a type is to say classic.
     let classic = FieldValue::from("classic");
     let of = |table: &FieldTable| table.get("x-queue-type").cloned().unwrap_or_else(|| classic.clone());
-    compare(resource, "x-queue-type", Some(&of(current)), Some(&of(received)))
+    if received.get("x-queue-type").is_none() && of(current).as_str() == Some("stream") {
+        return compare(resource, "x-queue-type", current.get("x-queue-type"), None);
+    }
+    compare(resource, "x-queue-type", Some(&of(current)), Some(&of(received)))?;
+    if let (Some(one), Some(other)) = (current.get("x-max-age"), received.get("x-max-age")) {
+        let text = |value: &FieldValue| value.as_str().unwrap_or_default().to_owned();
+        compare_field(resource, "x-max-age", text(one), text(other))?;
+    }
+    for name in COMPARED {
+        compare(resource, name, current.get(name), received.get(name))?;
+    }
+    Ok(())
 }
 
 pub(super) fn compare_exchanges(
@@ -315,7 +385,18 @@ mod tests {
         assert!(matches!(check("x-max-priority", 256.into()), Err(Refusal::InvalidArgument { .. })));
         assert!(matches!(check("x-overflow", "spill".into()), Err(Refusal::InvalidArgument { .. })));
         assert!(matches!(check("x-dead-letter-routing-key", "k".into()), Err(Refusal::InvalidArgument { .. })));
-        assert!(matches!(check("x-queue-type", "stream".into()), Err(Refusal::UnsupportedArgument { .. })));
+        assert_eq!(check("x-queue-type", "stream".into()), Ok(()));
+        let told = "invalid arg 'x-max-age' for queue 'q' in vhost '/' of queue type rabbit_classic_queue";
+        assert_eq!(check("x-max-age", "7D".into()).unwrap_err().to_string(), told);
+        let stream = [("x-queue-type", "stream".into()), ("x-message-ttl", 5.into())];
+        let told = "invalid arg 'x-message-ttl' for queue 'q' in vhost '/' of queue type rabbit_stream_queue";
+        assert_eq!(check_queue(&resource(), &table(&stream)).unwrap_err().to_string(), told);
+        let age = |age: &str| {
+            let stream = [("x-queue-type", "stream".into()), ("x-max-age", age.into())];
+            check_queue(&resource(), &table(&stream))
+        };
+        assert!(["7D", "1h", "0s"].map(age).iter().all(Result::is_ok));
+        assert!(["5x", "h", "", "5é"].map(age).iter().all(Result::is_err));
         assert!(matches!(check("x-message-ttl", (-1).into()), Err(Refusal::InvalidArgument { .. })));
         assert!(matches!(check("x-message-ttl", "5".into()), Err(Refusal::InvalidArgument { .. })));
         assert!(matches!(check("x-queue-type", "heap".into()), Err(Refusal::InvalidArgument { .. })));

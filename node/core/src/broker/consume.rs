@@ -27,7 +27,11 @@ impl Broker {
         if state.is_deleted {
             return Err(Refusal::NotFound(resource()));
         }
+        let start = consume.start;
         let consumer = Arc::new(Consumer::new(consume, Arc::clone(queue)));
+        if state.settings.stream.is_some() {
+            consumer.go_on_at(state.messages.id_of(start, batch.now().0));
+        }
         let others = state.consumers();
         // A single active consumer is exclusive already, and lets others wait.
         let is_single = state.settings.active == Active::Single;

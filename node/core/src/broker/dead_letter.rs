@@ -12,6 +12,7 @@ use tercet_proto::amqp::{BasicProperties, FieldTable, FieldValue, FieldView, Pro
 use super::Broker;
 use super::batch::Batch;
 use super::message::{Content, Draft, Extra, Message};
+use super::own_queue::{self, Owner};
 use super::publish::Route;
 use super::queue::Queue;
 
@@ -49,6 +50,11 @@ impl Broker {
     /// Puts a dead letter where it goes, and takes it out of its queue: in one record. Called without any lock.
     pub(super) fn bury(&self, batch: &mut Batch<'_>, dead: Dead) {
         let Dead { queue, id, message, reason } = dead;
+        if let Some(owner) = &queue.owner {
+            let way = self.after_delay(owner, &queue, &message);
+            self.enqueue_dead(batch, way, &queue, id);
+            return;
+        }
         let settings = Arc::clone(&queue.lock().settings);
         let way = settings.dead_letter.as_ref().and_then(|target| {
             let content = message.content();
@@ -67,6 +73,20 @@ impl Broker {
             Some((route, draft))
         });
         self.enqueue_dead(batch, way, &queue, id);
+    }
+
+    /// Where a message goes that was delayed, now that it is due.
+    fn after_delay(&self, owner: &Owner, queue: &Queue, message: &Message) -> Option<(Route, Draft)> {
+        let content = message.content();
+        let properties = Properties::from_raw(content.properties.to_vec().into()).unwrap_or_default();
+        let properties = own_queue::has_waited(&properties);
+        let keys = Keys::of(&content, &properties, None);
+        let routes = keys.next.iter().map(|key| self.route_dead(&queue.vhost, &owner.exchange, key, &properties));
+        let route = Route::join(routes.collect::<Result<Vec<_>, _>>().ok()?)?;
+        let Content { exchange, routing_key, extras, body, .. } = content;
+        let mut draft = Draft::noted(exchange, routing_key, &properties, extras, body.len());
+        draft.push(body);
+        Some((route, draft))
     }
 
     /// Takes over dead letters that found no place in their batch.
@@ -122,7 +142,7 @@ impl Keys {
         }
         let hidden = Extra::all(content.extras).filter_map(|extra| match extra {
             Extra::HiddenKey(key) => ShortString::from_utf8(key.to_vec().into()),
-            Extra::Unique(_) | Extra::PublishedAt(_) => None,
+            Extra::Unique(_) | Extra::PublishedAt(_) | Extra::Sequence { .. } => None,
         });
         let text = |key: &ShortString| FieldValue::from(key.as_str());
         let before = std::iter::once(&key).chain(&copies).map(text).collect();

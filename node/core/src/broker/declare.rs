@@ -1,6 +1,6 @@
 //! Operations on the topology for clients: declare, delete, bind, unbind.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -13,6 +13,7 @@ use super::batch::Batch;
 use super::change::{Change, Changes};
 use super::exchange::{self, Bound, Destination};
 use super::link::ConnectionId;
+use super::own_queue;
 use super::queue::{self, Queue};
 use super::refusal::{Refusal, Resource};
 use super::topology::{self, Topology};
@@ -70,6 +71,18 @@ impl Broker {
             .ok_or_else(|| Refusal::NotFound(name.exchange()))
     }
 
+    /// The type of an exchange, if it is there.
+    #[must_use]
+    pub fn exchange_kind(&self, name: Name<'_>) -> Option<exchange::Kind> {
+        let topology = self.topology.read();
+        topology.exchange(name.vhost, name.name.as_bytes()).map(|exchange| exchange.declaration.kind)
+    }
+
+    /// From now on virtual hosts may have so many queues. Those that are there stay.
+    pub fn set_queue_limits(&self, limits: HashMap<String, usize>) {
+        *self.queue_limits.write() = limits;
+    }
+
     /// Makes an exchange, unless there is an equal one.
     ///
     /// # Errors
@@ -96,9 +109,15 @@ impl Broker {
         if name.is_reserved() {
             return Err(Refusal::ReservedName(resource));
         }
-        arguments::check_exchange(&resource, &declaration.arguments)?;
+        arguments::check_exchange(&resource, declaration.kind, &declaration.arguments)?;
         let (vhost, name) = (name.vhost.detached(), name.name.detached());
-        self.change(batch, &mut topology, [Change::DeclareExchange { vhost, name, declaration }]);
+        let own = own_queue::of(&name, &declaration).map(|(queue, arguments)| {
+            let of = queue::Declaration { durable: declaration.durable, auto_delete: false, owner: None, arguments };
+            let number = topology.next_number(&of);
+            Change::DeclareQueue { queue: Arc::new(Queue::new(number, vhost.clone(), queue, of)) }
+        });
+        let exchange = Change::DeclareExchange { vhost, name, declaration };
+        self.change(batch, &mut topology, std::iter::once(exchange).chain(own));
         Ok(())
     }
 
@@ -157,6 +176,11 @@ impl Broker {
         let chosen = if name.name.is_empty() { generated_name() } else { name.name.detached() };
         if name.is_reserved() {
             return Err(Refusal::ReservedName(resource));
+        }
+        if let Some(limit) = self.queue_limits.read().get(name.vhost.as_str()).copied()
+            && topology.declared(name.vhost) >= limit
+        {
+            return Err(Refusal::QueueLimit { queue: resource, limit });
         }
         arguments::check_queue(&resource, &declaration.arguments)?;
         arguments::check_properties(&resource, name.name, &declaration)?;
@@ -262,7 +286,8 @@ impl Broker {
             batch.cancelled(consumer);
         }
         self.change(batch, &mut topology, [Change::DeleteQueue { queue: Arc::clone(queue) }]);
-        Ok(counts.ready)
+        // What lies in a stream waits for nobody, as RabbitMQ has it.
+        Ok(if queue.is_stream() { 0 } else { counts.ready })
     }
 
     /// Binds a queue or an exchange to an exchange.
@@ -278,6 +303,32 @@ impl Broker {
         key: &ShortString,
         arguments: FieldTable,
     ) -> Result<(), Refusal> {
+        let history = self.history(source);
+        // What is copied is in the record of the binding.
+        let begins = history.is_some() && !batch.is_together();
+        if begins {
+            batch.begin_together();
+        }
+        let bound = self.bind_only(batch, connection, source, to, key, arguments);
+        if let (Some(history), Ok(true)) = (&history, &bound) {
+            self.recall(batch, history, source.vhost, to);
+        }
+        if begins {
+            batch.end_together();
+        }
+        bound.map(|_| ())
+    }
+
+    /// As `bind`; says whether the binding is new.
+    fn bind_only(
+        &self,
+        batch: &mut Batch<'_>,
+        connection: ConnectionId,
+        source: Name<'_>,
+        to: BindTo<'_>,
+        key: &ShortString,
+        arguments: FieldTable,
+    ) -> Result<bool, Refusal> {
         let mut topology = self.topology.write();
         not_default(source.name)?;
         let exchange = topology.exchange(source.vhost, source.name.as_bytes());
@@ -292,7 +343,7 @@ impl Broker {
             let (vhost, source) = (source.vhost.detached(), source.name.detached());
             self.change(batch, &mut topology, [Change::Bind { vhost, source, bound }]);
         }
-        Ok(())
+        Ok(is_new)
     }
 
     /// Ends a binding. One that is not there has ended already, and so has one whose ends are not there.
@@ -331,6 +382,10 @@ impl Broker {
         let mut wanted: VecDeque<Change> = wanted.into_iter().collect();
         while let Some(change) = wanted.pop_front() {
             let vhost = change.vhost().clone();
+            if let Change::DeleteExchange { vhost, name } = &change {
+                let own = topology.exchange(vhost, name.as_bytes()).and_then(|exchange| exchange.queue.clone());
+                wanted.extend(own.map(|queue| Change::DeleteQueue { queue }));
+            }
             for name in changes.make(topology, change) {
                 if topology.is_abandoned(&vhost, &name) {
                     wanted.push_back(Change::DeleteExchange { vhost: vhost.clone(), name });
@@ -347,10 +402,11 @@ fn not_default(exchange: &ShortString) -> Result<(), Refusal> {
 }
 
 pub(super) fn may_use(queue: &Queue, connection: ConnectionId) -> Result<(), Refusal> {
-    match queue.declaration.owner {
-        Some(owner) if owner != connection => Err(Refusal::Locked(Resource::queue(&queue.vhost, &queue.name))),
-        _ => Ok(()),
+    let is_anothers = queue.declaration.owner.is_some_and(|owner| owner != connection);
+    if is_anothers || queue.is_internal() {
+        return Err(Refusal::Locked(Resource::queue(&queue.vhost, &queue.name)));
     }
+    Ok(())
 }
 
 /// A binding with its destination looked up.

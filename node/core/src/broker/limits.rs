@@ -41,8 +41,21 @@ pub(super) const LOOK_AT_LENGTH_BYTES: usize = 1 << 20;
 pub(super) const UNIQUE_IDS: usize = 10_000;
 pub(super) const UNIQUE_IDS_MOST: usize = 1_000_000;
 
+/// Producers of one queue whose numbers are watched: some hundred kilobytes.
+pub(super) const PRODUCERS: usize = 4096;
+
 /// `x-delivery-limit` of a quorum queue, as in RabbitMQ 4: a message that no consumer survives comes to an end.
 pub(super) const DELIVERIES: u32 = 20;
+
+/// How long the successor of a single active consumer that was cancelled waits for what its predecessor still has, in
+/// milliseconds: who cancels and then closes gives it back in order.
+pub(super) const HAND_OVER_MS: u64 = 1000;
+
+/// Messages that x-recent-history remembers if `x-recent-history-length` does not say otherwise, as in RabbitMQ's plugin, and
+/// at the most; and their bytes: a binding copies them in one turn.
+pub(super) const HISTORY_MESSAGES: usize = 20;
+pub(super) const HISTORY_MESSAGES_MOST: usize = 10_000;
+pub(super) const HISTORY_BYTES: usize = 16 << 20;
 
 /// Points on the ring that each unit of weight has in an exchange of consistent hashing, and the greatest weight.
 pub(super) const POINTS_A_WEIGHT: u64 = 100;

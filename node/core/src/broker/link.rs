@@ -4,7 +4,7 @@
 //! the queues of its consumers again.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
@@ -167,6 +167,22 @@ pub enum Share {
     Exclusive,
 }
 
+/// Where the consumer of a stream begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Start {
+    First,
+    /// The last message that is there.
+    Last,
+    /// What comes from now on.
+    #[default]
+    Next,
+    Offset(u64),
+    /// What came at this time or later, in milliseconds since the Unix epoch.
+    At(u64),
+    /// What came within so many milliseconds.
+    Within(u64),
+}
+
 /// A consumer of a queue.
 #[derive(Debug)]
 pub struct Consumer {
@@ -178,10 +194,13 @@ pub struct Consumer {
     pub priority: i64,
     /// Deliveries that may be unacknowledged at the same time; 0 is no limit.
     pub prefetch: u16,
+    /// `x-consumer-timeout`: milliseconds for which its client may keep a delivery; 0 is for ever.
+    pub timeout: Option<u64>,
     pub credit: Arc<Credit>,
     pub link: Arc<Link>,
     pub queue: Arc<Queue>,
-    /// Changed under the queue's lock only.
+    /// Of a stream: the id of the message that comes next. Changed under the queue's lock only, as is what follows.
+    next: AtomicU64,
     in_flight: AtomicU32,
 }
 
@@ -194,15 +213,27 @@ pub struct Consume {
     pub share: Share,
     pub priority: i64,
     pub prefetch: u16,
+    pub timeout: Option<u64>,
+    /// Of a stream.
+    pub start: Start,
     pub credit: Arc<Credit>,
     pub link: Arc<Link>,
 }
 
 impl Consumer {
     pub(super) fn new(consume: Consume, queue: Arc<Queue>) -> Self {
-        let Consume { tag, channel, acknowledge, share, priority, prefetch, credit, link } = consume;
-        let in_flight = AtomicU32::new(0);
-        Self { tag, channel, acknowledge, share, priority, prefetch, credit, link, queue, in_flight }
+        let Consume { tag, channel, acknowledge, share, priority, prefetch, timeout, start: _, credit, link } = consume;
+        let (next, in_flight) = (AtomicU64::new(0), AtomicU32::new(0));
+        Self { tag, channel, acknowledge, share, priority, prefetch, timeout, credit, link, queue, next, in_flight }
+    }
+
+    /// Of a stream: the id of the message that comes next.
+    pub(super) fn next(&self) -> u64 {
+        self.next.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn go_on_at(&self, id: u64) {
+        self.next.store(id, Ordering::Relaxed);
     }
 
     #[must_use]
@@ -225,6 +256,11 @@ impl Consumer {
         }
         self.in_flight.store(in_flight + 1, Ordering::Relaxed);
         true
+    }
+
+    /// Deliveries that are not settled.
+    pub(super) fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
     }
 
     /// A delivery is settled.
@@ -262,6 +298,8 @@ mod tests {
             share: Share::Shared,
             priority: 0,
             prefetch: 0,
+            timeout: None,
+            start: Start::default(),
             credit: Arc::default(),
             link: Arc::clone(&link),
         };

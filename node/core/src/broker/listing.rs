@@ -15,6 +15,8 @@ pub struct ListedExchange {
     pub vhost: ShortString,
     pub name: ShortString,
     pub declaration: Declaration,
+    /// Messages of an x-delayed-message exchange that are not due yet.
+    pub delayed: Option<usize>,
 }
 
 /// A binding. Every queue is bound to the default exchange by its name.
@@ -45,6 +47,7 @@ impl Broker {
                 vhost: vhost.clone(),
                 name: name.clone(),
                 declaration: exchange.declaration.clone(),
+                delayed: exchange.queue.as_ref().filter(|queue| queue.is_delayed()).map(|q| q.counts().ready),
             })
         });
         let mut all: Vec<_> = of.collect();
@@ -58,7 +61,8 @@ impl Broker {
         let topology = self.topology.read();
         let mut all = Vec::new();
         for (vhost, content) in &topology.vhosts {
-            all.extend(content.queues.keys().map(|queue| ListedBinding {
+            let queues = content.queues.iter().filter(|(_, queue)| !queue.is_internal());
+            all.extend(queues.map(|(queue, _)| ListedBinding {
                 vhost: vhost.clone(),
                 source: ShortString::default(),
                 destination: queue.clone(),

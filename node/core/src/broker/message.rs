@@ -7,21 +7,30 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use tercet_proto::amqp::Properties;
+use tercet_proto::amqp::{FieldView, Properties};
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::limits;
 use crate::ids::Offset;
 use crate::wire::{self, Reader};
 
 /// A message that is still being received, or not yet in a queue.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Draft {
     bytes: Vec<u8>,
     ends: Ends,
     persistence: Persistence,
     priority: u8,
-    /// Milliseconds.
-    time_to_live: Option<u64>,
+    lifetime: Lifetime,
+}
+
+/// How long a message waits for somebody, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Lifetime {
+    /// After which nobody wants it any more, if its publisher said so.
+    pub(crate) time_to_live: Option<u64>,
+    /// Before which it goes nowhere, if it is to be delayed.
+    pub(crate) delay: Option<u64>,
 }
 
 /// Where the parts end.
@@ -78,6 +87,8 @@ pub enum Extra<'a> {
     Unique(&'a [u8]),
     /// 3: when it was published, milliseconds since the Unix epoch.
     PublishedAt(u64),
+    /// 4: its number in the row of its producer, of whom this is a digest.
+    Sequence { producer: u128, number: u64 },
 }
 
 impl<'a> Extra<'a> {
@@ -95,6 +106,12 @@ impl<'a> Extra<'a> {
                 out.push(3);
                 wire::put_bytes(out, &at.to_le_bytes());
             }
+            Self::Sequence { producer, number } => {
+                out.push(4);
+                let mut bytes = producer.to_le_bytes().to_vec();
+                bytes.extend_from_slice(&number.to_le_bytes());
+                wire::put_bytes(out, &bytes);
+            }
         }
     }
 
@@ -108,11 +125,38 @@ impl<'a> Extra<'a> {
                     1 => return Some(Self::HiddenKey(bytes)),
                     2 => return Some(Self::Unique(bytes)),
                     3 => return Some(Self::PublishedAt(u64::from_le_bytes(bytes.try_into().ok()?))),
+                    4 => {
+                        let (producer, number) = bytes.split_at_checked(16)?;
+                        let producer = u128::from_le_bytes(producer.try_into().ok()?);
+                        let number = u64::from_le_bytes(number.try_into().ok()?);
+                        return Some(Self::Sequence { producer, number });
+                    }
                     _ => {}
                 }
             }
             None
         })
+    }
+}
+
+/// The header under whose value queues with `x-message-deduplication` take a message once.
+const UNIQUE: &str = "x-deduplication-header";
+
+/// The headers of a message that is one of a row: who counts, and its number.
+const PRODUCER: &str = "x-producer";
+const SEQUENCE: &str = "x-sequence";
+
+/// Notes as extras what the headers of a message tell the broker.
+pub fn note_headers(properties: &Properties, now: u64, extras: &mut Vec<u8>) {
+    let Some(headers) = properties.headers() else { return };
+    if let Some(FieldView::LongString(id)) = headers.find(UNIQUE) {
+        Extra::Unique(id).put(extras);
+        Extra::PublishedAt(now).put(extras);
+    }
+    if let (Some(FieldView::LongString(producer)), Some(number)) = (headers.find(PRODUCER), headers.find(SEQUENCE))
+        && let Some(number) = number.to_value().as_i64().and_then(|number| u64::try_from(number).ok())
+    {
+        Extra::Sequence { producer: xxh3_128(producer), number }.put(extras);
     }
 }
 
@@ -144,7 +188,7 @@ impl Draft {
         let mut draft = Self::from_parts(&parts, persistence, expected);
         draft.priority = properties.priority().unwrap_or(0);
         let expiration = properties.expiration().and_then(|digits| std::str::from_utf8(digits).ok());
-        draft.time_to_live = expiration.and_then(|digits| digits.parse().ok());
+        draft.lifetime.time_to_live = expiration.and_then(|digits| digits.parse().ok());
         draft
     }
 
@@ -172,13 +216,21 @@ impl Draft {
         let properties_end = bytes.len() as u32;
         bytes.extend_from_slice(extras);
         let ends = Ends { exchange_end, key_end, properties_end, extras_end: bytes.len() as u32 };
-        Self { bytes, ends, persistence, priority: 0, time_to_live: None }
+        Self { bytes, ends, persistence, priority: 0, lifetime: Lifetime::default() }
     }
 
-    /// Milliseconds after which nobody wants it any more, if its publisher said so.
-    #[must_use]
-    pub fn time_to_live(&self) -> Option<u64> {
-        self.time_to_live
+    pub(super) fn lifetime(&self) -> Lifetime {
+        self.lifetime
+    }
+
+    /// It goes nowhere before so many milliseconds.
+    pub(super) fn delay(&mut self, milliseconds: Option<u64>) {
+        self.lifetime.delay = milliseconds;
+    }
+
+    /// It is to survive its node, whatever its publisher asked for.
+    pub(super) fn persist(&mut self) {
+        self.persistence = Persistence::Persistent;
     }
 
     /// Appends a part of the body.
@@ -309,7 +361,8 @@ mod tests {
         assert_eq!((message.persistence(), message.offset()), (Persistence::Persistent, Offset(7)));
         assert_eq!(Draft::stored(&content).finish(Offset(1), 1).content(), content);
         let mut extras = Vec::new();
-        let all = [Extra::HiddenKey(b"bcc"), Extra::Unique(b"id"), Extra::PublishedAt(7)];
+        let sequence = Extra::Sequence { producer: 1 << 100, number: 9 };
+        let all = [Extra::HiddenKey(b"bcc"), Extra::Unique(b"id"), Extra::PublishedAt(7), sequence];
         all.iter().for_each(|extra| extra.put(&mut extras));
         let noted = Draft::stored(&Content { extras: &extras, ..content }).finish(Offset(1), 1);
         assert_eq!(Extra::all(noted.content().extras).collect::<Vec<_>>(), all);

@@ -18,15 +18,18 @@ mod dead_letter;
 mod declare;
 pub mod effect;
 mod exchange;
+mod exchange_kind;
 mod image;
 mod image_steps;
 mod limits;
 mod link;
 mod listing;
 mod message;
+mod own_queue;
 mod policy;
 mod publish;
 mod queue;
+mod recall;
 mod refusal;
 pub mod rows;
 mod settings;
@@ -39,7 +42,7 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -48,15 +51,16 @@ pub use batch::Batch;
 pub use declare::{BindTo, Deletion, Name, REPLY_QUEUE};
 pub use exchange::{Declaration as ExchangeDeclaration, Kind as ExchangeKind};
 pub use image_steps::QueueImage;
-pub use link::{Acknowledge, ConnectionId, Consume, Consumer, Credit, Event, Link, Share};
+pub use link::{Acknowledge, ConnectionId, Consume, Consumer, Credit, Event, Link, Share, Start};
 pub use listing::{BoundKind, ListedBinding, ListedExchange};
-pub use message::{Content, Draft, Extra, Message, Persistence};
+pub use message::{Content, Draft, Extra, Message, Persistence, note_headers};
 pub use policy::{Applied, AppliesTo, Policy, PolicyOf};
 pub use publish::{Placed, Route, Unroutable, Verdict};
 pub use queue::{
     AfterCancel, Counts, Declaration as QueueDeclaration, Delivered, Loan, Queue, Settled, Settlement, Taken, Then,
 };
 pub use refusal::{Refusal, Resource, ResourceKind};
+pub use settings::interval;
 pub use statistics::Statistics;
 pub use topology::DEFAULT_VHOST;
 
@@ -106,6 +110,8 @@ pub struct Broker {
     burial: event_listener::Event,
     totals: statistics::Totals,
     policies: RwLock<Arc<Policies>>,
+    /// How many queues a virtual host may have, where that is limited.
+    queue_limits: RwLock<HashMap<String, usize>>,
 }
 
 impl Default for Broker {
@@ -129,6 +135,7 @@ impl Broker {
             burial: event_listener::Event::new(),
             totals: statistics::Totals::default(),
             policies: RwLock::new(Rank::Leaf, Arc::default()),
+            queue_limits: RwLock::new(Rank::Leaf, HashMap::new()),
         }
     }
 

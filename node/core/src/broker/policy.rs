@@ -50,6 +50,7 @@ pub enum AppliesTo {
     Queues,
     ClassicQueues,
     QuorumQueues,
+    Streams,
 }
 
 impl AppliesTo {
@@ -61,6 +62,7 @@ impl AppliesTo {
             "queues" => Some(Self::Queues),
             "classic_queues" => Some(Self::ClassicQueues),
             "quorum_queues" => Some(Self::QuorumQueues),
+            "streams" => Some(Self::Streams),
             _ => None,
         }
     }
@@ -72,6 +74,7 @@ impl AppliesTo {
             Self::Queues => what != What::Exchange,
             Self::ClassicQueues => what == What::Classic,
             Self::QuorumQueues => what == What::Quorum,
+            Self::Streams => what == What::Stream,
         }
     }
 }
@@ -81,6 +84,7 @@ enum What {
     Exchange,
     Classic,
     Quorum,
+    Stream,
 }
 
 /// The policies that a queue has.
@@ -107,8 +111,11 @@ impl Policies {
     /// The settings of a queue: what its arguments and its policies ask for.
     pub(super) fn settings(&self, queue: &Queue) -> (Settings, Applied) {
         let arguments = &queue.declaration.arguments;
-        let is_quorum = arguments.get("x-queue-type").and_then(FieldValue::as_str) == Some("quorum");
-        let what = if is_quorum { What::Quorum } else { What::Classic };
+        let what = match arguments.get("x-queue-type").and_then(FieldValue::as_str) {
+            Some("quorum") => What::Quorum,
+            Some("stream") => What::Stream,
+            _ => What::Classic,
+        };
         let [policy, operator] =
             [PolicyOf::User, PolicyOf::Operator].map(|of| self.best(of, &queue.vhost, &queue.name, what));
         if policy.is_none() && operator.is_none() {

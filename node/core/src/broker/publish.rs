@@ -11,10 +11,11 @@ use super::Broker;
 use super::batch::Batch;
 use super::dead_letter::Reason;
 use super::effect::BrokerEffect;
-use super::exchange::Destination;
+use super::exchange::{Destination, Kind};
 use super::image::enqueue;
 use super::limits;
-use super::message::{Draft, Message, Persistence};
+use super::message::{Draft, Lifetime, Message, Persistence};
+use super::own_queue;
 use super::queue::{Queue, State};
 use super::refusal::{Refusal, Resource};
 use super::settings::Overflow;
@@ -32,6 +33,8 @@ pub struct Route {
     /// Headers had a say, so the next message of this key may go elsewhere.
     by_headers: bool,
     is_internal: bool,
+    /// Milliseconds for which an exchange on the way keeps the message.
+    delay: Option<u64>,
 }
 
 /// A message that has found queues.
@@ -71,11 +74,26 @@ impl Route {
         &self.queues
     }
 
+    /// How many queues get the message. An exchange that remembers it is none.
+    #[must_use]
+    pub fn reached(&self) -> usize {
+        self.queues.iter().filter(|queue| !queue.is_history()).count()
+    }
+
+    /// To one queue, or to none.
+    pub(super) fn to(queue: Option<Arc<Queue>>) -> Self {
+        let queues = queue.into_iter().collect();
+        Self { queues, version: 0, by_headers: true, is_internal: false, delay: None }
+    }
+
     /// The queues of several routes together. It is not to be kept.
     #[must_use]
     pub fn join(mut routes: Vec<Self>) -> Option<Self> {
         let mut all = routes.pop()?;
-        all.queues.extend(routes.into_iter().flat_map(|route| route.queues));
+        for route in routes {
+            all.delay = all.delay.max(route.delay);
+            all.queues.extend(route.queues);
+        }
         all.queues.sort_unstable_by_key(|queue| queue.number);
         all.queues.dedup_by_key(|queue| queue.number);
         all.by_headers = true;
@@ -111,20 +129,20 @@ impl Broker {
         let version = self.version.load(Ordering::Acquire);
         let topology = self.topology.read();
         let mut queues: SmallVec<[Arc<Queue>; 2]> = SmallVec::new();
-        let (mut by_headers, mut is_internal) = (false, false);
+        let (mut by_headers, mut is_internal, mut delay) = (false, false, None);
         if exchange.is_empty() {
-            queues.extend(topology.queue(vhost, key.as_bytes()).cloned());
+            queues.extend(topology.queue(vhost, key.as_bytes()).filter(|queue| !queue.is_internal()).cloned());
         } else {
             let resource = || Resource::exchange(vhost, exchange);
             let first = topology.exchange(vhost, exchange.as_bytes()).ok_or_else(|| Refusal::NotFound(resource()))?;
             is_internal = first.declaration.internal;
-            by_headers = walk(&topology, vhost, exchange, key, properties, &mut queues);
+            Walked { by_headers, delay } = walk(&topology, vhost, exchange, key, properties, &mut queues);
         }
         if queues.len() > 1 {
             queues.sort_unstable_by_key(|queue| queue.number);
             queues.dedup_by_key(|queue| queue.number);
         }
-        Ok(Route { queues, version, by_headers, is_internal })
+        Ok(Route { queues, version, by_headers, is_internal, delay })
     }
 
     /// Whether a route still holds for its exchange and key.
@@ -138,10 +156,33 @@ impl Broker {
     ///
     /// # Errors
     /// There is no queue on its route; the message comes back.
-    pub fn enqueue(&self, batch: &mut Batch<'_>, route: &Route, draft: Draft) -> Result<Placed, Unroutable> {
-        if draft.time_to_live().is_some() {
+    pub fn enqueue(&self, batch: &mut Batch<'_>, route: &Route, mut draft: Draft) -> Result<Placed, Unroutable> {
+        draft.delay(route.delay);
+        if draft.lifetime() != Lifetime::default() {
             self.is_timed.store(true, Ordering::Relaxed);
         }
+        if route.queues.iter().any(|queue| queue.keeps_all()) {
+            draft.persist();
+        }
+        if !route.queues.is_empty() && route.reached() == 0 {
+            return Err(self.remember(batch, route, draft));
+        }
+        self.place(batch, route, draft)
+    }
+
+    /// Puts a message that no queue wanted into what exchanges on its way remember.
+    #[cold]
+    fn remember(&self, batch: &mut Batch<'_>, route: &Route, draft: Draft) -> Unroutable {
+        let placed = self.place(batch, route, draft.clone());
+        let unroutable = self.unroutable(draft);
+        match placed {
+            Ok(Placed { offset, .. }) => Unroutable { offset: unroutable.offset.max(offset), ..unroutable },
+            Err(_) => unroutable,
+        }
+    }
+
+    #[inline]
+    fn place(&self, batch: &mut Batch<'_>, route: &Route, draft: Draft) -> Result<Placed, Unroutable> {
         if !has_room(batch, &route.queues, &draft) {
             return Ok(Placed { offset: Offset::ZERO, verdict: Verdict::Refused });
         }
@@ -196,7 +237,13 @@ impl Broker {
         id: u64,
     ) {
         let (queues, draft) = match route {
-            Some((route, draft)) => (route.queues, Some(draft)),
+            Some((route, mut draft)) => {
+                draft.delay(route.delay);
+                if route.queues.iter().any(|queue| queue.keeps_all()) {
+                    draft.persist();
+                }
+                (route.queues, Some(draft))
+            }
             None => (SmallVec::new(), None),
         };
         let mut all = queues.clone();
@@ -263,7 +310,7 @@ fn has_room(batch: &Batch<'_>, queues: &[Arc<Queue>], draft: &Draft) -> bool {
 
 /// Moves a message into queues that are held, and out of one: in one record.
 fn hand_over(batch: &mut Batch<'_>, hands: &mut Hands<'_>, draft: Draft) -> (Offset, Arc<Message>) {
-    let (now, time_to_live) = (batch.now().0, draft.time_to_live());
+    let (now, lifetime) = (batch.now().0, draft.lifetime());
     let is_persistent = draft.persistence() == Persistence::Persistent;
     let is_kept = |hand: &Hand<'_>| is_persistent && hand.queue.declaration.is_replicated();
     let is_noted = |hand: &Hand<'_>| is_kept(hand) && (hand.takes || hand.gives.is_some());
@@ -276,7 +323,7 @@ fn hand_over(batch: &mut Batch<'_>, hands: &mut Hands<'_>, draft: Draft) -> (Off
                     Effect::Broker(effect).encode(hand.queue.partition(), record);
                 }
                 if hand.takes {
-                    let deadline = hand.state.deadline(time_to_live, now);
+                    let deadline = hand.state.deadline(lifetime, now);
                     let effect = enqueue(hand.state.messages.next_id(), deadline, draft.content());
                     Effect::Broker(effect).encode(hand.queue.partition(), record);
                 }
@@ -295,7 +342,7 @@ fn hand_over(batch: &mut Batch<'_>, hands: &mut Hands<'_>, draft: Draft) -> (Off
             batch.touch(hand.queue);
         }
         if hand.takes {
-            let deadline = hand.state.deadline(time_to_live, now);
+            let deadline = hand.state.deadline(lifetime, now);
             hand.state.place(hand.queue, batch, Arc::clone(&message), deadline);
         }
     }
@@ -305,7 +352,7 @@ fn hand_over(batch: &mut Batch<'_>, hands: &mut Hands<'_>, draft: Draft) -> (Off
 /// The common case, without a list of locks.
 #[inline]
 fn enqueue_in_one(batch: &mut Batch<'_>, queue: &Arc<Queue>, state: &mut State, draft: Draft) -> Placed {
-    let deadline = state.deadline(draft.time_to_live(), batch.now().0);
+    let deadline = state.deadline(draft.lifetime(), batch.now().0);
     let mut offset = Offset::ZERO;
     if queue.declaration.is_replicated() && draft.persistence() == Persistence::Persistent {
         offset = batch.append(|record| {
@@ -320,7 +367,14 @@ fn enqueue_in_one(batch: &mut Batch<'_>, queue: &Arc<Queue>, state: &mut State, 
     Placed { offset, verdict: Verdict::Taken }
 }
 
-/// Follows bindings between exchanges and alternate exchanges. Says whether headers had a say.
+/// What of a way is not its queues.
+struct Walked {
+    /// Headers had a say.
+    by_headers: bool,
+    delay: Option<u64>,
+}
+
+/// Follows bindings between exchanges and alternate exchanges.
 fn walk(
     topology: &Topology,
     vhost: &ShortString,
@@ -328,8 +382,8 @@ fn walk(
     key: &ShortString,
     properties: &Properties,
     queues: &mut SmallVec<[Arc<Queue>; 2]>,
-) -> bool {
-    let mut by_headers = false;
+) -> Walked {
+    let (mut by_headers, mut delay) = (false, None);
     let mut seen: HashSet<&[u8]> = HashSet::new();
     let mut next: SmallVec<[&ShortString; 4]> = SmallVec::from_slice(&[exchange]);
     while let Some(name) = next.pop() {
@@ -337,6 +391,19 @@ fn walk(
         by_headers |= exchange.declaration.kind.is_fickle();
         let headers = if by_headers { properties.headers() } else { None };
         let mut found = false;
+        if let Some(own) = &exchange.queue {
+            if exchange.declaration.kind == Kind::Delayed {
+                if let Some(milliseconds) = own_queue::delay(properties) {
+                    // It comes by here again.
+                    delay = delay.max(Some(milliseconds));
+                    queues.push(Arc::clone(own));
+                    seen.insert(name.as_bytes());
+                    continue;
+                }
+            } else if own_queue::is_remembered(properties) {
+                queues.push(Arc::clone(own));
+            }
+        }
         exchange.route(key.as_bytes(), headers, &mut |destination| {
             found = true;
             match destination {
@@ -358,5 +425,5 @@ fn walk(
             break;
         }
     }
-    by_headers
+    Walked { by_headers, delay }
 }

@@ -26,13 +26,14 @@ pub enum Refusal {
     Inequivalent { resource: Resource, argument: String, received: String, current: String },
     #[error("invalid arg '{argument}' for {resource}: {reason}")]
     InvalidArgument { resource: Resource, argument: String, reason: String },
+    #[error("invalid arg '{argument}' for {resource} of queue type rabbit_{queue_type}_queue")]
+    ArgumentOfType { resource: Resource, argument: String, queue_type: String },
+    #[error("Cannot declare a server-named queue for type rabbit_{queue_type}_queue")]
+    ServerNamed { queue_type: String },
     #[error("invalid property '{property}' for {resource}")]
     InvalidProperty { resource: Resource, property: &'static str },
     #[error("invalid type '{given}' for arg '{argument}' in {resource}")]
     ArgumentType { resource: Resource, argument: String, given: &'static str },
-    /// Known to others, and not done here yet.
-    #[error("arg '{argument}' for {resource} is not supported yet")]
-    UnsupportedArgument { resource: Resource, argument: String },
     #[error("{} name '{}' contains reserved prefix 'amq.*'", .0.kind.name(), .0.name)]
     ReservedName(Resource),
     #[error("operation not permitted on the default exchange")]
@@ -41,8 +42,12 @@ pub enum Refusal {
     SystemExchange(Resource),
     #[error("cannot publish to internal {0}")]
     InternalExchange(Resource),
+    #[error("cannot declare {}: queue limit in vhost '{}' ({limit}) is reached", NameOf(.queue), .queue.vhost)]
+    QueueLimit { queue: Resource, limit: usize },
     #[error("{0}")]
     WrongBinding(String),
+    #[error("{0}")]
+    WrongExchange(String),
 }
 
 /// What an operation was about.
@@ -78,6 +83,15 @@ impl Resource {
     #[must_use]
     pub fn exchange(vhost: &ShortString, name: &ShortString) -> Self {
         Self { kind: ResourceKind::Exchange, vhost: vhost.as_str().into(), name: name.as_str().into() }
+    }
+}
+
+/// Kind and name of a resource, without its virtual host.
+struct NameOf<'a>(&'a Resource);
+
+impl std::fmt::Display for NameOf<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} '{}'", self.0.kind.name(), self.0.name)
     }
 }
 

@@ -25,8 +25,39 @@ pub(super) struct Settings {
     pub(super) once: Option<Once>,
     /// `x-delivery-limit`: how often a message may come back.
     pub(super) delivery_limit: Option<u32>,
+    /// `x-consumer-timeout`, milliseconds; 0 is for ever.
+    pub(super) consumer_timeout: Option<u64>,
     /// `x-queue-type: quorum`
     pub(super) is_quorum: bool,
+    /// `x-queue-type: stream`
+    pub(super) stream: Option<Stream>,
+    /// It is where an exchange keeps what is not due yet.
+    pub(super) delays: bool,
+}
+
+/// What is read of a stream stays there until it is too old or too much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stream {
+    /// `x-max-age`, milliseconds.
+    pub(super) max_age: Option<u64>,
+}
+
+/// A time such as `7D`, in milliseconds: a number and one of Y, M, D, h, m, s.
+#[must_use]
+pub fn interval(text: &str) -> Option<u64> {
+    const DAY: u64 = 24 * 3600;
+    let unit = text.chars().last()?;
+    let number: u64 = text[..text.len() - unit.len_utf8()].parse().ok()?;
+    let seconds = match unit {
+        'Y' => 365 * DAY,
+        'M' => 30 * DAY,
+        'D' => DAY,
+        'h' => 3600,
+        'm' => 60,
+        's' => 1,
+        _ => return None,
+    };
+    number.checked_mul(seconds)?.checked_mul(1000)
 }
 
 /// The window within which a message of the same id is taken once.
@@ -102,6 +133,16 @@ impl Settings {
         let flag = |name| arguments.get(name).and_then(FieldValue::as_bool) == Some(true);
         let single = flag("x-single-active-consumer");
         let is_quorum = text("x-queue-type") == Some("quorum");
+        if text("x-queue-type") == Some("stream") {
+            // Whatever else policies say is for queues that lose what was consumed.
+            return Self {
+                max_bytes: size("x-max-length-bytes"),
+                consumer_timeout: number("x-consumer-timeout"),
+                once: (flag("x-message-deduplication")).then(|| Once::of(arguments)),
+                stream: Some(Stream { max_age: text("x-max-age").and_then(interval) }),
+                ..Self::default()
+            };
+        }
         Self {
             time_to_live: number("x-message-ttl"),
             expires: number("x-expires"),
@@ -117,12 +158,18 @@ impl Settings {
                 Some(limit) => Some(u32::try_from(limit).unwrap_or(u32::MAX)),
                 None => is_quorum.then_some(limits::DELIVERIES),
             },
+            consumer_timeout: number("x-consumer-timeout"),
             is_quorum,
+            stream: None,
+            delays: false,
         }
     }
 
     /// Whether time alone changes the queue.
     pub(super) fn is_timed(&self) -> bool {
-        self.time_to_live.is_some() || self.expires.is_some()
+        self.time_to_live.is_some()
+            || self.expires.is_some()
+            || self.delays
+            || self.stream.is_some_and(|stream| stream.max_age.is_some())
     }
 }

@@ -50,4 +50,8 @@ statistics! {
     acknowledged,
     /// Left a queue for a dead letter exchange.
     dead_lettered,
+    /// Numbers that producers which count their messages have left out, and messages whose number was not greater than the
+    /// one before.
+    sequence_gaps,
+    sequence_repeats,
 }

@@ -7,7 +7,7 @@ use tercet_proto::amqp::{BasicProperties, FieldTable, FieldValue, Properties, Sh
 use super::{
     Acknowledge, Batch, BindTo, Broker, ConnectionId, Consume, Consumer, Credit, DEFAULT_VHOST, Delivered, Draft,
     Event, ExchangeDeclaration, ExchangeKind, Link, Name, Queue, QueueDeclaration, Refusal, Settled, Settlement, Share,
-    Then,
+    Start, Then,
 };
 use crate::engine::Engine;
 use crate::ids::{Offset, UnixMillis};
@@ -124,6 +124,8 @@ impl Master {
             share: Share::Shared,
             priority: 0,
             prefetch,
+            timeout: None,
+            start: Start::default(),
             credit: Arc::new(Credit::default()),
             link: Arc::clone(link),
         };

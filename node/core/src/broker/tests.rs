@@ -12,6 +12,8 @@ use super::*;
 use crate::engine::Engine;
 use crate::wire::Reader;
 
+mod own_queues;
+mod streams;
 mod transactions;
 
 /// All that is replicated, as text: the effects in the images of all partitions.
@@ -178,6 +180,8 @@ fn higher_priorities_are_served_first() {
             share: Share::Shared,
             priority,
             prefetch,
+            timeout: None,
+            start: Start::default(),
             credit: Arc::default(),
             link: Arc::clone(&link),
         };
@@ -188,6 +192,42 @@ fn higher_priorities_are_served_first() {
     }
     let tags: Vec<_> = deliveries(&link).into_iter().map(|(_, got)| got.tag).collect();
     assert_eq!(tags, ["high", "high", "low", "low"]);
+}
+
+#[test]
+fn a_successor_waits_for_what_its_predecessor_has_and_not_for_ever() {
+    let mut master = Master::default();
+    let queue = master.declare_with("q", [("x-single-active-consumer", true.into())]);
+    let [one, two] = [link(), link()];
+    for number in 0..5 {
+        master.publish("", "q", &number.to_string(), &persistent());
+    }
+    let first = master.consume(&queue, &one, "first", 2);
+    master.consume(&queue, &two, "second", 0);
+    let held = deliveries(&one);
+    master.run(|broker, batch| broker.cancel(batch, &first, Then::Serve));
+    master.publish("", "q", "5", &persistent());
+    assert_eq!(deliveries(&two), [], "or it would get the later ones first");
+    master.settle(&first, held[0].0, Settlement::Remove);
+    assert_eq!(deliveries(&two), []);
+    master.settle(&first, held[1].0, Settlement::Requeue);
+    assert_eq!(bodies(&deliveries(&two)), ["1", "2", "3", "4", "5"]);
+
+    // Who cancels, and neither settles what it has nor goes, is waited for no longer.
+    let mut master = Master::default();
+    let queue = master.declare_with("q", [("x-single-active-consumer", true.into())]);
+    for number in 0..2 {
+        master.publish("", "q", &number.to_string(), &persistent());
+    }
+    let first = master.consume(&queue, &one, "first", 1);
+    master.consume(&queue, &two, "second", 0);
+    master.run(|broker, batch| broker.cancel(batch, &first, Then::Serve));
+    assert!(master.engine.broker.is_timed());
+    for (now, expected) in [(1000, &[][..]), (1001, &["1"][..])] {
+        master.now = now;
+        master.run(|broker, batch| broker.sweep(batch));
+        assert_eq!(bodies(&deliveries(&two)), expected);
+    }
 }
 
 #[test]
@@ -417,7 +457,12 @@ fn one_consumer_is_active_until_it_ends() {
     }
     let got = deliveries(&link);
     assert_eq!((got.len(), got[0].1.tag.as_str()), (1, "one"), "its prefetch is one, and nobody else is active");
+    master.settle(&one, got[0].0, Settlement::Remove);
+    let next = deliveries(&link);
+    assert_eq!(next[0].1.tag, "one");
+    master.settle(&one, next[0].0, Settlement::Remove);
     master.run(|broker, batch| broker.cancel(batch, &one, Then::Serve));
+    master.publish("", "q", "3", &persistent());
     assert_eq!(deliveries(&link)[0].1.tag, "two");
 }
 

@@ -91,6 +91,11 @@ impl Topology {
         self.vhosts.get(vhost)?.queues.get(name)
     }
 
+    /// How many queues clients have declared in a virtual host.
+    pub(super) fn declared(&self, vhost: &ShortString) -> usize {
+        self.vhosts.get(vhost).map_or(0, |vhost| vhost.queues.values().filter(|queue| !queue.is_internal()).count())
+    }
+
     /// All queues, by number.
     pub(super) fn queues(&self) -> Vec<Arc<Queue>> {
         let mut all: Vec<_> = self.vhosts.values().flat_map(|vhost| vhost.queues.values().cloned()).collect();
@@ -127,6 +132,11 @@ impl Topology {
             self.last_transient = self.last_transient.max(queue.number);
         }
         let vhost = self.vhosts.entry(queue.vhost.clone()).or_default();
+        if let Some(owner) = &queue.owner
+            && let Some(exchange) = vhost.exchanges.get_mut(owner.exchange.as_bytes())
+        {
+            exchange.queue = Some(Arc::clone(&queue));
+        }
         vhost.queues.insert(queue.name.clone(), queue);
     }
 
@@ -135,6 +145,11 @@ impl Topology {
         self.numbered.remove(&queue.number);
         let Some(vhost) = self.vhosts.get_mut(&queue.vhost) else { return Vec::new() };
         vhost.queues.remove(queue.name.as_bytes());
+        if let Some(owner) = &queue.owner
+            && let Some(exchange) = vhost.exchanges.get_mut(owner.exchange.as_bytes())
+        {
+            exchange.queue = None;
+        }
         vhost.unbind_all(&Destination::Queue(Arc::clone(queue)))
     }
 

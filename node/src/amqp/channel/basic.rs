@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use rand::Rng as _;
-use tercet_proto::amqp::{FieldTable, Method, ShortString};
+use tercet_proto::amqp::{FieldTable, FieldValue, Method, ShortString};
 
 use super::Channel;
 use super::queue::count;
 use crate::amqp::context::Context;
 use crate::amqp::delivery::Holder;
 use crate::amqp::error::Error;
+use crate::amqp::limits;
 use crate::broker::{
-    Acknowledge, Consume, Delivered, Queue, REPLY_QUEUE, Resource, ResourceKind, Share, Then, type_name,
+    Acknowledge, Consume, Delivered, Queue, REPLY_QUEUE, Resource, ResourceKind, Share, Start, Then, interval,
+    type_name,
 };
 use crate::permission::Right;
 
@@ -92,11 +94,27 @@ impl Channel {
         let priority = match arguments.get("x-priority") {
             None => 0,
             Some(value) => value.as_i64().ok_or_else(|| {
-                Error::Priority(Box::new(Resource::queue(&queue.vhost, &queue.name)), type_name(value))
+                let queue = Box::new(Resource::queue(&queue.vhost, &queue.name));
+                Error::ConsumerArgument { queue, argument: "x-priority", given: type_name(value) }
             })?,
+        };
+        let start = if queue.is_stream() { self.start(queue, no_ack, arguments)? } else { Start::default() };
+        let timeout = match arguments.get("x-consumer-timeout") {
+            None => None,
+            Some(value) => Some(value.as_i64().and_then(|number| u64::try_from(number).ok()).ok_or_else(|| {
+                let queue = Box::new(Resource::queue(&queue.vhost, &queue.name));
+                Error::ConsumerArgument { queue, argument: "x-consumer-timeout", given: type_name(value) }
+            })?),
         };
         if self.consumers.contains_key(&wish.tag) {
             return Err(Error::ConsumerTag(wish.tag));
+        }
+        if self.consumers.len() >= limits::CONSUMERS_A_CHANNEL {
+            return Err(Error::TooManyConsumers(limits::CONSUMERS_A_CHANNEL));
+        }
+        if let Some(own) = timeout.or_else(|| queue.consumer_timeout()).filter(|own| *own > 0) {
+            let about = &mut *context.about;
+            about.own_timeout = if about.own_timeout == 0 { own } else { own.min(about.own_timeout) };
         }
         let tag = if wish.tag.is_empty() { generated_tag() } else { wish.tag.detached() };
         let consume = Consume {
@@ -106,6 +124,8 @@ impl Channel {
             share: if wish.exclusive { Share::Exclusive } else { Share::Shared },
             priority,
             prefetch: self.prefetch,
+            timeout,
+            start,
             credit: Arc::clone(&self.credit),
             link: Arc::clone(context.link),
         };
@@ -113,6 +133,18 @@ impl Channel {
         self.consumers.insert(tag.clone(), consumer);
         self.unless(no_wait, context, Method::BasicConsumeOk { consumer_tag: tag });
         Ok(())
+    }
+
+    /// Where the consumer of a stream begins.
+    fn start(&self, queue: &Queue, no_ack: bool, arguments: &FieldTable) -> Result<Start, Error> {
+        let resource = || Box::new(Resource::queue(&queue.vhost, &queue.name));
+        if self.prefetch == 0 {
+            return Err(Error::NoPrefetch(resource()));
+        }
+        if no_ack {
+            return Err(Error::Stream { what: "automatic acknowledgement", queue: resource() });
+        }
+        stream_start(arguments).map_err(|given| Error::StreamOffset { queue: resource(), given })
     }
 
     /// What is in the inbox for the consumer leaves before cancel-ok; what it has stays with the client.
@@ -134,6 +166,10 @@ impl Channel {
     pub(super) fn get(&mut self, context: &mut Context<'_>, queue: ShortString, no_ack: bool) -> Result<(), Error> {
         let queue = self.find_queue(context, queue)?;
         context.check_access(Right::Read, ResourceKind::Queue, &queue.name)?;
+        if queue.is_stream() {
+            let queue = Box::new(Resource::queue(&queue.vhost, &queue.name));
+            return Err(Error::Stream { what: "basic.get", queue });
+        }
         let acknowledge = if no_ack { Acknowledge::Automatically } else { Acknowledge::Manually };
         let Some((taken, left)) = queue.get(&mut context.batch, acknowledge) else {
             context.batch.shows(queue.counts().last_offset);
@@ -142,7 +178,10 @@ impl Channel {
         };
         let delivery_tag = match acknowledge {
             Acknowledge::Automatically => self.window.next_tag(),
-            Acknowledge::Manually => self.window.add(Holder::Client(queue), taken.id),
+            Acknowledge::Manually => {
+                context.about.deliveries_are_kept = true;
+                self.window.add(Holder::Client(queue), taken.id, context.about.now)
+            }
         };
         let content = taken.message.content();
         let method = Method::BasicGetOk {
@@ -182,6 +221,27 @@ impl Channel {
     }
 }
 
+/// `x-stream-offset`: a word, an offset, a time, or how long ago as in `1h`. Or what it is instead, as RabbitMQ writes it.
+fn stream_start(arguments: &FieldTable) -> Result<Start, String> {
+    let Some(value) = arguments.get("x-stream-offset") else { return Ok(Start::Next) };
+    let start = match (value, value.as_str()) {
+        (FieldValue::Timestamp(seconds), _) => Some(Start::At(seconds.saturating_mul(1000))),
+        (_, Some("first")) => Some(Start::First),
+        (_, Some("last")) => Some(Start::Last),
+        (_, Some("next")) => Some(Start::Next),
+        (_, Some(text)) => interval(text).map(Start::Within),
+        // One before the beginning is the beginning.
+        (other, None) => other.as_i64().map(|offset| Start::Offset(u64::try_from(offset).unwrap_or(0))),
+    };
+    start.ok_or_else(|| match value.as_str() {
+        Some(text) => format!("{{longstr,<<\"{text}\">>}}"),
+        None => match value.as_bool() {
+            Some(value) => format!("{{bool,{value}}}"),
+            None => format!("{{{},{value:?}}}", type_name(value)),
+        },
+    })
+}
+
 /// A name that was a short string when it came in.
 pub(super) fn short(bytes: &[u8]) -> ShortString {
     ShortString::from_utf8(bytes.to_vec().into()).unwrap_or_default()
@@ -191,4 +251,31 @@ pub(super) fn short(bytes: &[u8]) -> ShortString {
 fn generated_tag() -> ShortString {
     let suffix: String = rand::rng().sample_iter(rand::distr::Alphanumeric).take(22).map(char::from).collect();
     ShortString::truncated(&format!("amq.ctag-{suffix}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_read_from_a_word_an_offset_or_a_time() {
+        let start = |value: FieldValue| {
+            stream_start(&[("x-stream-offset".try_into().unwrap(), value)].into_iter().collect::<FieldTable>())
+        };
+        let table: [(FieldValue, Result<Start, &str>); 9] = [
+            ("first".into(), Ok(Start::First)),
+            ("last".into(), Ok(Start::Last)),
+            ("next".into(), Ok(Start::Next)),
+            (7.into(), Ok(Start::Offset(7))),
+            ((-7).into(), Ok(Start::Offset(0))),
+            ("1h".into(), Ok(Start::Within(3_600_000))),
+            (FieldValue::Timestamp(9), Ok(Start::At(9000))),
+            ("1x".into(), Err("{longstr,<<\"1x\">>}")),
+            (true.into(), Err("{bool,true}")),
+        ];
+        for (value, expected) in table {
+            assert_eq!(start(value.clone()), expected.map_err(str::to_owned), "{value:?}");
+        }
+        assert_eq!(stream_start(&FieldTable::new()), Ok(Start::Next));
+    }
 }

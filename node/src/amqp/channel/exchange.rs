@@ -59,6 +59,7 @@ pub(super) fn bind(
 ) -> Result<(), Error> {
     context.check_access(Right::Write, ResourceKind::Exchange, destination)?;
     context.check_access(Right::Read, ResourceKind::Exchange, source)?;
+    context.check_topic(Right::Read, source, key)?;
     let connection = context.connection();
     let source = Name { vhost: &context.about.vhost, name: source };
     let to = BindTo::Exchange(destination);
@@ -74,6 +75,7 @@ pub(super) fn unbind(
 ) -> Result<(), Error> {
     context.check_access(Right::Write, ResourceKind::Exchange, destination)?;
     context.check_access(Right::Read, ResourceKind::Exchange, source)?;
+    context.check_topic(Right::Read, source, key)?;
     let connection = context.connection();
     let source = Name { vhost: &context.about.vhost, name: source };
     let to = BindTo::Exchange(destination);

@@ -338,6 +338,11 @@ impl Channel {
         self.last_publish
     }
 
+    /// What the client has not settled.
+    pub(super) fn window(&self) -> &Window {
+        &self.window
+    }
+
     /// Queues that consumers of this channel wait for.
     pub(super) fn queues(&self) -> impl Iterator<Item = &Arc<Queue>> {
         self.consumers.values().map(|consumer| &consumer.queue)

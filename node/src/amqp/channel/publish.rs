@@ -10,13 +10,12 @@ use crate::amqp::context::Context;
 use crate::amqp::error::Error;
 use crate::amqp::limits;
 use crate::broker::ResourceKind;
-use crate::broker::{Draft, Extra, Placed, REPLY_QUEUE, Route, Unroutable, Verdict};
+use crate::broker::{Draft, Extra, Placed, REPLY_QUEUE, Route, Unroutable, Verdict, note_headers};
 use crate::ids::Offset;
 use crate::permission::Right;
 
 const CC: &str = "CC";
 const BCC: &str = "BCC";
-const UNIQUE: &str = "x-deduplication-header";
 
 /// What has come of a message so far.
 #[derive(Debug, Default)]
@@ -141,7 +140,7 @@ impl Channel {
         let expected = (header.body_size as usize).min(limits::RESERVED_BODY_BYTES);
         let (exchange, key) = (addressed.exchange.as_bytes(), addressed.key.as_bytes());
         let (properties, copies, mut extras) = copies(header.properties)?;
-        note_unique(&properties, context.batch.now().0, &mut extras);
+        note_headers(&properties, context.batch.now().0, &mut extras);
         let draft = Draft::noted(exchange, key, &properties, &extras, expected);
         let partial = Partial { properties, draft, announced: header.body_size, copies, counted: 0 };
         if header.body_size == 0 {
@@ -207,6 +206,9 @@ impl Channel {
         let Partial { properties, draft, copies, .. } = partial;
         check(&properties, context)?;
         context.check_access(Right::Write, ResourceKind::Exchange, &addressed.exchange)?;
+        for key in std::iter::once(&addressed.key).chain(&copies) {
+            context.check_topic(Right::Write, &addressed.exchange, key)?;
+        }
         let (properties, draft) = self.address_replies(properties, draft, &addressed)?;
         let whole = Whole { addressed, properties, draft, copies };
         if self.tx.is_selected() {
@@ -296,7 +298,7 @@ fn check(properties: &Properties, context: &Context<'_>) -> Result<(), Error> {
     let reason = match given.parse::<i64>() {
         Err(_) => "no_integer".to_owned(),
         Ok(number) if number < 0 => format!("{{value_negative,{number}}}"),
-        Ok(number) if number > i64::from(u32::MAX) => format!("{{value_too_big,{number}}}"),
+        Ok(number) if number > i64::from(u32::MAX) => format!("{{value_too_large,{number}}}"),
         Ok(_) => return Ok(()),
     };
     Err(Error::Expiration { given, reason })
@@ -323,13 +325,4 @@ fn copies(properties: Properties) -> Result<(Properties, Vec<ShortString>, Vec<u
     let mut visible = headers.to_table();
     visible.remove(BCC);
     Ok((properties.with_headers(&visible), keys, extras))
-}
-
-/// The id under which queues take a message once goes on as an extra, with the time.
-fn note_unique(properties: &Properties, now: u64, extras: &mut Vec<u8>) {
-    let Some(headers) = properties.headers() else { return };
-    if let Some(FieldView::LongString(id)) = headers.find(UNIQUE) {
-        Extra::Unique(id).put(extras);
-        Extra::PublishedAt(now).put(extras);
-    }
 }

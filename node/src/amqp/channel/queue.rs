@@ -7,8 +7,9 @@ use tercet_proto::amqp::{FieldTable, Method, ShortString};
 use super::Channel;
 use crate::amqp::context::Context;
 use crate::amqp::error::Error;
-use crate::broker::{BindTo, Deletion, Name, Queue, QueueDeclaration, ResourceKind};
+use crate::broker::{BindTo, Deletion, Name, Queue, QueueDeclaration, Resource, ResourceKind};
 use crate::permission::Right;
+use crate::vhost_rules;
 
 /// queue.declare
 pub(super) struct Wish {
@@ -42,12 +43,13 @@ impl Channel {
                 context.check_access(Right::Write, ResourceKind::Exchange, &exchange)?;
             }
             let owner = wish.exclusive.then(|| context.connection());
-            let declaration = QueueDeclaration {
+            let mut declaration = QueueDeclaration {
                 durable: wish.durable,
                 auto_delete: wish.auto_delete,
                 owner,
                 arguments: wish.arguments,
             };
+            vhost_rules::complete(&context.accounts.directory(), &context.about.vhost, &name, &mut declaration);
             let connection = context.connection();
             let name = Name { vhost: &context.about.vhost, name: &name };
             let queue = context.broker.declare_queue(&mut context.batch, connection, name, declaration)?;
@@ -77,6 +79,7 @@ impl Channel {
         let (queue, key) = self.binding(queue, key)?;
         context.check_access(Right::Write, ResourceKind::Queue, &queue)?;
         context.check_access(Right::Read, ResourceKind::Exchange, exchange)?;
+        context.check_topic(Right::Read, exchange, &key)?;
         let connection = context.connection();
         let source = Name { vhost: &context.about.vhost, name: exchange };
         let to = BindTo::Queue(&queue);
@@ -94,6 +97,7 @@ impl Channel {
         let (queue, key) = self.binding(queue, key)?;
         context.check_access(Right::Write, ResourceKind::Queue, &queue)?;
         context.check_access(Right::Read, ResourceKind::Exchange, exchange)?;
+        context.check_topic(Right::Read, exchange, &key)?;
         let connection = context.connection();
         let source = Name { vhost: &context.about.vhost, name: exchange };
         let to = BindTo::Queue(&queue);
@@ -103,6 +107,10 @@ impl Channel {
     pub(super) fn purge(&mut self, context: &mut Context<'_>, queue: ShortString) -> Result<Method, Error> {
         let queue = self.find_queue(context, queue)?;
         context.check_access(Right::Read, ResourceKind::Queue, &queue.name)?;
+        if queue.is_stream() {
+            let queue = Box::new(Resource::queue(&queue.vhost, &queue.name));
+            return Err(Error::Stream { what: "queue.purge", queue });
+        }
         Ok(Method::QueuePurgeOk { message_count: count(queue.purge(&mut context.batch)) })
     }
 

@@ -21,10 +21,14 @@ impl Channel {
     pub(in crate::amqp) fn deliver(&mut self, context: &mut Context<'_>, consumer: Arc<Consumer>, taken: &Taken) {
         context.batch.depends_on(taken.message.offset());
         let content = taken.message.content();
+        let is_of_stream = consumer.queue.is_stream();
         let tag = consumer.tag.clone();
         let delivery_tag = match consumer.acknowledge {
             Acknowledge::Automatically => self.window.next_tag(),
-            Acknowledge::Manually => self.window.add(Holder::Consumer(consumer), taken.id),
+            Acknowledge::Manually => {
+                context.about.deliveries_are_kept = true;
+                self.window.add(Holder::Consumer(consumer), taken.id, context.about.now)
+            }
         };
         let delivery = Delivery {
             consumer_tag: tag.as_bytes(),
@@ -34,8 +38,12 @@ impl Channel {
             routing_key: content.routing_key,
         };
         let number = self.number;
-        if taken.returns > 0 {
-            let properties = counted(content.properties, taken.returns);
+        if taken.returns > 0 || is_of_stream {
+            let properties = if is_of_stream {
+                with_header(content.properties, "x-stream-offset", taken.id as i64 - 1)
+            } else {
+                counted(content.properties, taken.returns)
+            };
             context.encoder().deliver(number, &delivery, &properties, content.body);
             return;
         }
@@ -123,10 +131,14 @@ pub(super) fn settle_with(context: &mut Context<'_>, all: Vec<Unsettled>, settle
 
 /// The properties with x-delivery-count: how often the message came back, of queues that count it.
 pub(super) fn counted(properties: &[u8], returns: u32) -> Bytes {
+    with_header(properties, "x-delivery-count", i64::from(returns))
+}
+
+fn with_header(properties: &[u8], name: &'static str, number: i64) -> Bytes {
     let properties = Properties::from_raw(Bytes::copy_from_slice(properties)).unwrap_or_default();
     let mut headers = properties.headers().map(|headers| headers.to_table()).unwrap_or_default();
-    if let Ok(name) = ShortBytes::try_from("x-delivery-count") {
-        headers.insert(name, i64::from(returns));
+    if let Ok(name) = ShortBytes::try_from(name) {
+        headers.insert(name, number);
     }
     properties.with_headers(&headers).raw().clone()
 }

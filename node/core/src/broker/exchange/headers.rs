@@ -70,13 +70,23 @@ fn fits(arguments: &FieldTable, headers: &FieldTable) -> bool {
         Some(_) if *value == FieldValue::Void => true,
         Some(header) => match (header.as_i64(), value.as_i64()) {
             (Some(header), Some(value)) => header == value,
-            _ => header == value,
+            _ => header == value || equal_floats(header, value),
         },
     };
     match mode {
         Match::All | Match::AllWithX => wanted.all(|(name, value)| holds(&name.to_text(), value)),
         Match::Any | Match::AnyWithX => wanted.any(|(name, value)| holds(&name.to_text(), value)),
     }
+}
+
+/// Numbers of which one has a fraction, or could have one: 1 is 1.0, as in RabbitMQ.
+fn equal_floats(one: &FieldValue, other: &FieldValue) -> bool {
+    let float = |value: &FieldValue| match value {
+        FieldValue::F32(number) => Some(f64::from(*number)),
+        FieldValue::F64(number) => Some(*number),
+        other => other.as_i64().map(|number| number as f64),
+    };
+    matches!((float(one), float(other)), (Some(one), Some(other)) if one == other)
 }
 
 #[cfg(test)]
@@ -105,7 +115,9 @@ mod tests {
         assert!(check(vec![mode("any-with-x"), x.clone()], vec![x.clone()]));
         assert!(!check(vec![mode("any"), x.clone()], vec![x]));
         assert!(check(vec![("a", FieldValue::Void)], vec![a.clone()]));
-        assert!(check(vec![a], vec![("a", FieldValue::I64(1))]), "integers by value");
+        assert!(check(vec![a.clone()], vec![("a", FieldValue::I64(1))]), "integers by value");
+        assert!(check(vec![a.clone()], vec![("a", FieldValue::F64(1.0))]), "and so are floats");
+        assert!(!check(vec![a], vec![("a", FieldValue::F64(1.5))]));
         assert!(check(vec![], vec![b]), "no wish is always met");
     }
 

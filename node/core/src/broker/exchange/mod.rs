@@ -10,48 +10,8 @@ use std::sync::Arc;
 
 use tercet_proto::amqp::{FieldTable, ShortString, TableView};
 
+pub use super::exchange_kind::{Declaration, Kind};
 use super::queue::Queue;
-
-/// The types of exchange. A name that is not here is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    Direct,
-    Fanout,
-    Topic,
-    Headers,
-    ConsistentHash,
-    ModulusHash,
-    Random,
-}
-
-impl Kind {
-    pub const ALL: [Self; 7] =
-        [Self::Direct, Self::Fanout, Self::Topic, Self::Headers, Self::ConsistentHash, Self::ModulusHash, Self::Random];
-
-    /// Whether the next message of the same key may go elsewhere.
-    #[must_use]
-    pub fn is_fickle(self) -> bool {
-        matches!(self, Self::Headers | Self::ConsistentHash | Self::Random)
-    }
-
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
-    }
-
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Direct => "direct",
-            Self::Fanout => "fanout",
-            Self::Topic => "topic",
-            Self::Headers => "headers",
-            Self::ConsistentHash => "x-consistent-hash",
-            Self::ModulusHash => "x-modulus-hash",
-            Self::Random => "x-random",
-        }
-    }
-}
 
 /// Where a binding leads. Exchanges are named, for they may be deleted and declared anew.
 #[derive(Debug, Clone)]
@@ -78,23 +38,6 @@ pub(super) struct Bound {
     pub to: Destination,
 }
 
-/// What declare says of an exchange.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Declaration {
-    pub kind: Kind,
-    pub durable: bool,
-    pub auto_delete: bool,
-    pub internal: bool,
-    pub arguments: FieldTable,
-}
-
-impl Declaration {
-    /// An exchange that is there from the beginning.
-    pub(super) fn predeclared(kind: Kind) -> Self {
-        Self { kind, durable: true, auto_delete: false, internal: false, arguments: FieldTable::new() }
-    }
-}
-
 /// An exchange with its bindings: a list that is the truth, and the index of its type.
 #[derive(Debug)]
 pub(super) struct Exchange {
@@ -103,6 +46,8 @@ pub(super) struct Exchange {
     /// Where messages go that find no other way.
     pub alternate: Option<ShortString>,
     own_alternate: Option<ShortString>,
+    /// Its own queue: see `own_queue`.
+    pub queue: Option<Arc<Queue>>,
     router: Router,
 }
 
@@ -120,9 +65,10 @@ enum Router {
 impl Exchange {
     #[must_use]
     pub(super) fn new(declaration: Declaration) -> Self {
-        let router = match declaration.kind {
-            Kind::Direct => Router::Direct(direct::Direct::default()),
-            Kind::Fanout => Router::Fanout(fanout::Fanout::default()),
+        let router = match declaration.routing_kind() {
+            // A delayed exchange of delayed exchanges is refused.
+            Kind::Direct | Kind::Delayed => Router::Direct(direct::Direct::default()),
+            Kind::Fanout | Kind::RecentHistory => Router::Fanout(fanout::Fanout::default()),
             Kind::Topic => Router::Topic(topic::Topic::default()),
             Kind::Headers => Router::Headers(headers::Headers::default()),
             Kind::ConsistentHash => {
@@ -134,7 +80,7 @@ impl Exchange {
         let alternate = declaration.arguments.get("alternate-exchange").and_then(|value| value.as_str());
         let alternate = alternate.and_then(|name| ShortString::try_from(name).ok());
         let own_alternate = alternate.clone();
-        Self { declaration, bindings: Vec::new(), alternate, own_alternate, router }
+        Self { declaration, bindings: Vec::new(), alternate, own_alternate, queue: None, router }
     }
 
     /// A policy gives it an alternate exchange, or none any more. Its own argument wins.

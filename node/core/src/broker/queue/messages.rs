@@ -8,7 +8,6 @@
 //! A message keeps its slot until it is removed, so one that comes back is in its old place. Removed slots at the front
 //! go at once, others when they are too many.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -73,23 +72,37 @@ pub(crate) struct Messages {
     dead: usize,
     /// Some deadline was given, so the head may have passed it.
     has_deadlines: bool,
-    /// Of a queue with priorities: what is ready, in the order in which it goes. `fresh` and `returned` mean nothing then.
-    by_priority: Option<Priorities>,
+    /// Of a queue whose messages do not go in the order of their ids: what is ready, in the order in which it goes. `fresh`
+    /// and `returned` mean nothing then.
+    order: Option<Order>,
     /// What the last checkpoint has taken.
     pub written: Written,
     /// This queue's part of the node's budget.
     share: Option<Share>,
 }
 
-#[derive(Debug)]
-struct Priorities {
-    max: u8,
-    ready: BTreeSet<(Reverse<u8>, u64)>,
+/// What decides which message goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// The greater priority, up to this one.
+    Priority(u8),
+    /// The earlier deadline.
+    Deadline,
 }
 
-impl Priorities {
-    fn place(&self, id: u64, message: &Message) -> (Reverse<u8>, u64) {
-        (Reverse(message.priority().min(self.max)), id)
+#[derive(Debug)]
+struct Order {
+    by: By,
+    /// Least first; equals by id.
+    ready: BTreeSet<(u64, u64)>,
+}
+
+impl Order {
+    fn place(&self, id: u64, deadline: u64, message: &Message) -> (u64, u64) {
+        match self.by {
+            By::Priority(max) => (u64::from(u8::MAX - message.priority().min(max)), id),
+            By::Deadline => (deadline, id),
+        }
     }
 }
 
@@ -152,13 +165,13 @@ impl Messages {
         self.has_deadlines
     }
 
-    /// From now on the greater priority goes first.
-    pub(crate) fn order_by_priority(&mut self, max: u8) {
-        let mut priorities = Priorities { max, ready: BTreeSet::new() };
+    /// From now on this decides which message goes first.
+    pub(crate) fn order_by(&mut self, by: By) {
+        let mut order = Order { by, ready: BTreeSet::new() };
         for (slot, message) in self.live().filter(|(slot, _)| slot.state == State::Ready) {
-            priorities.ready.insert(priorities.place(slot.id, message));
+            order.ready.insert(order.place(slot.id, slot.deadline, message));
         }
-        self.by_priority = Some(priorities);
+        self.order = Some(order);
     }
 
     /// Appends a message under the next id.
@@ -205,8 +218,8 @@ impl Messages {
         self.bytes += message.len();
         self.ready_body_bytes += message.body_len();
         self.has_deadlines |= deadline > 0;
-        if let Some(priorities) = &mut self.by_priority {
-            priorities.ready.insert(priorities.place(id, message));
+        if let Some(order) = &mut self.order {
+            order.ready.insert(order.place(id, deadline, message));
         }
     }
 
@@ -236,8 +249,8 @@ impl Messages {
         if self.ready == 0 {
             return None;
         }
-        if let Some(priorities) = &self.by_priority {
-            return priorities.ready.first().and_then(|(_, id)| self.find(*id));
+        if let Some(order) = &self.order {
+            return order.ready.first().and_then(|(_, id)| self.find(*id));
         }
         if let Some(id) = self.returned.first() {
             return self.find(*id);
@@ -254,8 +267,8 @@ impl Messages {
     fn left(&mut self, id: u64, index: usize, message: &Message) {
         self.ready -= 1;
         self.ready_body_bytes -= message.body_len();
-        if let Some(priorities) = &mut self.by_priority {
-            priorities.ready.remove(&priorities.place(id, message));
+        if let Some(order) = &mut self.order {
+            order.ready.remove(&order.place(id, self.slots[index].deadline, message));
         } else if index < self.fresh {
             self.returned.remove(&id);
         } else if index == self.fresh {
@@ -285,8 +298,8 @@ impl Messages {
         self.ready += 1;
         if let Some(message) = &slot.message {
             self.ready_body_bytes += message.body_len();
-            match &mut self.by_priority {
-                Some(priorities) => _ = priorities.ready.insert(priorities.place(id, message)),
+            match &mut self.order {
+                Some(order) => _ = order.ready.insert(order.place(id, slot.deadline, message)),
                 // A dying one may never have been taken.
                 None if index < self.fresh => _ = self.returned.insert(id),
                 None => {}
@@ -415,6 +428,35 @@ impl Messages {
         self.live().filter(|(slot, _)| slot.state == State::Ready).map(|(slot, _)| slot.id).collect()
     }
 
+    /// The first one with this id or a greater one.
+    #[inline]
+    pub(crate) fn at_or_behind(&self, id: u64) -> Option<(u64, &Arc<Message>)> {
+        let first = self.slots.front()?.id;
+        // Ids follow on each other unless some were swept.
+        let mut at = usize::try_from(id.saturating_sub(first)).ok()?;
+        if self.slots.get(at).is_none_or(|slot| slot.id != id.max(first)) {
+            at = self.slots.partition_point(|slot| slot.id < id);
+        }
+        self.slots.range(at..).find_map(|slot| Some((slot.id, slot.message.as_ref()?)))
+    }
+
+    /// The first id whose deadline is this one or later, where deadlines ascend.
+    pub(crate) fn id_since(&self, deadline: u64) -> u64 {
+        let at = self.slots.partition_point(|slot| slot.deadline < deadline);
+        self.slots.get(at).map_or(self.last_id + 1, |slot| slot.id)
+    }
+
+    /// The deadline of the newest message.
+    pub(crate) fn last_deadline(&self) -> u64 {
+        self.slots.back().map_or(0, |slot| slot.deadline)
+    }
+
+    /// The ready ones, by id.
+    pub(crate) fn ready_messages(&self) -> impl Iterator<Item = Arc<Message>> {
+        let ready = self.slots.iter().filter(|slot| slot.state == State::Ready);
+        ready.filter_map(|slot| slot.message.clone())
+    }
+
     /// Ids of those that only this node knows, ascending.
     pub(crate) fn transient_ids(&self) -> Vec<u64> {
         self.live().filter(|(_, m)| m.persistence() == Persistence::Transient).map(|(slot, _)| slot.id).collect()
@@ -492,7 +534,7 @@ mod tests {
         };
         let mut messages = Messages::default();
         messages.push(with(3), 0);
-        messages.order_by_priority(5);
+        messages.order_by(By::Priority(5));
         for priority in [1, 5, 0, 9, 3] {
             messages.push(with(priority), 0);
         }

@@ -2,7 +2,9 @@
 
 mod lease;
 mod messages;
+mod sequence;
 mod state;
+mod stream;
 mod unique;
 mod written;
 
@@ -19,6 +21,7 @@ use super::batch::Batch;
 use super::dead_letter::Reason;
 use super::link::{Acknowledge, ConnectionId, Consumer};
 use super::message::{Message, Persistence};
+use super::own_queue::{Owner, Purpose};
 use super::policy::{Applied, Policies};
 use super::settings::Settings;
 use super::statistics::Statistics;
@@ -51,6 +54,9 @@ pub struct Queue {
     pub vhost: ShortString,
     pub name: ShortString,
     pub declaration: Declaration,
+    /// The exchange whose own it is: no client uses it.
+    pub(super) owner: Option<Owner>,
+    is_stream: bool,
     state: Mutex<State>,
     /// More lies here than its consumers will soon take: publishers are slowed.
     is_long: AtomicBool,
@@ -90,9 +96,14 @@ pub struct Settled {
 
 impl Queue {
     pub(super) fn new(number: u32, vhost: ShortString, name: ShortString, declaration: Declaration) -> Self {
-        let state = State::of(Settings::of(&declaration.arguments));
-        let state = Mutex::new(Rank::Queue(number), state);
-        Self { number, vhost, name, declaration, state, is_long: AtomicBool::new(false) }
+        let owner = Owner::of(&name, &declaration.arguments);
+        let settings = match &owner {
+            Some(owner) => owner.settings(&declaration.arguments),
+            None => Settings::of(&declaration.arguments),
+        };
+        let is_stream = settings.stream.is_some();
+        let state = Mutex::new(Rank::Queue(number), State::of(settings));
+        Self { number, vhost, name, declaration, owner, is_stream, state, is_long: AtomicBool::new(false) }
     }
 
     #[cfg(test)]
@@ -128,8 +139,44 @@ impl Queue {
         self.lock().applied.clone()
     }
 
+    /// Milliseconds for which a client may keep a delivery of it, if it has a rule of its own; 0 is for ever.
+    #[must_use]
+    pub fn consumer_timeout(&self) -> Option<u64> {
+        self.lock().settings.consumer_timeout
+    }
+
+    /// Whether it belongs to an exchange, and no client uses it.
+    #[must_use]
+    pub fn is_internal(&self) -> bool {
+        self.owner.is_some()
+    }
+
+    /// Whether it only remembers what went to its exchange.
+    pub(super) fn is_history(&self) -> bool {
+        self.owner.as_ref().is_some_and(|owner| owner.purpose == Purpose::History)
+    }
+
+    /// Whether every message in it is in the journal, if the queue is, whatever its publisher asked for.
+    pub(super) fn keeps_all(&self) -> bool {
+        self.is_stream() || self.is_delayed()
+    }
+
+    /// Whether it holds what its exchange delays.
+    pub(super) fn is_delayed(&self) -> bool {
+        self.owner.as_ref().is_some_and(|owner| owner.purpose == Purpose::Delay)
+    }
+
+    /// Whether it is a stream: what is read stays there.
+    #[must_use]
+    pub fn is_stream(&self) -> bool {
+        self.is_stream
+    }
+
     /// From now on these policies hold.
     pub(super) fn take_policies(&self, policies: &Policies) {
+        if self.is_internal() {
+            return;
+        }
         let (settings, applied) = policies.settings(self);
         let mut state = self.lock();
         if state.is_deleted {
@@ -186,6 +233,10 @@ impl Queue {
         let mut state = self.lock();
         let mut removed: Vec<u64> = Vec::new();
         batch.worked(settled.len());
+        if state.settings.stream.is_some() {
+            state.settle_stream(self, batch, settled);
+            return;
+        }
         for Settled { id, consumer } in settled {
             if let Some(consumer) = consumer {
                 consumer.release();
@@ -210,6 +261,10 @@ impl Queue {
 
     /// Takes the next message for a client that asks for one. With it: how many are left.
     pub fn get(self: &Arc<Self>, batch: &mut Batch<'_>, acknowledge: Acknowledge) -> Option<(Taken, usize)> {
+        if self.is_stream() {
+            // Its messages are read by consumers, and stay. Frontends say so.
+            return None;
+        }
         let mut state = self.lock();
         state.last_used = batch.now().0;
         state.expire(self, batch, Margin::Passed);
@@ -233,6 +288,9 @@ impl Queue {
 
     /// Removes what is ready, and says how many that were.
     pub fn purge(self: &Arc<Self>, batch: &mut Batch<'_>) -> usize {
+        if self.is_stream() {
+            return 0;
+        }
         let mut state = self.lock();
         let ids = state.messages.ready_ids();
         let count = ids.len();
@@ -247,6 +305,7 @@ impl Queue {
         let mut state = self.lock();
         state.expire(self, batch, Margin::Reached);
         state.call_in(self, batch);
+        state.go_on(self, batch);
         let Some(expires) = state.settings.expires else { return AfterExpiry::Keep };
         if state.last_used == 0 || !state.consumers().is_empty() {
             state.last_used = now;
@@ -272,7 +331,9 @@ impl Queue {
     /// Ends a consumer. Says whether its queue goes with it: it deletes itself, and this was the last one.
     pub fn cancel(self: &Arc<Self>, batch: &mut Batch<'_>, consumer: &Arc<Consumer>, then: Then) -> AfterCancel {
         let mut state = self.lock();
-        state.leave(consumer);
+        if state.leave(consumer, batch.now().0) {
+            batch.broker().expect_time();
+        }
         state.last_used = batch.now().0;
         state.is_stalled = false;
         if then == Then::Serve {

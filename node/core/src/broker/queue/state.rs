@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use super::lease::Leases;
-use super::messages::{Delivered, Messages};
+use super::messages::{By, Delivered, Messages};
+use super::sequence::{Sequences, Step};
 use super::unique::{Unique, digest};
 use super::{Counts, Margin, Queue};
 use crate::broker::batch::Batch;
@@ -14,7 +15,7 @@ use crate::broker::dead_letter::Reason;
 use crate::broker::effect::{BrokerEffect, ranges};
 use crate::broker::limits;
 use crate::broker::link::{Acknowledge, Consumer, Event};
-use crate::broker::message::{Extra, Message, Persistence};
+use crate::broker::message::{Extra, Lifetime, Message, Persistence};
 use crate::broker::policy::Applied;
 use crate::broker::settings::{Active, Overflow, Settings};
 use crate::broker::statistics::Statistics;
@@ -33,6 +34,8 @@ pub(crate) struct State {
     pub(crate) applied: Applied,
     /// Highest priority first; within one, who is served next comes first.
     consumers: Vec<Arc<Consumer>>,
+    /// A single active consumer that has gone with messages in hand, and until when its successor waits for them.
+    predecessor: Option<(Arc<Consumer>, u64)>,
     /// No consumer could take the last message; nothing has changed since.
     pub(crate) is_stalled: bool,
     pub(crate) is_deleted: bool,
@@ -42,21 +45,35 @@ pub(crate) struct State {
     /// Ids that came within the window, if the queue takes messages once; and until it is known whether it does.
     pub(crate) unique: Unique,
     is_known: bool,
+    /// The numbers of producers that count their messages.
+    sequences: Sequences,
     last_offset: Offset,
     pub(crate) statistics: Statistics,
 }
 
-/// The id under which a queue takes a message once, and when it was published.
-fn unique_id(extras: &[u8]) -> Option<(u128, u64)> {
-    let (mut id, mut at) = (None, 0);
-    for extra in Extra::all(extras) {
-        match extra {
-            Extra::Unique(text) => id = Some(digest(text)),
-            Extra::PublishedAt(time) => at = time,
-            Extra::HiddenKey(_) => {}
+/// What the extras of a message say to a queue.
+#[derive(Default)]
+struct Noted {
+    /// The id under which the queue takes it once, and when it was published.
+    id: Option<u128>,
+    at: u64,
+    /// Producer and number.
+    sequence: Option<(u128, u64)>,
+}
+
+impl Noted {
+    fn of(extras: &[u8]) -> Self {
+        let mut noted = Self::default();
+        for extra in Extra::all(extras) {
+            match extra {
+                Extra::Unique(text) => noted.id = Some(digest(text)),
+                Extra::PublishedAt(time) => noted.at = time,
+                Extra::Sequence { producer, number } => noted.sequence = Some((producer, number)),
+                Extra::HiddenKey(_) => {}
+            }
         }
+        noted
     }
-    Some((id?, at))
 }
 
 impl State {
@@ -69,8 +86,10 @@ impl State {
 
     /// From now on these settings hold.
     pub(crate) fn prepare(&mut self, settings: Arc<Settings>) {
-        if settings.max_priority > 0 && settings.max_priority != self.settings.max_priority {
-            self.messages.order_by_priority(settings.max_priority);
+        if settings.delays {
+            self.messages.order_by(By::Deadline);
+        } else if settings.max_priority > 0 && settings.max_priority != self.settings.max_priority {
+            self.messages.order_by(By::Priority(settings.max_priority));
         }
         self.settings = settings;
         self.is_known = true;
@@ -86,17 +105,25 @@ impl State {
             return false;
         }
         let Some(once) = &self.settings.once else { return false };
-        unique_id(extras).is_some_and(|(id, _)| self.unique.has(id, once, now))
+        Noted::of(extras).id.is_some_and(|id| self.unique.has(id, once, now))
     }
 
     /// A message has come, in whatever way.
     #[inline]
-    fn note_unique(&mut self, message: &Message) {
+    fn note_extras(&mut self, message: &Message) {
         let extras = message.content().extras;
-        if !extras.is_empty() && self.remembers() {
-            let once = self.settings.once.unwrap_or_default();
-            if let Some((id, at)) = unique_id(extras) {
-                self.unique.note(id, at, &once);
+        if extras.is_empty() {
+            return;
+        }
+        let noted = Noted::of(extras);
+        if let Some(id) = noted.id.filter(|_| self.remembers()) {
+            self.unique.note(id, noted.at, &self.settings.once.unwrap_or_default());
+        }
+        if let Some((producer, number)) = noted.sequence {
+            match self.sequences.note(producer, number) {
+                Step::Next => {}
+                Step::Gap(left_out) => self.statistics.sequence_gaps += left_out,
+                Step::Again => self.statistics.sequence_repeats += 1,
             }
         }
     }
@@ -168,15 +195,39 @@ impl State {
         self.is_stalled = false;
     }
 
-    pub(crate) fn leave(&mut self, consumer: &Arc<Consumer>) {
+    /// Says whether somebody waits for what it still has.
+    pub(crate) fn leave(&mut self, consumer: &Arc<Consumer>, now: u64) -> bool {
+        let is_active = self.consumers.first().is_some_and(|first| Arc::ptr_eq(first, consumer));
+        let is_waited_for = self.settings.active == Active::Single && is_active && consumer.in_flight() > 0;
+        if is_waited_for {
+            self.predecessor = Some((Arc::clone(consumer), now.saturating_add(limits::HAND_OVER_MS)));
+        }
         self.consumers.retain(|other| !Arc::ptr_eq(other, consumer));
+        is_waited_for
+    }
+
+    /// Whether a successor still waits for what its predecessor has.
+    fn waits(&mut self, now: u64) -> bool {
+        let waits = self.predecessor.as_ref().is_some_and(|(consumer, until)| consumer.in_flight() > 0 && now < *until);
+        if !waits {
+            self.predecessor = None;
+        }
+        waits
+    }
+
+    /// Time has passed: a successor may have waited long enough.
+    pub(crate) fn go_on(&mut self, queue: &Arc<Queue>, batch: &mut Batch<'_>) {
+        if self.predecessor.is_some() {
+            self.is_stalled = false;
+            self.dispatch(queue, batch);
+        }
     }
 
     /// Puts a message at the end, for a client; what has no room then goes.
     #[inline]
     pub(crate) fn place(&mut self, queue: &Arc<Queue>, batch: &mut Batch<'_>, message: Arc<Message>, deadline: u64) {
         batch.worked(1);
-        self.note_unique(&message);
+        self.note_extras(&message);
         self.statistics.published += 1;
         self.messages.push(message, deadline);
         if batch.is_together() {
@@ -211,7 +262,8 @@ impl State {
                 queue.set_long(false);
             }
         } else {
-            queue.set_long(!self.consumers.is_empty() && self.messages.is_beyond_bound());
+            // Consumers take nothing out of a stream, so their pace is nobody's.
+            queue.set_long(!queue.is_stream() && !self.consumers.is_empty() && self.messages.is_beyond_bound());
         }
     }
 
@@ -229,7 +281,7 @@ impl State {
         self.remove(queue, batch, removed);
     }
 
-    fn drop_head(
+    pub(super) fn drop_head(
         &mut self,
         queue: &Arc<Queue>,
         batch: &mut Batch<'_>,
@@ -268,13 +320,20 @@ impl State {
 
     /// Whether a message that nobody took goes elsewhere.
     pub(crate) fn buries(&self) -> bool {
-        self.settings.dead_letter.is_some()
+        self.settings.dead_letter.is_some() || self.settings.delays
     }
 
     /// When a message that comes now is to go; 0 is never.
     #[inline]
-    pub(crate) fn deadline(&self, time_to_live: Option<u64>, now: u64) -> u64 {
-        let least = [time_to_live, self.settings.time_to_live].into_iter().flatten().min();
+    pub(crate) fn deadline(&self, lifetime: Lifetime, now: u64) -> u64 {
+        if self.settings.stream.is_some() {
+            // When it came: ascending, also if the clock is set back.
+            return now.max(self.messages.last_deadline()).max(1);
+        }
+        if self.settings.delays {
+            return now.saturating_add(lifetime.delay.unwrap_or(0)).max(1);
+        }
+        let least = [lifetime.time_to_live, self.settings.time_to_live].into_iter().flatten().min();
         least.map_or(0, |milliseconds| now.saturating_add(milliseconds).max(1))
     }
 
@@ -291,8 +350,10 @@ impl State {
             removed.push(id);
         } else if let Some(message) = self.messages.bury(id) {
             // It is removed by the record that puts it elsewhere.
-            self.statistics.dead_lettered += 1;
-            batch.count().dead_lettered += 1;
+            if !self.settings.delays {
+                self.statistics.dead_lettered += 1;
+                batch.count().dead_lettered += 1;
+            }
             batch.bury(queue, id, message, reason);
         }
     }
@@ -301,6 +362,12 @@ impl State {
     #[inline]
     pub(crate) fn expire(&mut self, queue: &Arc<Queue>, batch: &mut Batch<'_>, margin: Margin) {
         if !self.messages.has_deadlines() {
+            return;
+        }
+        if let Some(stream) = self.settings.stream {
+            if let Some(max_age) = stream.max_age {
+                self.drop_old(queue, batch, max_age);
+            }
             return;
         }
         let now = batch.now().0;
@@ -331,7 +398,11 @@ impl State {
             return;
         }
         self.expire(queue, batch, Margin::Passed);
-        if self.is_stalled || self.messages.ready() == 0 || self.consumers.is_empty() {
+        if self.settings.stream.is_some() {
+            self.read_stream(batch);
+            return;
+        }
+        if self.is_stalled || self.messages.ready() == 0 || self.consumers.is_empty() || self.waits(batch.now().0) {
             return;
         }
         let mut removed = Vec::new();
@@ -413,13 +484,14 @@ impl State {
 
     /// A message out of a record or an image: a master may have delivered it before.
     pub(crate) fn enqueue(&mut self, id: u64, message: Arc<Message>, deadline: u64) {
-        self.note_unique(&message);
+        self.note_extras(&message);
         self.messages.insert(id, message, deadline);
     }
 
     /// Keeps what the journal knows, and nobody has it.
     pub(crate) fn forget_transient(&mut self) {
         self.take_consumers();
+        self.predecessor = None;
         for id in self.messages.transient_ids() {
             self.messages.remove(id);
         }

@@ -4,7 +4,7 @@ use tercet_proto::amqp::{BasicProperties, FieldTable, ShortBytes};
 use tercet_proto::resp::Encoder;
 
 use super::{is, number, pairs, short};
-use crate::broker::{DEFAULT_VHOST, Draft, Extra, Placed, Verdict};
+use crate::broker::{DEFAULT_VHOST, Draft, Placed, Verdict, note_headers};
 use crate::engine::Transaction;
 use crate::resp::error::Error;
 use crate::resp::table::{Args, Outcome};
@@ -17,7 +17,6 @@ pub(super) fn publish(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &
     let (exchange, key) = (short(exchange)?, short(key)?);
     let mut properties = BasicProperties::default();
     let mut headers = FieldTable::new();
-    let mut extras = Vec::new();
     let mut rest = options;
     while let Some((word, more)) = rest.split_first() {
         rest = more;
@@ -35,8 +34,6 @@ pub(super) fn publish(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &
             if is(word, "id") {
                 let name = ShortBytes::try_from(UNIQUE).map_err(|_| Error::QueueName)?;
                 headers.insert(name, tercet_proto::amqp::FieldValue::LongString(value.to_vec().into()));
-                Extra::Unique(value).put(&mut extras);
-                Extra::PublishedAt(transaction.now().0).put(&mut extras);
             } else if is(word, "ttl") {
                 let milliseconds = number::count(value)?;
                 properties.expiration =
@@ -53,6 +50,8 @@ pub(super) fn publish(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &
         properties.headers = Some(headers);
     }
     let properties = properties.encode();
+    let mut extras = Vec::new();
+    note_headers(&properties, transaction.now().0, &mut extras);
     let batch = transaction.broker();
     let broker = batch.broker();
     if broker.budget().alarm().is_some() {
@@ -65,7 +64,7 @@ pub(super) fn publish(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &
         Ok(Placed { verdict: Verdict::Refused, .. }) => Err(Error::QueueFull),
         Ok(Placed { offset, .. }) => {
             batch.depends_on(offset);
-            out.integer(route.queues().len() as i64);
+            out.integer(route.reached() as i64);
             Ok(())
         }
         Err(unroutable) => {

@@ -33,6 +33,9 @@ pub(super) fn get(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut 
     }
     let batch = transaction.broker();
     let queue = queue(batch.broker(), args[1])?;
+    if queue.is_stream() {
+        return Err(Error::Broker("ERR MQ.GET is not supported by streams".to_owned()));
+    }
     let mut taken = Vec::new();
     while taken.len() < count.unwrap_or(1) {
         let next = match acknowledge {

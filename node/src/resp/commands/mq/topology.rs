@@ -96,7 +96,11 @@ pub(super) fn len(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Ou
 
 pub(super) fn purge(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     let batch = transaction.broker();
-    let purged = queue(batch.broker(), args[1])?.purge(batch);
+    let queue = queue(batch.broker(), args[1])?;
+    if queue.is_stream() {
+        return Err(Error::Broker("ERR MQ.PURGE is not supported by streams".to_owned()));
+    }
+    let purged = queue.purge(batch);
     out.integer(purged as i64);
     Ok(())
 }
