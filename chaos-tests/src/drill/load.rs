@@ -13,7 +13,7 @@ use crate::sys::Moment;
 use crate::workload::amqp::{self, Brokers};
 use crate::workload::register::{self, Kind};
 use crate::workload::session::{Session, SharedLedger, Tenures};
-use crate::workload::{Stop, append, bank, probe, shared};
+use crate::workload::{Stop, append, bank, escrow, probe, shared};
 
 const SETTERS: usize = 3;
 const COUNTERS: usize = 2;
@@ -40,6 +40,8 @@ struct Round {
     lists: append::Book,
     shared: shared::Book,
     bank: String,
+    /// Nothing, where there are no queues.
+    escrow: Option<String>,
 }
 
 /// Workers at work.
@@ -79,6 +81,12 @@ impl Books {
             workers.push(tokio::spawn(bank::run(bank.clone(), session(), stop.clone())));
         }
         let has_broker = cluster.family() == Family::Tercet;
+        let escrow = has_broker.then(|| format!("escrow:{round}"));
+        for _ in 0..TELLERS {
+            if let Some(escrow) = &escrow {
+                workers.push(tokio::spawn(escrow::run(escrow.clone(), session(), stop.clone())));
+            }
+        }
         let confirmed_before = self.messages.confirmed();
         if has_broker {
             // Another address in each round, so that a replica's port carries messages too.
@@ -88,7 +96,7 @@ impl Books {
             workers.push(tokio::spawn(amqp::publish(publisher, brokers, self.messages.clone(), stop.clone())));
         }
         let first_key = self.keys.lock().expect("nobody panics while holding the book").len();
-        self.rounds.push(Round { first_key, lists, shared, bank });
+        self.rounds.push(Round { first_key, lists, shared, bank, escrow });
         Load { stop, workers, probe, confirmed_before, has_broker }
     }
 
@@ -125,7 +133,8 @@ impl Books {
         let lists: Vec<Elements> = rounds.iter().flat_map(|round| round.lists.lists()).collect();
         let shared: Vec<_> = rounds.iter().map(|round| &round.shared).collect();
         let banks: Vec<_> = rounds.iter().map(|round| round.bank.as_str()).collect();
-        let written = Written { keys: &keys, lists: &lists, shared: &shared, banks: &banks };
+        let escrows: Vec<_> = rounds.iter().filter_map(|round| round.escrow.as_deref()).collect();
+        let written = Written { keys: &keys, lists: &lists, shared: &shared, banks: &banks, escrows: &escrows };
         let mut found = readback::judge(&mut cluster.discovery(), &written).await?;
         if cluster.family() == Family::Tercet {
             found.extend(self.missing_messages(cluster).await?);

@@ -9,7 +9,7 @@ use crate::check::acknowledged::{self, Elements, Key, Violation};
 use crate::check::sum;
 use crate::client::discovery::{Master, Sentinels};
 use crate::client::resp;
-use crate::workload::{bank, shared, wait_to_retry};
+use crate::workload::{bank, escrow, shared, wait_to_retry};
 
 /// The cluster was whole a moment ago.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -29,6 +29,7 @@ pub struct Written<'a> {
     pub lists: &'a [Elements],
     pub shared: &'a [&'a shared::Book],
     pub banks: &'a [&'a str],
+    pub escrows: &'a [&'a str],
 }
 
 /// # Errors
@@ -59,6 +60,15 @@ pub async fn judge(sentinels: &mut Sentinels, written: &Written<'_>) -> Result<V
         let balances = bank::balances(&master.connection.command(&command).await?);
         // Nobody opened it: its round was over before.
         if balances.iter().any(Option::is_some) {
+            violations.extend(sum::judge(name, &balances));
+        }
+    }
+    for name in written.escrows {
+        let [purse, queue] = escrow::names(name);
+        let commands = [vec!["GET", purse.as_str()], vec!["MQ.LEN", queue.as_str()]];
+        let balances = escrow::balances(&Value::Array(master.connection.pipeline(&commands).await?));
+        // As above: the queue was opened before the purse.
+        if balances.first().is_some_and(Option::is_some) {
             violations.extend(sum::judge(name, &balances));
         }
     }

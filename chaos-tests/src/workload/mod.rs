@@ -5,6 +5,7 @@
 pub mod amqp;
 pub mod append;
 pub mod bank;
+pub mod escrow;
 pub mod probe;
 pub mod register;
 pub mod session;
