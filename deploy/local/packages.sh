@@ -15,8 +15,9 @@ packages_of() {
       ;;
     # Namespaces, bridges and filters; file systems in files, which can be full; wall clocks that can be set.
     drill) say iproute2 nftables util-linux e2fsprogs libfaketime ;;
-    # A real browser for the page, and promtool for the metrics: their tests are skipped without.
-    browser) say chromium chromium-driver prometheus ;;
+    # A real browser for the page, promtool for the metrics, other people's checks of a RabbitMQ, a Debian to install the
+    # package in: their tests are skipped without.
+    browser) say chromium chromium-driver prometheus nagios-plugins-rabbitmq debootstrap ;;
     image) say debootstrap docker.io docker-compose ;;
     *) die "no group of packages is called '$1'" ;;
   esac
