@@ -6,6 +6,8 @@
 //! <-- tercet-proof:         HMAC(token, "tercet answer", path, nonce)
 //! ```
 //!
+//! Every call and every answer also says which version of the wire formats it is of (`version.rs`).
+//!
 //! Without a token nothing is proven and nothing asked for; then the port is open to whoever reaches it.
 
 use std::convert::Infallible;
@@ -24,10 +26,13 @@ use tracing::warn;
 
 use crate::seldom::SeldomByKind;
 use crate::token::{self, Token};
+use crate::version;
 
 const HEADER: &str = "tercet-proof";
 const CALL: &str = "tercet call";
 const ANSWER: &str = "tercet answer";
+/// FAILED_PRECONDITION of gRPC.
+const PRECONDITION: &[u8] = b"9";
 
 /// A service that answers those who know the token.
 #[derive(Debug, Clone)]
@@ -62,7 +67,12 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let Some(token) = &self.token else { return Box::pin(self.service.call(request)) };
+        // Asked before the token: whoever is too old or too new is told so, and told nothing else.
+        if let Err(refusal) = version::check(request.headers()) {
+            complain_of_version(&request, &refusal);
+            return Box::pin(std::future::ready(Ok(Status::failed_precondition(refusal.to_string()).into_http())));
+        }
+        let Some(token) = &self.token else { return Box::pin(versioned(self.service.call(request))) };
         let path = request.uri().path().to_owned();
         let Some(nonce) = proven_nonce(token, &path, request.headers().get(HEADER)) else {
             complain(&request, &path);
@@ -72,12 +82,28 @@ where
         let answer = token.prove(ANSWER, &[path.as_bytes(), &nonce]);
         let response = self.service.call(request);
         Box::pin(async move {
-            let mut response = response.await?;
+            let mut response = versioned(response).await?;
             if let Ok(value) = HeaderValue::from_str(&token::to_hex(&answer)) {
                 response.headers_mut().insert(HEADER, value);
             }
             Ok(response)
         })
+    }
+}
+
+/// An answer that says which version has given it.
+async fn versioned<E>(response: impl Future<Output = Result<Response<Body>, E>>) -> Result<Response<Body>, E> {
+    let mut response = response.await?;
+    response.headers_mut().insert(version::HEADER, version::ours());
+    Ok(response)
+}
+
+fn complain_of_version(request: &Request<Body>, refusal: &version::Refused) {
+    static REFUSED: SeldomByKind = SeldomByKind::new();
+    if let Some(left_out) = REFUSED.due(refusal) {
+        let address = request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
+        let address = address.map(|address| address.to_string()).unwrap_or_default();
+        warn!(address, %refusal, left_out, "a call from another version was refused");
     }
 }
 
@@ -125,7 +151,8 @@ impl Service<Request<Body>> for Trusted {
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let Some(token) = self.token.clone() else { return Box::pin(self.channel.call(request)) };
+        request.headers_mut().insert(version::HEADER, version::ours());
+        let Some(token) = self.token.clone() else { return Box::pin(checked(self.channel.call(request))) };
         let (path, nonce) = (request.uri().path().to_owned(), token::nonce());
         let proof = token.prove(CALL, &[path.as_bytes(), &nonce]);
         if let Ok(value) = HeaderValue::from_str(&format!("{}.{}", token::to_hex(&nonce), token::to_hex(&proof))) {
@@ -133,7 +160,11 @@ impl Service<Request<Body>> for Trusted {
         }
         let response = self.channel.call(request);
         Box::pin(async move {
-            let response = response.await?;
+            let response = checked(response).await?;
+            if response.headers().get("grpc-status").is_some_and(|status| status.as_bytes() == PRECONDITION) {
+                // It is told before anything is proven.
+                return Ok(response);
+            }
             let header = response.headers().get(HEADER).map_or(&b""[..], HeaderValue::as_bytes);
             let answer: Option<token::Proof> = token::from_hex(header);
             if answer.is_some_and(|answer| token.is_proven(ANSWER, &[path.as_bytes(), &nonce], &answer)) {
@@ -142,6 +173,15 @@ impl Service<Request<Body>> for Trusted {
             let stranger = "the other side does not prove that it knows the cluster's token; see --cluster-token";
             Ok(Status::unauthenticated(stranger).into_http())
         })
+    }
+}
+
+/// An answer of a version that we understand.
+async fn checked<E>(response: impl Future<Output = Result<Response<Body>, E>>) -> Result<Response<Body>, E> {
+    let response = response.await?;
+    match version::check(response.headers()) {
+        Ok(()) => Ok(response),
+        Err(refusal) => Ok(Status::failed_precondition(refusal.to_string()).into_http()),
     }
 }
 
@@ -204,6 +244,19 @@ mod tests {
         let headers = answer(ours, Some(&call(&known, PATH))).await;
         let proof: token::Proof = token::from_hex(headers.get(HEADER).unwrap().as_bytes()).unwrap();
         assert!(known.is_proven(ANSWER, &[PATH.as_bytes(), &[7; 16]], &proof));
+    }
+
+    #[tokio::test]
+    async fn a_call_of_a_version_that_is_too_new_is_told_why() {
+        let call = async |version: &str| {
+            let request = Request::builder().uri(PATH).header(version::HEADER, version).body(Body::empty()).unwrap();
+            Guard::new(Echo, None).call(request).await.unwrap().headers().clone()
+        };
+        let headers = call("99/98").await;
+        assert_eq!(headers.get("grpc-status").unwrap(), "9");
+        assert!(headers.get("grpc-message").unwrap().to_str().unwrap().contains("99"), "{headers:?}");
+        let headers = call("99/1").await;
+        assert!(!headers.contains_key("grpc-status") && headers.contains_key(version::HEADER), "{headers:?}");
     }
 
     #[tokio::test]

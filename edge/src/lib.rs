@@ -21,3 +21,4 @@ pub mod socket;
 pub mod stop;
 pub mod tls;
 pub mod token;
+pub mod version;

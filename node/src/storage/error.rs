@@ -27,6 +27,8 @@ pub enum Error {
     NoRoomToOpen { path: PathBuf, bytes: usize, reason: String },
     #[error("data directory {}: {reason}", path.display())]
     Read { path: PathBuf, reason: String },
+    #[error("data directory {}: its format is {format}, and this program knows those up to {known}: it was written by a newer version; run that one, or choose another directory with --data", path.display())]
+    Format { path: PathBuf, format: u64, known: u64 },
     #[error("this node belongs to cluster {ours}, not to {theirs}")]
     OtherCluster { ours: String, theirs: String },
 }

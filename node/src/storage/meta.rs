@@ -11,6 +11,10 @@ use crate::node::{Identity, random_id};
 pub(super) mod name {
     pub(crate) const NODE_ID: &str = "node_id";
     pub(crate) const CLUSTER_ID: &str = "cluster_id";
+    /// Of the data in this directory. Not there: 1.
+    pub(crate) const FORMAT: &str = "format";
+    /// How a key's shard is found.
+    pub(crate) const PARTITION_FUNCTION: &str = "partition_function";
     pub(crate) const PROMISED_EPOCH: &str = "promised_epoch";
     /// log2 of the number of shards that the rows and the journal were made for.
     pub(crate) const SHARD_BITS: &str = "shard_bits";
@@ -25,6 +29,11 @@ pub(super) mod name {
     /// Present: rows and journal do not make a whole copy, because a full sync has begun.
     pub(crate) const NOT_WHOLE: &str = "not_whole";
 }
+
+/// The version of the disk's format that this program writes. Older ones are read; a newer one is refused.
+pub(super) const FORMAT: u64 = 1;
+/// Of the key's bytes, the upper bits.
+const PARTITION_FUNCTION: &str = "xxh3_64";
 
 /// What is asked for often.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +53,19 @@ impl Storage {
                 id
             }
         };
+        match self.read_number(name::FORMAT)? {
+            Some(format) if format > FORMAT => {
+                let path = self.path.clone();
+                return Err(Error::Format { path, format, known: FORMAT });
+            }
+            Some(_) => {}
+            None => self.write_text(name::FORMAT, &FORMAT.to_string())?,
+        }
+        match self.read_text(name::PARTITION_FUNCTION)? {
+            None => self.write_text(name::PARTITION_FUNCTION, PARTITION_FUNCTION)?,
+            Some(function) if function == PARTITION_FUNCTION => {}
+            Some(function) => return Err(self.damaged(name::PARTITION_FUNCTION, function)),
+        }
         let promised = self.read_number(name::PROMISED_EPOCH)?.unwrap_or(0);
         match self.read_number(name::SHARD_BITS)? {
             None => self.write_text(name::SHARD_BITS, &limits::SHARD_BITS.to_string())?,
@@ -131,6 +153,25 @@ impl Storage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_of_a_newer_format_or_another_partition_function_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = Storage::open(directory.path()).unwrap();
+        assert_eq!(storage.read_text(name::FORMAT).unwrap().as_deref(), Some("1"));
+        storage.write_text(name::FORMAT, "2").unwrap();
+        drop(storage);
+        let error = Storage::open(directory.path()).unwrap_err();
+        assert!(matches!(error, Error::Format { format: 2, known: FORMAT, .. }), "{error}");
+        assert!(error.to_string().contains("written by a newer version"), "{error}");
+
+        let directory = tempfile::tempdir().unwrap();
+        let storage = Storage::open(directory.path()).unwrap();
+        storage.write_text(name::PARTITION_FUNCTION, "crc16").unwrap();
+        drop(storage);
+        let error = Storage::open(directory.path()).unwrap_err();
+        assert!(matches!(error, Error::Damaged { key: name::PARTITION_FUNCTION, .. }), "{error}");
+    }
 
     #[test]
     fn promises_and_ids_survive_a_restart() {

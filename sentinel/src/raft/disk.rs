@@ -1,7 +1,7 @@
 //! The one RocksDB of a sentinel: column families, identity, and the thread that makes writes durable.
 //!
 //! ```text
-//! meta   sentinel_id, raft_id, joined (it has had a vote), vote, last_purged
+//! meta   format, sentinel_id, raft_id, joined (it has had a vote), vote, last_purged
 //! logs   index (u64, big endian) -> entry (JSON)
 //! state  machine (last applied, membership, cluster state), snapshot, snapshot_meta
 //! ```
@@ -31,6 +31,11 @@ pub(super) const STATE: &str = "state";
 const SENTINEL_ID: &[u8] = b"sentinel_id";
 const RAFT_ID: &[u8] = b"raft_id";
 const JOINED: &[u8] = b"joined";
+/// Of the data in this directory, a decimal number. Not there: 1.
+const FORMAT: &[u8] = b"format";
+
+/// The version of the disk's format that this program writes. Older ones are read; a newer one is refused.
+const KNOWN_FORMAT: u64 = 1;
 
 /// Waiting syncs: Raft has a handful under way at most.
 const PENDING_SYNCS: usize = 1024;
@@ -44,6 +49,10 @@ pub enum Error {
     Open { path: String, source: rocksdb::Error },
     #[error("no room for a start in the data directory {path}: {source}; make room or choose another one")]
     Room { path: String, source: io::Error },
+    #[error(
+        "the data directory {path} has format {format}, and this program knows those up to {KNOWN_FORMAT}: a newer version has written it; run that one, or choose another directory"
+    )]
+    Format { path: String, format: String },
     #[error("the data directory cannot be read or written: {0}")]
     Access(#[from] rocksdb::Error),
 }
@@ -81,6 +90,7 @@ impl Disk {
         let db = DB::open_cf_descriptors(&options, path, families)
             .map_err(|source| Error::Open { path: path.display().to_string(), source })?;
         let db = Arc::new(db);
+        check_format(&db, path)?;
         let (sentinel_id, raft_id) = identity(&db)?;
         let (syncs, requests) = mpsc::sync_channel(PENDING_SYNCS);
         let (closed, closing) = oneshot::channel();
@@ -170,6 +180,19 @@ fn check_room(path: &Path) -> Result<(), Error> {
     }
 }
 
+fn check_format(db: &DB, path: &Path) -> Result<(), Error> {
+    let meta = db.cf_handle(META).expect("every column family is created at open");
+    let Some(bytes) = db.get_cf(meta, FORMAT)? else {
+        db.put_cf(meta, FORMAT, KNOWN_FORMAT.to_string())?;
+        return Ok(());
+    };
+    let format = String::from_utf8_lossy(&bytes).into_owned();
+    match format.parse::<u64>() {
+        Ok(number) if number <= KNOWN_FORMAT => Ok(()),
+        Ok(_) | Err(_) => Err(Error::Format { path: path.display().to_string(), format }),
+    }
+}
+
 /// The ids of this directory, which a wiped one does not have: 40 hex digits, and a number for Raft that was never another
 /// directory's, so that nobody votes twice.
 fn identity(db: &DB) -> Result<(String, u64), Error> {
@@ -221,5 +244,29 @@ fn sync_loop(db: &DB, requests: &mpsc::Receiver<Sync>) {
                 Sync::Wait(done) => drop(done.send(result)),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_of_a_newer_format_is_refused() {
+        let directory = tempfile::tempdir().expect("a directory for a test");
+        let (disk, _closed) = Disk::open(directory.path()).expect("a new directory opens");
+        assert_eq!(disk.get(META, FORMAT), Ok(Some(b"1".to_vec())));
+        disk.db.put_cf(disk.family(META), FORMAT, "2").expect("it is written");
+        let path = disk.db.path().to_owned();
+        drop(disk);
+        // The thread that syncs closes the database.
+        let error = loop {
+            match Disk::open(&path) {
+                Err(Error::Open { .. }) => std::thread::sleep(Duration::from_millis(5)),
+                Err(error) => break error,
+                Ok(_) => panic!("it opens"),
+            }
+        };
+        assert!(matches!(&error, Error::Format { format, .. } if format == "2"), "{error}");
     }
 }
