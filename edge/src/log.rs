@@ -12,6 +12,32 @@ use crate::limits;
 /// What has to be ended for the last lines to be written. The log is one a process.
 static WRITER: Mutex<Option<WorkerGuard>> = Mutex::new(None);
 
+/// Takes the directives of a filter, as `TERCET_LOG` has them.
+type SetFilter = Box<dyn Fn(&str) + Send + Sync>;
+
+/// How the filter of this process is changed; nothing before the log has begun.
+static FILTER: Mutex<Option<SetFilter>> = Mutex::new(None);
+
+/// Lets `set_level` change the filter of the log. The log is one a process.
+pub fn adjust_by(set: impl Fn(&str) + Send + Sync + 'static) {
+    *FILTER.lock() = Some(Box::new(set));
+}
+
+/// Changes the level of the log, by Redis's names: warning, notice, verbose (what this program does step by step), debug (its
+/// libraries as well).
+pub fn set_level(name: &str) {
+    let directives = match name {
+        "warning" => "warn,openraft=off",
+        "verbose" => "info,tercet_node=debug,tercet_core=debug,tercet_edge=debug,tercet_sentinel=debug,openraft=off",
+        "debug" => "debug",
+        _ => "info,openraft=off",
+    };
+    if let Some(set) = &*FILTER.lock() {
+        set(directives);
+        warn!(level = name, "the level of the log was changed");
+    }
+}
+
 /// A writer for the log that does not wait for `out`.
 pub fn writer(out: impl Write + Send + 'static) -> NonBlocking {
     let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(limits::LOG_LINES).thread_name("log");

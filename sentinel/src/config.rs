@@ -138,6 +138,8 @@ pub enum Invocation {
     Run(Box<Config>),
     /// Ping the sentinel that runs with these settings.
     Healthcheck(Box<Config>),
+    /// Ask it how the cluster is.
+    Status(Box<Config>),
     /// `--help` or `--version`: print and end.
     Print(String),
 }
@@ -210,8 +212,8 @@ where
     if matches.get_flag("print-default-config") {
         return Ok(Invocation::Print(default_file()));
     }
-    let health = matches.subcommand_matches("healthcheck");
-    let flags = health.unwrap_or(&matches);
+    let asked = matches.subcommand();
+    let flags = asked.map_or(&matches, |(_, flags)| flags);
     let flag = |name: &str| {
         let below = flags.get_one::<String>(name);
         below.or_else(|| matches.try_get_one::<String>(name).ok().flatten()).cloned()
@@ -228,7 +230,11 @@ where
         }
         return Ok(Invocation::Print("the settings are right\n".into()));
     }
-    Ok(if health.is_some() { Invocation::Healthcheck(config) } else { Invocation::Run(config) })
+    Ok(match asked {
+        Some(("healthcheck", _)) => Invocation::Healthcheck(config),
+        Some(_) => Invocation::Status(config),
+        None => Invocation::Run(config),
+    })
 }
 
 fn command() -> Command {
@@ -252,7 +258,12 @@ fn command() -> Command {
         .arg(switch("check-config", "Says whether the settings are right, and starts nothing"))
         .arg(switch("print-default-config", "Prints a file for --config with all settings and their defaults"))
         .subcommand(
-            Command::new("healthcheck").about("Pings the sentinel with these settings; exit 0 or 1").args(flags),
+            Command::new("healthcheck")
+                .about("Pings the sentinel with these settings; exit 0 or 1")
+                .args(flags.clone()),
+        )
+        .subcommand(
+            Command::new("status").about("Shows the cluster as the sentinel with these settings sees it").args(flags),
         )
 }
 
@@ -585,7 +596,7 @@ mod tests {
             environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let args = std::iter::once("tercet-sentinel").chain(args.iter().copied());
         match read(args, |name| environment.get(name).cloned())? {
-            Invocation::Run(config) | Invocation::Healthcheck(config) => Ok(*config),
+            Invocation::Run(config) | Invocation::Healthcheck(config) | Invocation::Status(config) => Ok(*config),
             Invocation::Print(text) => panic!("{text}"),
         }
     }

@@ -23,5 +23,6 @@ mod shared;
 mod siblings;
 pub mod simulated;
 pub mod state;
+pub mod status;
 mod timeline;
 mod watchdog;

@@ -7,6 +7,7 @@ use tercet_sentinel::{
     config::{self, Config, Invocation, LogFormat},
     health, limits,
     sentinel::Sentinel,
+    status,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
@@ -37,6 +38,16 @@ fn main() -> ! {
             Ok(()) => 0,
             Err(error) => {
                 eprintln!("tercet-sentinel: unhealthy: {error}");
+                EXIT_FAILURE
+            }
+        },
+        Invocation::Status(config) => match runtime.block_on(status::ask(&config)) {
+            Ok(text) => {
+                println!("{text}");
+                0
+            }
+            Err(error) => {
+                eprintln!("tercet-sentinel: {error}");
                 EXIT_FAILURE
             }
         },
@@ -73,9 +84,16 @@ fn start_log(format: LogFormat) {
         LogFormat::Auto => std::io::stderr().is_terminal(),
     };
     if is_text {
-        log.with_target(false).with_ansi(std::io::stderr().is_terminal()).init()
+        let log = log.with_target(false).with_ansi(std::io::stderr().is_terminal()).with_filter_reloading();
+        let handle = log.reload_handle();
+        // An error only says that there is no log any more.
+        log::adjust_by(move |directives| _ = handle.reload(EnvFilter::new(directives)));
+        log.init();
     } else {
-        log.json().flatten_event(true).init()
+        let log = log.json().flatten_event(true).with_filter_reloading();
+        let handle = log.reload_handle();
+        log::adjust_by(move |directives| _ = handle.reload(EnvFilter::new(directives)));
+        log.init();
     }
 }
 

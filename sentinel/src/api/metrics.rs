@@ -6,6 +6,7 @@ use axum::{Router, http::header::CONTENT_TYPE, routing::get};
 use tercet_edge::accept::Sockets;
 use tercet_proto::prometheus::{self, Exposition, Kind};
 
+use super::redis_metrics;
 use crate::{
     picture::{Instance, Link, Picture},
     raft::Leadership,
@@ -118,6 +119,7 @@ fn text(seen: &Seen) -> String {
         exposition.metric(*name, *kind, help);
         write(seen, &mut exposition);
     }
+    redis_metrics::write(&seen.picture, &mut exposition);
     exposition.finish()
 }
 

@@ -4,4 +4,5 @@
 pub(crate) mod backend;
 pub(crate) mod grpc;
 pub(crate) mod metrics;
+mod redis_metrics;
 pub mod resp;

@@ -11,6 +11,8 @@ mod row;
 mod sentinel;
 mod session;
 
+pub(crate) use fields::{FAILOVER_TIMEOUT_MS, PARALLEL_SYNCS};
+
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},

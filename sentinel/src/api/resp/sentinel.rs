@@ -1,5 +1,7 @@
 //! SENTINEL: its subcommands, one function each.
 
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
 use super::{
     fields, info, introspect,
     pubsub::glob,
@@ -271,11 +273,31 @@ fn configuration(picture: &Picture) -> [(&'static str, String); 7] {
         ("announce-hostnames", "yes".into()),
         ("announce-ip", picture.address.host.clone()),
         ("announce-port", picture.address.port.to_string()),
-        ("loglevel", "notice".into()),
+        ("loglevel", log_level().into()),
         ("resolve-hostnames", "yes".into()),
         ("sentinel-pass", String::new()),
         ("sentinel-user", String::new()),
     ]
+}
+
+/// Levels of the log, by Redis's names.
+const LOG_LEVELS: [&str; 4] = ["debug", "verbose", "notice", "warning"];
+
+/// Which of them was set last; the third one at the start.
+static LOG_LEVEL: AtomicUsize = AtomicUsize::new(2);
+
+fn log_level() -> &'static str {
+    LOG_LEVELS.get(LOG_LEVEL.load(Relaxed)).copied().unwrap_or("notice")
+}
+
+/// Whether there is such a level.
+fn set_log_level(name: &[u8]) -> bool {
+    let index = LOG_LEVELS.iter().position(|level| level.as_bytes().eq_ignore_ascii_case(name));
+    if let Some(index) = index {
+        LOG_LEVEL.store(index, Relaxed);
+        tercet_edge::log::set_level(LOG_LEVELS[index]);
+    }
+    index.is_some()
 }
 
 const ONLY_GET_AND_SET: &str = "ERR Only SENTINEL CONFIG GET <option> / SET <option> <value> are supported.";
@@ -306,6 +328,13 @@ pub(super) fn config(call: &mut Call<'_>) {
                 let error = match configuration.iter().find(|(known, _)| *known == name) {
                     None => format!("ERR Invalid argument '{name}' to SENTINEL CONFIG SET"),
                     Some((_, current)) if current.as_bytes() == value => continue,
+                    Some(_) if name == "loglevel" && set_log_level(value) => continue,
+                    Some(_) if name == "loglevel" => {
+                        format!(
+                            "ERR Invalid value '{}' to SENTINEL CONFIG SET 'loglevel'",
+                            String::from_utf8_lossy(value)
+                        )
+                    }
                     Some(_) => format!("ERR {name} is not adjustable at run time; it is a flag of the sentinel"),
                 };
                 return call.reply().error(&error);
