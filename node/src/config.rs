@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Arg, Command};
 use tercet_edge::token::Token;
@@ -45,6 +46,12 @@ pub enum Action {
     Healthcheck(Box<Config>),
     /// Ask the node on the configured management port how the cluster is.
     Status(Box<Config>),
+    /// Show the busiest commands and queues.
+    Top {
+        config: Box<Config>,
+        times: Times,
+        every: Duration,
+    },
     /// Let the node on the configured RESP port write a copy of its data.
     Backup {
         config: Box<Config>,
@@ -56,11 +63,10 @@ pub enum Action {
         directory: PathBuf,
         over: Over,
     },
-    /// Copy the keys of a Redis, or of a file of one, to the node on the configured RESP port.
+    /// Copy what a Redis, a file of one, or a RabbitMQ has to the running node.
     Import {
         config: Box<Config>,
-        from: String,
-        over: Over,
+        import: Import,
     },
 }
 
@@ -74,9 +80,29 @@ impl Action {
             | Self::Status(config)
             | Self::Backup { config, .. }
             | Self::Restore { config, .. }
+            | Self::Top { config, .. }
             | Self::Import { config, .. } => config,
         }
     }
+}
+
+/// What to copy, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Import {
+    pub from: String,
+    /// Of keys: what may be in their place.
+    pub over: Over,
+    /// Of a RabbitMQ: a file of its definitions, or where its management API is.
+    pub definitions: Option<PathBuf>,
+    pub management: Option<String>,
+}
+
+/// How often `top` draws.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Times {
+    /// Once, for scripts.
+    Once,
+    UntilStopped,
 }
 
 /// What may be where data is copied to.
@@ -158,6 +184,8 @@ settings! {
     resp_tls_port: u16, "resp-tls-port", "0", Open, "Port of the Redis protocol under TLS, e.g. 6380; 0 = none (then --resp-port 0 closes the plain port)";
     amqp_tls_port: u16, "amqp-tls-port", "0", Open, "Port of AMQP under TLS, e.g. 5671; 0 = none (then --amqp-port 0 closes the plain port)";
     gateway_tls_port: u16, "gateway-tls-port", "0", Open, "Port of the gRPC stream gateway under TLS; 0 = none (then --gateway-port 0 closes the plain port)";
+    http_tls_port: u16, "http-tls-port", "0", Open, "Port of the management page and API under TLS, e.g. 15671; 0 = none (then --http-port 0 closes the plain port)";
+    metrics_tls_port: u16, "metrics-tls-port", "0", Open, "Port of the metrics under TLS, e.g. 15691; 0 = none (then --metrics-port 0 closes the plain port)";
     tls_cert_file: String, "tls-cert-file", "", Open, "Certificate chain of this node, PEM; read again at SIGHUP";
     tls_key_file: String, "tls-key-file", "", Open, "Its key, PEM";
     tls_ca_file: String, "tls-ca-file", "", Open, "Who signs the certificates of clients, nodes and sentinels, PEM";
@@ -400,6 +428,11 @@ impl Config {
         Ok(match matches.subcommand() {
             Some(("healthcheck", _)) => Action::Healthcheck(config),
             Some(("status", _)) => Action::Status(config),
+            Some(("top", given)) => {
+                let times = if given.get_flag("once") { Times::Once } else { Times::UntilStopped };
+                let seconds = given.get_one::<f64>("interval").copied().unwrap_or(2.0);
+                Action::Top { config, times, every: Duration::from_secs_f64(seconds.clamp(0.1, 3600.0)) }
+            }
             Some(("backup", given)) => Action::Backup { config, directory: path_of(given) },
             Some(("restore", given)) => {
                 let over = if given.get_flag("force") { Over::Anything } else { Over::Nothing };
@@ -407,7 +440,10 @@ impl Config {
             }
             Some(("import", given)) => {
                 let over = if given.get_flag("replace") { Over::Anything } else { Over::Nothing };
-                Action::Import { config, from: given.get_one("from").cloned().unwrap_or_default(), over }
+                let from = given.get_one("from").cloned().unwrap_or_default();
+                let definitions = given.get_one::<String>("definitions").map(PathBuf::from);
+                let management = given.get_one("management").cloned();
+                Action::Import { config, import: Import { from, over, definitions, management } }
             }
             _ => {
                 config.check_trust()?;
@@ -454,7 +490,9 @@ impl Config {
     }
 
     fn check_tls(&self) -> Result<(), Error> {
-        let has_port = [self.resp_tls_port, self.amqp_tls_port, self.gateway_tls_port].iter().any(|port| *port != 0);
+        let ports =
+            [self.resp_tls_port, self.amqp_tls_port, self.gateway_tls_port, self.http_tls_port, self.metrics_tls_port];
+        let has_port = ports.iter().any(|port| *port != 0);
         let wants_tls = has_port || self.tls_peers == YesNo::Yes;
         let has_pair = !self.tls_cert_file.is_empty() && !self.tls_key_file.is_empty();
         let needs_authority = self.tls_auth_clients != AuthClients::No || self.tls_peers == YesNo::Yes;
@@ -600,6 +638,18 @@ fn command() -> Command {
         .subcommand(Command::new("healthcheck").about("Asks the node on the RESP port whether it serves; exit 0 or 1"))
         .subcommand(Command::new("status").about("Shows the cluster as the node on --http-port sees it, in ten lines"))
         .subcommand(
+            Command::new("top")
+                .about("Shows the busiest commands and queues of the master, until it is stopped")
+                .arg(switch("once", "Shows them once, for scripts"))
+                .arg(
+                    Arg::new("interval")
+                        .long("interval")
+                        .value_name("SECONDS")
+                        .value_parser(clap::value_parser!(f64))
+                        .help("Between two looks [2]"),
+                ),
+        )
+        .subcommand(
             Command::new("backup")
                 .about("Lets the running node write a copy of its data to a new directory on its machine")
                 .arg(directory()),
@@ -611,11 +661,18 @@ fn command() -> Command {
         )
         .subcommand(
             Command::new("import")
-                .about("Copies the keys of a Redis, or of an RDB file, to the running master on --resp-port")
+                .about("Copies the keys of a Redis or of an RDB file, or queues and messages of a RabbitMQ, to the running node")
                 .arg(Arg::new("from").long("from").value_name("URL|FILE").required(true).help(
-                    "redis://[user[:password]@]host[:port][/database], all databases if none is named; or a dump.rdb",
+                    "redis://[user[:password]@]host[:port][/database], all databases if none is named; or a dump.rdb; or \
+                     amqp://[user[:password]@]host[:port][/vhost], all virtual hosts if none is named",
                 ))
-                .arg(switch("replace", "Replace keys that are there")),
+                .arg(switch("replace", "Replace keys that are there"))
+                .arg(Arg::new("management").long("management").value_name("URL").help(
+                    "Management API of the RabbitMQ [http://HOST:15672], whose definitions are copied first",
+                ))
+                .arg(Arg::new("definitions").long("definitions").value_name("FILE").help(
+                    "File of definitions that the RabbitMQ has exported, in place of its management API",
+                )),
         );
     for setting in SETTINGS {
         let arg = |flag: String| Arg::new(flag.clone()).long(flag).global(true).allow_hyphen_values(true);

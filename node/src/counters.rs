@@ -133,6 +133,26 @@ impl Counters {
         sum
     }
 
+    /// The calls of a row.
+    #[must_use]
+    pub fn calls(&self, row: usize) -> u64 {
+        let threads = self.threads.lock();
+        threads.iter().filter_map(|(_, counters)| Some(counters.rows.get(row)?.calls.load(Ordering::Relaxed))).sum()
+    }
+
+    /// The calls of all rows, by their numbers.
+    #[must_use]
+    pub fn all_calls(&self) -> Vec<u64> {
+        let mut sums = Vec::new();
+        for (_, counters) in &*self.threads.lock() {
+            sums.resize(sums.len().max(counters.rows.len()), 0);
+            for (sum, cells) in sums.iter_mut().zip(&counters.rows) {
+                *sum += cells.calls.load(Ordering::Relaxed);
+            }
+        }
+        sums
+    }
+
     /// How often each error code was answered, by code.
     #[must_use]
     pub fn errors(&self) -> BTreeMap<Box<str>, u64> {

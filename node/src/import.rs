@@ -1,4 +1,5 @@
-//! `tercet-node import`: the keys of a living Redis, or of one of its files, into the master that runs here.
+//! `tercet-node import`: the keys of a living Redis, or of one of its files, into the master that runs here; or what a
+//! RabbitMQ has declared, with the messages of its queues (`broker.rs`).
 //!
 //! ```text
 //! redis://...  --SCAN, then DUMP and PTTL in a pipeline--.
@@ -8,20 +9,23 @@
 //!
 //! What changes at the source meanwhile may be missed: stop its writers first. At the end the numbers of keys are compared.
 
-use std::io::{self, IsTerminal as _, Write as _};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use crate::config::{Config, Over};
+use crate::config::{Config, Import, Over};
 use crate::keyspace::rdb::{File, Item, Kept};
 
+mod amqp;
+mod broker;
 mod error;
 mod link;
+mod progress;
 
 pub use error::Error;
 use link::{Link, Reply};
+use progress::Bar;
 
 /// Keys of one SCAN and one pipeline.
 const BATCH_KEYS: usize = 512;
@@ -29,7 +33,6 @@ const BATCH_KEYS: usize = 512;
 const BATCH_BYTES: usize = 1 << 20;
 /// Batches between the two sides.
 const BATCHES: usize = 4;
-const SHOW_EVERY: Duration = Duration::from_millis(500);
 
 /// What goes from one side to the other.
 struct Batch {
@@ -43,7 +46,11 @@ struct Batch {
 ///
 /// # Errors
 /// A side cannot be reached or refuses, or the source is damaged. What was copied before that stays.
-pub fn run(config: &Config, from: &str, over: Over) -> Result<String, Error> {
+pub fn run(config: &Config, import: &Import) -> Result<String, Error> {
+    let (from, over) = (import.from.as_str(), import.over);
+    if from.starts_with("amqp://") {
+        return from_rabbitmq(config, import);
+    }
     let host: IpAddr = if config.bind.is_unspecified() { [127, 0, 0, 1].into() } else { config.bind };
     let mut node = Link::open(&host.to_string(), config.resp_port)?;
     if !config.requirepass.is_empty() {
@@ -69,6 +76,49 @@ pub fn run(config: &Config, from: &str, over: Over) -> Result<String, Error> {
     ))
 }
 
+fn from_rabbitmq(config: &Config, import: &Import) -> Result<String, Error> {
+    let wrong = || Error::Source(import.from.clone());
+    let url = Url::of(import.from.strip_prefix("amqp://").ok_or_else(wrong)?).ok_or_else(wrong)?;
+    let (user, password) = url.login.unwrap_or_else(|| ("guest".to_owned(), "guest".to_owned()));
+    let vhost = (!url.path.is_empty()).then(|| decoded(url.path));
+    let source = broker::Source { host: url.host.to_owned(), port: url.port.unwrap_or(5672), user, password, vhost };
+    let definitions = match (&import.definitions, &import.management) {
+        (Some(path), _) => broker::Definitions::File(path),
+        (None, None) => broker::Definitions::Asked(source.host.clone(), 15672),
+        (None, Some(address)) => {
+            let place = address.strip_prefix("http://").and_then(|place| Url::of(place.trim_end_matches('/')));
+            let place = place.ok_or_else(|| Error::Source(address.clone()))?;
+            broker::Definitions::Asked(place.host.to_owned(), place.port.unwrap_or(15672))
+        }
+    };
+    broker::run(config, &source, &definitions)
+}
+
+/// What stands behind the scheme: `[user[:password]@]host[:port][/path]`.
+struct Url<'a> {
+    login: Option<(String, String)>,
+    host: &'a str,
+    port: Option<u16>,
+    path: &'a str,
+}
+
+impl<'a> Url<'a> {
+    fn of(text: &'a str) -> Option<Self> {
+        let (login, place) = text.rsplit_once('@').map_or((None, text), |(login, place)| (Some(login), place));
+        let login = login.map(|login| {
+            let (user, password) = login.split_once(':').unwrap_or(("", login));
+            (decoded(user), decoded(password))
+        });
+        let (place, path) = place.split_once('/').unwrap_or((place, ""));
+        let (host, port) = match place.rsplit_once(':') {
+            Some((host, port)) if !host.ends_with(':') => (host, Some(port.parse().ok()?)),
+            _ => (place, None),
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        (!host.is_empty()).then_some(Self { login, host, port, path })
+    }
+}
+
 /// Where keys come from.
 enum Source {
     Redis { host: String, port: u16, login: Option<(String, String)>, database: Option<u32> },
@@ -82,19 +132,10 @@ impl Source {
             let path = PathBuf::from(text);
             return if path.is_file() { Ok(Self::File(path)) } else { Err(wrong()) };
         };
-        let (login, place) = url.rsplit_once('@').map_or((None, url), |(login, place)| (Some(login), place));
-        let login = login.map(|login| {
-            let (user, password) = login.split_once(':').unwrap_or(("", login));
-            (decoded(user), decoded(password))
-        });
-        let (place, database) = place.split_once('/').map_or((place, ""), |(place, database)| (place, database));
-        let database = if database.is_empty() { None } else { Some(database.parse().map_err(|_| wrong())?) };
-        let (host, port) = match place.rsplit_once(':') {
-            Some((host, port)) if !host.ends_with(':') => (host, port.parse().map_err(|_| wrong())?),
-            _ => (place, 6379),
-        };
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        if host.is_empty() { Err(wrong()) } else { Ok(Self::Redis { host, port, login, database }) }
+        let url = Url::of(url).ok_or_else(wrong)?;
+        let database = if url.path.is_empty() { None } else { Some(url.path.parse().map_err(|_| wrong())?) };
+        let (host, port) = (url.host.to_owned(), url.port.unwrap_or(6379));
+        Ok(Self::Redis { host, port, login: url.login, database })
     }
 
     /// Reads everything into batches. Says how many keys were named and gone when they were asked for.
@@ -232,7 +273,7 @@ struct Written {
 }
 
 fn write(node: &mut Link, batches: &Receiver<Batch>, over: Over) -> Result<Written, Error> {
-    let (began, mut shown) = (Instant::now(), Instant::now());
+    let (began, mut shown) = (Instant::now(), Bar::begin());
     let (mut keys, mut libraries, mut selected) = (0, 0, None);
     let mut counts: std::collections::BTreeMap<u32, (u64, u64)> = std::collections::BTreeMap::new();
     for (database, count) in databases(node)? {
@@ -287,30 +328,11 @@ fn write(node: &mut Link, batches: &Receiver<Batch>, over: Over) -> Result<Writt
                 (None, _) => {}
             }
         }
-        if shown.elapsed() >= SHOW_EVERY {
-            shown = Instant::now();
-            show(keys, batch.done, batch.all, began.elapsed());
-        }
+        shown.show("keys", keys, batch.done, batch.all);
     }
-    if io::stderr().is_terminal() {
-        eprintln!();
-    }
+    shown.end();
     verify(node, &counts, over)?;
     Ok(Written { keys, libraries, took: began.elapsed() })
-}
-
-/// The progress bar: percent, keys, pace, and the time that is left.
-fn show(keys: u64, done: u64, all: u64, took: Duration) {
-    if !io::stderr().is_terminal() {
-        return;
-    }
-    let part = if all == 0 { 0.0 } else { (done as f64 / all as f64).min(1.0) };
-    let left = if part > 0.0 { took.as_secs_f64() * (1.0 - part) / part } else { 0.0 };
-    let bar = "#".repeat((part * 30.0) as usize);
-    let pace = keys as f64 / took.as_secs_f64().max(0.001);
-    eprint!("\r[{bar:<30}] {:3.0} %  {keys} keys, {pace:.0}/s, {left:.0} s left ", part * 100.0);
-    // A bar that is not shown stops no copy.
-    _ = io::stderr().flush();
 }
 
 /// What was copied is there: the counts of keys before, plus those that came. Keys that expire meanwhile make it fewer.

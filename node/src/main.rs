@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tercet_edge::{files, log};
 use tercet_node::config::{Action, Config, LogFormat};
-use tercet_node::{backup, import, server, status};
+use tercet_node::{backup, import, server, status, top};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -25,12 +25,13 @@ fn main() -> ! {
     let config = match Config::from_process() {
         Ok(Action::Serve(config)) => config,
         Ok(Action::Status(config)) => told(status::ask(&config).map(Some)),
+        Ok(Action::Top { config, times, every }) => told(top::run(&config, times, every).map(Some)),
         Ok(Action::Healthcheck(config)) => told(server::healthcheck(&config).map(|()| None)),
         Ok(Action::Backup { config, directory }) => told(backup::ask(&config, &directory).map(Some)),
         Ok(Action::Restore { config, directory, over }) => {
             told(backup::restore(&config.data, &directory, over).map(Some));
         }
-        Ok(Action::Import { config, from, over }) => told(import::run(&config, &from, over).map(Some)),
+        Ok(Action::Import { config, import }) => told(import::run(&config, &import).map(Some)),
         Err(error) => {
             eprintln!("error: {error}");
             leave(EXIT_USAGE);
@@ -83,5 +84,16 @@ fn log_to_stdout(format: LogFormat) {
     };
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(log::writer(std::io::stdout()));
     let log = log.with_ansi(std::io::stdout().is_terminal());
-    if is_text { log.init() } else { log.json().flatten_event(true).init() }
+    if is_text {
+        let log = log.with_filter_reloading();
+        let handle = log.reload_handle();
+        // An error only says that there is no log any more.
+        log::adjust_by(move |directives| _ = handle.reload(tracing_subscriber::EnvFilter::new(directives)));
+        log.init();
+    } else {
+        let log = log.json().flatten_event(true).with_filter_reloading();
+        let handle = log.reload_handle();
+        log::adjust_by(move |directives| _ = handle.reload(tracing_subscriber::EnvFilter::new(directives)));
+        log.init();
+    }
 }

@@ -33,6 +33,7 @@ use crate::memory;
 use crate::monitor::Monitors;
 use crate::notifications::{self, Notifier};
 use crate::pause::Pause;
+use crate::peers::{Peers, Portion};
 use crate::progress::Progress;
 use crate::pubsub::PubSub;
 use crate::rates::Rates;
@@ -41,7 +42,11 @@ use crate::resp::{Acl, Libraries};
 use crate::role::{Authority, State};
 use crate::scripts::Scripts;
 use crate::slowlog::Slowlog;
+use crate::streams::Streams;
 use crate::tracking::Tracking;
+
+/// The level of the log at the start: `TERCET_LOG` may say another one.
+const LOG_LEVEL: &str = "notice";
 
 /// Who this process is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +112,8 @@ pub struct Link {
     /// When something came from the master last.
     pub last_heard: clock::BootNanos,
     pub syncing: bool,
+    /// How far the full sync is.
+    pub full_sync: Option<Portion>,
     pub applied: Offset,
 }
 
@@ -158,6 +165,8 @@ pub struct Node {
     pub libraries: Libraries,
     pub acl: Acl,
     pub slowlog: Slowlog,
+    /// The gateway's.
+    pub streams: Arc<Streams>,
     /// What happens a second.
     pub rates: Rates,
     /// What DEBUG has turned off.
@@ -171,10 +180,14 @@ pub struct Node {
     pub cluster: RwLock<Option<ClusterState>>,
     pub link: RwLock<Link>,
     pub replicas: RwLock<Vec<ReplicaState>>,
+    /// What else is known of them.
+    pub peers: Peers,
     /// The threads that serve clients, and whether they do.
     pub progress: Progress,
     /// What clients are asked for when the node stops.
     pub leaving: Leaving,
+    /// The level of the log that was set last.
+    log_level: parking_lot::Mutex<&'static str>,
     /// Ends the node: SHUTDOWN.
     pub shutdown: tokio::sync::Notify,
     pub started: clock::BootNanos,
@@ -218,6 +231,7 @@ impl Node {
             libraries: Libraries::default(),
             acl: Acl::default(),
             slowlog: Slowlog::default(),
+            streams: Arc::default(),
             rates: Rates::default(),
             switches: Switches::default(),
             latency: Latency::default(),
@@ -227,8 +241,10 @@ impl Node {
             cluster: RwLock::new(None),
             link: RwLock::new(Link::default()),
             replicas: RwLock::new(Vec::new()),
+            peers: Peers::default(),
             progress: Progress::default(),
             leaving: Leaving::default(),
+            log_level: parking_lot::Mutex::new(LOG_LEVEL),
             shutdown: tokio::sync::Notify::new(),
             started: clock::boot_now(),
             started_unix: clock::unix_now(),
@@ -246,6 +262,10 @@ impl Node {
         self.eviction.follow(&self.config.live, &self.engine);
         notifications::follow(&self.config.live, &self.engine.signals);
         self.engine.keyspace.thresholds().set(sizes(&self.config.live));
+        let level = self.config.live.log_level();
+        if std::mem::replace(&mut *self.log_level.lock(), level) != level {
+            tercet_edge::log::set_level(level);
+        }
     }
 
     /// Gives a node its certificates, before anybody knows it.
@@ -343,7 +363,7 @@ impl Node {
             resp: open(self.config.resp_port, self.config.resp_tls_port),
             amqp: open(self.config.amqp_port, self.config.amqp_tls_port),
             gateway: open(self.config.gateway_port, self.config.gateway_tls_port),
-            http: address(self.config.http_port),
+            http: open(self.config.http_port, self.config.http_tls_port),
         }
     }
 

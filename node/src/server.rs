@@ -123,8 +123,10 @@ async fn serve(
         open(&node, "AMQP", [config.amqp_port, config.amqp_tls_port], ["amqp-port", "amqp-tls-port"], Alpn::Unnamed)?;
     let ports = [config.gateway_port, config.gateway_tls_port];
     let gateway = open(&node, "the gateway", ports, ["gateway-port", "gateway-tls-port"], Alpn::Http2)?;
-    let metrics = listen(&node, config.metrics_port, "metrics", "metrics-port")?;
-    let http = listen(&node, config.http_port, "HTTP", "http-port")?;
+    let ports = [config.metrics_port, config.metrics_tls_port];
+    let metrics = open(&node, "metrics", ports, ["metrics-port", "metrics-tls-port"], Alpn::Unnamed)?;
+    let ports = [config.http_port, config.http_tls_port];
+    let http = open(&node, "HTTP", ports, ["http-port", "http-tls-port"], Alpn::Unnamed)?;
     let peers = cluster::listen(config)?;
 
     let gateway_node = Arc::clone(&node);
@@ -137,7 +139,7 @@ async fn serve(
     services.map_err(Error::Thread)?;
     let http_node = Arc::clone(&node);
     let management = task::runtime("http", async move {
-        if let Err(error) = crate::http::serve(http_node, http).await {
+        if let Err(error) = crate::http::serve(http_node, http, resp::CONSOLE).await {
             tracing::error!(%error, "the port of the management API has failed");
         }
     });

@@ -1,56 +1,17 @@
 //! `tercet-node status`: the cluster in ten lines, as the node on this machine sees it.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use crate::accounts::INITIAL_AMQP_USER;
+use crate::api::Api;
 use crate::config::Config;
-
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Bytes of an answer that are read.
-const MOST_BYTES: u64 = 1 << 20;
 
 /// Asks the node on the management port, as `guest` with the password of the settings.
 ///
 /// # Errors
 /// Nobody answers there, or not what a node would.
 pub fn ask(config: &Config) -> Result<String, String> {
-    let password = if config.requirepass.is_empty() { INITIAL_AMQP_USER } else { &config.requirepass };
-    let host = if config.bind.is_unspecified() { [127, 0, 0, 1].into() } else { config.bind };
-    let address = SocketAddr::new(host, config.http_port);
-    let cluster = get(address, password, "cluster")?;
-    let failovers = get(address, password, "failovers")?;
-    Ok(shown(&cluster, &failovers))
-}
-
-fn get(address: SocketAddr, password: &str, path: &str) -> Result<Value, String> {
-    let login = STANDARD.encode(format!("{INITIAL_AMQP_USER}:{password}"));
-    let request = format!(
-        "GET /api/{path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Basic {login}\r\nconnection: close\r\n\r\n"
-    );
-    let ask = || -> std::io::Result<Vec<u8>> {
-        let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.write_all(request.as_bytes())?;
-        let mut answer = Vec::new();
-        stream.take(MOST_BYTES).read_to_end(&mut answer)?;
-        Ok(answer)
-    };
-    let answer = ask().map_err(|error| format!("no node answers on {address}: {error}"))?;
-    let text = String::from_utf8_lossy(&answer);
-    let (head, body) = text.split_once("\r\n\r\n").ok_or_else(|| format!("{address} does not speak HTTP"))?;
-    let status = head.split(' ').nth(1).unwrap_or_default();
-    if status == "401" {
-        return Err("the node has another password: say it with --requirepass".to_owned());
-    }
-    serde_json::from_str(body).map_err(|_| format!("{address} answers {status}"))
+    let local = Api::of_node(config)?;
+    Ok(shown(&local.get("cluster")?, &local.get("failovers")?))
 }
 
 fn shown(cluster: &Value, failovers: &Value) -> String {
@@ -62,7 +23,15 @@ fn shown(cluster: &Value, failovers: &Value) -> String {
         text(&cluster["role"]),
         cluster["epoch"],
         text(&cluster["version"]),
-        if cluster["loading"] == true { ", loading" } else { "" },
+        match (&cluster["load"]["percent"], cluster["loading"] == true) {
+            (Value::Number(percent), _) => format!(
+                ", loading: {:.0} %, {} s left",
+                percent.as_f64().unwrap_or(0.0),
+                cluster["load"]["seconds_left"]
+            ),
+            (_, true) => ", loading".to_owned(),
+            _ => String::new(),
+        },
     )];
     lines.push(format!(
         "journal: {} records, {} committed; acknowledged {}",
@@ -77,12 +46,21 @@ fn shown(cluster: &Value, failovers: &Value) -> String {
             (_, Some(true)) => "full sync",
             _ => "not in sync",
         };
+        let state = match member["full_sync"]["percent"].as_f64() {
+            Some(percent) => format!("{state} {percent:.0} %"),
+            None => state.to_owned(),
+        };
         lines.push(format!(
-            "  {:<8} {:<8} {state:<12} lag {lag:<8} redis {} amqp {}",
+            "  {:<8} {:<8} {state:<14} lag {lag:<8} redis {} amqp {}{}",
             text(&member["name"]),
             text(&member["role"]),
             text(&member["resp"]),
             text(&member["amqp"]),
+            // While an upgrade is under way.
+            match member["version"].as_str() {
+                Some(version) if member["version"] != cluster["version"] => format!(" version {version}"),
+                _ => String::new(),
+            },
         ));
     }
     let sentinels: Vec<_> = list(&cluster["sentinels"]).iter().map(|sentinel| text(&sentinel["name"])).collect();
@@ -115,6 +93,14 @@ mod tests {
             "journal": { "end": 9, "commit": 8 }, "sentinels": [{ "name": "s1" }],
             "members": [{ "name": "n1", "role": "master", "in_sync": true, "lag_records": 0, "resp": "a:1", "amqp": "a:2" }],
         });
+        let mut syncing = cluster.clone();
+        syncing["load"] = json!({ "percent": 41.6, "seconds_left": 3 });
+        syncing["members"][0] =
+            json!({ "name": "n2", "syncing": true, "full_sync": { "percent": 12.4 }, "version": "0.0.9" });
+        let text = shown(&syncing, &json!([]));
+        for part in ["loading: 42 %, 3 s left", "full sync 12 %", "version 0.0.9"] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
         let failovers = json!([{ "kind": "failover", "from": "n2", "to": "n1", "took_ms": 448, "epoch": 3 }]);
         let text = shown(&cluster, &failovers);
         for part in ["n1: master, epoch 3", "9 records, 8 committed", "in sync", "sentinels: s1", "n2 -> n1 in 448 ms"]

@@ -147,7 +147,7 @@ live! {
     lazyfree_lazy_server_del: Flag, YES_NO, "lazyfree-lazy-server-del", "", "no", Kept, "Kept and shown; changes nothing";
     lazyfree_lazy_user_del: Flag, YES_NO, "lazyfree-lazy-user-del", "", "no", Kept, "Kept and shown; changes nothing";
     lazyfree_lazy_user_flush: Flag, YES_NO, "lazyfree-lazy-user-flush", "", "no", Kept, "Kept and shown; changes nothing";
-    loglevel: Choice, Kind::Choice(LOG_LEVELS), "loglevel", "", "notice", Kept, "Kept and shown; changes nothing";
+    loglevel: Choice, Kind::Choice(LOG_LEVELS), "loglevel", "", "notice", Read, "Level of the log: warning, notice, verbose or debug; TERCET_LOG says it in detail until this is changed";
     masterauth: Text, Kind::Text, "masterauth", "", "", Kept, "Kept and shown; changes nothing";
     masteruser: Text, Kind::Text, "masteruser", "", "", Kept, "Kept and shown; changes nothing";
     min_replicas_max_lag: Number, SMALL, "min-replicas-max-lag", "min-slaves-max-lag", "10", Kept, "Kept and shown; changes nothing";
@@ -205,6 +205,12 @@ impl Live {
     #[must_use]
     pub fn policy(&self) -> &'static str {
         POLICIES.get(self.maxmemory_policy.index()).copied().unwrap_or_default()
+    }
+
+    /// The name of the log's level.
+    #[must_use]
+    pub fn log_level(&self) -> &'static str {
+        LOG_LEVELS.get(self.loglevel.index()).copied().unwrap_or_default()
     }
 }
 

@@ -4,6 +4,7 @@
 //! to the master; when a mastership ends, its streams end with UNAVAILABLE and the address of the next master.
 
 use std::pin::Pin;
+use std::sync::atomic::Ordering::Relaxed;
 
 use futures::{Stream, StreamExt};
 use tercet_edge::accept::Door;
@@ -42,18 +43,25 @@ impl Gateway for Service {
         request: tonic::Request<Streaming<Request>>,
     ) -> Result<tonic::Response<Self::CallStream>, Status> {
         let node = self.node.clone();
+        let listed = node.streams.list(request.remote_addr());
+        let gauges = std::sync::Arc::clone(&listed.gauges);
         let deposed = async move {
             wait_until_deposed(&node.authority).await;
             Err(Status::unavailable(moved(&node)))
         };
-        let answers = request.into_inner().map(|request| answer(&request.map_err(too_large)?));
+        let answers = request.into_inner().map(move |request| {
+            gauges.requests.fetch_add(1, Relaxed);
+            answer(&request.map_err(too_large)?)
+        });
         // The half-close of the client ends the stream; the end of the mastership is one more, last item.
         let answers = answers.map(Some).chain(futures::stream::iter([None]));
         let answers = futures::stream::select(answers, futures::stream::once(deposed).map(Some));
         // The first error ends the stream with its status.
-        let answers = answers.scan(false, |ended, answer| {
+        let answers = answers.scan(false, move |ended, answer| {
             let item = answer.filter(|_| !*ended);
             *ended = item.as_ref().is_none_or(Result::is_err);
+            // Owned by the stream: it is listed as long as that lives.
+            listed.gauges.answers.fetch_add(u64::from(matches!(item, Some(Ok(_)))), Relaxed);
             futures::future::ready(item)
         });
         Ok(tonic::Response::new(Box::pin(answers)))
@@ -118,7 +126,7 @@ async fn accept(node: Shared, door: Door, served: mpsc::Sender<std::io::Result<S
     loop {
         let guest = door.next().await;
         if node.is_full_for(&guest) {
-            node.stats.rejected_connections.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            node.stats.rejected_connections.fetch_add(1, Relaxed);
             guest.turn_away(b"");
             continue;
         }

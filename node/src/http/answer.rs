@@ -138,8 +138,9 @@ impl Error {
         };
         let mut response = json_response(status, &json!({ "error": error, "reason": reason }));
         match &self {
+            // RabbitMQ's realm: tools send the password to that one alone.
             Self::Login if !quiet => {
-                let realm = HeaderValue::from_static("Basic realm=\"Tercet management\"");
+                let realm = HeaderValue::from_static("Basic realm=\"RabbitMQ Management\"");
                 response.headers_mut().insert(header::WWW_AUTHENTICATE, realm);
             }
             Self::Method(allowed) => {

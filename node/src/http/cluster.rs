@@ -8,6 +8,7 @@ use super::request::Request;
 use crate::clock;
 use crate::limits;
 use crate::node::Node;
+use crate::peers::Portion;
 use crate::role::{Disk, Hold, Role, State};
 
 pub(super) fn role_name(node: &Node) -> &'static str {
@@ -51,6 +52,8 @@ pub(crate) fn described(node: &Node) -> Value {
             "durable": disk.promise().map(|_| disk.durable().0),
         },
         "acknowledge": if node.is_ack_replicated() { "replicated" } else { "local" },
+        "load": node.loading.report().map(|load| json!({ "percent": load.loaded_percent, "seconds_left": load.eta_seconds })),
+        "checkpoint": checkpoint(node),
         "cluster_id": null,
         "master": if standing.role == Role::Master { Some(node.identity.name.clone()) } else { None },
         "min_isr": standing.min_isr,
@@ -92,17 +95,39 @@ fn member_row(node: &Node, member: &Member, now: clock::BootNanos) -> Value {
     let replicas = node.replicas.read();
     let replica = replicas.iter().find(|replica| replica.member.name == member.name);
     let end = node.engine.journal.end().0;
+    let about = node.peers.about(&member.name).filter(|_| replica.is_some());
+    let version = about.as_ref().map(|about| about.version.clone()).filter(|version| !version.is_empty());
+    let full_sync = if is_self { node.link.read().full_sync } else { about.and_then(|about| about.full_sync) };
     json!({
         "name": member.name,
         "up": is_self || replica.is_some(),
         "lag_records": if is_self { Some(0) } else { replica.map(|replica| end.saturating_sub(replica.held.received.0)) },
         "silent_ms": replica.map(|replica| now.millis_since(replica.last_heard)),
-        "syncing": replica.is_some_and(|replica| replica.syncing),
+        "syncing": replica.is_some_and(|replica| replica.syncing) || is_self && node.link.read().syncing,
+        "full_sync": progress(full_sync.as_ref(), now),
+        "version": if is_self { Some(env!("CARGO_PKG_VERSION").to_owned()) } else { version },
         "resp": address(member.resp.as_ref()),
         "amqp": address(member.amqp.as_ref()),
         "http": address(member.http.as_ref()),
         "gateway": address(member.gateway.as_ref()),
         "peer": address(member.peer.as_ref()),
+    })
+}
+
+fn checkpoint(node: &Node) -> Value {
+    let status = node.checkpoint.status();
+    json!({
+        "running": status.is_running,
+        "completed": status.passes,
+        "last_at": (status.passes > 0).then_some(status.last_at.0),
+        "failure": status.failure,
+    })
+}
+
+/// Something under way: percent, and seconds that are left, if they are known.
+fn progress(portion: Option<&Portion>, now: clock::BootNanos) -> Option<Value> {
+    portion.map(|portion| {
+        json!({ "percent": portion.percent(), "seconds_left": portion.seconds_left(now), "done": portion.done, "all": portion.all })
     })
 }
 
@@ -152,12 +177,14 @@ pub(super) fn keyspace(request: &Request) -> Outcome {
         "misses": read(&node.stats.misses),
         "misses_per_second": history.rate("misses"),
         "expired": read(&node.stats.expired),
+        "evicted": read(&node.eviction.evicted),
+        "evicted_per_second": history.rate("evicted"),
+        "expired_per_second": history.rate("expired"),
+        "maxmemory_policy": node.config.text("maxmemory-policy").unwrap_or_default(),
+        "families": history.families(),
+        "family_calls": super::commands::families(request),
+        "slow_commands": node.slowlog.len(),
         "bytes_in": read(&node.stats.bytes_in),
         "bytes_out": read(&node.stats.bytes_out),
     })))
-}
-
-/// GET /api/slowlog
-pub(super) fn slowlog(_: &Request) -> Outcome {
-    Ok(Answer::json(json!([])))
 }

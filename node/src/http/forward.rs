@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header, request};
 use bytes::Bytes;
+use tercet_edge::dial::Dialer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::answer::Error;
@@ -34,7 +34,9 @@ pub(super) async fn to_master(
     let master = http.node.other_master().and_then(|master| master.http);
     let master = master.filter(|master| master.port != 0).ok_or_else(|| unavailable("there is no master now"))?;
     let port = u16::try_from(master.port).map_err(|_| unavailable("the master has no port of this kind"))?;
-    let asked = timeout(limits::FORWARD_WAIT, ask((&master.host, port), peer, parts, &body));
+    // Under TLS where the plain port is closed, here and there.
+    let carrier = http.node.carrier(http.node.config.http_port);
+    let asked = timeout(limits::FORWARD_WAIT, ask(&carrier, (&master.host, port), peer, parts, &body));
     match asked.await {
         Ok(Ok(response)) => Ok(response),
         Ok(Err(error)) => Err(Error::Unavailable(format!("the master does not answer: {error}"))),
@@ -43,13 +45,13 @@ pub(super) async fn to_master(
 }
 
 async fn ask(
+    carrier: &Dialer,
     master: (&str, u16),
     peer: SocketAddr,
     parts: &request::Parts,
     body: &Bytes,
 ) -> std::io::Result<Response<Body>> {
-    let mut stream = timeout(crate::limits::CONNECT_TIMEOUT, TcpStream::connect(master)).await??;
-    stream.set_nodelay(true)?;
+    let mut stream = timeout(crate::limits::CONNECT_TIMEOUT, carrier.socket(master.0, master.1)).await??;
     let mut head = Vec::with_capacity(512);
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     head.extend_from_slice(format!("{} {path} HTTP/1.1\r\n", parts.method).as_bytes());
@@ -79,6 +81,7 @@ async fn ask(
     head.extend_from_slice(b"\r\n");
     stream.write_all(&head).await?;
     stream.write_all(body).await?;
+    stream.flush().await?;
     let mut answer = Vec::new();
     let most = limits::FORWARD_BYTES as u64;
     (&mut stream).take(most).read_to_end(&mut answer).await?;

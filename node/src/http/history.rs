@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 
 use super::limits;
 use crate::broker::Statistics;
+use crate::console::Command;
 use crate::node::{Node, Shared};
 use crate::{clock, memory};
 
@@ -76,6 +77,9 @@ const SERIES: &[Series] = &[
     ("clients", Kind::Level, |from| from.node.clients.len() as u64),
     ("keys", Kind::Level, |from| from.keys),
     ("memory", Kind::Level, |_| memory::allocated()),
+    ("evicted", Kind::Counter, |from| read(&from.node.eviction.evicted)),
+    ("gateway", Kind::Counter, |from| from.node.streams.requests()),
+    ("streams", Kind::Level, |from| from.node.streams.len() as u64),
     ("journal", Kind::Counter, |from| from.node.engine.journal.end().0),
     ("lag", Kind::Level, |from| lag(from.node)),
 ];
@@ -96,6 +100,8 @@ fn lag(node: &Node) -> u64 {
 struct Sample {
     at_ms: u64,
     values: Box<[u64]>,
+    /// Calls of Redis's commands, by family.
+    families: Box<[u64]>,
 }
 
 /// A queue at one moment.
@@ -120,6 +126,9 @@ pub(super) struct QueueRates {
 /// The past of this node.
 #[derive(Debug, Default)]
 pub(crate) struct History {
+    /// Families of Redis's commands, and the family of each command by the number that it is counted under.
+    families: Vec<&'static str>,
+    family_of: Vec<usize>,
     rings: Mutex<[VecDeque<Sample>; 3]>,
     queues: Mutex<HashMap<u32, VecDeque<QueueSample>>>,
 }
@@ -135,6 +144,43 @@ pub(super) async fn run(node: Shared, history: Arc<History>) {
 }
 
 impl History {
+    /// A history that tells the families of these commands apart.
+    pub(super) fn of(commands: &[Command]) -> Self {
+        let mut families: Vec<_> = commands.iter().map(|command| command.family).collect();
+        families.sort_unstable();
+        families.dedup();
+        let mut family_of = vec![0; commands.iter().map(|command| command.id + 1).max().unwrap_or(0)];
+        for command in commands {
+            family_of[command.id] = families.binary_search(&command.family).unwrap_or(0);
+        }
+        Self { families, family_of, ..Self::default() }
+    }
+
+    fn calls_by_family(&self, node: &Node) -> Box<[u64]> {
+        let mut sums = vec![0; self.families.len()];
+        for (calls, family) in node.counters.all_calls().into_iter().zip(&self.family_of) {
+            if let Some(sum) = sums.get_mut(*family) {
+                *sum += calls;
+            }
+        }
+        sums.into()
+    }
+
+    /// Calls a second of each family that has any.
+    pub(super) fn families(&self) -> Value {
+        let rings = self.rings.lock();
+        let ring = &rings[0];
+        let Some((first, last)) = ring.get(ring.len().saturating_sub(RATE_SECONDS as usize + 1)).zip(ring.back())
+        else {
+            return json!({});
+        };
+        let rates = self.families.iter().zip(first.families.iter().zip(&last.families));
+        let rates = rates.map(|(name, (from, to))| (*name, slope((first.at_ms, *from), (last.at_ms, *to))));
+        Value::Object(
+            rates.filter(|(_, rate)| *rate > 0.0).map(|(name, rate)| (name.to_owned(), json!(rate))).collect(),
+        )
+    }
+
     fn sample(&self, node: &Node, tick: u64) {
         let queues = node.engine.broker.queues();
         let with_queues = tick.is_multiple_of(QUEUE_SECONDS);
@@ -158,7 +204,7 @@ impl History {
         let keys = (0..crate::limits::DATABASES).map(|database| node.engine.keyspace.count(database) as u64).sum();
         let reading = Reading { node, statistics: node.engine.broker.statistics(), ready, unacknowledged, keys };
         let values = SERIES.iter().map(|(_, _, read)| read(&reading)).collect();
-        let sample = Sample { at_ms, values };
+        let sample = Sample { at_ms, values, families: self.calls_by_family(node) };
         let mut rings = self.rings.lock();
         for (ring, (seconds, most)) in rings.iter_mut().zip(RINGS) {
             if tick.is_multiple_of(seconds) {
@@ -219,6 +265,18 @@ impl History {
                     .collect(),
             };
             series.insert((*name).to_owned(), Value::Array(points));
+        }
+        if names.contains(&"families") {
+            for (index, name) in self.families.iter().enumerate() {
+                let shown = ring.iter().skip(skipped);
+                let calls = |sample: &Sample| (sample.at_ms, sample.families.get(index).copied().unwrap_or(0));
+                let points = shown.clone().zip(shown.skip(1));
+                let points: Vec<Value> =
+                    points.map(|(one, next)| json!([next.at_ms, slope(calls(one), calls(next))])).collect();
+                if points.iter().any(|point| point[1] != json!(0.0)) {
+                    series.insert(format!("family.{name}"), Value::Array(points));
+                }
+            }
         }
         json!({ "every": every, "series": series })
     }

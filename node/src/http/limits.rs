@@ -49,3 +49,32 @@ pub(super) const PATTERN_BYTES: usize = 1 << 20;
 
 /// Users whose failed logins are counted apart.
 pub(super) const SOURCES: usize = 1000;
+
+/// Keys, or elements of a value, on a page of the key browser: by default, and at the most.
+pub(super) const KEYS: usize = 100;
+pub(super) const MOST_KEYS: usize = 500;
+
+/// Keys that one look of the key browser walks over: a shard is held for as long.
+pub(super) const SLICE: usize = 1000;
+
+/// Keys that a request of the key browser looks at, and for how long: a pattern may fit none of millions.
+pub(super) const LOOKED_AT: usize = 200_000;
+pub(super) const LOOKING: Duration = Duration::from_millis(50);
+
+/// Bytes of a string that a page of it has, and of an element or a key that are shown: with `MOST_KEYS` and two texts each
+/// a megabyte.
+pub(super) const STRING_BYTES: usize = 64 << 10;
+pub(super) const ELEMENT_BYTES: usize = 1 << 10;
+
+/// Fields of an entry, and groups of a stream, that are shown.
+pub(super) const STREAM_FIELDS: usize = 32;
+pub(super) const STREAM_GROUPS: usize = 100;
+
+/// Elements by which the memory of a key is judged, as in MEMORY USAGE.
+pub(super) const MEMORY_SAMPLES: usize = 5;
+
+/// Entries of the slow log that are shown.
+pub(super) const SLOW: usize = 128;
+
+/// Streams of the gateway that are listed.
+pub(super) const STREAMS: usize = 1000;

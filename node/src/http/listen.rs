@@ -23,8 +23,9 @@ pub(super) struct Bounded {
 }
 
 impl Bounded {
-    pub(super) fn new(sockets: Sockets) -> Self {
-        Self { sockets, room: Arc::new(Semaphore::new(limits::CONNECTIONS)) }
+    /// `room` is shared by the ports of the API.
+    pub(super) fn new(sockets: Sockets, room: Arc<Semaphore>) -> Self {
+        Self { sockets, room }
     }
 }
 

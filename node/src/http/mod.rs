@@ -16,6 +16,7 @@ mod auth;
 mod bindings;
 mod broker;
 mod cluster;
+mod commands;
 mod connections;
 mod definitions;
 mod exchanges;
@@ -23,6 +24,7 @@ mod forward;
 mod health;
 mod history;
 mod json;
+mod keys;
 mod limits;
 mod listen;
 mod listing;
@@ -36,9 +38,12 @@ mod queues;
 mod request;
 mod routes;
 mod shared;
+mod streams;
 mod users;
+mod values;
 mod vhosts;
 
+use std::future::IntoFuture as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -51,6 +56,7 @@ use bytes::Bytes;
 use tercet_edge::accept::Door;
 
 use crate::clock;
+use crate::console::Console;
 use crate::node::Shared;
 use crate::role::{Role, Verdict};
 use answer::{Answer, Error};
@@ -63,12 +69,13 @@ use shared::{Attempts, Http};
 ///
 /// # Errors
 /// The listener is broken.
-pub async fn serve(node: Shared, door: Door) -> std::io::Result<()> {
-    let history = Arc::new(History::default());
+pub(crate) async fn serve(node: Shared, doors: Vec<Door>, console: Console) -> std::io::Result<()> {
+    let history = Arc::new(History::of(&(console.commands)()));
     let _sampling = crate::task::spawn("history", history::run(Arc::clone(&node), Arc::clone(&history)));
     let http = Arc::new(Http {
         node,
         history,
+        console,
         attempts: Attempts::default(),
         bodies: tokio::sync::Semaphore::new(limits::BODIES),
     });
@@ -78,7 +85,12 @@ pub async fn serve(node: Shared, door: Door) -> std::io::Result<()> {
         async move { handle(&http, peer, request).await }
     };
     let service = Router::new().fallback(handler).into_make_service_with_connect_info::<listen::Peer>();
-    axum::serve(listen::Bounded::new(door.sockets()?), service).await
+    let room = Arc::new(tokio::sync::Semaphore::new(limits::CONNECTIONS));
+    let ports = doors.into_iter().map(Door::sockets).collect::<std::io::Result<Vec<_>>>()?;
+    let serving = ports
+        .into_iter()
+        .map(|sockets| axum::serve(listen::Bounded::new(sockets, Arc::clone(&room)), service.clone()).into_future());
+    futures::future::try_join_all(serving).await.map(|_| ())
 }
 
 async fn handle(http: &Arc<Http>, peer: SocketAddr, request: axum::http::Request<Body>) -> Response<Body> {
@@ -150,6 +162,7 @@ async fn api(
         query: request::query(parts.uri.query().unwrap_or_default()),
         body,
         headers: parts.headers.clone(),
+        peer,
     };
     answer_of(http, route, request).await
 }

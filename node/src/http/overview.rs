@@ -120,14 +120,20 @@ fn exchange_types() -> Value {
 /// Protocol and port of everything that a node listens on, as RabbitMQ calls them.
 pub(super) fn ports(node: &Node) -> Vec<(&'static str, u16)> {
     let config = &node.config;
-    vec![
+    let all = [
         ("amqp", config.amqp_port),
+        ("amqp/ssl", config.amqp_tls_port),
         ("http", config.http_port),
+        ("https", config.http_tls_port),
         ("http/prometheus", config.metrics_port),
+        ("https/prometheus", config.metrics_tls_port),
         ("redis", config.resp_port),
+        ("redis/ssl", config.resp_tls_port),
         ("grpc", config.gateway_port),
+        ("grpc/ssl", config.gateway_tls_port),
         ("clustering", config.peer_port),
-    ]
+    ];
+    all.into_iter().filter(|(_, port)| *port != 0).collect()
 }
 
 fn listeners(node: &Node) -> Value {

@@ -30,6 +30,8 @@ const FILES: &[File] = files! {
     "cluster.js" JS,
     "queues.js" JS,
     "cache.js" JS,
+    "keys.js" JS,
+    "streams.js" JS,
     "exchanges.js" JS,
     "connections.js" JS,
     "admin.js" JS,

@@ -24,6 +24,7 @@ pub(super) struct Request {
     pub(super) query: Vec<(String, String)>,
     pub(super) body: Bytes,
     pub(super) headers: HeaderMap,
+    pub(super) peer: std::net::SocketAddr,
 }
 
 impl Request {

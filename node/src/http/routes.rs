@@ -5,8 +5,8 @@ use axum::http::Method;
 use super::answer::Outcome;
 use super::request::Request;
 use super::{
-    auth, bindings, cluster, connections, definitions, exchanges, health, messages, overview, parameters, permissions,
-    policies, queues, users, vhosts,
+    auth, bindings, cluster, commands, connections, definitions, exchanges, health, keys, messages, overview,
+    parameters, permissions, policies, queues, streams, users, vhosts,
 };
 use crate::accounts::Tag;
 
@@ -197,7 +197,13 @@ static ROUTES: &[Route] = &[
     either(GET, "cluster", USER, cluster::state),
     local(GET, "failovers", Access::Tag(USER), cluster::failovers),
     row(GET, "keyspace", MONITOR, cluster::keyspace),
-    local(GET, "slowlog", Access::Tag(MONITOR), cluster::slowlog),
+    row(GET, "slowlog", MONITOR, commands::slowlog),
+    row(GET, "commands", MONITOR, commands::list),
+    row(GET, "keys", USER, keys::list),
+    row(GET, "keys/:/:", USER, keys::show),
+    row(POST, "keys/:/:", USER, keys::change),
+    row(DELETE, "keys/:/:", USER, keys::delete),
+    row(GET, "streams", MONITOR, streams::list),
     local(GET, "livez", Access::Anybody, health::live),
     local(GET, "readyz", Access::Anybody, health::ready),
     local(GET, "healthz", Access::Anybody, health::ready),

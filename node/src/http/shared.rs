@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use super::history::History;
 use super::limits;
+use crate::console::Console;
 use crate::node::Shared;
 
 /// What the handlers share.
@@ -14,6 +15,8 @@ use crate::node::Shared;
 pub(super) struct Http {
     pub(super) node: Shared,
     pub(super) history: Arc<History>,
+    /// Redis's commands.
+    pub(super) console: Console,
     pub(super) attempts: Attempts,
     /// Bodies that may be in memory at the same time.
     pub(super) bodies: tokio::sync::Semaphore,

@@ -8,7 +8,10 @@ use crate::keyspace::rdb;
 /// Nothing was copied, or not all.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("--from {0:?} is neither redis://[user[:password]@]host[:port][/database] nor a file that is there")]
+    #[error(
+        "{0:?} is neither redis://[user[:password]@]host[:port][/database], nor amqp://[user[:password]@]host[:port][/vhost], \
+         nor a file that is there"
+    )]
     Source(String),
     #[error("{address}: {error}")]
     Connection { address: String, error: io::Error },
@@ -22,6 +25,12 @@ pub enum Error {
     Exists { key: String, database: u32 },
     #[error("key {key:?} of database {database} is refused: {text}")]
     Key { key: String, database: u32, text: String },
+    #[error("{0}")]
+    Api(String),
+    #[error("queue {queue:?} of the node {reason}: its messages stay at the source")]
+    Queue { queue: String, reason: &'static str },
+    #[error("queue {queue:?} of {vhost:?} has {left} messages again: stop its publishers first, and begin anew")]
+    Left { queue: String, vhost: String, left: u64 },
     #[error("{copied} keys were copied, and database {database} has {kept}")]
     Count { database: u32, copied: u64, kept: u64 },
 }

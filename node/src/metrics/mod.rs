@@ -11,6 +11,7 @@
 mod rabbitmq;
 mod redis;
 
+use std::future::IntoFuture as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -19,6 +20,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{StatusCode, Uri};
 use axum::routing::get;
 use tercet_edge::accept::Door;
+use tercet_proto::grpc::cluster::v1::Failover;
 use tercet_proto::prometheus::{self, Exposition, Kind};
 
 use crate::clock;
@@ -143,6 +145,32 @@ const METRICS: &[Metric] = &[
     ("tercet_memory_allocated_bytes", Kind::Gauge, "Given out by the allocator.", |_, to| {
         to.sample(&[], crate::memory::allocated());
     }),
+    ("tercet_gateway_streams", Kind::Gauge, "Streams of the gateway that are open.", |node, to| {
+        to.sample(&[], node.streams.len());
+    }),
+    ("tercet_gateway_streams_total", Kind::Counter, "Streams of the gateway so far.", |node, to| {
+        to.sample(&[], node.streams.opened());
+    }),
+    ("tercet_gateway_requests_total", Kind::Counter, "Requests on them.", |node, to| {
+        to.sample(&[], node.streams.requests());
+    }),
+    ("tercet_failover_epoch", Kind::Gauge, "Epoch that the last change of the master began.", |node, to| {
+        on_last_failover(node, |failover| to.sample(&[], failover.epoch));
+    }),
+    ("tercet_failover_seconds", Kind::Gauge, "How long it took, from its first sign to the last phase.", |node, to| {
+        on_last_failover(node, |failover| {
+            to.sample(&[], failover.phases.last().map_or(0, |phase| phase.at_ms) as f64 / 1000.0);
+        });
+    }),
+    ("tercet_failover_phase_seconds", Kind::Gauge, "How long each of its phases took.", |node, to| {
+        on_last_failover(node, |failover| {
+            let mut before = 0;
+            for phase in &failover.phases {
+                to.sample(&[("phase", &phase.name)], phase.at_ms.saturating_sub(before) as f64 / 1000.0);
+                before = phase.at_ms;
+            }
+        });
+    }),
     ("process_resident_memory_bytes", Kind::Gauge, "Physical memory of the process.", |_, to| {
         to.sample(&[], crate::memory::resident());
     }),
@@ -152,7 +180,7 @@ const METRICS: &[Metric] = &[
 ///
 /// # Errors
 /// The listener is broken.
-pub async fn serve(node: Shared, door: Door) -> std::io::Result<()> {
+pub async fn serve(node: Shared, doors: Vec<Door>) -> std::io::Result<()> {
     let text = |text: String| std::future::ready(([(CONTENT_TYPE, prometheus::CONTENT_TYPE)], text));
     let (all, each, detailed, probed) = (Arc::clone(&node), Arc::clone(&node), Arc::clone(&node), node);
     let ready = move || {
@@ -177,7 +205,9 @@ pub async fn serve(node: Shared, door: Door) -> std::io::Result<()> {
         .route("/livez", get(|| std::future::ready("ok\n")))
         .route("/readyz", get(ready.clone()))
         .route("/healthz", get(ready));
-    axum::serve(door.sockets()?, router).await
+    let ports = doors.into_iter().map(Door::sockets).collect::<std::io::Result<Vec<_>>>()?;
+    let serving = ports.into_iter().map(|sockets| axum::serve(sockets, router.clone()).into_future());
+    futures::future::try_join_all(serving).await.map(|_| ())
 }
 
 fn all_rows() -> impl Iterator<Item = &'static Metric> {
@@ -244,6 +274,14 @@ fn on_master(node: &Node, to: &mut Exposition, read: impl Fn(&crate::role::Stand
     let standing = node.authority.standing();
     if standing.role == Role::Master {
         to.sample(&[], read(&standing));
+    }
+}
+
+/// As the sentinels have noted it; nothing, if there was none.
+fn on_last_failover(node: &Node, write: impl FnOnce(&Failover)) {
+    let cluster = node.cluster.read();
+    if let Some(failover) = cluster.as_ref().and_then(|state| state.failovers.last()) {
+        write(failover);
     }
 }
 

@@ -1,9 +1,12 @@
 //! The names of redis_exporter, so that the dashboards that are made for it show a node.
 
-use tercet_proto::prometheus::Kind;
+use tercet_proto::prometheus::{Exposition, Kind};
 
 use super::{Metric, counter, each_database};
 use crate::clients::Protocol;
+use crate::counters::Count;
+use crate::node::Node;
+use crate::resp::table;
 use crate::role::Role;
 use crate::{clock, memory};
 
@@ -39,6 +42,34 @@ pub(super) const METRICS: &[Metric] = &[
     ("redis_expired_keys_total", Kind::Counter, "Keys whose time to live was over.", |node, to| {
         counter(to, &node.stats.expired);
     }),
+    ("redis_evicted_keys_total", Kind::Counter, "Keys that went because memory was short.", |node, to| {
+        counter(to, &node.eviction.evicted);
+    }),
+    ("redis_commands_total", Kind::Counter, "Calls of a command.", |node, to| {
+        each_command(node, to, |count| count.calls as f64);
+    }),
+    ("redis_commands_duration_seconds_total", Kind::Counter, "Time that a command took in all.", |node, to| {
+        each_command(node, to, |count| count.nanos as f64 / 1e9);
+    }),
+    ("redis_commands_rejected_calls_total", Kind::Counter, "Calls that were refused before they began.", |node, to| {
+        each_command(node, to, |count| count.rejected as f64);
+    }),
+    ("redis_commands_failed_calls_total", Kind::Counter, "Calls that were answered with an error.", |node, to| {
+        each_command(node, to, |count| count.failed as f64);
+    }),
+    ("redis_slowlog_length", Kind::Gauge, "Entries of the slow log.", |node, to| to.sample(&[], node.slowlog.len())),
+    ("redis_slowlog_last_id", Kind::Gauge, "Number of its newest entry.", |node, to| {
+        to.sample(&[], node.slowlog.newest(1).first().map_or(0, |entry| entry.id));
+    }),
+    ("redis_last_slow_execution_duration_seconds", Kind::Gauge, "How long that command took.", |node, to| {
+        to.sample(&[], node.slowlog.newest(1).first().map_or(0.0, |entry| entry.micros as f64 / 1e6));
+    }),
+    ("redis_total_system_memory_bytes", Kind::Gauge, "Memory of the machine, or of the cgroup.", |_, to| {
+        to.sample(&[], memory::available().unwrap_or(0));
+    }),
+    ("redis_memory_fragmentation_ratio", Kind::Gauge, "Physical memory by what is given out.", |_, to| {
+        to.sample(&[], memory::resident() as f64 / memory::allocated().max(1) as f64);
+    }),
     ("redis_net_input_bytes_total", Kind::Counter, "From RESP clients.", |node, to| counter(to, &node.stats.bytes_in)),
     ("redis_net_output_bytes_total", Kind::Counter, "To RESP clients.", |node, to| counter(to, &node.stats.bytes_out)),
     ("redis_memory_used_bytes", Kind::Gauge, "Given out by the allocator.", |_, to| {
@@ -66,3 +97,13 @@ pub(super) const METRICS: &[Metric] = &[
         }
     }),
 ];
+
+/// Commands that were called or refused, by the name that INFO commandstats gives them.
+fn each_command(node: &Node, to: &mut Exposition, value: fn(&Count) -> f64) {
+    for row in table::rows() {
+        let count = node.counters.count(row.id);
+        if count.calls + count.rejected + count.failed > 0 {
+            to.sample(&[("cmd", row.name)], value(&count));
+        }
+    }
+}

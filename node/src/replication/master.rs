@@ -36,6 +36,7 @@ use crate::ids::{Epoch, Offset, Partition};
 use crate::journal::{Block, Next};
 use crate::limits;
 use crate::node::Shared;
+use crate::peers::Portion;
 use crate::role::Role;
 use crate::storage;
 use crate::task::{self, Task};
@@ -59,6 +60,7 @@ pub(crate) async fn serve(
     let over = || Status::failed_precondition(format!("this node is not master of epoch {epoch}"));
     let term = mastership(&node, epoch).await.ok_or_else(over)?;
     check_name(&node, &hello)?;
+    node.peers.met(&hello.name, &hello.version);
     let member = Member { node_id: hello.node_id.clone(), ..member_named(&node, &hello.name) };
     let disk = Disk::from_wire(hello.durability());
     if node.counted() == Counted::Durable && disk != Disk::Synced {
@@ -172,6 +174,8 @@ struct Sender {
     /// What is left of a full sync, unless it is being made.
     images: Option<Images>,
     making: Option<Making>,
+    /// Whose full sync it is, and how far: for people.
+    sync: Option<(String, Portion)>,
     journal_since_images: usize,
     pace: Pace,
     is_over: bool,
@@ -199,6 +203,7 @@ impl Sender {
             outbox: VecDeque::new(),
             images: None,
             making: None,
+            sync: None,
             journal_since_images: 0,
             pace: Pace::new(),
             is_over: false,
@@ -250,7 +255,7 @@ impl Sender {
                 let partitions = images.expected;
                 info!(replica = hello.name, epoch = self.epoch.0, partitions, "full sync goes on");
                 self.node.stats.resumed_syncs.fetch_add(1, relaxed);
-                self.images = Some(images);
+                self.begin_images(&hello.name, images);
                 Message::SyncGoesOn(wire::SyncGoesOn {
                     epoch: self.epoch.0,
                     offset: hello.end_offset,
@@ -280,12 +285,32 @@ impl Sender {
                     shard_bits: self.node.engine.keyspace.bits(),
                     partitions: images.expected,
                 };
-                self.images = Some(images);
+                self.begin_images(&hello.name, images);
                 Message::Full(full)
             }
         };
         self.push(message);
         Ok(())
+    }
+
+    /// Images are to be made, and people are told how far that is.
+    fn begin_images(&mut self, replica: &str, images: Images) {
+        let done = images.taken.len() as u64;
+        self.sync = Some((replica.to_owned(), Portion::begin(done, done + images.expected)));
+        self.images = Some(images);
+        self.tell_progress();
+    }
+
+    fn tell_progress(&mut self) {
+        let Some((replica, portion)) = &mut self.sync else { return };
+        if let Some(images) = &self.images {
+            portion.done = images.taken.len() as u64;
+        }
+        let is_over = self.images.as_ref().is_some_and(|images| images.is_done);
+        self.node.peers.synced(replica, (!is_over).then_some(*portion));
+        if is_over {
+            self.sync = None;
+        }
     }
 
     async fn leave_isr(&self) -> Result<(), Status> {
@@ -412,6 +437,7 @@ impl Sender {
                 None => {
                     let images = making.images.await;
                     self.images = Some(images.map_err(|error| Status::internal(format!("making an image: {error}")))?);
+                    self.tell_progress();
                 }
             },
             () = tokio::time::sleep_until(self.heartbeat_due) => {

@@ -26,6 +26,7 @@ use crate::ids::{Epoch, Offset};
 use crate::journal::{self, Block, Journal, Promise};
 use crate::limits;
 use crate::node::Shared;
+use crate::peers::Portion;
 use crate::role::{Role, State};
 
 /// Whom to follow.
@@ -160,6 +161,7 @@ impl Link<'_> {
             name: self.node.identity.name.clone(),
             node_id: self.node.identity.node_id.clone(),
             incarnation: self.node.identity.incarnation.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             epoch: self.target.epoch.0,
             history: to_wire(&journal.history()),
             end_offset: journal.end().0,
@@ -286,7 +288,7 @@ impl Link<'_> {
                 journal.restart_from(self.target.epoch, Offset(offset), from_wire(&history))?;
                 self.applier.begin_sync(self.target.epoch, Offset(offset));
                 self.node.gate.depose(Offset::ZERO);
-                self.node.link.write().syncing = true;
+                self.begin_images(partitions);
                 info!(master = self.target.master.name, epoch, offset, partitions, "following, full sync begins");
                 self.sync = Sync::Images { images: 0, began: Instant::now() };
             }
@@ -298,13 +300,19 @@ impl Link<'_> {
                     return Err(Error::OutOfPlace("a full sync that goes on"));
                 }
                 journal.continue_from(self.target.epoch, Offset(offset), from_wire(&history))?;
-                self.node.link.write().syncing = true;
+                self.begin_images(partitions);
                 info!(master = self.target.master.name, epoch, offset, partitions, "following, full sync goes on");
                 self.sync = Sync::Images { images: 0, began: Instant::now() };
             }
             _ => return Err(Error::OutOfPlace("a first message that says nothing of where to begin")),
         }
         Ok(())
+    }
+
+    /// Says that a full sync is under way, and how much of it will come.
+    fn begin_images(&self, partitions: u64) {
+        let mut link = self.node.link.write();
+        (link.syncing, link.full_sync) = (true, Some(Portion::begin(0, partitions)));
     }
 
     fn check_epoch(&self, epoch: u64) -> Result<(), Error> {
@@ -324,6 +332,11 @@ impl Link<'_> {
                     return Err(Error::OutOfPlace("an image"));
                 };
                 *images += u64::from(image.last);
+                if image.last
+                    && let Some(portion) = &mut self.node.link.write().full_sync
+                {
+                    portion.done = *images;
+                }
                 self.applier.push_image(image.into());
             }
             Some(Message::SyncEnd(end)) => {
@@ -346,7 +359,9 @@ impl Link<'_> {
             && self.node.engine.journal.end() >= at
         {
             self.applier.complete_sync();
-            self.node.link.write().syncing = false;
+            let mut link = self.node.link.write();
+            (link.syncing, link.full_sync) = (false, None);
+            drop(link);
             self.sync = Sync::No;
         }
         Ok(())
@@ -389,12 +404,12 @@ fn outgoing(
     acknowledged: watch::Receiver<ReplicaAck>,
 ) -> impl Stream<Item = FromReplica> + Send + 'static {
     enum Out {
-        Hello(ReplicaHello, watch::Receiver<ReplicaAck>),
+        Hello(Box<ReplicaHello>, watch::Receiver<ReplicaAck>),
         Acks(watch::Receiver<ReplicaAck>),
     }
-    futures::stream::unfold(Out::Hello(hello, acknowledged), |out| async move {
+    futures::stream::unfold(Out::Hello(Box::new(hello), acknowledged), |out| async move {
         let (message, acks) = match out {
-            Out::Hello(hello, acks) => (from_replica::Message::Hello(hello), acks),
+            Out::Hello(hello, acks) => (from_replica::Message::Hello(*hello), acks),
             Out::Acks(mut acks) => {
                 acks.changed().await.ok()?;
                 let ack = *acks.borrow_and_update();

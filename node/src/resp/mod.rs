@@ -8,6 +8,7 @@ mod acl;
 pub mod blocking;
 pub mod commands;
 mod connection;
+mod console;
 mod error;
 mod facts;
 mod frame;
@@ -20,6 +21,7 @@ mod waiting;
 
 pub use acl::Acl;
 pub use connection::serve;
+pub(crate) use console::CONSOLE;
 pub use error::Error;
 pub use libraries::Libraries;
 pub use listen::accept;

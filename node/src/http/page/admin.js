@@ -12,7 +12,7 @@ export function admin(root, _, user) {
   const sections = [];
   if (may("administrator")) sections.push(users(), permissions(), hosts());
   sections.push(policies());
-  if (may("administrator")) sections.push(definitions());
+  if (may("administrator")) sections.push(hostLimits(), userLimits(), definitions());
   fill(root, h("div", { class: "head" }, h("h1", {}, "Admin")), sections.map((section) => section.element));
   const view = { every: 5000, async update() { await Promise.all(sections.map((section) => section.update())); } };
   sections.forEach((section) => { section.changed = () => view.update(); });
@@ -22,11 +22,26 @@ export function admin(root, _, user) {
 /** A card with a table, whose rows can be deleted, and a form. */
 function card(title, source, labels, cells, address, add) {
   const body = h("tbody", {});
+  const pages = h("div", { class: "bar" });
+  let page = 1, drawn = "";
   const section = {
     changed: () => {},
-    element: h("section", { class: "card" }, h("h2", {}, title), h("div", { class: "wide" }, h("table", {}, h("thead", {}, h("tr", {}, [...labels, ""].map((label) => h("th", { scope: "col" }, label)))), body))),
+    element: h("section", { class: "card" }, h("h2", {}, title), pages, h("div", { class: "wide" }, h("table", {}, h("thead", {}, h("tr", {}, [...labels, ""].map((label) => h("th", { scope: "col" }, label)))), body))),
     async update() {
-      const rows = await get(source);
+      const answer = await get(`${source}?page=${page}&page_size=50`).catch((error) => {
+        if (error.status !== 400 || page === 1) throw error;
+        page = 1;
+        return get(`${source}?page=1&page_size=50`);
+      });
+      const rows = answer.items;
+      pages.hidden = answer.page_count <= 1;
+      fill(pages, h("span", { class: "soft" }, `${answer.filtered_count} in all`), h("span", { class: "space" }),
+        h("button", { type: "button", "aria-label": "previous page", disabled: page <= 1, onclick: () => { page -= 1; section.update(); } }, "‹"),
+        h("button", { type: "button", "aria-label": "next page", disabled: page >= answer.page_count, onclick: () => { page += 1; section.update(); } }, "›"));
+      // Who stands on a row with the keyboard stays there unless something has changed.
+      const state = JSON.stringify(answer);
+      if (state === drawn) return;
+      drawn = state;
       fill(body, rows.length === 0 ? h("tr", {}, h("td", { colspan: labels.length + 1, class: "empty" }, "None.")) : rows.map((row) => h("tr", {}, cells(row).map((cell) => h("td", {}, cell)),
         h("td", { class: "number" }, h("button", { type: "button", class: "plain", onclick: async () => {
           if (await confirm(`Delete ${address(row).map(decodeURIComponent).slice(1).join(" ")}?`, "Delete")) await attempt("Deleted", async () => { await del(address(row).join("/")); section.changed(); });
@@ -73,6 +88,31 @@ function policies() {
     { title: "Add or change a policy", button: "Save", id: "add-policy",
       fields: [field("name", "Name", { required: true }), field("vhost", "Virtual host", { value: "/" }), field("pattern", "Pattern", { required: true, placeholder: "^tasks" }), choice("apply", "Applies to", [["queues", "queues"], ["exchanges", "exchanges"], ["all", "both"]]), field("definition", "Definition (JSON)", { required: true, placeholder: '{"max-length": 1000}' }), field("priority", "Priority", { type: "number", value: "0" })],
       submit: (values) => put(`policies/${path(values.vhost, values.name)}`, { pattern: values.pattern, "apply-to": values.apply, definition: object(values.definition), priority: Number(values.priority) }) });
+}
+
+/** Limits of one thing, each of which can be taken away by itself. */
+function limits(title, source, label, of, names, id) {
+  const body = h("tbody", {});
+  const section = {
+    changed: () => {},
+    element: h("section", { class: "card" }, h("h2", {}, title), h("div", { class: "wide" }, h("table", {}, h("thead", {}, h("tr", {}, [label, "Limit", "Most", ""].map((text) => h("th", { scope: "col" }, text)))), body))),
+    async update() {
+      const rows = (await get(`${source}?page=1&page_size=500`)).items.flatMap((row) => Object.entries(row.value).map(([name, value]) => [row[of], name, value]));
+      fill(body, rows.length === 0 ? h("tr", {}, h("td", { colspan: 4, class: "empty" }, "None.")) : rows.map(([owner, name, value]) => h("tr", {}, h("td", {}, h("b", {}, owner)), h("td", {}, name), h("td", {}, String(value)),
+        h("td", { class: "number" }, h("button", { type: "button", class: "plain", onclick: () => attempt("The limit is gone", async () => { await del(`${source}/${path(owner, name)}`); section.changed(); }) }, "Remove")))));
+    },
+  };
+  section.element.append(h("details", {}, h("summary", {}, "Set a limit"), form([field("owner", label, { required: true, value: of === "vhost" ? "/" : "" }), choice("name", "Limit", names.map((name) => [name, name])), field("value", "Most", { type: "number", min: "0", required: true })], "Set",
+    (values) => attempt("Set", async () => { await put(`${source}/${path(values.owner, values.name)}`, { value: Number(values.value) }); section.changed(); }).then((ok) => ok && "reset"), id)));
+  return section;
+}
+
+function hostLimits() {
+  return limits("Limits of virtual hosts", "vhost-limits", "Virtual host", "vhost", ["max-connections", "max-queues"], "set-vhost-limit");
+}
+
+function userLimits() {
+  return limits("Limits of users", "user-limits", "User", "user", ["max-connections", "max-channels"], "set-user-limit");
 }
 
 function definitions() {

@@ -6,6 +6,8 @@ import { overview } from "./overview.js";
 import { cluster } from "./cluster.js";
 import { queue, queues } from "./queues.js";
 import { cache } from "./cache.js";
+import { key } from "./keys.js";
+import { streams } from "./streams.js";
 import { exchange, exchanges } from "./exchanges.js";
 import { channels, connections } from "./connections.js";
 import { admin } from "./admin.js";
@@ -19,9 +21,10 @@ const VIEWS = [
   ["exchanges", "Exchanges", exchanges],
   ["connections", "Connections", connections],
   ["channels", "Channels", channels],
+  ["streams", "Streams", streams],
   ["admin", "Admin", admin],
 ];
-const DETAILS = { queue: [queue, "queues"], exchange: [exchange, "exchanges"] };
+const DETAILS = { queue: [queue, "queues"], exchange: [exchange, "exchanges"], key: [key, "cache"] };
 const EVERY = 1000;
 
 const app = document.getElementById("app");

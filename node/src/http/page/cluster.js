@@ -18,7 +18,7 @@ export function cluster(root) {
         now.clustered ? null : badge("a node of its own"),
         badge(`epoch ${now.epoch}`, "info"),
         well >= now.min_isr ? badge(`${well} in sync`, "good") : badge(`${well} in sync, ${now.min_isr} needed`, "bad"),
-        now.loading ? badge("loading", "warn") : null,
+        now.loading ? badge(now.load ? `loading, ${Math.floor(now.load.percent)} %, ${now.load.seconds_left} s left` : "loading", "warn") : null,
         now.disk_failed ? badge("disk failed", "bad") : null,
         h("span", { class: "space" }), h("span", { class: "soft" }, `as ${now.node} sees it`));
       fill(nodes, h("h2", {}, "Nodes"), h("div", { class: "nodes" }, now.members.map((member) => node(member, now))));
@@ -30,6 +30,7 @@ export function cluster(root) {
         ["Journal ends at", number(now.journal.end)],
         ["Committed up to", number(now.journal.commit)],
         ["On disk up to", now.journal.durable === null ? "in memory only" : number(now.journal.durable)],
+        ["Checkpoint", now.checkpoint.failure ? `failed: ${now.checkpoint.failure}` : now.checkpoint.running ? "under way" : now.checkpoint.last_at === null ? "none yet" : `${number(now.checkpoint.completed)} so far, the last ${time(now.checkpoint.last_at)}`],
         ["Cluster", now.cluster_id || "–"],
       ]));
       fill(sentinels, h("h2", {}, "Sentinels"), now.sentinels.length === 0
@@ -46,7 +47,7 @@ function node(member, now) {
   const isMaster = member.role === "master";
   const state = isMaster ? badge("master", "info")
     : !member.up && now.role === "master" ? badge("down", "bad")
-      : member.syncing ? badge("full sync", "warn")
+      : member.syncing ? badge(member.full_sync ? `full sync, ${Math.floor(member.full_sync.percent)} %` : "full sync", "warn")
         : member.in_sync ? badge("in sync", "good") : badge("not in sync", "warn");
   const isDown = !member.up && !isMaster && now.role === "master";
   return h("div", { class: `node ${isMaster ? "master" : ""} ${isDown ? "down" : ""}`, "data-node": member.name },
@@ -55,9 +56,11 @@ function node(member, now) {
       ["Redis", member.resp || "–"],
       ["AMQP", member.amqp || "–"],
       ["Gateway", member.gateway || "–"],
+      member.full_sync ? ["Full sync", `${number(member.full_sync.done)} of ${number(member.full_sync.all)} parts${member.full_sync.seconds_left === null ? "" : `, ${member.full_sync.seconds_left} s left`}`] : null,
+      ["Version", member.version || "not known"],
       ["Lag", isMaster ? "–" : member.lag_records === null ? "not known" : `${number(member.lag_records)} records`],
       ["Heard", isMaster ? "–" : member.silent_ms === null ? "not known" : `${duration(member.silent_ms)} ago`],
-    ]));
+    ].filter((pair) => pair !== null)));
 }
 
 /** One change of the master: a bar whose parts are its phases. */

@@ -87,6 +87,11 @@ impl Rights {
         if self.is_unrestricted { Ok(()) } else { self.check_selectors(row, args) }
     }
 
+    /// As `check`, of whatever command the arguments name.
+    pub(crate) fn allows(&self, args: &Args<'_>) -> bool {
+        table::resolve(args.iter().copied()).is_some_and(|row| self.check(row, args).is_ok())
+    }
+
     fn check_selectors(&self, row: &'static Row, args: &Args<'_>) -> Result<(), Denied> {
         // As Redis: what everybody may do who is nobody yet.
         if row.has(flag::NO_AUTH) {

@@ -376,6 +376,10 @@ fn replication(node: &Node, _: &View<'_>, text: &mut String) {
         line(text, "master_link_status", if link.is_up && !link.syncing { "up" } else { "down" });
         line(text, "master_last_io_seconds_ago", now.millis_since(link.last_heard) / 1000);
         line(text, "master_sync_in_progress", u8::from(link.syncing));
+        if let Some(portion) = link.full_sync {
+            line(text, "master_sync_perc", format!("{:.2}", portion.percent()));
+            line(text, "tercet_sync_eta_seconds", portion.seconds_left(now).map_or(-1, |seconds| seconds as i64));
+        }
         if !link.is_up {
             line(text, "master_link_down_since_seconds", now.millis_since(link.down_since) / 1000);
         }
