@@ -35,7 +35,7 @@ own_network() {
 }
 
 deploy/local/packages.sh build test drill
-deploy/local/packages.sh browser || echo "the page in a browser, promtool: chromium or prometheus cannot be installed" >>"$SKIPPED_LOG"
+deploy/local/packages.sh browser || echo "the page in a browser, promtool, checks of nagios, the Debian package: what they need cannot be installed" >>"$SKIPPED_LOG"
 chaos-tests/clients/venv.sh
 
 step "building the tests and the programs (the first time takes minutes)"

@@ -85,6 +85,15 @@ class Browser:
     def run(self, script, *args):
         return self.call("POST", "/execute/sync", {"script": script, "args": list(args)})
 
+    def run_async(self, script, *args):
+        """The script calls its last argument with the result."""
+        return self.call("POST", "/execute/async", {"script": script, "args": list(args)})
+
+    def keys(self, text):
+        """Presses keys, wherever the focus is; those without a letter are those of WebDriver, Enter is \ue007."""
+        actions = [{"type": kind, "value": key} for key in text for kind in ("keyDown", "keyUp")]
+        self.call("POST", "/actions", {"actions": [{"type": "key", "id": "keyboard", "actions": actions}]})
+
     def text(self, selector="body"):
         return self.run("return document.querySelector(arguments[0])?.textContent ?? ''", selector)
 

@@ -89,6 +89,8 @@ def free_block(count):
 class Member:
     def __init__(self, name, kind, ports):
         self.name, self.kind, self.ports, self.process = name, kind, ports, None
+        # Another program than the one under test: an older one.
+        self.program = None
 
     def __getattr__(self, port):
         try:
@@ -146,7 +148,7 @@ class Cluster:
         data = data or self.folder / member.name
         data.mkdir(exist_ok=True)
         sentinels = ",".join(f"127.0.0.1:{s.peer_port}" for s in self.sentinels)
-        args = [binary(f"tercet-{member.kind}"), "--name", member.name, "--data", str(data), "--bind", "127.0.0.1"]
+        args = [member.program or binary(f"tercet-{member.kind}"), "--name", member.name, "--data", str(data), "--bind", "127.0.0.1"]
         for kind, port in member.ports.items():
             args += [f"--{kind}-port", str(port)]
         args += ["--sentinels", sentinels]

@@ -104,6 +104,21 @@ def test_rabbitmqadmin_manages_users_hosts_and_policies(node):
     assert call(node, "GET", "users/eve")[0] == 404
 
 
+@pytest.mark.skipif(not glob.glob("/usr/bin/check_rabbitmq_overview"), reason="nagios-plugins-rabbitmq is not installed (apt-get install nagios-plugins-rabbitmq)")
+def test_the_checks_of_nagios_find_all_well(node):
+    call(node, "PUT", "queues/%2F/watched", {"durable": True})
+    name = get(node, "overview")["node"]
+    checks = {
+        "aliveness": [], "connections": [], "objects": [], "overview": [], "partition": ["-n", name], "server": ["-n", name], "watermark": ["-n", name],
+        "queue": ["--vhost", "/", "--queue", "watched", "-w", "10", "-c", "20"],
+    }
+    for check, args in checks.items():
+        command = [f"/usr/bin/check_rabbitmq_{check}", "-H", "127.0.0.1", "--port", str(node.http_port), "-u", "guest", "-p", "guest", *args]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, " OK " in done.stdout) == (0, True), (check, done.stdout, done.stderr)
+    call(node, "DELETE", "queues/%2F/watched")
+
+
 @needs_admin
 def test_an_export_is_an_import(node, tmp_path):
     admin(node, "declare", "queue", "name=kept", "durable=true", 'arguments={"x-max-length":10}')

@@ -115,6 +115,131 @@ def test_text_of_users_is_no_markup(cluster, page):
     out.connection.close()
 
 
+def test_keys_are_found_shown_changed_and_deleted(cluster, page):
+    node = cluster.wait_until_whole()
+    page.go(f"{address(node)}/#/cache")
+    page.run("document.querySelector('#add-key').closest('details').open = true")
+    page.type("#add-key input[name=key]", "<b>user:1</b>")
+    page.run("document.querySelector('#add-key select[name=type]').value = 'hash'")
+    page.type("#add-key textarea[name=value]", "name=<i>Ada</i>")
+    page.click("#add-key button.main")
+    page.see("<b>user:1</b>", "#keys tbody")
+    page.type("#find-keys input[name=match]", "nobody:*")
+    page.click("#find-keys button[type=submit]")
+    page.see("No key fits", "#keys tbody")
+    page.type("#find-keys input[name=match]", "*user:*")
+    page.click("#find-keys button[type=submit]")
+    page.click("#keys tbody a")
+    page.see("<i>Ada</i>", "#value")
+    assert page.run("return document.querySelectorAll('main i, main h1 b').length") == 0, "text of users is no markup"
+    page.type("#change input[name=field]", "city")
+    page.type("#change input[name=value]", "Köln")
+    page.click("#change button.main")
+    page.see("Köln", "#value")
+    page.type("#expire input[name=seconds]", "1000")
+    page.click("#expire button.main")
+    page.see("16 min", "#ttl")
+    page.click("#delete")
+    page.click("#confirm")
+    page.find("#keys")
+    page.see("No keys in this database", "#keys tbody")
+    assert page.errors() == []
+
+
+def test_who_may_not_read_sees_no_keys(cluster, page):
+    node = cluster.wait_until_whole()
+    api(node, "POST", "keys/0/c2VjcmV0", {"command": "set", "arguments": ["hidden"]})
+    api(node, "PUT", "users/blind", {"password": "pw", "tags": "monitoring"})
+    page.go(address(node))
+    page.run("sessionStorage.clear()")
+    page.go(f"{address(node)}/?#/cache")
+    page.log_in("blind", "pw")
+    page.see("no rules of Redis", "#no-keys")
+    assert "secret" not in page.text("main")
+    page.go(f"{address(node)}/?#/key/0/c2VjcmV0")
+    page.see("no rules of Redis", ".offline")
+    api(node, "DELETE", "keys/0/c2VjcmV0")
+    page.run("sessionStorage.clear()")
+    page.go(f"{address(node)}/?")
+    page.log_in("guest", "guest")
+    page.find("nav")
+
+
+def test_the_page_is_used_by_keyboard(cluster, page):
+    """Tab goes from the address bar to the first link, and Enter follows it; the keyboard keeps its place in a list that is drawn anew."""
+    node = cluster.wait_until_whole()
+    for number in range(3):
+        api(node, "PUT", f"queues/%2F/key-{number}", {})
+    page.go(f"{address(node)}/#/queues")
+    page.find('a[href="#/queue/%2F/key-1"]')
+    page.run("document.querySelector('a.skip').focus()")
+    page.keys("\ue007")
+    assert page.run("return document.activeElement.id") == "main"
+    page.run("document.querySelector('a[href=\"#/queue/%2F/key-1\"]').focus()")
+    api(node, "POST", "exchanges/%2F/amq.default/publish", {"properties": {}, "routing_key": "key-1", "payload": "x", "payload_encoding": "string"})
+    page.see("1", 'tr[data-key="key-1"]')
+    wait_for(lambda: page.run("return document.activeElement.textContent") == "key-1", 5, "the focus stays")
+    page.keys("\ue007")
+    page.see("key-1", "main h1")
+    for number in range(3):
+        api(node, "DELETE", f"queues/%2F/key-{number}")
+
+
+def test_a_thousand_queues_are_listed_without_freezing(cluster, page):
+    node = cluster.wait_until_whole()
+    out = channel(node)
+    for number in range(1000):
+        out.queue_declare(f"many-{number:04}")
+    page.go(f"{address(node)}/#/queues")
+    page.type("main input[type=search]", "many-")
+    page.see("1–50 of 1,000", "main")
+    # The longest time for which the page did nothing else, over three of its refreshes.
+    longest = page.run_async("""
+        const done = arguments[0];
+        let last = performance.now(), longest = 0, until = last + 6500;
+        const beat = () => {
+          const now = performance.now();
+          longest = Math.max(longest, now - last);
+          last = now;
+          if (now < until) setTimeout(beat, 0); else done(longest);
+        };
+        beat();""")
+    assert longest < 250, f"the page stood still for {longest:.0f} ms"
+    page.run("document.querySelector('[aria-label=\"next page\"]').click()")
+    page.see("51–100 of 1,000", "main")
+    for number in range(1000):
+        out.queue_delete(f"many-{number:04}")
+    out.connection.close()
+
+
+def test_limits_and_definitions_are_administered(cluster, page):
+    node = cluster.wait_until_whole()
+    page.go(f"{address(node)}/#/admin")
+    page.find("#set-vhost-limit")
+    page.run("document.querySelector('#set-vhost-limit').closest('details').open = true")
+    page.run("document.querySelector('#set-vhost-limit select').value = 'max-queues'")
+    page.type("#set-vhost-limit input[name=value]", "500")
+    page.click("#set-vhost-limit button.main")
+    wait_for(lambda: api(node, "GET", "vhost-limits/%2F")[0]["value"] == {"max-queues": 500}, 10, "the limit")
+    wait_for(lambda: page.run("return [...document.querySelectorAll('main tbody td')].some((cell) => cell.textContent === 'max-queues')"), 10, "the limit on the page")
+    api(node, "DELETE", "vhost-limits/%2F/max-queues")
+    # Chrome's own file dialog is not there: the file is put into the field.
+    page.run("""
+        const file = new File([JSON.stringify({queues: [{name: "of-a-file", vhost: "/", durable: true, auto_delete: false, arguments: {}}]})], "d.json");
+        const box = new DataTransfer();
+        box.items.add(file);
+        document.querySelector('input[type=file]').files = box.files;""")
+    page.click("#import")
+    wait_for(lambda: api(node, "GET", "queues/%2F/of-a-file")["durable"], 10, "the queue of the file")
+    page.run("URL.createObjectURL = (file) => { window.saved = file; return '#'; }")
+    page.click("#export")
+    wait_for(lambda: page.run("return window.saved !== undefined"), 10, "the export")
+    saved = page.run_async("window.saved.text().then(arguments[0])")
+    assert "of-a-file" in [queue["name"] for queue in json.loads(saved)["queues"]]
+    api(node, "DELETE", "queues/%2F/of-a-file")
+    assert page.errors() == []
+
+
 def test_a_failover_appears_with_its_phases(cluster, page):
     page.go(f"{address(cluster.nodes[0])}/#/cluster")
     page.find('[data-node="n1"]')
@@ -156,6 +281,7 @@ def test_who_may_not_administer_is_told_so(cluster, page):
 
 def test_every_page_fits_a_narrow_window(cluster, page):
     node = cluster.wait_until_whole()
+    api(node, "POST", "keys/0/aGFzaA", {"command": "hset", "arguments": ["a-field-with-a-long-name" * 5, "value" * 100]})
     folder = pathlib.Path(PICTURES) if PICTURES else None
     page.go(address(node))
     page.run("sessionStorage.clear()")
@@ -164,7 +290,7 @@ def test_every_page_fits_a_narrow_window(cluster, page):
     page.find("nav")
     for theme in ("light", "dark"):
         page.run("document.documentElement.dataset.theme = arguments[0]", theme)
-        for view in ("overview", "cluster", "cache", "queues", "queue/%2F/moving", "exchanges", "connections", "channels", "admin"):
+        for view in ("overview", "cluster", "cache", "key/0/aGFzaA", "queues", "queue/%2F/moving", "exchanges", "connections", "channels", "streams", "admin"):
             page.resize(1280, 1000)
             page.run("location.hash = '#/' + arguments[0]", view)
             page.find("main h1")

@@ -96,7 +96,8 @@ impl Cluster {
             command.args(["--resp-port", "0", "--resp-tls-port", &port(NodePort::Resp)]);
             command.args(["--amqp-port", "0", "--amqp-tls-port", &port(NodePort::Amqp)]);
             command.args(["--gateway-port", "0", "--gateway-tls-port", &port(NodePort::Gateway)]);
-            command.args(["--http-port", &port(NodePort::Http), "--metrics-port", &port(NodePort::Metrics)]);
+            command.args(["--http-port", "0", "--http-tls-port", &port(NodePort::Http)]);
+            command.args(["--metrics-port", "0", "--metrics-tls-port", &port(NodePort::Metrics)]);
             command.args(["--peer-port", &port(NodePort::Peer), "--sentinels", &sentinels]);
             cluster.nodes.push(Process::start(command, &cluster.log(&name)).unwrap());
         }
@@ -151,6 +152,33 @@ impl Cluster {
             }
         };
         tokio::time::timeout(Duration::from_secs(2), asked).await.ok().flatten()
+    }
+
+    /// What a port of HTTP under TLS answers to GET, as guest.
+    async fn get(&self, port: u16, path: &str) -> String {
+        let socket = Self::dialer(&self.us).socket(HOST, port).await.unwrap();
+        let login = "Z3Vlc3Q6Z3Vlc3Q=";
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Basic {login}\r\nconnection: close\r\n\r\n");
+        send(&socket, request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        // Some end a connection without a word of TLS.
+        _ = (&mut &socket).read_to_end(&mut answer).await;
+        String::from_utf8(answer).unwrap()
+    }
+
+    /// `status` of a program, with the certificates of a process that runs.
+    fn operator(&self, program: Program, name: &str) -> Command {
+        let at = |what: &str| self.folder.path().join(format!("{name}.{what}"));
+        let mut command = Command::new(binaries::find(program).unwrap());
+        command.args(["status", "--bind", HOST]).arg("--tls-cert-file").arg(at("crt"));
+        command.arg("--tls-key-file").arg(at("key")).arg("--tls-ca-file").arg(at("ca"));
+        if program == Program::Sentinel {
+            let peer = format!("{HOST}:{}", self.sentinel_port(0, 1));
+            command.args(["--sentinels", &peer, "--peer-port", &self.sentinel_port(0, 1).to_string()]);
+            command.args(["--nodes", &format!("{HOST}:1")]);
+        }
+        command
     }
 
     /// The master that all replicas are in sync with, by the sentinels' and its own word.
@@ -213,6 +241,26 @@ async fn a_cluster_under_tls_serves_fails_over_and_keeps_strangers_out() {
         let mut gateway = GatewayClient::new(Cluster::dialer(&cluster.us).connect(&endpoint).await.unwrap());
         let mut answers = gateway.call(futures::stream::iter([Request { num: 41 }])).await.unwrap().into_inner();
         assert_eq!(answers.message().await.unwrap().unwrap().num, 42, "through node {node}");
+    }
+
+    // The management API on any node, which asks the master under TLS; the metrics; the commands of an operator.
+    for node in 0..3 {
+        let answer = cluster.get(cluster.port(node, NodePort::Http), "/api/cluster").await;
+        let master = format!("\"master\":\"n{}\"", first + 1);
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(&master), "through node {node}: {answer}");
+    }
+    let answer = cluster.get(cluster.port(first, NodePort::Metrics), "/metrics").await;
+    assert!(answer.contains("tercet_role{role=\"master\"} 1"), "{answer}");
+    for (program, name, port) in
+        [(Program::Node, "n1", "--http-tls-port"), (Program::Sentinel, "s1", "--resp-tls-port")]
+    {
+        let (http, sentinel) = (cluster.port(0, NodePort::Http), cluster.sentinel_port(0, 0));
+        let number = if name == "n1" { http } else { sentinel }.to_string();
+        let mut command = cluster.operator(program, name);
+        command.args([port, &number, if name == "n1" { "--http-port" } else { "--resp-port" }, "0"]);
+        let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains(&format!("n{}", first + 1)), "{name}: {output:?}");
     }
 
     // Plain bytes on a port under TLS; a certificate of somebody else on the port for peers.
