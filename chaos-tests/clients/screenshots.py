@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Pictures of every page, light and dark, of a cluster with data in it: screenshots.py FOLDER (docs/page).
 
-A picture is made in a real browser, and has 64 colours, so that it stays small. The load runs on while it is taken.
+A picture is made in a real browser, and has 128 colours, so that it stays small. The load runs on while it is taken.
 """
 
 import importlib.util
@@ -24,7 +24,7 @@ PAGES = {
     "exchanges": "exchanges", "exchange": "exchange/%2F/events", "connections": "connections", "channels": "channels", "streams": "streams",
     "admin": "admin",
 }
-SIZE = (1280, 860)
+SIZE = (1280, 1080)
 MOST_BYTES = 100_000
 LOAD_SECONDS = 60
 
@@ -139,7 +139,7 @@ class Load:
 
 
 def take(page, address, path, theme, file):
-    page.run("document.documentElement.dataset.theme = arguments[0]; localStorage.setItem('tercet-theme', arguments[0])", theme)
+    page.run("document.documentElement.dataset.theme = arguments[0]; localStorage.setItem('tercet-theme', arguments[0]); document.querySelector('.who select').value = arguments[0]", theme)
     page.run("location.hash = '#/' + arguments[0]", path)
     page.find("main h1")
     wait_for(lambda: page.run("return document.querySelectorAll('main .card').length > 0"), 10, path)
@@ -186,7 +186,7 @@ def shrink(file):
     from PIL import Image
 
     with Image.open(file) as picture:
-        picture.convert("RGB").quantize(64, dither=Image.Dither.NONE).save(file, optimize=True)
+        picture.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(file, optimize=True)
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ def test_rabbitmqadmin_manages_users_hosts_and_policies(node):
 @pytest.mark.skipif(not glob.glob("/usr/bin/check_rabbitmq_overview"), reason="nagios-plugins-rabbitmq is not installed (apt-get install nagios-plugins-rabbitmq)")
 def test_the_checks_of_nagios_find_all_well(node):
     call(node, "PUT", "queues/%2F/watched", {"durable": True})
-    name = get(node, "overview")["node"]
+    name = get(node, "overview")["node"].removeprefix("rabbit@")
     checks = {
         "aliveness": [], "connections": [], "objects": [], "overview": [], "partition": ["-n", name], "server": ["-n", name], "watermark": ["-n", name],
         "queue": ["--vhost", "/", "--queue", "watched", "-w", "10", "-c", "20"],

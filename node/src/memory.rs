@@ -130,6 +130,12 @@ pub fn descriptors() -> (usize, u64) {
     (open, most.unwrap_or(0))
 }
 
+/// Threads of the process.
+#[must_use]
+pub fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -202,9 +202,10 @@ fn this_node(node: &Node) -> Value {
         "disk_free_alarm": is_failed,
         "fd_used": descriptors.0,
         "fd_total": descriptors.1,
-        "sockets_used": node.clients.len(),
+        "sockets_used": node.places.taken(),
         "sockets_total": node.config.live.maxclients.size(),
-        "proc_used": 0,
+        // Threads: there are no processes of Erlang's, and tools take 0 for a failure.
+        "proc_used": memory::threads(),
         "proc_total": 1_048_576,
         "partitions": [],
         "exchange_types": exchange_types(),
