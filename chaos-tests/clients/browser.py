@@ -75,7 +75,18 @@ class Browser:
         return wait_for(look, seconds, f"{selector} on the page")
 
     def click(self, selector):
-        self.call("POST", f"/element/{self.find(selector)}/click")
+        """The page draws itself anew every second: what was found may be another element by now."""
+
+        def press():
+            try:
+                self.call("POST", f"/element/{self.find(selector)}/click")
+            except AssertionError as error:
+                if "stale element" in str(error):
+                    return False
+                raise
+            return True
+
+        wait_for(press, 15, f"a click on {selector}")
 
     def type(self, selector, text):
         element = self.find(selector)
