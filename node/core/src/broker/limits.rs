@@ -26,6 +26,9 @@ pub(super) const GONE_RANGES: usize = 32 << 10;
 pub(super) const MESSAGE_OVERHEAD: usize = 96;
 pub(super) const SLOT_BYTES: usize = 40;
 
+/// What a message takes beside that in a queue whose order is not that of arrival.
+pub(super) const ORDER_BYTES: usize = 32;
+
 /// Dead letters that one turn puts where they go. The rest waits for the next one, so that no topology of queues that bury
 /// into each other keeps a thread.
 pub(super) const DEAD_LETTERS_A_TURN: usize = 512;

@@ -117,9 +117,22 @@ pub(crate) struct Head {
 impl Messages {
     /// From now on its bytes count in the node's budget.
     pub(crate) fn join(&mut self, budget: &Arc<Budget>) {
-        let mut share = Share::new(Arc::clone(budget), Class::Queues);
-        share.set(self.live().map(|(_, message)| message.share()).sum());
-        self.share = Some(share);
+        self.share = Some(Share::new(Arc::clone(budget), Class::Queues));
+        self.count_anew();
+    }
+
+    /// Counts everything that is there.
+    fn count_anew(&mut self) {
+        let all = self.live().map(|(_, message)| self.counted_bytes(message)).sum();
+        if let Some(share) = &mut self.share {
+            share.set(all);
+        }
+    }
+
+    /// What a message of this queue counts.
+    #[inline]
+    fn counted_bytes(&self, message: &Message) -> usize {
+        message.share() + if self.order.is_some() { limits::ORDER_BYTES } else { 0 }
     }
 
     /// Bytes that count in the node's budget.
@@ -172,6 +185,7 @@ impl Messages {
             order.ready.insert(order.place(slot.id, slot.deadline, message));
         }
         self.order = Some(order);
+        self.count_anew();
     }
 
     /// Appends a message under the next id.
@@ -211,8 +225,9 @@ impl Messages {
 
     #[inline]
     fn came(&mut self, id: u64, deadline: u64, message: &Message) {
+        let counted = self.counted_bytes(message);
         if let Some(share) = &mut self.share {
-            share.add(message.share());
+            share.add(counted);
         }
         self.ready += 1;
         self.bytes += message.len();
@@ -381,8 +396,9 @@ impl Messages {
             State::Ready => self.left(id, index, &message),
             State::Dying => {}
         }
+        let counted = self.counted_bytes(&message);
         if let Some(share) = &mut self.share {
-            share.remove(message.share());
+            share.remove(counted);
         }
         self.bytes -= message.len();
         if message.persistence() == Persistence::Persistent {
@@ -545,6 +561,23 @@ mod tests {
         let order: Vec<u64> = std::iter::from_fn(|| messages.take()).map(|taken| taken.id).collect();
         assert_eq!(order, [3, 1, 6, 2, 4], "9 counts as 5, which is the greatest of this queue");
         assert_eq!((messages.ready(), messages.taken(), messages.ready_body_bytes()), (0, 5, 0));
+    }
+
+    #[test]
+    fn what_a_queue_counts_is_gone_with_its_messages_in_whatever_order_they_go() {
+        let budget = Arc::new(Budget::default());
+        let mut messages = Messages::default();
+        messages.join(&budget);
+        let in_line = |messages: &mut Messages| {
+            (0..10).for_each(|deadline| _ = messages.push(message(), deadline));
+            messages.held()
+        };
+        let before = in_line(&mut messages);
+        messages.order_by(By::Deadline);
+        assert_eq!(messages.held(), before + 10 * limits::ORDER_BYTES, "also of what was there");
+        assert_eq!(in_line(&mut messages), 2 * (before + 10 * limits::ORDER_BYTES));
+        (1..=20).for_each(|id| _ = messages.remove(id));
+        assert_eq!(messages.held(), 0);
     }
 
     /// The definition: a map by id.

@@ -217,7 +217,7 @@ impl State {
 
     /// Time has passed: a successor may have waited long enough.
     pub(crate) fn go_on(&mut self, queue: &Arc<Queue>, batch: &mut Batch<'_>) {
-        if self.predecessor.is_some() {
+        if self.predecessor.is_some() && !self.waits(batch.now().0) {
             self.is_stalled = false;
             self.dispatch(queue, batch);
         }
