@@ -272,8 +272,15 @@ def drawn_field(draw):
     return [draw.choice(INTEGERS[:16]), draw.random() < 0.5, draw.choice(WORDS), None, {"x": draw.randrange(9)}, [1, "a"]][kind]
 
 
-ARGUMENTS = "x-max-length x-message-ttl x-expires x-dead-letter-exchange x-dead-letter-routing-key x-max-priority x-overflow x-queue-type x-delivery-limit x-single-active-consumer CC BCC alternate-exchange".split()
+ARGUMENTS = "x-max-length x-message-ttl x-expires x-dead-letter-exchange x-dead-letter-routing-key x-max-priority x-overflow x-queue-type x-delivery-limit x-single-active-consumer CC BCC alternate-exchange x-delay x-delayed-type x-recent-history-length x-recent-history-no-store x-stream-offset x-max-age x-max-length-bytes x-consumer-timeout x-producer x-sequence x-deduplication-header x-message-deduplication x-match".split()
+# What an argument may be, so that what it asks for is met too.
+VALID = {"x-queue-type": "stream", "x-delayed-type": "topic", "x-delay": 5, "x-stream-offset": "first", "x-max-age": "1s", "x-max-length-bytes": 1000, "x-consumer-timeout": 100, "x-producer": "p", "x-sequence": 7}
 NAMES = ["", "fq1", "fq2", "fq3", "fe1", "fe2", "amq.direct", "amq.topic", "amq.fanout", "no such", "a.b.#", "x" * 255]
+
+
+def drawn_table(draw, most):
+    names = [draw.choice(ARGUMENTS) for _ in range(draw.randrange(most + 1))]
+    return {name: VALID[name] if name in VALID and draw.random() < 0.5 else drawn_field(draw) for name in names}
 
 
 def drawn_method(draw):
@@ -282,11 +289,11 @@ def drawn_method(draw):
         if isinstance(value, bool):
             new = draw.random() < 0.3
         elif name in ("arguments", "client_properties", "server_properties"):
-            new = {draw.choice(ARGUMENTS): drawn_field(draw) for _ in range(draw.randrange(3))}
+            new = drawn_table(draw, 2)
         elif name in ("delivery_tag", "channel_max", "frame_max", "heartbeat", "prefetch_size", "prefetch_count", "ticket", "reply_code", "message_count", "consumer_count", "class_id", "method_id", "version_major", "version_minor"):
             new = draw.choice([0, 1, 2, 3, 100, 65535]) if name != "delivery_tag" else draw.choice([0, 1, 2, 2**63])
         elif name == "type":
-            new = draw.choice(["direct", "topic", "fanout", "headers", "x-consistent-hash", "none"])
+            new = draw.choice(["direct", "topic", "fanout", "headers", "x-consistent-hash", "x-delayed-message", "x-recent-history", "none"])
         else:
             new = draw.choice(NAMES)
         setattr(method, name, new)
@@ -301,7 +308,7 @@ def drawn_frame(draw):
             return pika.frame.Method(channel, drawn_method(draw)).marshal()
         if kind < 0.75:
             body = draw.randbytes(draw.choice([0, 1, 100, 10_000]))
-            headers = {draw.choice(ARGUMENTS): drawn_field(draw) for _ in range(draw.randrange(2))}
+            headers = drawn_table(draw, 2)
             properties = pika.spec.BasicProperties(headers=headers, expiration=str(draw.choice(INTEGERS)) if draw.random() < 0.3 else None, delivery_mode=draw.choice([None, 1, 2]))
             publish = pika.spec.Basic.Publish(exchange=draw.choice(NAMES), routing_key=draw.choice(NAMES))
             frames = [pika.frame.Method(1, publish), pika.frame.Header(1, len(body) + draw.choice([0, 0, 0, 0, 1, 2**40]), properties)]
