@@ -72,10 +72,10 @@ async fn look(escrow: &str, session: &mut Session) -> bool {
     true
 }
 
-/// What is in the purse and in the queue: the answers to GET and MQ.LEN.
+/// What is in the purse and in the queue: the answers to GET and MQ.LEN. Anything else is in neither.
 #[must_use]
 pub fn balances(reply: &Value) -> Vec<Option<i64>> {
-    let Value::Array(values) = reply else { return Vec::new() };
+    let Value::Array(values) = reply else { return vec![None; 2] };
     let number = |value: &Value| match value {
         Value::Integer(number) => Some(*number),
         other => other.as_text()?.parse().ok(),
