@@ -115,8 +115,9 @@ class RabbitMq(Broker):
         (self.folder / "plugins").write_text(PLUGINS)
         (self.folder / "rabbitmq.conf").write_text(f"listeners.tcp.default = {self.amqp_port}\nmanagement.tcp.port = {self.http_port}\n")
         folder = lambda name: str(self.folder / name)  # noqa: E731
+        # Erlang's name service would outlive us as a daemon of its own; here it ends with the rest of the group.
         self.spawn(
-            [RABBITMQ],
+            ["sh", "-c", 'epmd & while ! epmd -names; do sleep 0.1; done; exec "$0"', RABBITMQ],
             HOME=str(self.folder),
             RABBITMQ_NODENAME=f"reference-{self.amqp_port}@localhost",
             RABBITMQ_CONF_ENV_FILE="/dev/null",
