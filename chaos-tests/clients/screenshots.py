@@ -26,7 +26,7 @@ PAGES = {
 }
 SIZE = (1280, 1080)
 MOST_BYTES = 100_000
-LOAD_SECONDS = 60
+LOAD_SECONDS = 75
 
 
 def fill(node):

@@ -6,7 +6,7 @@ const COLOURS = ["--s0", "--s1", "--s2", "--s3", "--s4", "--s5"];
 const LEFT = 46, RIGHT = 8, TOP = 8, BOTTOM = 20;
 
 export class Chart {
-  /** `series`: [name in the answer, label]; `format`: a value as text. */
+  /** `series`: [name in the answer, label, perhaps a format of its own]; `format`: a value as text. */
   constructor(title, series, format) {
     this.series = series;
     this.format = format;
@@ -104,7 +104,7 @@ export class Chart {
 
   describe(moment) {
     const style = getComputedStyle(this.canvas);
-    const parts = this.series.map(([name, label], index) => {
+    const parts = this.series.map(([name, label, format = this.format], index) => {
       const list = this.points[name] || [];
       let shown = list.at(-1);
       if (moment !== null && list.length > 0) {
@@ -112,7 +112,7 @@ export class Chart {
       }
       const mark = h("i", {});
       mark.style.background = style.getPropertyValue(COLOURS[index % COLOURS.length]);
-      return h("span", { "data-series": name, "data-value": shown ? shown[1] : "" }, mark, `${label} `, h("b", {}, shown ? this.format(shown[1]) : "–"));
+      return h("span", { "data-series": name, "data-value": shown ? shown[1] : "" }, mark, `${label} `, h("b", {}, shown ? format(shown[1]) : "–"));
     });
     fill(this.legend, parts);
   }

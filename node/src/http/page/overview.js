@@ -23,7 +23,7 @@ export function overview(root) {
   const queued = new Chart("Queued messages", [["messages_ready", "ready"], ["messages_unacknowledged", "unacknowledged"]], number);
   const rates = new Chart("Message rates", [["publish", "publish"], ["deliver", "deliver"], ["ack", "acknowledge"], ["get", "get"], ["redeliver", "redeliver"]], rate);
   const commands = new Chart("Redis commands", [["commands", "commands"], ["hits", "hits"], ["misses", "misses"]], rate);
-  const traffic = new Chart("Journal", [["journal", "records"], ["lag", "lag of the slowest in-sync replica"]], rate);
+  const traffic = new Chart("Journal", [["journal", "records"], ["lag", "lag of the slowest in-sync replica", number]], rate);
   const charts = [queued, rates, commands, traffic];
   const ports = h("section", { class: "card" });
   const range = ranges(() => view.update());
