@@ -62,12 +62,16 @@ pub(super) enum Run {
 }
 
 impl Run {
-    /// The run at the beginning, and its bytes.
+    /// The run at the beginning, and its bytes. If the second one of two is missing, it counts as zero: Redis reads the NUL behind
+    /// the string, so that a sketch to which a letter was appended does not add up.
     fn take(bytes: &[u8]) -> Option<(Self, usize)> {
         let head = *bytes.first()?;
         Some(match head >> 6 {
             0 => (Self::Zeros(usize::from(head) + 1), 1),
-            1 => (Self::ManyZeros((usize::from(head & 63) << 8 | usize::from(*bytes.get(1)?)) + 1), 2),
+            1 => {
+                let low = bytes.get(1).copied().unwrap_or(0);
+                (Self::ManyZeros((usize::from(head & 63) << 8 | usize::from(low)) + 1), bytes.len().min(2))
+            }
             _ => (Self::Values((head >> 2 & 31) + 1, usize::from(head & 3) + 1), 1),
         })
     }
@@ -392,5 +396,21 @@ mod tests {
             (0..10u32).for_each(|element| _ = sketch.add(&element.to_be_bytes()));
             assert_eq!(merge_into(&whole[..at], &mut no_registers()), Err(Corrupted));
         }
+    }
+
+    #[test]
+    fn a_sketch_that_ends_in_half_a_run_does_not_add_up() {
+        let mut bytes = Sketch::new(3000).as_bytes().to_vec();
+        assert_eq!(merge_into(&bytes, &mut no_registers()), Ok(()));
+        bytes.push(b'm');
+        assert_eq!(merge_into(&bytes, &mut no_registers()), Err(Corrupted));
+        // One that the zero behind it makes whole is whole, as for Redis.
+        let mut bytes = Sketch::new(3000).as_bytes()[..HEADER].to_vec();
+        bytes.extend([0x40, 0xfe, 0x7f]);
+        assert_eq!(merge_into(&bytes, &mut no_registers()), Ok(()), "255 and 16129");
+        bytes.splice(HEADER..HEADER + 2, [0x40, 0xfd, 0x01]);
+        assert_eq!(merge_into(&bytes, &mut no_registers()), Err(Corrupted), "254, 2 and 16129");
+        bytes[HEADER + 1] = 0xfc;
+        assert_eq!(merge_into(&bytes, &mut no_registers()), Ok(()), "253, 2 and 16129");
     }
 }
