@@ -55,14 +55,14 @@ fn cycle(node: &Shared, next: usize, record: &mut Vec<u8>) -> usize {
             if permit.verdict != Verdict::Master || began.elapsed() > limits::EXPIRY_BUDGET {
                 return shard;
             }
-            let (expired, _) = node.engine.expire_due(shard, clock::unix_now(), limits::EXPIRY_BATCH, record);
+            let (expired, gone, _) = node.engine.expire_due(shard, clock::unix_now(), limits::EXPIRY_BATCH, record);
             drop(permit);
             if node.tracking.is_used() {
                 let keys: Vec<&[u8]> = expired.iter().map(|(_, key)| &**key).collect();
                 node.tracking.changed(0, &keys, &node.clients, &node.config.live);
             }
             let expired = expired.len();
-            node.stats.expired.fetch_add(expired as u64, std::sync::atomic::Ordering::Relaxed);
+            node.stats.expired.fetch_add(gone as u64, std::sync::atomic::Ordering::Relaxed);
             if expired > 0 {
                 node.publish();
             }

@@ -69,10 +69,11 @@ transcripts! {
     what_need_not_wait_answers_as_redis_does: "blocking";
     payloads_are_restored_as_redis_does: "dump";
     strings_are_compared_before_they_change: "comparing";
+    fields_of_hashes_expire: "field_expiry";
 }
 
 /// Commands that Redis does not have, or not yet in 7.2.
-const OF_TERCET: &[&str] = &["queues", "comparing"];
+const OF_TERCET: &[&str] = &["queues", "comparing", "field_expiry"];
 
 #[test]
 fn every_transcript_is_played() {

@@ -84,6 +84,7 @@ impl KeyChange<'_> {
             Self::ListPush { values: items, .. }
             | Self::HashSet { pairs: items }
             | Self::HashRemove { fields: items }
+            | Self::HashExpire { fields: items, .. }
             | Self::SetAdd { members: items }
             | Self::SetRemove { members: items }
             | Self::SortedRemove { members: items } => all(items),
@@ -186,6 +187,11 @@ pub enum KeyChange<'a> {
         value: &'a [u8],
     },
     Stream(StreamChange<'a>),
+    /// When fields expire; `None`: never. Fields that are not there are left out.
+    HashExpire {
+        at: Option<UnixMillis>,
+        fields: Items<'a>,
+    },
 }
 
 mod tag {
@@ -212,6 +218,7 @@ mod tag {
     pub(super) const SORTED_REMOVE_RANKS: u8 = 21;
     pub(super) const LIST_REMOVE_MATCHING: u8 = 22;
     pub(super) const STREAM: u8 = 23;
+    pub(super) const HASH_EXPIRE: u8 = 24;
     pub(super) const FLUSH: u8 = 40;
     pub(super) const SWAP: u8 = 41;
     /// From here on the broker numbers its own: `broker::effect`; the accounts have 192 to 223.
@@ -380,6 +387,11 @@ pub fn encode_key_change(partition: Partition, database: u8, key: &[u8], change:
             wire::put_varint(out, *limit);
             wire::put_bytes(out, value);
         }
+        KeyChange::HashExpire { at, fields } => {
+            begin(tag::HASH_EXPIRE);
+            wire::put_varint(out, at.map_or(0, |at| at.0.max(1)));
+            put_items(out, fields);
+        }
         KeyChange::Stream(change) => {
             begin(tag::STREAM);
             change.encode(out);
@@ -429,6 +441,10 @@ fn decode_key_change<'a>(tag: u8, reader: &mut Reader<'a>) -> Result<KeyChange<'
             KeyChange::ListRemoveMatching { end: take_end(reader)?, limit: reader.varint()?, value: reader.bytes()? }
         }
         tag::STREAM => KeyChange::Stream(StreamChange::decode(reader)?),
+        tag::HASH_EXPIRE => {
+            let at = reader.varint()?;
+            KeyChange::HashExpire { at: (at > 0).then_some(UnixMillis(at)), fields: take_items(reader)? }
+        }
         unknown => return Err(wire::Error::Tag(unknown)),
     })
 }
@@ -524,6 +540,8 @@ mod tests {
             (20, KeyChange::SortedRemove { members: items() }),
             (21, KeyChange::SortedRemoveRanks { start: 0, end: 300 }),
             (22, KeyChange::ListRemoveMatching { end: End::Back, limit: 2, value: b"x" }),
+            (24, KeyChange::HashExpire { at: Some(UnixMillis(300)), fields: items() }),
+            (24, KeyChange::HashExpire { at: None, fields: items() }),
         ]
     }
 

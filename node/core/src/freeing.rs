@@ -8,7 +8,7 @@
 //! Where nobody runs it (tests, tools), everything is freed in its place.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -21,6 +21,8 @@ impl<T: Send> Remains for T {}
 static FREEING: Freeing = Freeing {
     is_running: AtomicBool::new(false),
     bytes: AtomicUsize::new(0),
+    pending: AtomicUsize::new(0),
+    freed: AtomicU64::new(0),
     queue: Mutex::new(VecDeque::new()),
     work: Condvar::new(),
 };
@@ -28,6 +30,8 @@ static FREEING: Freeing = Freeing {
 struct Freeing {
     is_running: AtomicBool,
     bytes: AtomicUsize,
+    pending: AtomicUsize,
+    freed: AtomicU64,
     queue: Mutex<VecDeque<(Box<dyn Remains>, usize)>>,
     work: Condvar,
 }
@@ -36,6 +40,7 @@ struct Freeing {
 pub fn later(remains: impl Send + 'static, bytes: usize) {
     if FREEING.is_running.load(Ordering::Acquire) {
         FREEING.bytes.fetch_add(bytes, Ordering::Relaxed);
+        FREEING.pending.fetch_add(1, Ordering::Relaxed);
         FREEING.queue.lock().push_back((Box::new(remains), bytes));
         FREEING.work.notify_one();
     }
@@ -64,7 +69,26 @@ pub fn run() {
         };
         drop(remains);
         FREEING.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        FREEING.freed.fetch_add(1, Ordering::Relaxed);
+        FREEING.pending.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// Values that wait to be freed.
+#[must_use]
+pub fn pending() -> usize {
+    FREEING.pending.load(Ordering::Relaxed)
+}
+
+/// Values that were freed here since the start, or since `reset_freed`.
+#[must_use]
+pub fn freed() -> u64 {
+    FREEING.freed.load(Ordering::Relaxed)
+}
+
+/// For CONFIG RESETSTAT.
+pub fn reset_freed() {
+    FREEING.freed.store(0, Ordering::Relaxed);
 }
 
 #[cfg(test)]
@@ -92,10 +116,12 @@ mod tests {
         while !FREEING.is_running.load(Ordering::Acquire) {
             std::thread::yield_now();
         }
+        let freed = freed();
         later(Tells(sender), 10);
         assert_eq!(receiver.recv(), Ok(thread.thread().id()));
-        while pending_bytes() > 0 {
+        while pending_bytes() > 0 || pending() > 0 {
             std::thread::yield_now();
         }
+        assert!(super::freed() > freed);
     }
 }

@@ -78,3 +78,7 @@ pub const QUEUE_SHARE: usize = 8;
 
 /// Bytes of one queue that never slow a publisher.
 pub const QUEUE_AHEAD_BYTES: usize = 64 << 20;
+
+/// Fields of a hash that are removed when it is opened to be written: a transaction that meets more leaves them to the next
+/// ones. They are not seen in between.
+pub const FIELDS_EXPIRED_AT_ONCE: usize = 1024;

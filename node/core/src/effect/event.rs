@@ -47,6 +47,8 @@ impl KeyChange<'_> {
             Self::ListTrim { .. } => (class::LIST, "ltrim"),
             Self::HashSet { .. } => (class::HASH, "hset"),
             Self::HashRemove { .. } => (class::HASH, "hdel"),
+            Self::HashExpire { at: Some(_), .. } => (class::HASH, "hexpire"),
+            Self::HashExpire { at: None, .. } => (class::HASH, "hpersist"),
             Self::SetAdd { .. } => (class::SET, "sadd"),
             Self::SetRemove { .. } => (class::SET, "srem"),
             Self::SortedAdd { .. } => (class::SORTED_SET, "zadd"),

@@ -251,7 +251,7 @@ impl<'v> View<'v> {
     pub fn peek_in(&self, database: u8, key: &[u8]) -> Option<Entry<'_>> {
         let shard = self.locked.shard(self.locked.index_of(&self.engine.keyspace, key));
         debug_assert!(shard.is_some(), "a command may only read keys that its row declares");
-        shard?.database(database).find(key).filter(|entry| !entry.is_expired(self.now))
+        shard?.database(database).find(key).filter(|entry| !entry.is_expired(self.now)).map(|entry| entry.at(self.now))
     }
 
     /// Visits every shard, one lock at a time unless all are held anyway.

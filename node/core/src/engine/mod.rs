@@ -57,18 +57,19 @@ impl Default for Engine {
 }
 
 impl Engine {
-    /// Deletes keys of a shard that are due, by effect. Says which, with their databases, and the record that did it.
+    /// Deletes keys of a shard that are due, and fields of hashes, by effect. Says which keys have changed, with their databases, how
+    /// many are gone with that, and the record that did it.
     pub fn expire_due(
         &self,
         shard: usize,
         now: UnixMillis,
         most: usize,
         record: &mut Vec<u8>,
-    ) -> (Vec<(u8, ShortBytes)>, Offset) {
+    ) -> (Vec<(u8, ShortBytes)>, usize, Offset) {
         // A shard that somebody holds for long is for the next cycle.
-        let Some(mut guard) = self.keyspace.try_lock(shard) else { return (Vec::new(), Offset::ZERO) };
+        let Some(mut guard) = self.keyspace.try_lock(shard) else { return (Vec::new(), 0, Offset::ZERO) };
         if !guard.has_due(now) {
-            return (Vec::new(), Offset::ZERO);
+            return (Vec::new(), 0, Offset::ZERO);
         }
         let due = guard.due(now, most);
         let mut transaction = Transaction::new(self, Locked::One(shard, guard), record, 0, now);
@@ -77,6 +78,7 @@ impl Engine {
             // It is found expired, and deleted, by opening it.
             _ = transaction.open(key);
         }
-        (due, transaction.finish())
+        let gone = transaction.expired();
+        (due, gone, transaction.finish())
     }
 }

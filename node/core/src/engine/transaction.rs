@@ -48,6 +48,7 @@ pub struct Transaction<'e> {
     database: u8,
     now: UnixMillis,
     expired: usize,
+    expired_fields: usize,
     /// Begun by the first operation on the broker.
     broker: Option<Box<Batch<'e>>>,
     /// Keys that somebody waits for.
@@ -78,6 +79,7 @@ impl<'e> Transaction<'e> {
             database,
             now,
             expired: 0,
+            expired_fields: 0,
             ready: ReadyKeys::default(),
             wanted: engine.signals.wanted(),
             events: Vec::new(),
@@ -114,7 +116,8 @@ impl<'e> Transaction<'e> {
             let slot = self.open(key);
             (slot.index, slot.place?)
         };
-        self.locked.shard(index)?.database(self.database).at(place)
+        let entry = self.locked.shard(index)?.database(self.database).at(place)?;
+        Some(entry.at(self.now))
     }
 
     /// As `get`, for who only reads: a key that is not there is missed.
@@ -192,7 +195,56 @@ impl<'e> Transaction<'e> {
                 Some(place.vacated())
             }
         };
+        let place = match place {
+            Some(place) if self.has_due_fields(index) => Some(self.expire_fields(index, key, place)),
+            place => place,
+        };
         Slot { transaction: self, key, index, place }
+    }
+
+    #[inline]
+    fn has_due_fields(&self, index: usize) -> bool {
+        self.locked.shard(index).is_some_and(|shard| shard.has_due_fields(self.now))
+    }
+
+    /// Removes fields of a hash that are due, by effect. Says where the key lies afterwards.
+    #[cold]
+    fn expire_fields(&mut self, index: usize, key: &[u8], place: Place) -> Place {
+        let Some(shard) = self.locked.shard(index) else { return place };
+        let due = shard.due_fields(self.database, key, self.now, limits::FIELDS_EXPIRED_AT_ONCE);
+        self.remove_expired(index, key, place, due.iter().map(|field| &**field).collect())
+    }
+
+    /// Removes those of some fields that are due and still there: a change that names them must not meet them.
+    #[cold]
+    fn expire_named(&mut self, index: usize, key: &[u8], place: Place, change: &KeyChange<'_>) -> Place {
+        let (fields, width) = match change {
+            KeyChange::HashSet { pairs } => (pairs, 2),
+            KeyChange::HashRemove { fields } | KeyChange::HashExpire { fields, .. } => (fields, 1),
+            _ => return place,
+        };
+        let now = self.now;
+        let entry = self.locked.shard(index).and_then(|shard| shard.database(self.database).at(place));
+        let Some(ValueRef::Hash(hash)) = entry.map(Entry::value) else { return place };
+        let is_due = |field: &&[u8]| hash.deadline(field).is_some_and(|at| at <= now);
+        let mut due: Vec<&[u8]> = fields.iter().step_by(width).copied().filter(is_due).collect();
+        due.sort_unstable();
+        due.dedup();
+        self.remove_expired(index, key, place, due)
+    }
+
+    fn remove_expired(&mut self, index: usize, key: &[u8], place: Place, fields: Vec<&[u8]>) -> Place {
+        if fields.is_empty() {
+            return place;
+        }
+        // The change for which this happens keeps its name.
+        let called = self.called.take();
+        self.expired_fields += fields.len();
+        self.name_next(class::HASH, "hexpired");
+        // Removing cannot meet another type.
+        _ = self.change_at(index, key, place, &KeyChange::HashRemove { fields: fields.into() });
+        self.called = called;
+        self.locked.shard(index).map_or(place, |shard| shard.locate(self.database, key))
     }
 
     /// Changes a key and notes the change in the record.
@@ -219,7 +271,7 @@ impl<'e> Transaction<'e> {
         if let Some(entry) = shard.database(self.database).at(place) {
             self.engine.keyspace.access().note(entry);
         }
-        self.apply_at(index, key, place, change)
+        self.change_at(index, key, place, change)
     }
 
     /// Puts what `change` makes in the place of whatever `key` holds; nothing, if there is none. One event tells of it.
@@ -261,6 +313,18 @@ impl<'e> Transaction<'e> {
 
     #[inline]
     fn apply_at(&mut self, index: usize, key: &[u8], place: Place, change: &KeyChange<'_>) -> Result<Applied, Refused> {
+        let place = if self.has_due_fields(index) { self.expire_named(index, key, place, change) } else { place };
+        self.change_at(index, key, place, change)
+    }
+
+    #[inline]
+    fn change_at(
+        &mut self,
+        index: usize,
+        key: &[u8],
+        place: Place,
+        change: &KeyChange<'_>,
+    ) -> Result<Applied, Refused> {
         if self.retaining {
             self.check_room(key.len() + change.record_bytes())?;
         }
@@ -446,6 +510,12 @@ impl<'e> Transaction<'e> {
         self.expired
     }
 
+    /// Fields of hashes that were found expired and removed on the way.
+    #[must_use]
+    pub fn expired_fields(&self) -> usize {
+        self.expired_fields
+    }
+
     /// Whether anything has changed so far.
     #[must_use]
     pub fn has_effects(&self) -> bool {
@@ -533,7 +603,8 @@ impl Slot<'_, '_, '_> {
     #[must_use]
     pub fn entry(&self) -> Option<Entry<'_>> {
         let shard = self.transaction.locked.shard(self.index)?;
-        shard.database(self.transaction.database).at(self.place?)
+        let entry = shard.database(self.transaction.database).at(self.place?)?;
+        Some(entry.at(self.transaction.now))
     }
 
     #[inline]

@@ -98,6 +98,7 @@ impl Shard {
             }
         };
         self.database_mut(database).table.tidy(place.hash);
+        self.note_deadlines(database, key, change);
         if applied.is_ok_and(|applied| applied.changed) {
             self.interested.changed(database, key);
         }
@@ -121,6 +122,7 @@ impl Shard {
         let keys = self.database_mut(database);
         let applied = make(keys, stamp);
         keys.table.tidy(place.hash);
+        self.note_deadlines(database, key, change);
         self.interested.changed(database, key);
         applied
     }
@@ -209,6 +211,9 @@ impl Database {
             }),
             KeyChange::HashRemove { fields } => self.change(key, place, stamp, change, |hash: &mut Hash| {
                 Applied::removed(fields.iter().filter(|field| hash.remove(field)).count())
+            }),
+            KeyChange::HashExpire { at, fields } => self.change(key, place, stamp, change, |hash: &mut Hash| {
+                Applied::removed(fields.iter().filter(|field| hash.set_deadline(field, *at)).count())
             }),
             KeyChange::SortedAdd { pairs } => {
                 self.grow(key, place, stamp, change, |sorted: &mut SortedSet| add_scores(sorted, pairs))

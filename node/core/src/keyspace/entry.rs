@@ -526,6 +526,8 @@ fn integer(bytes: &[u8]) -> i64 {
 #[derive(Debug, Clone, Copy)]
 pub struct Entry<'t> {
     raw: Raw,
+    /// Fields of a hash that are due then are not there.
+    now: UnixMillis,
     table: PhantomData<&'t ()>,
 }
 
@@ -534,7 +536,14 @@ impl<'t> Entry<'t> {
     /// `raw` is the start of an entry that stays as it is for `'t`, but for its access bits.
     #[inline]
     pub(super) unsafe fn new(raw: Raw) -> Self {
-        Self { raw, table: PhantomData }
+        Self { raw, now: UnixMillis(0), table: PhantomData }
+    }
+
+    /// The entry as it is at a time: see `HashRef::at`.
+    #[inline]
+    #[must_use]
+    pub fn at(self, now: UnixMillis) -> Self {
+        Self { now, ..self }
     }
 
     #[inline]
@@ -555,7 +564,10 @@ impl<'t> Entry<'t> {
     #[must_use]
     pub fn value(self) -> ValueRef<'t> {
         // SAFETY: see `new`.
-        unsafe { self.raw.value() }
+        match unsafe { self.raw.value() } {
+            ValueRef::Hash(hash) => ValueRef::Hash(hash.at(self.now)),
+            other => other,
+        }
     }
 
     #[inline]

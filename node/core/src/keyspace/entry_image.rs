@@ -167,13 +167,23 @@ impl Shard {
         let value = value::image::decode(entry.value)?;
         let about =
             About { version: 0, access: self.access.fresh(), expire_at: entry.expire_at.map_or(0, |at| at.0.max(1)) };
+        let is_timed = matches!(value.as_ref(), ValueRef::Hash(hash) if hash.is_timed());
         self.database_mut(entry.database).insert(place.hash, entry.key, about, New::Value(value));
+        if is_timed {
+            self.look_at_deadlines(entry.database, entry.key);
+        }
         Ok(())
     }
 
     #[cold]
     fn load_more(&mut self, entry: &EntryImage<'_>, place: Place) -> Result<(), Error> {
         let slot = place.slot.ok_or(Error::NotBegun)?;
+        self.load_piece(entry, slot)?;
+        self.look_at_deadlines(entry.database, entry.key);
+        Ok(())
+    }
+
+    fn load_piece(&mut self, entry: &EntryImage<'_>, slot: Slot) -> Result<(), Error> {
         let table = &mut self.database_mut(entry.database).table;
         if let ValueRef::Integer(_) | ValueRef::String(_) = table.at(slot).value() {
             let text = value::image::pieces::take_text(entry.value)?;
@@ -182,7 +192,7 @@ impl Shard {
         }
         match value::image::pieces::kind(entry.value)? {
             Kind::List => extend::<List>(table, slot, entry),
-            Kind::Hash => extend::<Hash>(table, slot, entry),
+            Kind::Hash | Kind::TimedHash => extend::<Hash>(table, slot, entry),
             Kind::Set => extend::<Set>(table, slot, entry),
             Kind::SortedSet => extend::<SortedSet>(table, slot, entry),
         }
@@ -197,4 +207,40 @@ fn extend<C: Collection + Pieced>(
 ) -> Result<(), Error> {
     let add = |collection: &mut C| (value::image::pieces::extend(collection, entry.value), false);
     Ok(table.change(slot, entry.key, 0, |_, _| None, add).ok_or(Error::NotBegun)??)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::effect::KeyChange;
+
+    fn shard() -> Shard {
+        Shard::new(4, foldhash::fast::RandomState::default(), Arc::default())
+    }
+
+    #[test]
+    fn a_hash_with_fields_that_expire_is_loaded_with_them() {
+        let mut from = shard();
+        let pairs: [&[u8]; 4] = [b"f", b"v", b"g", b"w"];
+        from.apply_key(3, b"key", &KeyChange::HashSet { pairs: (&pairs[..]).into() }).unwrap();
+        let fields: [&[u8]; 1] = [b"g"];
+        let expire = KeyChange::HashExpire { at: Some(UnixMillis(700)), fields: (&fields[..]).into() };
+        from.apply_key(3, b"key", &expire).unwrap();
+        let (mut scratch, mut image) = (Vec::new(), Vec::new());
+        put_entry(3, from.database(3).find(b"key").unwrap(), &mut scratch, &mut image);
+        let mut to = shard();
+        to.load(&take_entry(&mut Reader::new(&image)).unwrap()).unwrap();
+        assert_eq!(to.database(3).find(b"key").unwrap().value(), from.database(3).find(b"key").unwrap().value());
+        assert!(to.has_due_fields(UnixMillis(700)) && !to.has_due_fields(UnixMillis(699)));
+        assert_eq!((to.timed_hashes(3), to.timed_hashes(0)), (1, 0));
+        // They go with their database, and with an exchange.
+        to.apply_swap(3, 5);
+        assert_eq!((to.timed_hashes(3), to.timed_hashes(5)), (0, 1));
+        to.apply_flush(Some(3));
+        assert!(to.has_due_fields(UnixMillis(700)));
+        to.apply_flush(Some(5));
+        assert!(!to.has_due_fields(UnixMillis(u64::MAX)));
+    }
 }

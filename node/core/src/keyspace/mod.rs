@@ -30,6 +30,7 @@ mod shard;
 mod snapshot;
 mod table;
 pub mod thresholds;
+mod timed;
 pub mod value;
 
 use std::sync::Arc;

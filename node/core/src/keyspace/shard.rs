@@ -13,6 +13,7 @@ use super::parts::Parts;
 use super::payload::New;
 use super::snapshot::Snapshots;
 use super::table::{self, Slot};
+use super::timed::TimedHashes;
 use crate::ids::Offset;
 use crate::{freeing, limits};
 
@@ -37,6 +38,8 @@ pub struct Shard {
     pub(super) snapshots: Snapshots,
     /// Who wants to know of changes of which key.
     pub(super) interested: Interested,
+    /// Hashes with fields that expire.
+    pub(super) timed: TimedHashes,
     seed: foldhash::fast::RandomState,
 }
 
@@ -52,6 +55,7 @@ impl Shard {
             access,
             snapshots: Snapshots::default(),
             interested: Interested::default(),
+            timed: TimedHashes::default(),
             seed,
         }
     }
@@ -109,6 +113,7 @@ impl Shard {
 
     pub(super) fn flush(&mut self, database: Option<u8>) -> usize {
         self.flush_snapshots(database);
+        self.flush_deadlines(database);
         for (index, key) in self.names_of_interest(database) {
             if self.database(index).find(&key).is_some() {
                 self.interested.changed(index, &key);
@@ -135,6 +140,7 @@ impl Shard {
 
     pub(super) fn swap(&mut self, first: u8, second: u8) {
         self.swap_snapshots(first, second);
+        self.swap_deadlines(first, second);
         let seed = self.seed.clone();
         let empty = Database::new(seed, &self.access);
         let taken = std::mem::replace(self.database_mut(first), empty);

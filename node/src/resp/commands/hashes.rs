@@ -1,5 +1,7 @@
 //! Hashes: fields and their values.
 
+mod expiry;
+
 use std::borrow::Cow;
 
 use tercet_proto::resp::{Encoder, Version};
@@ -53,6 +55,98 @@ pub(super) const ROWS: &[Row] = &[
         G,
         "Increments the floating point value of a field by a number. Uses 0 as initial value if the field doesn't exist.",
         hincrbyfloat,
+    ),
+    write(
+        "hexpire",
+        -6,
+        DENY_OOM | FAST,
+        Keys::ONE,
+        G,
+        "Set expiry for hash field using relative time to expire (seconds).",
+        expiry::hexpire,
+    ),
+    write(
+        "hpexpire",
+        -6,
+        DENY_OOM | FAST,
+        Keys::ONE,
+        G,
+        "Set expiry for hash field using relative time to expire (milliseconds).",
+        expiry::hpexpire,
+    ),
+    write(
+        "hexpireat",
+        -6,
+        DENY_OOM | FAST,
+        Keys::ONE,
+        G,
+        "Set expiry for hash field using an absolute Unix timestamp (seconds).",
+        expiry::hexpireat,
+    ),
+    write(
+        "hpexpireat",
+        -6,
+        DENY_OOM | FAST,
+        Keys::ONE,
+        G,
+        "Set expiry for hash field using an absolute Unix timestamp (milliseconds).",
+        expiry::hpexpireat,
+    ),
+    write(
+        "hpersist",
+        -5,
+        FAST,
+        Keys::ONE,
+        G,
+        "Removes the expiration time for each specified field.",
+        expiry::hpersist,
+    ),
+    write(
+        "hgetex",
+        -5,
+        FAST,
+        Keys::ONE,
+        G,
+        "Get the value of one or more fields of a given hash key, and optionally set their expiration.",
+        expiry::hgetex,
+    ),
+    write(
+        "hsetex",
+        -6,
+        DENY_OOM | FAST,
+        Keys::ONE,
+        G,
+        "Set the value of one or more fields of a given hash key, and optionally set their expiration.",
+        expiry::hsetex,
+    ),
+    write(
+        "hgetdel",
+        -5,
+        FAST,
+        Keys::ONE,
+        G,
+        "Returns the value of a field and deletes it from the hash.",
+        expiry::hgetdel,
+    ),
+    read("httl", -5, FAST, Keys::ONE, G, "Returns the TTL in seconds of a hash field.", expiry::httl),
+    read("hpttl", -5, FAST, Keys::ONE, G, "Returns the TTL in milliseconds of a hash field.", expiry::hpttl),
+    read(
+        "hexpiretime",
+        -5,
+        FAST,
+        Keys::ONE,
+        G,
+        "Returns the expiration time of a hash field as a Unix timestamp, in seconds.",
+        expiry::hexpiretime,
+    ),
+    read(
+        "hpexpiretime",
+        -5,
+        FAST,
+        Keys::ONE,
+        G,
+        "Returns the expiration time of a hash field as a Unix timestamp, in msec.",
+        expiry::hpexpiretime,
     ),
     read("hget", 3, FAST, Keys::ONE, G, "Returns the value of a field in a hash.", hget),
     read("hmget", -3, FAST, Keys::ONE, G, "Returns the values of all fields in a hash.", hmget),
@@ -111,7 +205,9 @@ fn hdel(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_
 fn hincrby(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     let by = number::integer(args[3])?;
     let slot = transaction.open(args[1]);
-    let old = match typed::hash(slot.value())?.and_then(|hash| hash.get(args[2])) {
+    let hash = typed::hash(slot.value())?;
+    let kept = expiry::deadlines(hash, &args[2..3]);
+    let old = match hash.and_then(|hash| hash.get(args[2])) {
         None => 0,
         Some(text) => number::parse_integer(text).ok_or(Error::text("ERR hash value is not an integer"))?,
     };
@@ -119,6 +215,7 @@ fn hincrby(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder
     let mut digits = itoa::Buffer::new();
     let pair = [args[2], digits.format(sum).as_bytes()];
     slot.apply_as(class::HASH, "hincrby", &KeyChange::HashSet { pairs: Cow::Borrowed(&pair) })?;
+    expiry::keep(transaction, args[1], &kept)?;
     out.integer(sum);
     Ok(())
 }
@@ -129,7 +226,9 @@ fn hincrbyfloat(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut En
         return Err(Error::text("ERR value is NaN or Infinity"));
     }
     let slot = transaction.open(args[1]);
-    let old = match typed::hash(slot.value())?.and_then(|hash| hash.get(args[2])) {
+    let hash = typed::hash(slot.value())?;
+    let kept = expiry::deadlines(hash, &args[2..3]);
+    let old = match hash.and_then(|hash| hash.get(args[2])) {
         None => long_double::ZERO,
         Some(text) => LongDouble::parse(text).ok_or(Error::text("ERR hash value is not a float"))?,
     };
@@ -137,6 +236,7 @@ fn hincrbyfloat(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut En
     // The final text is replicated, so that no replica computes it in its own way.
     let pair = [args[2], text.as_bytes()];
     slot.apply_as(class::HASH, "hincrbyfloat", &KeyChange::HashSet { pairs: Cow::Borrowed(&pair) })?;
+    expiry::keep(transaction, args[1], &kept)?;
     out.bulk(text.as_bytes());
     Ok(())
 }

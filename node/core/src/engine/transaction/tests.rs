@@ -31,6 +31,7 @@ fn what_a_change_says_of_its_record_is_never_too_little() {
         KeyChange::ListTrim { start: u64::MAX, end: u64::MAX },
         KeyChange::HashSet { pairs: items() },
         KeyChange::HashRemove { fields: items() },
+        KeyChange::HashExpire { at: Some(UnixMillis(u64::MAX)), fields: items() },
         KeyChange::SetAdd { members: items() },
         KeyChange::SetRemove { members: items() },
         KeyChange::SortedAdd { pairs: Cow::Borrowed(&pairs) },
@@ -123,4 +124,109 @@ fn a_value_that_was_carried_is_said_to_replicas_as_a_whole() {
     assert_eq!(found, contents(&replica));
     let names: Vec<_> = found.iter().map(|(database, key, expiry, _)| (*database, &key[..], *expiry)).collect();
     assert_eq!(names, [(0, &b"renamed"[..], Some(UnixMillis(99))), (0, b"there", None)]);
+}
+
+/// A hash of so many fields, the first `timed` of which expire at 100.
+fn timed_hash(transaction: &mut Transaction<'_>, key: &[u8], fields: usize, timed: usize) {
+    let names: Vec<String> = (0..fields).map(|field| format!("f{field}")).collect();
+    let pairs = names.iter().flat_map(|name| [name.as_bytes(), b"value"]).collect();
+    transaction.apply(key, &KeyChange::HashSet { pairs }).unwrap();
+    let fields: Vec<&[u8]> = names[..timed].iter().map(String::as_bytes).collect();
+    let expire = KeyChange::HashExpire { at: Some(UnixMillis(100)), fields: fields.into() };
+    assert_eq!(transaction.apply(key, &expire).unwrap().count, timed);
+}
+
+fn at<'e>(engine: &'e Engine, record: &'e mut Vec<u8>, now: u64) -> Transaction<'e> {
+    Transaction::new(engine, Locked::all(&engine.keyspace), record, 0, UnixMillis(now))
+}
+
+fn fields(engine: &Engine, key: &[u8]) -> Option<usize> {
+    let shard = engine.keyspace.lock(engine.keyspace.shard_of(key));
+    match shard.database(0).find(key)?.value() {
+        ValueRef::Hash(hash) => Some(hash.len()),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Ends a transaction, and lets a replica do the same.
+fn replicate(transaction: Transaction<'_>, replica: &Engine) {
+    let record = transaction.record.clone();
+    let offset = transaction.finish();
+    replica.apply_record(offset, &record, |_| true).unwrap();
+}
+
+#[test]
+fn fields_expire_by_effect_and_a_replica_removes_the_same() {
+    let (engine, replica) = (Engine::default(), Engine::default());
+    engine.journal.retain();
+    let mut record = Vec::new();
+    let mut first = at(&engine, &mut record, 50);
+    timed_hash(&mut first, b"some", 5, 2);
+    timed_hash(&mut first, b"all", 3, 3);
+    replicate(first, &replica);
+    assert_eq!((fields(&replica, b"some"), fields(&replica, b"all")), (Some(5), Some(3)));
+    let shard = replica.keyspace.shard_of(b"some");
+    assert!(replica.keyspace.lock(shard).has_due_fields(UnixMillis(100)), "a replica knows when they are due");
+    assert!(!replica.keyspace.lock(shard).has_due_fields(UnixMillis(99)));
+    // Who only reads sees them no longer, and changes nothing.
+    let (hits, misses) = (Cell::default(), Cell::default());
+    let mut later = at(&engine, &mut record, 150);
+    let seen = match later.view(&hits, &misses).get(b"some").map(Entry::value) {
+        Some(ValueRef::Hash(hash)) => (hash.len(), hash.get(b"f0").is_some(), hash.get(b"f2").is_some()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((seen, later.has_effects()), ((3, false, true), false));
+    // Who opens them to write removes them; a hash without fields goes.
+    assert!(later.open(b"all").entry().is_none());
+    assert_eq!(
+        later.apply(b"some", &KeyChange::HashSet { pairs: vec![&b"f0"[..], b"again"].into() }).unwrap().count,
+        1
+    );
+    assert_eq!(later.expired_fields(), 5);
+    replicate(later, &replica);
+    for engine in [&engine, &replica] {
+        assert_eq!((fields(engine, b"some"), fields(engine, b"all")), (Some(4), None));
+        assert!(!engine.keyspace.lock(shard).has_due_fields(UnixMillis(u64::MAX)), "nothing is left to expire");
+    }
+}
+
+#[test]
+fn fields_that_nobody_opens_are_removed_when_they_are_due() {
+    let engine = Engine::default();
+    let mut record = Vec::new();
+    let mut transaction = at(&engine, &mut record, 50);
+    timed_hash(&mut transaction, b"some", 5, 2);
+    timed_hash(&mut transaction, b"all", 3, 3);
+    transaction.finish();
+    for key in [&b"some"[..], b"all"] {
+        let shard = engine.keyspace.shard_of(key);
+        assert!(engine.expire_due(shard, UnixMillis(99), 10, &mut record).0.is_empty());
+        assert_eq!(engine.expire_due(shard, UnixMillis(100), 10, &mut record).0, [(0, key.into())]);
+        assert!(engine.expire_due(shard, UnixMillis(100), 10, &mut record).0.is_empty());
+    }
+    assert_eq!((fields(&engine, b"some"), fields(&engine, b"all")), (Some(3), None));
+}
+
+#[test]
+fn what_is_due_and_not_removed_yet_is_not_met_by_a_change() {
+    const FIELDS: usize = 3 * limits::FIELDS_EXPIRED_AT_ONCE;
+    let (engine, replica) = (Engine::default(), Engine::default());
+    engine.journal.retain();
+    let mut record = Vec::new();
+    let mut transaction = at(&engine, &mut record, 50);
+    timed_hash(&mut transaction, b"key", FIELDS + 1, FIELDS);
+    replicate(transaction, &replica);
+    let mut later = at(&engine, &mut record, 150);
+    let last = format!("f{}", FIELDS - 1).into_bytes();
+    let before = format!("f{}", FIELDS - 2).into_bytes();
+    let fields_of = |names: &[&'static [u8]]| Cow::Owned(names.to_vec());
+    let names: Vec<&[u8]> = vec![&before];
+    assert_eq!(later.apply(b"key", &KeyChange::HashRemove { fields: names.into() }).unwrap().count, 0);
+    let pairs: Vec<&[u8]> = vec![&last, b"again"];
+    assert_eq!(later.apply(b"key", &KeyChange::HashSet { pairs: pairs.into() }).unwrap().count, 1);
+    assert!(later.has_effects() && later.expired_fields() > limits::FIELDS_EXPIRED_AT_ONCE);
+    while later.open(b"key").entry().is_some() && later.expired_fields() < FIELDS {}
+    assert_eq!(later.apply(b"key", &KeyChange::HashRemove { fields: fields_of(&[b"f0"]) }).unwrap().count, 0);
+    replicate(later, &replica);
+    assert_eq!((fields(&engine, b"key"), fields(&replica, b"key")), (Some(2), Some(2)));
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::read::Reader;
 use super::{kind, stream, ziplist};
+use crate::ids::UnixMillis;
 use crate::keyspace::listpack;
 use crate::keyspace::value::{End, Hash, Inserted, List, Set, ShortBytes, SortedSet, Value};
 
@@ -81,6 +82,30 @@ fn value_of(kind: u8, reader: &mut Reader<'_>) -> Option<Value> {
             }
             hash(texts)?
         }
+        kind::TIMED_HASH => {
+            let earliest = u64::from_le_bytes(reader.array()?);
+            let mut fields = Vec::new();
+            for _ in 0..reader.elements()? {
+                let at = match reader.number()? {
+                    0 => 0,
+                    after => earliest.checked_add(after - 1)?,
+                };
+                fields.push((reader.string()?, reader.string()?, at));
+            }
+            timed_hash(fields)?
+        }
+        kind::TIMED_HASH_LISTPACK => {
+            let _earliest: [u8; 8] = reader.array()?;
+            let texts = packed(reader)?;
+            let (fields, rest) = texts.as_chunks::<3>();
+            let mut timed = Vec::new();
+            for [field, value, at] in fields {
+                let at = std::str::from_utf8(at).ok()?.parse().ok()?;
+                timed.push((Cow::Borrowed(&field[..]), Cow::Borrowed(&value[..]), at));
+            }
+            rest.is_empty().then_some(())?;
+            timed_hash(timed)?
+        }
         kind::HASH_ZIPMAP => hash(owned(ziplist::zipmap(&reader.string()?)?))?,
         kind::HASH_ZIPLIST => hash(owned(ziplist::ziplist(&reader.string()?)?))?,
         kind::HASH_LISTPACK => hash(owned(packed(reader)?))?,
@@ -126,6 +151,18 @@ fn hash(texts: Vec<Cow<'_, [u8]>>) -> Option<Value> {
         hash.set(field, value).then_some(())?;
     }
     (rest.is_empty() && !hash.is_empty()).then(|| Value::Hash(Box::new(hash)))
+}
+
+/// A field, its value, and when it expires (0: never).
+type TimedField<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>, u64);
+
+fn timed_hash(fields: Vec<TimedField<'_>>) -> Option<Value> {
+    let mut hash = Hash::new();
+    for (field, value, at) in fields {
+        hash.set(&field, &value).then_some(())?;
+        hash.set_deadline(&field, (at > 0).then_some(UnixMillis(at)));
+    }
+    (!hash.is_empty()).then(|| Value::Hash(Box::new(hash)))
 }
 
 /// Members and scores in turn.

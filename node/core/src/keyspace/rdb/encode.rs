@@ -28,6 +28,18 @@ pub(super) fn value(value: ValueRef<'_>, limits: &Limits, out: &mut Vec<u8>) {
             out.push(kind::LIST_QUICKLIST_2);
             put_list(list, out);
         }
+        ValueRef::Hash(hash) if hash.is_timed() => {
+            // Deadlines are told from the earliest one on; 0 is none.
+            let earliest = hash.iter().filter_map(|(field, _)| hash.deadline(field)).min().map_or(0, |at| at.0);
+            out.push(kind::TIMED_HASH);
+            out.extend_from_slice(&earliest.to_le_bytes());
+            put_length(hash.len() as u64, out);
+            for (field, value) in hash.iter() {
+                put_length(hash.deadline(field).map_or(0, |at| at.0 - earliest + 1), out);
+                put_string(field, out);
+                put_string(value, out);
+            }
+        }
         ValueRef::Hash(hash) if is_packed => {
             let mut pack = Listpack::default();
             for (field, value) in hash.iter() {

@@ -4,7 +4,7 @@
 //! payload = type (1 byte) | value | version of the format (u16 LE) | CRC-64 of all before (u64 LE)
 //! ```
 //!
-//! Written is what Redis 7.0 reads; read is what any Redis up to 7.4 writes, but for modules.
+//! Written is what Redis 7.0 reads, but for fields that expire, which only 7.4 knows; read is what any Redis up to 7.4 writes, but for modules.
 
 mod crc64;
 mod decode;
@@ -23,7 +23,7 @@ use super::value::{Limits, Value, ValueRef};
 
 /// The version that is written: Redis 7.0's.
 const VERSION: u16 = 10;
-/// The newest that is read: Redis 7.4's.
+/// That of a hash with fields that expire, and the newest that is read: Redis 7.4's.
 const NEWEST: u16 = 12;
 const FOOTER: usize = 10;
 
@@ -47,6 +47,8 @@ mod kind {
     pub(super) const STREAM_2: u8 = 19;
     pub(super) const SET_LISTPACK: u8 = 20;
     pub(super) const STREAM_3: u8 = 21;
+    pub(super) const TIMED_HASH: u8 = 24;
+    pub(super) const TIMED_HASH_LISTPACK: u8 = 25;
 }
 
 /// A payload that cannot be restored.
@@ -63,7 +65,8 @@ pub enum Error {
 pub fn dump(value: ValueRef<'_>, limits: &Limits) -> Vec<u8> {
     let mut out = Vec::new();
     encode::value(value, limits, &mut out);
-    finish(&mut out, VERSION);
+    let is_timed = matches!(value, ValueRef::Hash(hash) if hash.is_timed());
+    finish(&mut out, if is_timed { NEWEST } else { VERSION });
     out
 }
 

@@ -135,3 +135,37 @@ fn damage_under_a_right_checksum_is_never_a_panic() {
         }
     }
 }
+
+#[test]
+fn fields_that_expire_travel_with_their_deadlines() {
+    use crate::ids::UnixMillis;
+    use crate::keyspace::value::Hash;
+    for count in [3, 300] {
+        let mut hash = Hash::new();
+        for field in 0..count {
+            let field = format!("field {field}").into_bytes();
+            hash.set(&field, b"17");
+            if field.len() % 2 == 0 {
+                hash.set_deadline(&field, Some(UnixMillis(1_790_000_000_000 + field.len() as u64)));
+            }
+        }
+        hash.set_deadline(b"field 1", Some(UnixMillis(1_700_000_000_000)));
+        let value = Value::Hash(Box::new(hash));
+        let payload = dump(value.as_ref(), &Limits::default());
+        assert_eq!((payload[0], &payload[payload.len() - 10..payload.len() - 8]), (24, &[12, 0][..]));
+        assert_eq!(restore(&payload), Ok(value));
+    }
+    // As Redis 7.4 writes a small one: the earliest time, and a listpack of fields, values and times.
+    let mut pack = crate::keyspace::listpack::Listpack::default();
+    for text in [&b"f"[..], b"v", b"1790000000000", b"g", b"w", b"0"] {
+        pack.push_text(text);
+    }
+    let mut payload = vec![25];
+    payload.extend(1_790_000_000_000u64.to_le_bytes());
+    payload.push(pack.as_bytes().len() as u8);
+    payload.extend_from_slice(pack.as_bytes());
+    finish(&mut payload, NEWEST);
+    let Ok(Value::Hash(hash)) = restore(&payload) else { panic!("a hash") };
+    assert_eq!((hash.len(), hash.view().deadline(b"f").map(|at| at.0)), (2, Some(1_790_000_000_000)));
+    assert_eq!(hash.view().deadline(b"g"), None);
+}

@@ -87,7 +87,7 @@ struct Elements {
 
 #[derive(Debug)]
 enum Was {
-    Value(ShortBytes),
+    Value(ShortBytes, Option<UnixMillis>),
     Score(f64),
     There,
 }
@@ -285,6 +285,13 @@ impl Elements {
                 page.into_iter().for_each(|(field, value)| push(field, Element::Field(field, value)));
                 next
             }
+            (Kind::TimedHash, Some(ValueRef::Hash(hash))) => {
+                let (next, page) = hash.scan(cursor, PAGE_ELEMENTS);
+                for (field, value) in page {
+                    push(field, Element::Timed(field, value, hash.deadline(field)));
+                }
+                next
+            }
             (Kind::Set, Some(ValueRef::Set(set))) => {
                 let (next, page) = set.scan(cursor, PAGE_ELEMENTS);
                 page.iter().for_each(|member| push(member, Element::Member(member)));
@@ -305,7 +312,10 @@ impl Elements {
         for ((_, key), was) in std::mem::replace(&mut self.before, later) {
             match was {
                 None => {}
-                Some(Was::Value(value)) => piece.push(Element::Field(&key, &value)),
+                Some(Was::Value(value, deadline)) if self.kind == Kind::TimedHash => {
+                    piece.push(Element::Timed(&key, &value, deadline));
+                }
+                Some(Was::Value(value, _)) => piece.push(Element::Field(&key, &value)),
                 Some(Was::Score(score)) => piece.push(Element::Scored(&key, score)),
                 Some(Was::There) => piece.push(Element::Member(&key)),
             }
@@ -317,6 +327,7 @@ impl Elements {
         match change {
             KeyChange::HashSet { pairs } => pairs.iter().step_by(2).for_each(|field| self.keep_one(live, field)),
             KeyChange::HashRemove { fields: elements }
+            | KeyChange::HashExpire { fields: elements, .. }
             | KeyChange::SetAdd { members: elements }
             | KeyChange::SetRemove { members: elements }
             | KeyChange::SortedRemove { members: elements } => {
@@ -341,7 +352,9 @@ impl Elements {
         }
         let kind = self.kind;
         self.before.entry((position, ShortBytes::from(element))).or_insert_with(|| match (kind, live) {
-            (Kind::Hash, ValueRef::Hash(hash)) => hash.get(element).map(|value| Was::Value(value.into())),
+            (Kind::Hash | Kind::TimedHash, ValueRef::Hash(hash)) => {
+                hash.get(element).map(|value| Was::Value(value.into(), hash.deadline(element)))
+            }
             (Kind::Set, ValueRef::Set(set)) => set.contains(element).then_some(Was::There),
             (Kind::SortedSet, ValueRef::SortedSet(set)) => set.score(element).map(Was::Score),
             _ => None,

@@ -27,7 +27,9 @@ impl Fixture {
         let change = match kind {
             Kind::List => KeyChange::ListPush { end: End::Back, values: elements.into() },
             Kind::Set => KeyChange::SetAdd { members: elements.into() },
-            Kind::Hash => KeyChange::HashSet { pairs: elements.iter().flat_map(|field| [*field, b"value"]).collect() },
+            Kind::Hash | Kind::TimedHash => {
+                KeyChange::HashSet { pairs: elements.iter().flat_map(|field| [*field, b"value"]).collect() }
+            }
             Kind::SortedSet => {
                 let pairs: Vec<(f64, &[u8])> =
                     elements.iter().zip(0..).map(|(m, s)| (f64::from(s % 900), *m)).collect();
@@ -35,6 +37,13 @@ impl Fixture {
             }
         };
         fixture.apply(&change);
+        if kind == Kind::TimedHash {
+            for at in [1000, 2000] {
+                let fields = (at..at + 700).map(|field| element(field as u32)).collect::<Vec<_>>();
+                let fields = fields.iter().map(Vec::as_slice).collect();
+                fixture.apply(&KeyChange::HashExpire { at: Some(UnixMillis(at)), fields });
+            }
+        }
         fixture
     }
 
@@ -71,7 +80,11 @@ impl Fixture {
                     KeyChange::ListTrim { start: start % 7, end: length.saturating_sub(start % 5) }
                 }
             },
-            Kind::Hash => match dice % 3 {
+            Kind::Hash | Kind::TimedHash => match dice % 4 {
+                3 => {
+                    let at = rng.random_ratio(2, 3).then(|| UnixMillis(rng.random_range(1..9)));
+                    KeyChange::HashExpire { at, fields: many.into() }
+                }
                 0 => KeyChange::HashSet { pairs: Cow::Owned(vec![one.as_slice(), b"new"]) },
                 1 => KeyChange::HashSet { pairs: many.iter().flat_map(|field| [*field, b"newer"]).collect() },
                 _ => KeyChange::HashRemove { fields: many.into() },
@@ -103,7 +116,7 @@ fn assemble(pieces: &[u8]) -> Value {
     shard.database(0).find(KEY).unwrap().value().to_owned()
 }
 
-const KINDS: [Kind; 4] = [Kind::List, Kind::Hash, Kind::Set, Kind::SortedSet];
+const KINDS: [Kind; 5] = [Kind::List, Kind::Hash, Kind::TimedHash, Kind::Set, Kind::SortedSet];
 
 #[test]
 fn it_is_exact_whatever_happens_between_its_steps() {
@@ -149,7 +162,9 @@ fn several_may_be_open_on_one_key() {
             fixture.apply(&KeyChange::Persist);
             match kind {
                 Kind::List => fixture.apply(&KeyChange::ListPop { end: End::Front, count: 400 }),
-                Kind::Hash => fixture.apply(&KeyChange::HashRemove { fields: Cow::Owned(vec![element(3).as_slice()]) }),
+                Kind::Hash | Kind::TimedHash => {
+                    fixture.apply(&KeyChange::HashRemove { fields: Cow::Owned(vec![element(3).as_slice()]) });
+                }
                 Kind::Set => fixture.apply(&KeyChange::SetRemove { members: Cow::Owned(vec![element(3).as_slice()]) }),
                 Kind::SortedSet => fixture.apply(&KeyChange::SortedRemoveRanks { start: 0, end: 20 }),
             }

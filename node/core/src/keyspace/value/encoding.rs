@@ -44,7 +44,10 @@ impl ValueRef<'_> {
             ValueRef::String(text) if text.len() <= EMBSTR_MAX => "embstr",
             ValueRef::String(_) => "raw",
             ValueRef::List(list) => list_encoding(list, limits),
-            ValueRef::Hash(hash) => hash_encoding(hash, limits),
+            ValueRef::Hash(hash) => match hash_encoding(hash, limits) {
+                "listpack" if hash.is_timed() => "listpackex",
+                name => name,
+            },
             ValueRef::Set(set) => set_encoding(set, limits),
             ValueRef::SortedSet(set) => sorted_set_encoding(set, limits),
             ValueRef::Stream(_) => "stream",

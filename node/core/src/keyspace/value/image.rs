@@ -7,6 +7,7 @@
 //! hash         3 | fields | (length | field | length | value)...
 //! set          4 | members | (length | member)...
 //! stream       6 | `stream/image.rs`
+//! timed hash   7 | fields | (length | field | length | value | deadline in Unix milliseconds, 0: none)...
 //! sorted set   5 | members | (score, f64 little endian | length | member)...      in their order
 //! ```
 //!
@@ -17,6 +18,7 @@ pub mod pieces;
 
 use super::stream;
 use super::{End, Hash, Inserted, List, Set, ShortBytes, SortedSet, Value, ValueRef};
+use crate::ids::UnixMillis;
 use crate::wire;
 
 const INTEGER: u8 = 0;
@@ -26,6 +28,8 @@ const HASH: u8 = 3;
 const SET: u8 = 4;
 const SORTED_SET: u8 = 5;
 const STREAM: u8 = 6;
+/// A hash some of whose fields expire.
+const TIMED_HASH: u8 = 7;
 
 /// What is wrong with an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,6 +67,12 @@ pub fn encode(value: ValueRef<'_>, out: &mut Vec<u8>) {
             put_head(out, LIST, list.len());
             list.iter().for_each(|item| put_bytes(out, &item));
         }
+        ValueRef::Hash(hash) if hash.is_timed() => {
+            put_head(out, TIMED_HASH, hash.len());
+            for (field, value) in hash.iter() {
+                put_timed(out, field, value, hash.deadline(field));
+            }
+        }
         ValueRef::Hash(hash) => {
             put_head(out, HASH, hash.len());
             for (field, value) in hash.iter() {
@@ -99,6 +109,7 @@ pub fn decode(image: &[u8]) -> Result<Value, Error> {
         STRING => Value::String(ShortBytes::from(reader.bytes()?)),
         LIST => Value::List(Box::new(list(&mut reader)?)),
         HASH => Value::Hash(Box::new(hash(&mut reader)?)),
+        TIMED_HASH => Value::Hash(Box::new(timed_hash(&mut reader)?)),
         SET => Value::Set(Box::new(set(&mut reader)?)),
         SORTED_SET => Value::SortedSet(Box::new(sorted_set(&mut reader)?)),
         STREAM => {
@@ -125,6 +136,16 @@ fn hash(reader: &mut Reader<'_>) -> Result<Hash, Error> {
     for _ in 0..reader.elements()? {
         let field = reader.bytes()?;
         if !hash.set(field, reader.bytes()?) {
+            return Err(Error::Duplicate);
+        }
+    }
+    Ok(hash)
+}
+
+fn timed_hash(reader: &mut Reader<'_>) -> Result<Hash, Error> {
+    let mut hash = Hash::new();
+    for _ in 0..reader.elements()? {
+        if !reader.timed_field(&mut hash)? {
             return Err(Error::Duplicate);
         }
     }
@@ -161,6 +182,12 @@ fn put_head(out: &mut Vec<u8>, kind: u8, elements: usize) {
 fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
+}
+
+fn put_timed(out: &mut Vec<u8>, field: &[u8], value: &[u8], deadline: Option<UnixMillis>) {
+    put_bytes(out, field);
+    put_bytes(out, value);
+    put_varint(out, deadline.map_or(0, |at| at.0.max(1)));
 }
 
 fn put_varint(out: &mut Vec<u8>, mut number: u64) {
@@ -207,6 +234,14 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
+    /// Adds a field with its deadline to a hash; says whether it is new.
+    fn timed_field(&mut self, hash: &mut Hash) -> Result<bool, Error> {
+        let (field, value, at) = (self.bytes()?, self.bytes()?, self.varint()?);
+        let is_new = hash.set(field, value);
+        hash.set_deadline(field, (at > 0).then_some(UnixMillis(at)));
+        Ok(is_new)
+    }
+
     fn score(&mut self) -> Result<f64, Error> {
         let (bytes, rest) = self.rest.split_first_chunk().ok_or(Error::Truncated)?;
         self.rest = rest;
@@ -245,7 +280,14 @@ mod tests {
             3 => {
                 let mut hash = Hash::new();
                 (0..size).for_each(|_| {
-                    hash.set(&text(rng, 5_000), &text(rng, 100));
+                    let field = text(rng, 5_000);
+                    hash.set(&field, &text(rng, 100));
+                    if size % 2 == 1 {
+                        hash.set_deadline(
+                            &field,
+                            rng.random_ratio(1, 2).then_some(UnixMillis(rng.random_range(1..1 << 46))),
+                        );
+                    }
                 });
                 Value::Hash(Box::new(hash))
             }
@@ -288,7 +330,11 @@ mod tests {
         let mut sorted = SortedSet::new();
         sorted.insert(b"b", 1.5);
         sorted.insert(b"a", -0.0);
-        let table: [(Value, &[u8]); 7] = [
+        let mut timed = Hash::new();
+        timed.set(b"f", b"v");
+        timed.set_deadline(b"f", Some(UnixMillis(300)));
+        let table: [(Value, &[u8]); 8] = [
+            (Value::Hash(Box::new(timed)), b"\x07\x01\x01f\x01v\xac\x02"),
             (Value::Integer(-3), &[0, 5]),
             (Value::Integer(64), &[0, 0x80, 1]),
             (Value::String(ShortBytes::from(b"abc")), b"\x01\x03abc"),

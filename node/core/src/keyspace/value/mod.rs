@@ -1,6 +1,7 @@
 //! What can a key hold? One of the types of Redis. Pure data: no clock, no randomness of its own, no
 //! engine; whatever changes a value is replicated as an effect by the layers above.
 
+mod deadlines;
 mod encoding;
 mod hash;
 mod hashing;

@@ -98,6 +98,7 @@ fn reset_statistics(session: &mut Session, _: &Args<'_>, out: &mut Encoder<'_>) 
     ] {
         counter.store(0, Relaxed);
     }
+    crate::freeing::reset_freed();
     session.node.counters.reset();
     out.ok();
     Ok(())

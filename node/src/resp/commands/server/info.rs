@@ -11,6 +11,7 @@ use super::{REDIS_VERSION, Session};
 use crate::clients::Sizes;
 use crate::clock;
 use crate::engine::View;
+use crate::freeing;
 use crate::keyspace::Wants;
 use crate::limits;
 use crate::node::Node;
@@ -197,11 +198,11 @@ fn memory(node: &Node, view: &View<'_>, text: &mut String) {
         "mem_cluster_links",
         "mem_aof_buffer",
         "active_defrag_running",
-        "lazyfree_pending_objects",
-        "lazyfreed_objects",
     ] {
         line(text, name, 0);
     }
+    line(text, "lazyfree_pending_objects", freeing::pending());
+    line(text, "lazyfreed_objects", freeing::freed());
     line(text, "mem_allocator", "jemalloc");
 }
 
@@ -471,16 +472,19 @@ fn cpu(_: &Node, _: &View<'_>, text: &mut String) {
 }
 
 fn keyspace(_: &Node, view: &View<'_>, text: &mut String) {
-    let mut counts = [(0, 0); limits::DATABASES as usize];
+    let mut counts = [(0, 0, 0); limits::DATABASES as usize];
     view.each_shard(|shard| {
         for (database, held) in shard.databases() {
-            if let Some((keys, expires)) = counts.get_mut(usize::from(database)) {
+            if let Some((keys, expires, timed)) = counts.get_mut(usize::from(database)) {
                 *keys += held.len();
                 *expires += held.expiring();
+                *timed += shard.timed_hashes(database);
             }
         }
     });
-    for (database, (keys, expires)) in counts.into_iter().enumerate().filter(|(_, (keys, _))| *keys > 0) {
-        line(text, &format!("db{database}"), format_args!("keys={keys},expires={expires},avg_ttl=0"));
+    for (database, (keys, expires, timed)) in counts.into_iter().enumerate().filter(|(_, (keys, ..))| *keys > 0) {
+        // Redis has this number since 7.4: it is told where there is something to tell.
+        let timed = if timed > 0 { format!(",subexpiry={timed}") } else { String::new() };
+        line(text, &format!("db{database}"), format_args!("keys={keys},expires={expires},avg_ttl=0{timed}"));
     }
 }

@@ -31,6 +31,8 @@ pub fn is_large(value: ValueRef<'_>) -> bool {
 pub enum Kind {
     List,
     Hash,
+    /// A hash some of whose fields expire.
+    TimedHash,
     Set,
     SortedSet,
 }
@@ -41,6 +43,7 @@ impl Kind {
     pub fn of(value: ValueRef<'_>) -> Option<Kind> {
         match value {
             ValueRef::List(_) => Some(Kind::List),
+            ValueRef::Hash(hash) if hash.is_timed() => Some(Kind::TimedHash),
             ValueRef::Hash(_) => Some(Kind::Hash),
             ValueRef::Set(_) => Some(Kind::Set),
             ValueRef::SortedSet(_) => Some(Kind::SortedSet),
@@ -54,6 +57,7 @@ impl Kind {
 pub enum Element<'a> {
     Item(&'a [u8]),
     Field(&'a [u8], &'a [u8]),
+    Timed(&'a [u8], &'a [u8], Option<UnixMillis>),
     Member(&'a [u8]),
     Scored(&'a [u8], f64),
 }
@@ -81,6 +85,7 @@ impl Piece {
                 put_bytes(out, field);
                 put_bytes(out, value);
             }
+            Element::Timed(field, value, deadline) => put_timed(out, field, value, deadline),
             Element::Scored(member, score) => {
                 out.extend_from_slice(&score.to_le_bytes());
                 put_bytes(out, member);
@@ -103,6 +108,7 @@ impl Piece {
         let kind = match self.kind {
             Kind::List => LIST,
             Kind::Hash => HASH,
+            Kind::TimedHash => TIMED_HASH,
             Kind::Set => SET,
             Kind::SortedSet => SORTED_SET,
         };
@@ -133,6 +139,7 @@ pub(in crate::keyspace) fn kind(image: &[u8]) -> Result<Kind, Error> {
     match *image.first().ok_or(Error::Truncated)? {
         LIST => Ok(Kind::List),
         HASH => Ok(Kind::Hash),
+        TIMED_HASH => Ok(Kind::TimedHash),
         SET => Ok(Kind::Set),
         SORTED_SET => Ok(Kind::SortedSet),
         kind => Err(Error::UnknownKind(kind)),
@@ -141,32 +148,35 @@ pub(in crate::keyspace) fn kind(image: &[u8]) -> Result<Kind, Error> {
 
 /// A collection that can be made of pieces.
 pub(in crate::keyspace) trait Pieced {
-    /// Reads one element and adds it; says whether it is new.
-    fn read(&mut self, reader: &mut Reader<'_>) -> Result<bool, Error>;
+    /// Reads one element of an image of this kind and adds it; says whether it is new.
+    fn read(&mut self, kind: u8, reader: &mut Reader<'_>) -> Result<bool, Error>;
 }
 
 impl Pieced for List {
-    fn read(&mut self, reader: &mut Reader<'_>) -> Result<bool, Error> {
+    fn read(&mut self, _: u8, reader: &mut Reader<'_>) -> Result<bool, Error> {
         self.push(End::Back, reader.bytes()?);
         Ok(true)
     }
 }
 
 impl Pieced for Hash {
-    fn read(&mut self, reader: &mut Reader<'_>) -> Result<bool, Error> {
+    fn read(&mut self, kind: u8, reader: &mut Reader<'_>) -> Result<bool, Error> {
+        if kind == TIMED_HASH {
+            return reader.timed_field(self);
+        }
         let field = reader.bytes()?;
         Ok(self.set(field, reader.bytes()?))
     }
 }
 
 impl Pieced for Set {
-    fn read(&mut self, reader: &mut Reader<'_>) -> Result<bool, Error> {
+    fn read(&mut self, _: u8, reader: &mut Reader<'_>) -> Result<bool, Error> {
         Ok(self.insert(reader.bytes()?))
     }
 }
 
 impl Pieced for SortedSet {
-    fn read(&mut self, reader: &mut Reader<'_>) -> Result<bool, Error> {
+    fn read(&mut self, _: u8, reader: &mut Reader<'_>) -> Result<bool, Error> {
         let score = reader.score()?;
         Ok(self.insert(reader.bytes()?, score) == Inserted::Added)
     }
@@ -179,7 +189,7 @@ impl Pieced for SortedSet {
 pub(in crate::keyspace) fn extend(collection: &mut impl Pieced, image: &[u8]) -> Result<(), Error> {
     let mut reader = Reader { rest: image.get(1..).ok_or(Error::Truncated)? };
     for _ in 0..reader.elements()? {
-        if !collection.read(&mut reader)? {
+        if !collection.read(image[0], &mut reader)? {
             return Err(Error::Duplicate);
         }
     }
