@@ -18,7 +18,9 @@ pub async fn run(node: Shared) {
         node.engine.keyspace.access().tick(clock::unix_now());
         serve_later(&node, &mut record);
         node.rates.sample(node.stats.traffic(), clock::boot_now());
-        if !node.switches.is_expiry_paused.load(std::sync::atomic::Ordering::Relaxed) {
+        // As in Redis, CLIENT PAUSE keeps keys from expiring too.
+        let is_paused = node.pause.mode(clock::boot_now()).is_some();
+        if !is_paused && !node.switches.is_expiry_paused.load(std::sync::atomic::Ordering::Relaxed) {
             let began = Instant::now();
             next = cycle(&node, next, &mut record);
             let (took, stats) = (began.elapsed(), &node.stats);

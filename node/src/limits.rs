@@ -204,6 +204,9 @@ pub const PROMPT_SLICE: std::time::Duration = std::time::Duration::from_micros(1
 /// Bytes of replies after which a batch of pipelined commands stops, so that its replies leave before more are made.
 pub const REPLY_BATCH_BYTES: usize = 1 << 20;
 
+/// Bytes that a connection reads and writes in one go, however fast its client is: half a millisecond.
+pub const MOVED_BYTES: usize = 1 << 20;
+
 /// Bytes that one read from a client may bring; Redis's PROTO_IOBUF_LEN.
 pub const READ_BYTES: usize = 16 << 10;
 

@@ -4,11 +4,15 @@
 //! bytes:  sent | free to leave | behind mark (offset 7) | behind mark (offset 9)
 //! ```
 //!
+//! Large texts are not copied into the bytes: they stand beside them, each with the place to which it belongs.
+//!
 //! A mark stands behind the replies of one batch, and says which record they depend on. Replies leave in their order, so
 //! one waits for all marks up to its own.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+
+use bytes::{Buf, Bytes};
 
 use crate::ids::Offset;
 use crate::journal::{Due, Gate};
@@ -31,6 +35,9 @@ pub(crate) struct Output {
     sent: usize,
     free: usize,
     marks: VecDeque<Mark>,
+    /// Large texts, in their order: each leaves before the byte with this index, and when that may leave.
+    texts: VecDeque<(usize, Bytes)>,
+    text_bytes: usize,
     /// The mastership that the marks belong to.
     term: u64,
 }
@@ -58,7 +65,16 @@ impl Output {
     /// Bytes that are not written yet.
     #[inline]
     pub(crate) fn pending(&self) -> usize {
-        self.bytes.len() - self.sent
+        self.bytes.len() - self.sent + self.text_bytes
+    }
+
+    /// Large texts that belong to what was appended to the buffer.
+    pub(crate) fn add_texts(&mut self, texts: Vec<(usize, Bytes)>) {
+        for (at, text) in texts {
+            debug_assert!(at < self.bytes.len() && self.texts.back().is_none_or(|(before, _)| *before <= at));
+            self.text_bytes += text.len();
+            self.texts.push_back((at, text));
+        }
     }
 
     /// Bytes of memory that this takes.
@@ -98,7 +114,11 @@ impl Output {
                 }
             }
         }
-        Ok(&self.bytes[self.sent..self.free])
+        Ok(match self.texts.front() {
+            Some((at, text)) if *at == self.sent && self.sent < self.free => text,
+            Some((at, _)) if *at < self.free => &self.bytes[self.sent..*at],
+            _ => &self.bytes[self.sent..self.free],
+        })
     }
 
     fn free_while(&mut self, may_leave: impl Fn(Due) -> bool) {
@@ -115,6 +135,17 @@ impl Output {
 
     /// So many bytes have been written.
     pub(crate) fn wrote(&mut self, count: usize) {
+        if let Some((at, text)) = self.texts.front_mut()
+            && *at == self.sent
+            && self.sent < self.free
+        {
+            self.text_bytes -= count;
+            text.advance(count);
+            if text.is_empty() {
+                self.texts.pop_front();
+            }
+            return;
+        }
         self.sent += count;
         debug_assert!(self.sent <= self.free);
         if self.sent == self.bytes.len() {
@@ -129,6 +160,7 @@ impl Output {
             self.bytes.drain(..sent);
             self.free -= sent;
             self.marks.iter_mut().for_each(|mark| mark.end -= sent);
+            self.texts.iter_mut().for_each(|(at, _)| *at -= sent);
             if self.bytes.capacity() > SPARE_BYTES && self.bytes.capacity() / 4 > self.bytes.len() {
                 self.bytes.shrink_to(self.bytes.len() * 2);
             }
@@ -149,8 +181,10 @@ impl Output {
     /// Puts something where it may leave at once: behind the marks it would come too late.
     pub(crate) fn insert(&mut self, bytes: &[u8]) {
         self.bytes.splice(self.free..self.free, bytes.iter().copied());
-        self.free += bytes.len();
         self.marks.iter_mut().for_each(|mark| mark.end += bytes.len());
+        let free = self.free;
+        self.texts.iter_mut().filter(|(at, _)| *at >= free).for_each(|(at, _)| *at += bytes.len());
+        self.free += bytes.len();
     }
 
     /// Drops what may not leave any more: the mastership has ended.
@@ -158,6 +192,8 @@ impl Output {
         // What was committed in time is freed by this; an error says that there is more.
         _ = self.sendable(gate);
         self.bytes.truncate(self.free);
+        self.texts.retain(|(at, _)| *at < self.free);
+        self.text_bytes = self.texts.iter().map(|(_, text)| text.len()).sum();
         self.marks.clear();
     }
 }
@@ -228,6 +264,55 @@ mod tests {
         assert_eq!(output.sendable(&gate).map(<[u8]>::len), Ok(1 << 20));
         output.wrote(1 << 20);
         assert_eq!((output.pending(), output.capacity()), (0, 0));
+    }
+
+    #[test]
+    fn a_large_text_leaves_at_its_place_and_is_not_copied() {
+        let gate = Gate::default();
+        let mut output = Output::default();
+        let text = Bytes::from_static(b"text");
+        output.raw(b"$4\r\n\r\n+OK\r\n$4\r\n\r\n");
+        output.add_texts(vec![(4, text.clone()), (15, text.clone())]);
+        output.mark(Due::NOTHING, 0, &gate);
+        output.raw(b"$4\r\n\r\n");
+        output.add_texts(vec![(21, text.clone())]);
+        output.mark(Due::write(Offset(7)), 0, &gate);
+        assert_eq!(output.pending(), 23 + 12);
+        assert_eq!(output.sendable(&gate), Ok(&b"$4\r\n"[..]));
+        output.wrote(4);
+        assert_eq!(output.sendable(&gate).map(<[u8]>::as_ptr), Ok(text.as_ptr()));
+        output.wrote(3);
+        assert_eq!(output.sendable(&gate), Ok(&b"t"[..]));
+        output.insert(b"beat");
+        let mut sent = Vec::new();
+        let mut all = |output: &mut Output| {
+            while let Ok(bytes @ [_, ..]) = output.sendable(&gate) {
+                sent.extend_from_slice(bytes);
+                let count = bytes.len();
+                output.wrote(count);
+            }
+            String::from_utf8_lossy(&std::mem::take(&mut sent)).into_owned()
+        };
+        assert_eq!(all(&mut output), "t\r\n+OK\r\n$4\r\ntext\r\nbeat");
+        assert_eq!(output.pending(), 6 + 4);
+        gate.advance(Offset(7));
+        assert_eq!(all(&mut output), "$4\r\ntext\r\n");
+        assert_eq!((output.pending(), output.capacity()), (0, 0));
+    }
+
+    #[test]
+    fn a_large_text_that_was_not_committed_never_leaves() {
+        let gate = Gate::default();
+        let mut output = Output::default();
+        output.raw(b"ok");
+        output.mark(Due::NOTHING, gate.term(), &gate);
+        output.raw(b"$4\r\n\r\n");
+        output.add_texts(vec![(6, Bytes::from_static(b"text"))]);
+        output.mark(Due::write(Offset(5)), gate.term(), &gate);
+        gate.depose(Offset(3));
+        output.drop_uncommitted(&gate);
+        assert_eq!(output.pending(), 2);
+        assert_eq!(output.sendable(&gate), Ok(&b"ok"[..]));
     }
 
     #[test]

@@ -399,6 +399,22 @@ pub fn encode_key_change(partition: Partition, database: u8, key: &[u8], change:
     }
 }
 
+/// As `encode_key_change` of a string, without the text itself, which stands behind it.
+pub fn encode_set_string_head(
+    partition: Partition,
+    database: u8,
+    key: &[u8],
+    expiry: Expiry,
+    text: usize,
+    out: &mut Vec<u8>,
+) {
+    head(tag::SET_STRING, partition, out);
+    out.push(database);
+    wire::put_bytes(out, key);
+    put_expiry(out, expiry);
+    wire::put_varint(out, text as u64);
+}
+
 fn decode_key_change<'a>(tag: u8, reader: &mut Reader<'a>) -> Result<KeyChange<'a>, wire::Error> {
     Ok(match tag {
         tag::DELETE => KeyChange::Delete,

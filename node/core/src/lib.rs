@@ -13,6 +13,7 @@ pub mod glob;
 pub mod ids;
 pub mod journal;
 pub mod keyspace;
+pub mod lent;
 pub mod limits;
 pub mod lock;
 pub mod prefetch;

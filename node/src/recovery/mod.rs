@@ -189,7 +189,7 @@ impl Load<'_> {
             let Some(record) = record else { continue };
             self.node
                 .engine
-                .apply_record(offset, &record, |partition| self.cuts.wants(partition, offset))
+                .apply_owned(offset, record, |partition| self.cuts.wants(partition, offset))
                 .map_err(|error: engine::ReplayError| self.damaged(error.to_string()))?;
         }
         if applied != block.last.min(up_to) {

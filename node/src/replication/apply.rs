@@ -567,9 +567,9 @@ impl Cuts {
             last = offset;
             let Some(record) = self.assembler.take(offset, entry)? else { continue };
             if self.by_partition.is_empty() && !self.is_syncing {
-                engine.apply_record(offset, &record, |_| true)?;
+                engine.apply_owned(offset, record, |_| true)?;
             } else {
-                engine.apply_record(offset, &record, |partition| match self.by_partition.get(&partition) {
+                engine.apply_owned(offset, record, |partition| match self.by_partition.get(&partition) {
                     Some(cut) => offset > *cut,
                     // Before all images have come its image is still to come. Behind that it is a partition that
                     // was made after the last image was taken.

@@ -369,12 +369,8 @@ impl Link<'_> {
 
     fn receive_block(&mut self, block: wire::Block) -> Result<(), Error> {
         let commit = Offset(block.commit_offset);
-        let block = Block {
-            epoch: Epoch(block.epoch),
-            first: Offset(block.first_offset),
-            last: Offset(block.last_offset),
-            records: block.records,
-        };
+        let wire::Block { epoch, first_offset, last_offset, records, .. } = block;
+        let block = Block::new(Epoch(epoch), Offset(first_offset), Offset(last_offset), records);
         self.node.engine.journal.append_block(self.target.epoch, block.clone())?;
         self.applier.push(block);
         self.commit(commit);

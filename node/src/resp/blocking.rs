@@ -20,7 +20,7 @@ use super::commands::parse_float;
 use super::error::Error;
 use super::session::Home;
 use super::table::{Handler, Row};
-use super::waiting::{Answer, Wait};
+use super::waiting::{Answer, Mail, Wait};
 use crate::clients::Client;
 use crate::engine::{Served, Transaction, Waiter};
 use crate::ids::Offset;
@@ -132,7 +132,7 @@ impl Drop for Leaves {
 pub(crate) fn wait(node: Shared, client: Arc<Client>, blocked: Arc<Blocked>, home: Home) -> Wait {
     let under = node.gate.term();
     let leaves = Leaves { node: Arc::clone(&node), blocked: Arc::clone(&blocked) };
-    Wait(Box::pin(async move {
+    Wait::new(Mail::Now, async move {
         let _leaves = leaves;
         let answer = |reply, depends_on| Answer { reply, depends_on, under, is_over: true, again: None };
         let mut standings = node.authority.subscribe();
@@ -174,7 +174,7 @@ pub(crate) fn wait(node: Shared, client: Arc<Client>, blocked: Arc<Blocked>, hom
                 }
             }
         }
-    }))
+    })
 }
 
 /// How waiting ended.

@@ -37,7 +37,7 @@ use tokio::time::{Instant, timeout};
 use self::batch::{Command, Turn};
 use self::input::Input;
 use super::session::{Home, Place, Replies, Session, open};
-use super::waiting::{Answer, Counted, Wait, Waits};
+use super::waiting::{Answer, Counted, Mail, Wait, Waits};
 use crate::clients::{Client, Registration, call};
 use crate::clock;
 use crate::journal::Due;
@@ -68,6 +68,7 @@ pub async fn serve(node: Shared, stream: Socket, registration: Registration) -> 
         held_since: None,
         is_ended: false,
         accounted: 0,
+        moved: 0,
     };
     connection.run().await
 }
@@ -90,6 +91,8 @@ struct Connection {
     is_ended: bool,
     /// What `account` has said last.
     accounted: usize,
+    /// Bytes that were read and written since the thread's other clients had their turn.
+    moved: usize,
 }
 
 impl Drop for Connection {
@@ -123,6 +126,10 @@ enum Moved {
 impl Connection {
     async fn run(&mut self) -> std::io::Result<()> {
         loop {
+            if self.moved > limits::MOVED_BYTES {
+                self.moved = 0;
+                tokio::task::yield_now().await;
+            }
             self.collect();
             let turn = self.turn();
             if let Some(penalty) = self.session.penalty.take() {
@@ -207,7 +214,7 @@ impl Connection {
     async fn wait(&mut self, turn: Turn) -> std::io::Result<Happened> {
         let held_until =
             (turn == Turn::Held).then(|| *self.held_since.get_or_insert_with(Instant::now) + limits::AUTHORITY_WAIT);
-        let Self { stream, session, decoder, input, output, blocked, is_ended, .. } = self;
+        let Self { stream, session, decoder, input, output, blocked, is_ended, moved, .. } = self;
         let (node, client, home) = (&*session.node, &*session.client, session.home);
         // As in Redis, who is held up by CLIENT PAUSE counts as blocked.
         let _counted = (turn == Turn::Paused).then(|| Waits::new(&node.stats.blocked));
@@ -233,7 +240,8 @@ impl Connection {
             }
         });
         // Mail waits for room.
-        let calls = if output.pending() < limits::MAIL_ROOM_BYTES { call::MAIL } else { 0 };
+        let has_room = output.pending() < limits::MAIL_ROOM_BYTES;
+        let calls = if has_room && takes_mail(blocked.as_ref()) { call::MAIL } else { 0 };
         // What waits to be executed is bounded for each client (`QUERY_BUFFER_BYTES`) and for all of them.
         let may_read =
             !*is_ended && (turn == Turn::Drained || node.stats.client_bytes.load(Relaxed) < limits::CLIENTS_BYTES);
@@ -242,13 +250,14 @@ impl Connection {
                 return Poll::Ready(Ok(Happened::Something));
             }
             if may_read && let Poll::Ready(count) = poll_read(stream, decoder, input, context)? {
+                *moved += count;
                 return Poll::Ready(Ok(if count == 0 { Happened::End } else { Happened::Something }));
             }
             if marks.is_some() && committed.as_mut().poll(context).is_ready() {
                 return Poll::Ready(Ok(Happened::Something));
             }
             if let Some((wait, _)) = blocked
-                && let Poll::Ready(answer) = wait.0.as_mut().poll(context)
+                && let Poll::Ready(answer) = wait.answer.as_mut().poll(context)
             {
                 return Poll::Ready(Ok(Happened::Answered(answer)));
             }
@@ -277,8 +286,11 @@ impl Connection {
 
     /// Writes what may leave and what the socket takes.
     fn flush(&mut self) -> std::io::Result<Result<(), Deposed>> {
-        let Self { stream, session, output, .. } = self;
+        let Self { stream, session, output, moved, .. } = self;
         loop {
+            if *moved > limits::MOVED_BYTES {
+                return Ok(Ok(()));
+            }
             match output.sendable(&session.node.gate) {
                 Ok([]) => {
                     // Under TLS what was written may still lie in a buffer there; waiting to read sends the rest.
@@ -290,6 +302,7 @@ impl Connection {
                         session.node.stats.bytes_out.fetch_add(count as u64, Relaxed);
                         session.node.stats.writes.fetch_add(1, Relaxed);
                         output.wrote(count);
+                        *moved += count;
                     }
                     Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Ok(())),
                     Err(error) => return Err(error),
@@ -302,6 +315,10 @@ impl Connection {
     /// Sends everything that is in the output. False: some of it may never be sent.
     async fn send_all(&mut self) -> std::io::Result<bool> {
         while self.output.pending() > 0 {
+            if self.moved > limits::MOVED_BYTES {
+                self.moved = 0;
+                tokio::task::yield_now().await;
+            }
             if self.flush()? == Err(Deposed) {
                 return Ok(false);
             }
@@ -348,7 +365,7 @@ impl Connection {
     /// Puts the mail into the output, as far as there is room.
     fn collect(&mut self) {
         let room = limits::MAIL_ROOM_BYTES.saturating_sub(self.output.pending());
-        if room == 0 || self.session.client.take_calls(call::MAIL) == 0 {
+        if room == 0 || !takes_mail(self.blocked.as_ref()) || self.session.client.take_calls(call::MAIL) == 0 {
             return;
         }
         let frame = self.begin_frame();
@@ -401,6 +418,11 @@ impl Connection {
             client.check_output(client.mail().1, node.pubsub.limits());
         }
     }
+}
+
+/// Whether a client is told now what others send it.
+fn takes_mail(blocked: Option<&(Wait, Counted)>) -> bool {
+    blocked.is_none_or(|(wait, _)| wait.mail == Mail::Now)
 }
 
 /// Reads what the socket has. An idle client holds no buffer: it gets one when something is there to be read.

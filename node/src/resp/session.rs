@@ -26,7 +26,7 @@ pub(crate) use self::subscriptions::open;
 use self::transaction::{Multi, Watched};
 use super::acl::Rights;
 use super::frame::Meeting;
-use super::table::{self, Row, flag};
+use super::table::{self, Args, Row, flag};
 use super::waiting::{Wait, Waiting, Wanted};
 use crate::accounts;
 use crate::clients::{Client, state};
@@ -274,11 +274,13 @@ impl Session {
 
     /// Whether CLIENT PAUSE holds a command up.
     #[cold]
-    pub(crate) fn is_held_up(&self, mode: Mode, row: Option<&Row>) -> bool {
-        let changes = |row: &Row| row.is_write() || row.has(flag::MAY_REPLICATE);
+    pub(crate) fn is_held_up(&self, mode: Mode, row: Option<&Row>, args: &Args<'_>) -> bool {
+        let changes = |row: &Row, args: &Args<'_>| {
+            row.is_write() || row.has(flag::MAY_REPLICATE) || self.is_writing_script(row, args)
+        };
         match (mode, row) {
             (Mode::All, _) => true,
-            (Mode::Writes, Some(row)) => changes(row) || row.name == "exec" && self.has_queued(changes),
+            (Mode::Writes, Some(row)) => changes(row, args) || row.name == "exec" && self.has_queued(changes),
             (Mode::Writes, None) => false,
         }
     }

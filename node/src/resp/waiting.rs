@@ -43,7 +43,24 @@ pub(crate) struct Answer {
 }
 
 /// Resolves when a blocked client has its answer, and at once when `Client::released` tells it. Dropping it ends the wait.
-pub(crate) struct Wait(pub(crate) Pin<Box<dyn Future<Output = Answer> + Send>>);
+pub(crate) struct Wait {
+    pub(crate) answer: Pin<Box<dyn Future<Output = Answer> + Send>>,
+    pub(crate) mail: Mail,
+}
+
+/// When a client that waits is told what others send it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mail {
+    Now,
+    /// After its answer: it is executing a command, which may publish to the client itself.
+    Later,
+}
+
+impl Wait {
+    pub(crate) fn new(mail: Mail, answer: impl Future<Output = Answer> + Send + 'static) -> Self {
+        Self { answer: Box::pin(answer), mail }
+    }
+}
 
 impl std::fmt::Debug for Wait {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -116,7 +133,7 @@ impl Waiting {
 
     /// Waits, and answers as a client of this version reads it.
     pub(crate) fn answered(mut self, node: Shared, client: Arc<Client>, version: Version) -> Wait {
-        Wait(Box::pin(async move {
+        Wait::new(Mail::Now, async move {
             let is_over = tokio::select! {
                 () = self.over(&node) => true,
                 () = client.released.notified() => false,
@@ -124,7 +141,7 @@ impl Waiting {
             let mut reply = Vec::new();
             self.answer(&node, &mut Encoder::new(&mut reply, version));
             Answer { reply, depends_on: Due::NOTHING, under: self.term, is_over, again: None }
-        }))
+        })
     }
 
     /// Resolves once there is an answer, be it that the time is up, or that this node is master no more: then the answer

@@ -195,7 +195,7 @@ impl Storage {
             let mut reader = Reader::new(value);
             let (epoch, last) = (Epoch(reader.varint()?), Offset(reader.varint()?));
             let records = Bytes::copy_from_slice(&value[value.len() - reader.remaining()..]);
-            Ok(Block { epoch, first: Offset(first), last, records })
+            Ok(Block::new(epoch, Offset(first), last, records))
         };
         decode().map_err(|error| self.damaged("journal", format!("{error} at {key:?}")))
     }
@@ -281,7 +281,7 @@ mod tests {
             wire::put_bytes(&mut records, offset.to_string().as_bytes());
         }
         let (first, last) = (Offset(first), Offset(first + count - 1));
-        Block { epoch: Epoch(epoch), first, last, records: records.into() }
+        Block::new(Epoch(epoch), first, last, records.into())
     }
 
     fn append(storage: &Storage, blocks: &[Block]) {

@@ -112,7 +112,7 @@ mod tests {
     fn append(storage: &Storage, offset: u64, bytes: usize) {
         let mut records = Vec::new();
         wire::put_bytes(&mut records, &vec![offset as u8; bytes]);
-        let block = Block { epoch: Epoch(1), first: Offset(offset), last: Offset(offset), records: records.into() };
+        let block = Block::new(Epoch(1), Offset(offset), Offset(offset), records.into());
         let mut batch = storage.batch();
         put_blocks(&mut batch, &[block]);
         storage.write(batch, Sync::Later).unwrap();

@@ -1,6 +1,8 @@
 //! Replies, written straight into the send buffer.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+
+use bytes::Bytes;
 
 use super::double::format_double;
 
@@ -12,6 +14,38 @@ const SHORT_BULK: usize = 64;
 
 thread_local! {
     static IS_CUT: Cell<bool> = const { Cell::new(false) };
+    static SHARED: RefCell<Shared> = const { RefCell::new(Shared { buffer: 0, texts: Vec::new(), bytes: 0 }) };
+}
+
+/// Large texts that belong into a buffer of replies and are not copied into it.
+struct Shared {
+    /// The address of the buffer; 0: none takes such texts.
+    buffer: usize,
+    texts: Vec<(usize, Bytes)>,
+    bytes: usize,
+}
+
+/// From now on, until `take_shared`, large texts need not be copied into this buffer of replies.
+pub fn share_with(buffer: &Vec<u8>) {
+    SHARED.with_borrow_mut(|shared| shared.buffer = std::ptr::from_ref(buffer) as usize);
+}
+
+/// The texts that belong into the buffer of `share_with`, in their order: each before the byte with this index.
+#[must_use]
+pub fn take_shared() -> Vec<(usize, Bytes)> {
+    SHARED.with_borrow_mut(|shared| {
+        (shared.buffer, shared.bytes) = (0, 0);
+        std::mem::take(&mut shared.texts)
+    })
+}
+
+/// What was written to the buffer of replies from this index on is cut off.
+pub fn forget_shared(buffer: &Vec<u8>, from: usize) {
+    SHARED.with_borrow_mut(|shared| {
+        if shared.buffer == std::ptr::from_ref(buffer) as usize {
+            shared.texts.retain(|(at, _)| *at < from);
+        }
+    });
 }
 
 /// Whether something was left out since the last look, because there was too much: what is in the buffer is no reply then.
@@ -107,6 +141,28 @@ impl<'a> Encoder<'a> {
         let end = head + 2 + length;
         line[end..end + 2].copy_from_slice(b"\r\n");
         self.raw(&line[..end + 2]);
+    }
+
+    /// As `bulk`, of a text that need not be copied.
+    pub fn bulk_shared(&mut self, text: &Bytes) {
+        self.number_line(b'$', text.len() as i64);
+        let (buffer, at) = (std::ptr::from_ref(&*self.out) as usize, self.out.len());
+        let is_taken = SHARED.with_borrow_mut(|shared| {
+            if shared.buffer != buffer {
+                return false;
+            }
+            shared.bytes += text.len();
+            if at + shared.bytes > self.most {
+                cut();
+            } else {
+                shared.texts.push((at, text.clone()));
+            }
+            true
+        });
+        if !is_taken {
+            self.raw(text);
+        }
+        self.raw(b"\r\n");
     }
 
     /// An integer as a bulk string, as GET answers for a value that is kept as a number.

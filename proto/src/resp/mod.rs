@@ -8,5 +8,5 @@ mod value;
 
 pub use decode::{Args, Decoder, Limits, ProtocolError};
 pub use double::{DoubleText, format_double};
-pub use encode::{Encoder, REPLY_BYTES, Version, was_cut};
+pub use encode::{Encoder, REPLY_BYTES, Version, forget_shared, share_with, take_shared, was_cut};
 pub use value::{Value, ValueError};

@@ -1,12 +1,15 @@
 //! Records that come from elsewhere (a master, the disk): decoded and applied, all effects of one record together.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
+use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::{Engine, Locked};
 use crate::effect::Effect;
 use crate::ids::{Offset, Partition, PartitionKind};
+use crate::lent;
 use crate::wire::{self, Reader};
 
 /// A record that cannot be applied: the copies have come apart, and only a full sync mends it.
@@ -77,6 +80,27 @@ impl Engine {
         drop(locked);
         self.wake(&woken);
         Ok(())
+    }
+
+    /// As `apply_record`; a large text of a record that is owned keeps the record's memory.
+    ///
+    /// # Errors
+    /// As `apply_record`.
+    pub fn apply_owned(
+        &self,
+        offset: Offset,
+        record: Cow<'_, [u8]>,
+        wanted: impl Fn(Partition) -> bool,
+    ) -> Result<(), Error> {
+        match record {
+            Cow::Owned(record) if record.len() >= lent::SHARED_BYTES => {
+                let capacity = record.capacity();
+                let record = Bytes::from(record);
+                let _lending = lent::lend(record.clone(), capacity);
+                self.apply_record(offset, &record, wanted)
+            }
+            record => self.apply_record(offset, &record, wanted),
+        }
     }
 
     fn lock_shards(&self, mut shards: SmallVec<[usize; 2]>) -> Locked<'_> {

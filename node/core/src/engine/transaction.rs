@@ -3,6 +3,8 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::signals::{Event, class};
 use super::waiting::{ReadyKeys, widen};
 use super::{Engine, Locked, View, Waiter};
@@ -10,8 +12,8 @@ use crate::broker::Batch;
 use crate::effect::{self, Effect, Expiry, KeyChange};
 use crate::ids::{Offset, Partition, UnixMillis};
 use crate::keyspace::value::{ValueRef, image};
-use crate::keyspace::{Applied, Entry, Keyspace, Place, Ticket, WrongType};
-use crate::limits;
+use crate::keyspace::{Applied, Carried, Entry, Keyspace, Place, Ticket, WrongType};
+use crate::{lent, limits};
 
 /// Why a change is not made. Nothing has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +44,8 @@ pub struct Transaction<'e> {
     pub(super) engine: &'e Engine,
     pub(super) locked: Locked<'e>,
     record: &'e mut Vec<u8>,
+    /// Large texts of the record, which stand at these places of it and are not copied into it.
+    texts: Vec<(usize, Bytes)>,
     /// Whether anybody may ever read the record.
     retaining: bool,
     effects: usize,
@@ -74,6 +78,7 @@ impl<'e> Transaction<'e> {
             engine,
             locked,
             record,
+            texts: Vec::new(),
             retaining,
             effects: 0,
             database,
@@ -344,12 +349,56 @@ impl<'e> Transaction<'e> {
                 self.ready.push(index, shard, (self.database, key.to_vec()));
             }
             if self.retaining {
-                effect::encode_key_change(Partition::shard(index), self.database, key, change, self.record);
+                match change {
+                    KeyChange::SetString { value, expiry } if let Some(text) = lent::shared(value) => {
+                        self.note_text(index, key, *expiry, text);
+                    }
+                    _ => effect::encode_key_change(Partition::shard(index), self.database, key, change, self.record),
+                }
             }
             if self.wanted != 0 {
                 self.note(index, key, place, change);
             }
         }
+    }
+
+    #[cold]
+    fn note_text(&mut self, index: usize, key: &[u8], expiry: Expiry, text: Bytes) {
+        let partition = Partition::shard(index);
+        effect::encode_set_string_head(partition, self.database, key, expiry, text.len(), self.record);
+        self.texts.push((self.record.len(), text));
+    }
+
+    /// The large text of a key, with its deadline, for another key to hold too.
+    pub fn share_text(&mut self, key: &[u8]) -> Option<(Bytes, Expiry)> {
+        let expiry = self.get(key)?.expire_at().map_or(Expiry::Never, Expiry::At);
+        let shard = self.locked.shard_mut(self.engine.keyspace.shard_of(key))?;
+        let place = shard.locate(self.database, key);
+        Some((shard.share_text(self.database, place, key)?, expiry))
+    }
+
+    /// Puts a text that others hold too in the place of whatever is there. Its event has the name that was said.
+    ///
+    /// # Errors
+    /// The record would be too large; nothing has changed.
+    pub fn put_shared(
+        &mut self,
+        key: &[u8],
+        text: &Bytes,
+        expiry: Expiry,
+        class: u32,
+        name: &'static str,
+    ) -> Result<(), Refused> {
+        let change = KeyChange::SetString { value: text, expiry };
+        self.check_room(key.len() + change.record_bytes())?;
+        let index = self.engine.keyspace.shard_of(key);
+        let Some(shard) = self.locked.shard_mut(index) else { return Ok(()) };
+        let place = shard.locate(self.database, key);
+        let applied = shard.put_carried(self.database, key, place, Carried::from(text.clone()), expiry);
+        let _lending = lent::lend(text.clone(), text.len());
+        self.name_next(class, name);
+        self.applied(index, key, place, &change, applied);
+        Ok(())
     }
 
     /// Carries what `from` holds, with its deadline, to `to`, in place of whatever is there. False: there is nothing. The two
@@ -366,6 +415,9 @@ impl<'e> Transaction<'e> {
     }
 
     fn carry_selected(&mut self, from: Name<'_>, to: Name<'_>) -> Result<bool, Refused> {
+        if let Some((text, expiry)) = self.share_text(from.key) {
+            return self.carry_text(from, to, &text, expiry);
+        }
         let is_retaining = self.retaining;
         let Some(entry) = self.get(from.key) else { return Ok(false) };
         let expiry = entry.expire_at().map_or(Expiry::Never, Expiry::At);
@@ -412,13 +464,34 @@ impl<'e> Transaction<'e> {
         Ok(true)
     }
 
+    /// As `carry`, of a large text, which is not copied.
+    fn carry_text(&mut self, from: Name<'_>, to: Name<'_>, text: &Bytes, expiry: Expiry) -> Result<bool, Refused> {
+        let change = KeyChange::SetString { value: text, expiry };
+        let delete = KeyChange::Delete.record_bytes();
+        self.check_room(from.key.len() + delete + to.key.len() + change.record_bytes())?;
+        self.name_next(0, "");
+        self.apply(from.key, &KeyChange::Delete)?;
+        self.replaced = None;
+        self.select(to.database);
+        // The events stand in Redis's order; it deletes what is there, and adds a key.
+        if self.get(to.key).is_some() {
+            self.raise(class::NEW, "new", to.key);
+        }
+        self.put_shared(to.key, text, expiry, 0, "")?;
+        self.select(from.database);
+        self.raise(class::GENERIC, from.event, from.key);
+        self.select(to.database);
+        self.raise(class::GENERIC, to.event, to.key);
+        Ok(true)
+    }
+
     /// Whether so many bytes more fit into the record: for a command of several changes, before the first of them.
     ///
     /// # Errors
     /// They do not.
     #[inline]
     pub fn check_room(&self, bytes: usize) -> Result<(), Refused> {
-        let used = self.record.len() + self.broker.as_ref().map_or(0, |batch| batch.record_bytes());
+        let used = self.record_bytes() + self.broker.as_ref().map_or(0, |batch| batch.record_bytes());
         if self.retaining && used.saturating_add(bytes) > limits::TRANSACTION_BYTES {
             return Err(Refused::TooLarge);
         }
@@ -493,15 +566,15 @@ impl<'e> Transaction<'e> {
     /// Topology and queues: what is done there becomes a part of this transaction's record. The transaction has the broker
     /// to itself from the first call on.
     pub fn broker(&mut self) -> &mut Batch<'e> {
-        let Self { broker, engine, now, record, .. } = self;
+        let Self { broker, engine, now, record, texts, .. } = self;
         let batch = broker.get_or_insert_with(|| Box::new(engine.broker.begin_together(&engine.journal, *now)));
-        batch.shares_record_with(record.len());
+        batch.shares_record_with(record.len() + texts.iter().map(|(_, text)| text.len()).sum::<usize>());
         batch
     }
 
     #[inline]
     pub(super) fn record_bytes(&self) -> usize {
-        self.record.len()
+        self.record.len() + self.texts.iter().map(|(_, text)| text.len()).sum::<usize>()
     }
 
     /// Keys that were found expired and deleted on the way.
@@ -547,7 +620,7 @@ impl<'e> Transaction<'e> {
             Self::tell_served(served, offset);
             return offset;
         }
-        let offset = self.engine.journal.append_vec(self.record);
+        let offset = self.append();
         self.locked.each_mut(|_, shard| shard.changed_at(offset));
         if !self.events.is_empty() {
             self.engine.signals.tell(&self.events);
@@ -556,6 +629,14 @@ impl<'e> Transaction<'e> {
             Self::tell_served(served, offset);
         }
         offset
+    }
+
+    #[inline]
+    fn append(&mut self) -> Offset {
+        if self.texts.is_empty() {
+            return self.engine.journal.append_vec(self.record);
+        }
+        self.engine.journal.append_shared(self.record, std::mem::take(&mut self.texts))
     }
 
     /// As `finish`: keys and messages are one record. Deliveries leave after it.
@@ -567,7 +648,7 @@ impl<'e> Transaction<'e> {
         let of_broker = batch.take_record();
         if of_keys || of_broker.is_some() {
             self.record.extend_from_slice(&of_broker.unwrap_or_default());
-            offset = self.engine.journal.append_vec(self.record);
+            offset = self.append();
         }
         if !self.events.is_empty() {
             self.engine.signals.tell(&self.events);

@@ -56,9 +56,26 @@ pub struct Block {
     pub first: Offset,
     pub last: Offset,
     pub records: Bytes,
+    /// The end of the only record, which lies in a buffer of its own. Whoever reads a block is given all of it in `records`.
+    lent: Bytes,
 }
 
 impl Block {
+    #[must_use]
+    pub fn new(epoch: Epoch, first: Offset, last: Offset, records: Bytes) -> Self {
+        Self { epoch, first, last, records, lent: Bytes::new() }
+    }
+
+    /// The same block in one piece: at most a part of a record is copied.
+    #[must_use]
+    fn joined(mut self) -> Self {
+        if !self.lent.is_empty() {
+            self.records = [&self.records[..], &self.lent[..]].concat().into();
+            self.lent = Bytes::new();
+        }
+        self
+    }
+
     /// The records with their offsets.
     #[must_use]
     pub fn iter(&self) -> Records<'_> {
@@ -202,13 +219,28 @@ impl Journal {
             return self.append(&[]);
         }
         let parts = parts::divide(record);
+        self.append_divided(parts.into_iter().map(|records| (records, Bytes::new())))
+    }
+
+    /// As `append_vec`, of a record in which large texts stand at these places: they are not copied.
+    #[cold]
+    pub fn append_shared(&self, record: &mut Vec<u8>, texts: Vec<(usize, Bytes)>) -> Offset {
+        if !self.is_retaining() {
+            return self.append(&[]);
+        }
+        let offset = self.append_divided(parts::divide_shared(record, texts).into_iter());
+        record.clear();
+        offset
+    }
+
+    fn append_divided(&self, parts: impl Iterator<Item = (Bytes, Bytes)>) -> Offset {
         let mut inner = self.inner.lock();
         inner.seal();
         let epoch = inner.epoch();
-        for records in parts {
+        for (records, lent) in parts {
             inner.end += 1;
             let offset = Offset(inner.end);
-            inner.push(Block { epoch, first: offset, last: offset, records });
+            inner.push(Block { lent, ..Block::new(epoch, offset, offset, records) });
         }
         inner.open_first = inner.end + 1;
         inner.is_amid = false;
@@ -289,8 +321,10 @@ impl Journal {
             inner.seal();
         }
         let index = inner.blocks.partition_point(|block| block.last <= after);
-        let block = &inner.blocks[index];
-        Next::Block(if block.first.0 == after.0 + 1 { block.clone() } else { block.behind(after) })
+        let block = inner.blocks[index].clone();
+        drop(inner);
+        let block = block.joined();
+        Next::Block(if block.first.0 == after.0 + 1 { block } else { block.behind(after) })
     }
 
     /// Resolves when something may have been appended behind `after`, or the journal was changed in another way.
@@ -480,7 +514,7 @@ impl Inner {
                 self.open.clear();
                 records
             };
-            let block = Block { epoch, first: Offset(self.open_first), last: Offset(self.end), records };
+            let block = Block::new(epoch, Offset(self.open_first), Offset(self.end), records);
             self.push(block);
         }
         self.open_first = self.end + 1;
@@ -523,13 +557,13 @@ impl Block {
     /// What it takes in memory. A block of one small record is mostly this structure and its allocation.
     pub fn bytes(&self) -> usize {
         const ALLOCATION_BYTES: usize = 64;
-        self.records.len() + size_of::<Self>() + ALLOCATION_BYTES
+        self.records.len() + self.lent.len() + size_of::<Self>() + ALLOCATION_BYTES
     }
 
     /// Whether what follows goes on with its last record. Such a part fills a block of its own.
     #[must_use]
     pub fn ends_amid_record(&self) -> bool {
-        self.first == self.last && self.iter().next().is_some_and(|(_, record)| parts::is_followed(record))
+        self.first == self.last && parts::is_followed_entry(&self.records)
     }
 
     /// The part behind `after`, which lies within the block.
@@ -538,7 +572,7 @@ impl Block {
         let mut records = self.iter();
         while records.next_offset() <= after && records.next().is_some() {}
         let skipped = self.records.len() - records.remaining();
-        Self { first: after.next(), records: self.records.slice(skipped..), ..*self }
+        Self { first: after.next(), records: self.records.slice(skipped..), lent: Bytes::new(), ..*self }
     }
 
     /// The part up to `end`, which lies within the block.
@@ -547,7 +581,7 @@ impl Block {
         let mut records = self.iter();
         while records.next_offset() <= end && records.next().is_some() {}
         let kept = self.records.len() - records.remaining();
-        Self { last: end, records: self.records.slice(..kept), ..*self }
+        Self { last: end, records: self.records.slice(..kept), lent: Bytes::new(), ..*self }
     }
 }
 
@@ -616,12 +650,7 @@ mod tests {
         let span = |epoch, start| Span { epoch: Epoch(epoch), start: Offset(start) };
         journal.continue_from(Epoch(2), Offset(1), vec![span(1, 0), span(2, 1), span(3, 4)]).unwrap();
         assert_eq!(journal.history(), [span(1, 0), span(2, 1)], "a span behind the end comes with its block");
-        journal
-            .append_block(
-                Epoch(2),
-                Block { epoch: Epoch(2), first: Offset(2), last: Offset(2), records: vec![1, b'x'].into() },
-            )
-            .unwrap();
+        journal.append_block(Epoch(2), Block::new(Epoch(2), Offset(2), Offset(2), vec![1, b'x'].into())).unwrap();
         assert_eq!(contents(&journal, Offset(0)), [(1, b"a".to_vec()), (2, b"x".to_vec())]);
         assert_eq!(journal.position(), (Epoch(2), Offset(2)));
     }
@@ -630,7 +659,7 @@ mod tests {
     fn a_deposed_master_is_refused() {
         let journal = journal();
         journal.begin_epoch(Epoch(3));
-        let late = Block { epoch: Epoch(2), first: Offset(1), last: Offset(1), records: vec![0].into() };
+        let late = Block::new(Epoch(2), Offset(1), Offset(1), vec![0].into());
         assert_eq!(journal.append_block(Epoch(3), late), Err(Error::OldEpoch { block: Epoch(2), newest: Epoch(3) }));
     }
 
@@ -640,7 +669,7 @@ mod tests {
         journal.append(b"a");
         assert_eq!(journal.promise(Epoch(4)), (Epoch(1), Offset(1)));
         let fenced = Err(Error::Fenced { master: Epoch(3), promised: Epoch(4) });
-        let block = |epoch| Block { epoch, first: Offset(2), last: Offset(2), records: vec![0].into() };
+        let block = |epoch| Block::new(epoch, Offset(2), Offset(2), vec![0].into());
         assert_eq!(journal.append_block(Epoch(3), block(Epoch(3))), fenced);
         assert_eq!(journal.continue_from(Epoch(3), Offset(0), vec![]), fenced);
         assert_eq!(journal.restart_from(Epoch(3), Offset(0), vec![]), fenced);
@@ -649,7 +678,7 @@ mod tests {
 
     #[test]
     fn a_gap_is_refused() {
-        let block = Block { epoch: Epoch(1), first: Offset(5), last: Offset(5), records: vec![0].into() };
+        let block = Block::new(Epoch(1), Offset(5), Offset(5), vec![0].into());
         assert_eq!(journal().append_block(Epoch(1), block), Err(Error::Gap { first: Offset(5), end: Offset(0) }));
     }
 

@@ -15,6 +15,7 @@
 //! (`Journal::begin_epoch` appends an empty record). So no two records are ever taken for one.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 
@@ -83,6 +84,77 @@ pub(super) fn divide(mut record: Vec<u8>) -> Vec<Bytes> {
     ends.into_iter().map(|end| record.slice(std::mem::replace(&mut start, end)..end)).collect()
 }
 
+/// As `divide`, of a record in which texts stand at these places of its own bytes. Each entry is given as its beginning and
+/// the rest, which lies in a text's buffer, unless it is copied.
+#[must_use]
+pub(super) fn divide_shared(record: &[u8], texts: Vec<(usize, Bytes)>) -> Vec<(Bytes, Bytes)> {
+    let total = record.len() + texts.iter().map(|(_, text)| text.len()).sum::<usize>();
+    let count = total.div_ceil(limits::RECORD_PART_BYTES).max(1);
+    let mut parts = Vec::with_capacity(count);
+    let mut pieces = Pieces { record, at: 0, texts: texts.into() };
+    for index in 0..count {
+        let bytes = limits::RECORD_PART_BYTES.min(total - index * limits::RECORD_PART_BYTES);
+        let head = match index {
+            0 => Head::new(FIRST, Some(total), bytes),
+            last if last + 1 == count => Head::new(LAST, None, bytes),
+            _ => Head::new(MORE, None, bytes),
+        };
+        let mut begin = head.bytes().to_vec();
+        let mut missing = bytes;
+        let lent = loop {
+            match pieces.next(missing) {
+                Piece::Shared(text) if text.len() == missing => break text,
+                Piece::Shared(text) => {
+                    missing -= text.len();
+                    begin.extend_from_slice(&text);
+                }
+                Piece::Own(own) => {
+                    missing -= own.len();
+                    begin.extend_from_slice(own);
+                    if missing == 0 {
+                        break Bytes::new();
+                    }
+                }
+            }
+        };
+        parts.push((begin.into(), lent));
+    }
+    parts
+}
+
+/// The bytes of a record with texts in it, in their order.
+struct Pieces<'a> {
+    record: &'a [u8],
+    at: usize,
+    texts: VecDeque<(usize, Bytes)>,
+}
+
+enum Piece<'a> {
+    Own(&'a [u8]),
+    Shared(Bytes),
+}
+
+impl<'a> Pieces<'a> {
+    /// The next bytes that lie side by side, `most` at the most.
+    fn next(&mut self, most: usize) -> Piece<'a> {
+        let until = match self.texts.front_mut() {
+            Some((place, text)) if *place == self.at => {
+                let piece = text.split_to(most.min(text.len()));
+                if text.is_empty() {
+                    self.texts.pop_front();
+                }
+                return Piece::Shared(piece);
+            }
+            Some((place, _)) => *place,
+            None => self.record.len(),
+        };
+        let end = until.min(self.at + most);
+        let own = &self.record[self.at..end];
+        self.at = end;
+        Piece::Own(own)
+    }
+}
+
 /// Length, tag and, before the first part, the length of the whole.
 struct Head {
     bytes: [u8; HEAD_BYTES_MAX],
@@ -110,8 +182,15 @@ impl Head {
 
 /// Whether a record is a part that others of the same record follow.
 #[must_use]
-pub(super) fn is_followed(record: &[u8]) -> bool {
+fn is_followed(record: &[u8]) -> bool {
     matches!(record.first(), Some(&(FIRST | MORE)))
+}
+
+/// Whether the first entry of these is one that others of the same record follow. Its end may be missing.
+#[must_use]
+pub(super) fn is_followed_entry(entries: &[u8]) -> bool {
+    let mut reader = Reader::new(entries);
+    reader.varint().is_ok() && is_followed(&entries[entries.len() - reader.remaining()..])
 }
 
 /// Puts records together again. Whoever applies records, in their order, has one.
@@ -213,6 +292,26 @@ mod tests {
                 assert_eq!(is_followed(entry), whole.is_none() || parts.len() == 1);
             }
             assert_eq!(whole.as_deref(), Some(&record(bytes)[..]), "{bytes} bytes");
+        }
+    }
+
+    #[test]
+    fn a_record_with_texts_is_divided_as_one_in_one_piece() {
+        let part = limits::RECORD_PART_BYTES;
+        for texts in [&[(0, part)][..], &[(3, 1)], &[(3, 2 * part), (3, 5), (10, part - 1)], &[(10, 3 * part + 7)]] {
+            let own = record(10);
+            let shared: Vec<(usize, Bytes)> = texts.iter().map(|(at, bytes)| (*at, record(*bytes).into())).collect();
+            let mut whole = Vec::new();
+            let mut at = 0;
+            for (place, text) in &shared {
+                whole.extend_from_slice(&own[at..*place]);
+                whole.extend_from_slice(text);
+                at = *place;
+            }
+            whole.extend_from_slice(&own[at..]);
+            let joined = |(begin, lent): (Bytes, Bytes)| [&begin[..], &lent[..]].concat();
+            let found: Vec<Vec<u8>> = divide_shared(&own, shared).into_iter().map(joined).collect();
+            assert_eq!(found, divide(whole).iter().map(|part| part.to_vec()).collect::<Vec<_>>(), "{texts:?}");
         }
     }
 

@@ -128,6 +128,8 @@ impl Journal {
         }
         let is_something =
             turn.wipe.is_some() || turn.cut.is_some() || turn.history.is_some() || !turn.blocks.is_empty();
+        drop(inner);
+        turn.blocks = turn.blocks.into_iter().map(Block::joined).collect();
         is_something.then_some(turn)
     }
 

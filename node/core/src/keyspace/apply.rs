@@ -12,7 +12,7 @@ use super::value::stream::Stream;
 use super::value::{Hash, Inserted, List, Set, SortedSet, Value, image, parse_integer};
 use super::{Database, WrongType};
 use crate::effect::{Expiry, KeyChange, StreamChange};
-use crate::{freeing, limits};
+use crate::{freeing, lent, limits};
 
 /// What a change did: enough for a command to answer without a second look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -238,6 +238,13 @@ impl Database {
             }
             KeyChange::Append { bytes } => self.append(key, place, stamp, bytes),
             KeyChange::SetRange { offset, bytes } => self.set_range(key, place, stamp, *offset as usize, bytes),
+            KeyChange::Restore { image, expiry }
+                if image.len() >= lent::SHARED_BYTES
+                    && let Ok(text) = image::pieces::take_text(image) =>
+            {
+                place.slot.into_iter().for_each(|slot| self.free_later(slot));
+                Ok(self.replace(key, place, *expiry, stamp, New::Text(text)))
+            }
             KeyChange::Restore { image, expiry } => match image::decode(image) {
                 Ok(value) => {
                     place.slot.into_iter().for_each(|slot| self.free_later(slot));

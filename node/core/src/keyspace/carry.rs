@@ -3,12 +3,15 @@
 //! What is said of it in the record is the same as always, a deletion and a whole value: an effect changes one partition and
 //! reads no other. Whoever applies the record makes the value out of that.
 
+use bytes::Bytes;
+
 use super::apply::Applied;
 use super::collection::Boxed;
 use super::payload::New;
 use super::shard::{Place, Shard};
 use super::value::{Value, ValueRef};
 use crate::effect::{Expiry, KeyChange};
+use crate::lent;
 
 /// A value on its way.
 #[derive(Debug)]
@@ -18,7 +21,14 @@ pub struct Carried(Carry);
 enum Carry {
     Integer(i64),
     Text(Vec<u8>),
+    Shared(Bytes),
     Collection(Value),
+}
+
+impl From<Bytes> for Carried {
+    fn from(text: Bytes) -> Self {
+        Self(Carry::Shared(text))
+    }
 }
 
 impl From<Value> for Carried {
@@ -35,6 +45,20 @@ impl From<Value> for Carried {
 const COPIED_BYTES: usize = 1 << 10;
 
 impl Shard {
+    /// The large text of a key, so that others may keep it too. Nothing for what is no such text.
+    pub fn share_text(&mut self, database: u8, place: Place, key: &[u8]) -> Option<Bytes> {
+        let slot = place.slot?;
+        let table = &mut self.database_mut(database).table;
+        match table.at(slot).value() {
+            ValueRef::String(text) if text.len() >= lent::SHARED_BYTES => {}
+            _ => return None,
+        }
+        if table.at(slot).shared_text().is_none() {
+            table.make_shared(slot, key);
+        }
+        table.at(slot).shared_text()
+    }
+
     /// Takes the value of a key out. What is left there is to be deleted next. Nothing, and nothing is changed: there is no
     /// such key, or somebody reads the value in steps.
     pub fn carry_off(&mut self, database: u8, key: &[u8], place: Place) -> Option<Carried> {
@@ -75,6 +99,7 @@ impl Shard {
                     New::Text(&short)
                 }
                 Carry::Text(text) => New::Changed(text),
+                Carry::Shared(text) => New::Shared(text),
                 Carry::Collection(value) => New::Value(value),
             };
             keys.replace(key, place, expiry, stamp, new)

@@ -7,6 +7,7 @@
 //!              kind (4 bits, 0 = a free run) | has an expiry | was changed in place | packed here | packed elsewhere
 //!
 //!  value    integer: 1, 2, 4 or 8 bytes    text: its bytes    far: address, length, capacity (8 + 4 + 4 bytes)
+//!           shared: the address of a box with a buffer that others may keep too (8 bytes)
 //!           collection: its bytes and room to grow (`pad`) if it is packed here, as a far text if it is packed elsewhere,
 //!           otherwise the address of its box (8 bytes)
 //! ```
@@ -21,16 +22,19 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
+use bytes::Bytes;
+
 use super::collection::Boxed;
 use super::layout::{
     CHANGED, ELSEWHERE, ELSEWHERE_PACKED, EXPIRES, EXPIRY_BYTES, FAR, FAR_KEY_BYTES, FIXED_BYTES, FORM_MASK, FREE,
-    HASH, INTEGER, INTEGERS, KEY_BYTES_MAX, KIND_MASK, LIST, LONG, NEAR, SET, SORTED_SET, STREAM, TEXT,
+    HASH, INTEGER, INTEGERS, KEY_BYTES_MAX, KIND_MASK, LIST, LONG, NEAR, SET, SHARED, SORTED_SET, STREAM, TEXT,
 };
 use super::payload::{PACKED_AGAIN, Payload, far_words, unpadded};
 use super::value::space::Room;
 use super::value::stream::Stream;
 use super::value::{Hash, HashRef, List, ListRef, Set, SetRef, SortedSet, SortedSetRef, ValueRef};
 use crate::ids::UnixMillis;
+use crate::{freeing, lent};
 
 /// What an entry says besides its key and its value.
 #[derive(Debug, Clone, Copy)]
@@ -315,6 +319,7 @@ impl Raw {
                 SET => ValueRef::Set((*self.address(parts.value_at).cast::<Set>()).view()),
                 SORTED_SET => ValueRef::SortedSet((*self.address(parts.value_at).cast::<SortedSet>()).view()),
                 STREAM => ValueRef::Stream(&*self.address(parts.value_at).cast()),
+                SHARED => ValueRef::String(&*self.address(parts.value_at).cast::<Bytes>()),
                 other => unreachable!("no entry is of kind {other}"),
             }
         }
@@ -428,6 +433,7 @@ impl Raw {
                 INTEGER => integer(self.slice(parts.value_at, parts.value)).to_string().into_bytes(),
                 TEXT => self.slice(parts.value_at, parts.value).to_vec(),
                 FAR => self.far_text(parts.value_at),
+                SHARED => own(*Box::<Bytes>::from_raw(self.address(parts.value_at).cast())),
                 _ => return None,
             };
             let meta = self.meta().load(Relaxed);
@@ -456,7 +462,18 @@ impl Raw {
             let at = self.parts().value_at;
             match tag & KIND_MASK {
                 _ if tag & ELSEWHERE_PACKED != 0 => drop(self.far_text(at)),
-                FAR => drop(self.far_text(at)),
+                FAR => {
+                    let text = self.far_text(at);
+                    if text.capacity() >= lent::SHARED_BYTES {
+                        let bytes = text.capacity();
+                        freeing::later(text, bytes);
+                    }
+                }
+                SHARED => {
+                    let text = *Box::<Bytes>::from_raw(self.address(at).cast());
+                    let bytes = text.len();
+                    freeing::later(text, bytes);
+                }
                 LIST => drop(Box::<List>::from_raw(self.address(at).cast())),
                 HASH => drop(Box::<Hash>::from_raw(self.address(at).cast())),
                 SET => drop(Box::<Set>::from_raw(self.address(at).cast())),
@@ -494,6 +511,21 @@ impl Drop for Taken {
         let words = far_words(std::mem::take(&mut self.text));
         // SAFETY: the entry from which it was taken.
         unsafe { self.raw.put(self.at, &words) }
+    }
+}
+
+/// The bytes of a text that is about to grow: a copy if others keep it too.
+#[cold]
+fn own(text: Bytes) -> Vec<u8> {
+    /// The part of its length that a copy has as room.
+    const ROOM_PART: usize = 16;
+    match text.try_into_mut() {
+        Ok(only) => only.into(),
+        Err(text) => {
+            let mut copy = Vec::with_capacity(text.len() + text.len() / ROOM_PART);
+            copy.extend_from_slice(&text);
+            copy
+        }
     }
 }
 
@@ -614,6 +646,16 @@ impl<'t> Entry<'t> {
         }
     }
 
+    /// The text, if others may keep it too.
+    #[must_use]
+    pub fn shared_text(self) -> Option<Bytes> {
+        // SAFETY: see `new`; the kind says what lies there.
+        unsafe {
+            let is_shared = self.raw.tag() & (KIND_MASK | FORM_MASK) == SHARED;
+            is_shared.then(|| (*self.raw.address(self.raw.parts().value_at).cast::<Bytes>()).clone())
+        }
+    }
+
     /// Whether APPEND or SETRANGE has made the text that is there.
     #[must_use]
     pub fn is_changed_text(self) -> bool {
@@ -653,6 +695,8 @@ impl<'t> Entry<'t> {
                 let capacity = unsafe { self.raw.number(parts.value_at + 12) };
                 allocated(u32::from_le_bytes(capacity) as usize)
             }
+            // SAFETY: as `shared_text`.
+            SHARED => unsafe { allocated((*self.raw.address(parts.value_at).cast::<Bytes>()).len()) },
             _ => self.value().heap_bytes(samples),
         };
         key + value

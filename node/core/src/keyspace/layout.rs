@@ -12,6 +12,8 @@ pub(super) const SORTED_SET: u8 = 7;
 pub(super) const STREAM: u8 = 8;
 /// A packed set of integers.
 pub(super) const INTEGERS: u8 = 9;
+/// A large text that others may keep too; see `lent`.
+pub(super) const SHARED: u8 = 10;
 pub(super) const KIND_MASK: u8 = 15;
 pub(super) const EXPIRES: u8 = 16;
 /// A text that APPEND or SETRANGE has made: Redis calls it raw whatever its length.

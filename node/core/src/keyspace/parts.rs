@@ -213,6 +213,10 @@ impl<S: BuildHasher + Clone> Parts<S> {
         self.part_mut(slot.part()).change_text(slot, key, version, change)
     }
 
+    pub(super) fn make_shared(&mut self, slot: Slot, key: &[u8]) {
+        self.part_mut(slot.part()).make_shared(slot, key);
+    }
+
     pub(super) fn set_expiry(&mut self, slot: Slot, expire_at: u64) -> bool {
         self.part_mut(slot.part()).set_expiry(slot, expire_at)
     }

@@ -3,10 +3,11 @@
 use super::collection::Collection;
 use super::layout::{
     CHANGED, ELSEWHERE, ELSEWHERE_PACKED, ENTRY_BYTES_MAX, FAR, FAR_TEXT_BYTES, GROWING_BYTES_MAX, INTEGER,
-    KEY_BYTES_MAX, NEAR, STREAM, TEXT, size,
+    KEY_BYTES_MAX, NEAR, SHARED, STREAM, TEXT, size,
 };
 use super::value::space::is_kept;
 use super::value::{ShortBytes, Value, allocated};
+use crate::lent;
 
 /// Whether a value of so many bytes lies in the entry of a key with this length.
 #[inline]
@@ -61,6 +62,8 @@ pub(super) enum New<'a> {
     Text(&'a [u8]),
     /// A text that was changed, with the room that it has.
     Changed(Vec<u8>),
+    /// A large text that others may keep too.
+    Shared(bytes::Bytes),
     Value(Value),
     /// A packed collection of a kind, which `fits_here`, padded.
     Packed(u8, &'a [u8]),
@@ -90,7 +93,11 @@ impl<'a> Payload<'a> {
         match new {
             New::Integer(number) => Self::integer(number),
             New::Text(text) if fits(text) => Self { kind: TEXT, bytes: Bytes::Lent(text) },
-            New::Text(text) => Self::far(text.to_vec()),
+            New::Text(text) => match lent::shared(text) {
+                Some(shared) => Self::boxed(SHARED, Box::new(shared)),
+                None => Self::far(text.to_vec()),
+            },
+            New::Shared(shared) => Self::boxed(SHARED, Box::new(shared)),
             New::Changed(text) if text.len() <= GROWING_BYTES_MAX => {
                 Self { kind: TEXT | CHANGED, bytes: Bytes::Own(ShortBytes::from(&text[..])) }
             }

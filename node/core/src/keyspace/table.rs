@@ -284,6 +284,16 @@ impl<S: BuildHasher> Table<S> {
         Some(length)
     }
 
+    /// Lets others keep the large text of a slot too. The value is the same.
+    pub(super) fn make_shared(&mut self, slot: Slot, key: &[u8]) {
+        let handle = self.handle(slot);
+        let entry = self.arena.entry(handle);
+        let (version, expire_at) = (entry.version(), entry.expire_at().map_or(0, |at| at.0));
+        if let Some(text) = self.arena.take_text(handle) {
+            self.replace(slot, key, version, expire_at, New::Shared(text.into()));
+        }
+    }
+
     /// Sets when a key expires (0: never). Says whether that changed anything.
     pub(super) fn set_expiry(&mut self, slot: Slot, expire_at: u64) -> bool {
         let handle = self.handle(slot);

@@ -34,7 +34,7 @@ impl Fixture {
             wire::put_bytes(&mut records, &record);
         }
         let last = Offset(first + appends.len() as u64 - 1);
-        self.applier.push(Block { epoch: Epoch(1), first: Offset(first), last, records: records.into() });
+        self.applier.push(Block::new(Epoch(1), Offset(first), last, records.into()));
     }
 
     /// The image that a master has of the partition of `key` when it holds `text`.
@@ -232,7 +232,7 @@ async fn a_record_that_does_not_fit_makes_the_copy_lost() {
     let fixture = Fixture::new();
     fixture.applier.resume(Offset(0));
     let records = vec![3, 255, 255, 255].into();
-    fixture.applier.push(Block { epoch: Epoch(1), first: Offset(1), last: Offset(1), records });
+    fixture.applier.push(Block::new(Epoch(1), Offset(1), Offset(1), records));
     assert!(!fixture.applier.drain().await);
     assert_eq!(fixture.applier.condition(), Condition::Lost);
 }

@@ -8,8 +8,9 @@ use super::number::{self, TimeUnit};
 pub(super) use super::typed::bytes;
 use crate::effect::{Expiry, KeyChange, class};
 use crate::engine::{Transaction, View};
-use crate::keyspace::Keyspace;
 use crate::keyspace::value::ValueRef;
+use crate::keyspace::{Entry, Keyspace};
+use crate::lent;
 use crate::resp::error::Error;
 use crate::resp::table::flag::{DENY_OOM, FAST};
 use crate::resp::table::{Args, Group, Keys, Outcome, Row, read, write};
@@ -155,7 +156,20 @@ fn reply_value(value: ValueRef<'_>, out: &mut Encoder<'_>) -> Outcome {
 fn get(view: &View<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     match view.get(args[1]) {
         None => out.null(),
-        Some(entry) => return reply_value(entry.value(), out),
+        Some(entry) => return reply_entry(entry, out),
+    }
+    Ok(())
+}
+
+/// As `reply_value`: a large text is not copied.
+#[inline]
+fn reply_entry(entry: Entry<'_>, out: &mut Encoder<'_>) -> Outcome {
+    match entry.value() {
+        ValueRef::String(text) if text.len() >= lent::SHARED_BYTES => match entry.shared_text() {
+            Some(text) => out.bulk_shared(&text),
+            None => out.bulk(text),
+        },
+        value => return reply_value(value, out),
     }
     Ok(())
 }

@@ -2,13 +2,16 @@
 
 use std::cell::Cell;
 
-use tercet_proto::resp::{Args, Decoder, Encoder, Limits, ProtocolError};
+use tercet_proto::resp::{Args, Decoder, Encoder, Limits, ProtocolError, share_with, take_shared};
 
 use super::Connection;
+use super::input::Input;
 use crate::clock::{self, BootNanos};
+use crate::lent;
 use crate::limits;
+use crate::output::Output;
 use crate::resp::frame;
-use crate::resp::session::{Caller, Home, Place};
+use crate::resp::session::{Caller, Home, Place, Session};
 use crate::resp::table::{Keys, Row, flag};
 use crate::role::Verdict;
 
@@ -48,6 +51,37 @@ pub(super) enum Turn {
     Elsewhere,
     /// Replies that have not left depend on a mastership that has ended.
     Deposed,
+}
+
+/// Executes a command whose reply may share large texts with the key space. The reply to a carried client may not: it goes
+/// in a frame with a length.
+#[inline]
+fn execute_sharing(session: &mut Session, row: Option<&'static Row>, args: &[&[u8]], output: &mut Output) {
+    let is_framed = matches!(session.home, Home::Carried(_));
+    let out = output.buffer();
+    if !is_framed {
+        share_with(out);
+    }
+    session.execute(row, args, out);
+    let texts = take_shared();
+    if !texts.is_empty() {
+        output.add_texts(texts);
+    }
+}
+
+/// As `execute_sharing`, of a command with a large text, which may keep the buffer of the input.
+#[cold]
+fn execute_large(session: &mut Session, input: &mut Input, command: &Command, output: &mut Output) {
+    let before = input.position();
+    let (bytes, capacity) = input.lend();
+    let own = bytes.slice(before + command.start..before + command.end);
+    {
+        let args: Vec<&[u8]> = command.args.slices(&own).collect();
+        let _lending = lent::lend(own.clone(), capacity);
+        execute_sharing(session, command.row, &args, output);
+    }
+    drop(own);
+    input.restore(bytes, command.end);
 }
 
 impl Connection {
@@ -204,6 +238,7 @@ impl Connection {
         let Self { session, input, ahead, output, .. } = self;
         let mut pause = session.node.pause.mode(session.began());
         for (index, command) in ahead[..decoded].iter().enumerate() {
+            let is_large = command.end - command.start >= lent::SHARED_BYTES;
             let args: smallvec::SmallVec<[&[u8]; 16]> = command.args.slices(&input[command.start..]).collect();
             if args.is_empty() {
                 continue;
@@ -212,11 +247,16 @@ impl Connection {
                 return (index, Some(Turn::Held));
             }
             if let Some(mode) = pause
-                && session.is_held_up(mode, command.row)
+                && session.is_held_up(mode, command.row, &args)
             {
                 return (index, Some(Turn::Paused));
             }
-            session.execute(command.row, &args, output.buffer());
+            if is_large {
+                drop(args);
+                execute_large(session, input, command, output);
+            } else {
+                execute_sharing(session, command.row, &args, output);
+            }
             if command.row.is_some_and(|row| row.has(flag::ADMIN)) {
                 // It may have been CLIENT PAUSE.
                 pause = session.node.pause.mode(clock::boot_now());
@@ -232,6 +272,10 @@ impl Connection {
             }
             if output.pending() >= limits::REPLY_BATCH_BYTES {
                 return (index + 1, Some(Turn::Full));
+            }
+            if is_large {
+                // The input has moved.
+                return (index + 1, Some(Turn::More));
             }
         }
         (decoded, None)

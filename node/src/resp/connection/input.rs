@@ -3,6 +3,8 @@
 use std::cell::Cell;
 use std::ops::Deref;
 
+use bytes::Bytes;
+
 use crate::limits;
 
 thread_local! {
@@ -15,6 +17,8 @@ thread_local! {
 pub(super) struct Input {
     bytes: Vec<u8>,
     executed: usize,
+    /// Bytes of those that are executed now which are gone already: somebody keeps them.
+    gone: usize,
 }
 
 impl Deref for Input {
@@ -27,17 +31,18 @@ impl Deref for Input {
 }
 
 impl Input {
-    /// Where the next bytes are read to, with room for `wanted` bytes in all (and never for less than one read).
+    /// Where the next bytes are read to, with room for `wanted` bytes in all, if those are many, or for one read.
     pub(super) fn room(&mut self, wanted: usize) -> &mut Vec<u8> {
         if self.bytes.capacity() == 0 {
             self.bytes = SPARE.take();
         }
-        let more = wanted.saturating_sub(self.len()).max(limits::READ_BYTES);
+        // A large request: not a byte more than it needs, so that its buffer is allocated once.
+        let is_large = wanted > limits::SPARE_BUFFER_BYTES && wanted > self.len();
+        let more = if is_large { wanted - self.len() } else { limits::READ_BYTES };
         if more > self.bytes.capacity() - self.bytes.len() {
             self.cut();
         }
-        if more > limits::READ_BYTES {
-            // A large value: not a byte more than it needs.
+        if is_large {
             self.bytes.reserve_exact(more);
         } else {
             self.bytes.reserve(more);
@@ -53,7 +58,7 @@ impl Input {
 
     /// So many bytes were executed. What one large request needed is given back.
     pub(super) fn executed(&mut self, count: usize) {
-        self.executed += count;
+        self.executed += count - std::mem::take(&mut self.gone);
         if self.executed == self.bytes.len() {
             self.executed = 0;
             let mut bytes = std::mem::take(&mut self.bytes);
@@ -74,6 +79,31 @@ impl Input {
         }
     }
 
+    /// Bytes before those that were not executed.
+    pub(super) fn position(&self) -> usize {
+        self.executed
+    }
+
+    /// Lends the bytes, so that a large text of the command that is executed next may be kept; `restore` takes them back. Says
+    /// how long their allocation is, too.
+    pub(super) fn lend(&mut self) -> (Bytes, usize) {
+        let bytes = std::mem::take(&mut self.bytes);
+        let capacity = bytes.capacity();
+        (bytes.into(), capacity)
+    }
+
+    /// Ends `lend`. If nobody keeps the bytes they are here again; otherwise what lies behind `executed`, and `executed` is
+    /// to be called with that.
+    pub(super) fn restore(&mut self, lent: Bytes, executed: usize) {
+        match lent.try_into_mut() {
+            Ok(bytes) => self.bytes = bytes.into(),
+            Err(lent) => {
+                self.bytes = lent[self.executed + executed..].to_vec();
+                (self.executed, self.gone) = (0, executed);
+            }
+        }
+    }
+
     /// Takes everything that was not executed.
     pub(super) fn take(&mut self) -> Vec<u8> {
         self.cut();
@@ -81,7 +111,7 @@ impl Input {
     }
 
     pub(super) fn set(&mut self, bytes: Vec<u8>) {
-        (self.bytes, self.executed) = (bytes, 0);
+        (self.bytes, self.executed, self.gone) = (bytes, 0, 0);
     }
 
     /// Bytes of memory that this takes.
@@ -107,10 +137,31 @@ mod tests {
     }
 
     #[test]
+    fn what_was_lent_comes_back_or_is_kept_by_others() {
+        let mut input = Input::default();
+        input.room(0).extend_from_slice(b"0123456789");
+        input.executed(2);
+        let (lent, capacity) = input.lend();
+        assert!(capacity >= lent.len() && lent.len() == 10);
+        input.restore(lent, 3);
+        input.executed(3);
+        assert_eq!(&*input, b"56789");
+        let (lent, _) = input.lend();
+        let kept = lent.slice(..1);
+        input.restore(lent, 2);
+        input.executed(2);
+        assert_eq!((&*input, &kept[..]), (&b"789"[..], &b"5"[..]));
+    }
+
+    #[test]
     fn a_large_request_leaves_no_large_buffer() {
         let mut input = Input::default();
         let size = 64 << 20;
-        input.room(size).resize(size, 7);
+        while input.len() < size {
+            let room = input.room(size);
+            let read = (room.capacity() - room.len()).min(100_000);
+            room.resize(room.len() + read, 7);
+        }
         assert!(input.capacity() < size + limits::READ_BYTES, "{} bytes for {size}", input.capacity());
         input.room(0).extend_from_slice(b"PING");
         input.executed(size);

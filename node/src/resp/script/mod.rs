@@ -28,7 +28,7 @@ mod source;
 
 pub(crate) use interpreter::sha1hex;
 pub(crate) use library::{Function, Library, load as load_library};
-pub(crate) use run::{check, is_quick};
+pub(crate) use run::{check, is_quick, may_write};
 pub(crate) use source::parse as parse_source;
 
 /// The version of Redis that scripts are told.

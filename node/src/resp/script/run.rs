@@ -71,6 +71,11 @@ pub(crate) fn is_quick(session: &Session, kind: Kind, args: &Args<'_>) -> bool {
     }
 }
 
+/// Whether a script may change something: one that does not say so may.
+pub(crate) fn may_write(session: &Session, kind: Kind, args: &Args<'_>) -> bool {
+    subject(session, kind, args).is_ok_and(|subject| subject.flags.is_none_or(|flags| !flags.no_writes))
+}
+
 fn subject(session: &Session, kind: Kind, args: &Args<'_>) -> Result<Subject, Error> {
     let scripts = &session.node.scripts;
     let what = args.get(1).copied().unwrap_or_default();

@@ -13,7 +13,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tercet_proto::resp::{Encoder, was_cut};
+use tercet_proto::resp::{Encoder, forget_shared, was_cut};
 
 use super::help::{help, is_help};
 use super::{Blocking, Replies, ScriptPlace, Session};
@@ -92,6 +92,7 @@ impl Session {
         // What tells of a subscription is pushed, and is no reply.
         if !row.is_some_and(|row| row.group == Group::PubSub && row.name.ends_with("subscribe")) {
             out.truncate(before);
+            forget_shared(out, before);
         }
         self.replies = match self.replies {
             Replies::SkipNext => Replies::Skip,
@@ -278,6 +279,7 @@ impl Session {
         }
         if let Err(error) = outcome {
             out.truncate(before);
+            forget_shared(out, before);
             self.meter.counters().failed(row.id);
             if is_script && self.is_error_counted {
                 return Encoder::new(out, self.version).error_bytes(&error.to_bytes());
@@ -619,7 +621,7 @@ fn check_script(row: &Row, caller: ScriptCaller, is_free: bool) -> Result<(), Er
     if is_denied || matches!(row.handler, Handler::Transactional(_)) {
         return Err(Error::text("ERR This Redis command is not allowed from script"));
     }
-    if !caller.may_write && row.is_write() {
+    if !caller.may_write && (row.is_write() || row.has(flag::MAY_REPLICATE)) {
         return Err(Error::text("ERR Write commands are not allowed from read-only scripts."));
     }
     Ok(())

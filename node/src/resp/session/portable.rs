@@ -16,6 +16,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tercet_proto::resp::Version;
 
 use super::subscriptions::TOPICS;
@@ -122,9 +123,9 @@ impl Session {
         for _ in 0..reader.varint()? {
             let mut args = Vec::new();
             for _ in 0..reader.varint()? {
-                args.push(reader.bytes()?.to_vec());
+                args.push(Bytes::copy_from_slice(reader.bytes()?));
             }
-            let row = table::resolve(args.iter().map(Vec::as_slice));
+            let row = table::resolve(args.iter().map(|arg| &arg[..]));
             // What MULTI would not have queued here is not executed by EXEC either: nobody has checked the arguments.
             let is_queued = |row: &&Row| {
                 row.accepts(args.len())

@@ -15,10 +15,11 @@ use crate::resp::error::Error;
 use crate::resp::facts;
 use crate::resp::libraries::All;
 use crate::resp::script;
-use crate::resp::table::{Args, Handler, Keys, Row, flag};
-use crate::resp::waiting::{Answer, Wait};
+use crate::resp::table::{Access, Args, Handler, Keys, Row, flag};
+use crate::resp::waiting::{Answer, Mail, Wait};
 use crate::role::Verdict;
 use crate::scripts::Kind;
+use crate::tracking::Tracker;
 
 /// What a script on the thread of scripts came to.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ struct Job {
     version: Version,
     database: u8,
     home: Home,
+    tracker: Option<Arc<Tracker>>,
+    is_caching_said: bool,
     args: Vec<Vec<u8>>,
 }
 
@@ -88,6 +91,14 @@ impl Session {
         }))
     }
 
+    /// Whether a script may change something, as far as its flags say.
+    pub(super) fn is_writing_script(&self, row: &Row, args: &Args<'_>) -> bool {
+        match row.handler {
+            Handler::Script(kind, Access::ReadWrite) => script::may_write(self, kind, args),
+            _ => false,
+        }
+    }
+
     /// Sends a command to the thread of scripts, and lets the client wait for its answer.
     pub(super) fn send_to_script_thread(&mut self, args: &Args<'_>) {
         let (sender, receiver) = oneshot::channel();
@@ -98,6 +109,8 @@ impl Session {
             version: self.version,
             database: self.database,
             home: self.home,
+            tracker: self.tracker(),
+            is_caching_said: self.is_caching_said,
             args: args.iter().map(|arg| arg.to_vec()).collect(),
         };
         let under = self.node.gate.term();
@@ -105,7 +118,7 @@ impl Session {
             // Who has gone meanwhile is not answered, and its script has run.
             _ = sender.send(job.run());
         }));
-        self.wait = Some(Wait(Box::pin(async move {
+        self.wait = Some(Wait::new(Mail::Later, async move {
             match receiver.await {
                 Ok(Ran::Reply { bytes, on, under }) => {
                     Answer { reply: bytes, depends_on: on, under, is_over: true, again: None }
@@ -119,7 +132,7 @@ impl Session {
                     again: None,
                 },
             }
-        })));
+        }));
     }
 
     pub(crate) fn libraries(&self) -> Arc<All> {
@@ -154,7 +167,7 @@ impl Session {
 
 impl Job {
     fn run(self) -> Ran {
-        let Self { node, client, user, version, database, home, args } = self;
+        let Self { node, client, user, version, database, home, tracker, is_caching_said, args } = self;
         let mut session = Session::new(Arc::clone(&node), client);
         (session.version, session.database, session.home) = (version, database, home);
         session.is_authenticated = true;
@@ -171,9 +184,12 @@ impl Job {
         let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
         let row = session.row(args.iter().copied());
         let mut bytes = Vec::new();
+        (session.tracker, session.is_caching_said) = (tracker, is_caching_said);
         session.execute(row, &args, &mut bytes);
         let now = clock::boot_now();
         let on = session.end_batch(now, 0);
+        // It is the client's, and goes on.
+        session.tracker = None;
         let is_late = verdict == Verdict::Master && now >= node.authority.lease_until();
         drop(permit);
         node.publish();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use bytes::Bytes;
 use tercet_proto::resp::Encoder;
 
 use super::{Blocking, Session};
@@ -10,6 +11,7 @@ use crate::clients::state;
 use crate::engine::{Locked, Transaction, View};
 use crate::journal::Due;
 use crate::keyspace::Watch;
+use crate::lent;
 use crate::node::Shared;
 use crate::resp::error::Error;
 use crate::resp::table::{Args, Handler, Keys, Row, Transactional, flag};
@@ -18,14 +20,14 @@ use crate::role::Verdict;
 /// Commands between MULTI and EXEC.
 #[derive(Debug, Default)]
 pub(super) struct Multi {
-    pub(super) queued: Vec<(&'static Row, Vec<Vec<u8>>)>,
+    pub(super) queued: Vec<(&'static Row, Vec<Bytes>)>,
     pub(super) bytes: usize,
     pub(super) is_broken: bool,
 }
 
 impl Multi {
-    pub(super) fn push(&mut self, row: &'static Row, args: Vec<Vec<u8>>) {
-        self.bytes += args.iter().map(|arg| arg.len() + size_of::<Vec<u8>>()).sum::<usize>();
+    pub(super) fn push(&mut self, row: &'static Row, args: Vec<Bytes>) {
+        self.bytes += args.iter().map(|arg| arg.len() + size_of::<Bytes>()).sum::<usize>();
         self.queued.push((row, args));
     }
 }
@@ -83,8 +85,10 @@ impl Session {
     }
 
     /// Whether any queued command is such a one.
-    pub(super) fn has_queued(&self, is_such: impl Fn(&Row) -> bool) -> bool {
-        self.multi.as_ref().is_some_and(|multi| multi.queued.iter().any(|(row, _)| is_such(row)))
+    pub(super) fn has_queued(&self, is_such: impl Fn(&Row, &Args<'_>) -> bool) -> bool {
+        self.multi.as_ref().is_some_and(|multi| {
+            multi.queued.iter().any(|(row, args)| is_such(row, &args.iter().map(|arg| &arg[..]).collect::<Vec<_>>()))
+        })
     }
 
     /// The transaction under way cannot be executed any more.
@@ -117,7 +121,10 @@ impl Session {
     pub(super) fn queue(&mut self, row: &'static Row, args: &Args<'_>, out: &mut Vec<u8>) {
         let limit = self.query_limit();
         if let Some(multi) = &mut self.multi {
-            multi.push(row, args.iter().map(|arg| arg.to_vec()).collect());
+            multi.push(
+                row,
+                args.iter().map(|arg| lent::shared(arg).unwrap_or_else(|| Bytes::copy_from_slice(arg))).collect(),
+            );
             if multi.bytes > limit {
                 tracing::warn!(client = self.client.id, "a transaction is over the limit of the query buffer, closing");
                 self.is_closing = true;
@@ -201,7 +208,7 @@ impl Session {
         let node = Arc::clone(&self.node);
         let engine = &node.engine;
         let slices: Vec<Vec<&[u8]>> =
-            multi.queued.iter().map(|(_, args)| args.iter().map(Vec::as_slice).collect()).collect();
+            multi.queued.iter().map(|(_, args)| args.iter().map(|arg| &arg[..]).collect()).collect();
         // One lock set for all: what the commands declare, and what is watched.
         let is_whole =
             |row: &Row| matches!(row.keys, Keys::Space | Keys::Any) || matches!(row.handler, Handler::Script(..));
@@ -221,7 +228,9 @@ impl Session {
         if unchanged {
             Encoder::new(out, self.version).array(multi.queued.len());
             let may_block = std::mem::replace(&mut self.may_block, Blocking::Denied);
-            for ((row, _), args) in multi.queued.iter().zip(&slices) {
+            for ((row, owned), args) in multi.queued.iter().zip(&slices) {
+                let large = owned.iter().find(|arg| arg.len() >= lent::SHARED_BYTES);
+                let _lending = large.map(|text| lent::lend(text.clone(), text.len()));
                 self.call_queued(&mut transaction, row, args, out);
             }
             self.may_block = may_block;

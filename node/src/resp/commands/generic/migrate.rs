@@ -27,7 +27,7 @@ use crate::node::Shared;
 use crate::resp::error::Error;
 use crate::resp::session::Session;
 use crate::resp::table::{Args, Outcome};
-use crate::resp::waiting::{Answer, Wait};
+use crate::resp::waiting::{Answer, Mail, Wait};
 use crate::role::Verdict;
 
 /// How often a key is sent that changes while it is on its way.
@@ -78,7 +78,7 @@ pub(super) fn migrate(session: &mut Session, args: &Args<'_>, out: &mut Encoder<
     session.may_change()?;
     let under = session.node.gate.term();
     let version = out.version();
-    session.wait = Some(Wait(Box::pin(async move {
+    session.wait = Some(Wait::new(Mail::Now, async move {
         let (outcome, depends_on) = job.run().await;
         let mut reply = Vec::new();
         let mut out = Encoder::new(&mut reply, version);
@@ -88,7 +88,7 @@ pub(super) fn migrate(session: &mut Session, args: &Args<'_>, out: &mut Encoder<
             Err(Failure(text)) => out.error(&text),
         }
         Answer { reply, depends_on: Due::write(depends_on), under, is_over: true, again: None }
-    })));
+    }));
     Ok(())
 }
 

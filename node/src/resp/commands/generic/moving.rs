@@ -1,13 +1,13 @@
 //! Keys that change their name or database. The record says the whole value anew: an effect changes one partition and reads
 //! no other.
 
+use bytes::Bytes;
 use tercet_proto::resp::Encoder;
 
 use super::keyspace::database;
 use super::number;
 use crate::effect::{Expiry, KeyChange, class};
 use crate::engine::{Name, Transaction};
-use crate::keyspace::Entry;
 use crate::keyspace::value::image;
 use crate::resp::error::Error;
 use crate::resp::table::{Args, Outcome};
@@ -60,7 +60,7 @@ pub(super) fn copy(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut
     if here == there && args[1] == args[2] {
         return Err(Error::text("ERR source and destination objects are the same"));
     }
-    let copied = match Whole::of(transaction.read(args[1])) {
+    let copied = match Whole::of(transaction, args[1]) {
         None => false,
         Some(whole) => {
             transaction.select(there);
@@ -93,17 +93,22 @@ pub(super) fn move_key(transaction: &mut Transaction<'_>, args: &Args<'_>, out: 
 }
 
 /// All that a key has: its value and its deadline.
-struct Whole {
-    image: Vec<u8>,
-    expiry: Expiry,
+enum Whole {
+    /// A large text, which both keys share.
+    Text(Bytes, Expiry),
+    Image(Vec<u8>, Expiry),
 }
 
 impl Whole {
-    fn of(entry: Option<Entry<'_>>) -> Option<Self> {
-        let entry = entry?;
+    fn of(transaction: &mut Transaction<'_>, key: &[u8]) -> Option<Self> {
+        transaction.read(key)?;
+        if let Some((text, expiry)) = transaction.share_text(key) {
+            return Some(Self::Text(text, expiry));
+        }
+        let entry = transaction.get(key)?;
         let mut image = Vec::with_capacity(entry.value().image_capacity());
         image::encode(entry.value(), &mut image);
-        Some(Self { image, expiry: entry.expire_at().map_or(Expiry::Never, Expiry::At) })
+        Some(Self::Image(image, entry.expire_at().map_or(Expiry::Never, Expiry::At)))
     }
 
     fn put(&self, transaction: &mut Transaction<'_>, key: &[u8], class: u32, event: &'static str) -> Outcome {
@@ -111,7 +116,12 @@ impl Whole {
             // Redis deletes what is there and adds a key.
             transaction.raise(class::NEW, "new", key);
         }
-        transaction.apply_as(key, class, event, &KeyChange::Restore { image: &self.image, expiry: self.expiry })?;
+        match self {
+            Self::Text(text, expiry) => transaction.put_shared(key, text, *expiry, class, event)?,
+            Self::Image(image, expiry) => {
+                transaction.apply_as(key, class, event, &KeyChange::Restore { image, expiry: *expiry })?;
+            }
+        }
         Ok(())
     }
 }
