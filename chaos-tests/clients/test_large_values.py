@@ -1,11 +1,14 @@
 """Large texts are kept as they came: what they take of memory, that they stay what they were, and that others are served."""
 
+import contextlib
 import hashlib
+import socket
 import threading
 import time
 
 import redis
 
+from cluster import wait_for
 from test_disk import Node
 
 SIZE = 200 << 20
@@ -97,3 +100,17 @@ def test_others_read_while_a_large_text_comes_and_goes(tmp_path):
         thread.join()
         # No figure of speed: copying it once under a lock would be seen on an idle machine, a hang on any.
         assert longest[0] < 2.0
+
+
+def test_the_largest_clients_are_closed_beyond_maxmemory_clients(tmp_path):
+    with Node(tmp_path) as node:
+        client, large, spared = connect(node), socket.create_connection(("127.0.0.1", node.ports["resp"])), connect(node)
+        assert client.config_set("maxmemory-clients", "32mb")
+        spared.client_no_evict("on")
+        # A request that does not end.
+        large.settimeout(20)
+        with contextlib.suppress(ConnectionError):
+            large.sendall(b"*2\r\n$4\r\nPING\r\n$100000000\r\n" + b"x" * (48 << 20))
+            assert large.recv(100) == b""
+        wait_for(lambda: client.info("stats")["evicted_clients"] == 1, 10, "one client that was closed")
+        assert client.ping() and spared.ping()

@@ -186,7 +186,7 @@ impl Client {
         let listed = letters + usize::from(output > fixed);
         let unread = output - fixed + mail;
         let (arguments, multi) = (number(&sizes.arguments), number(&sizes.multi));
-        let total = query_buffer.max(query) + output_buffer.max(output) + mail + arguments + multi + size_of::<Self>();
+        let total = self.memory();
         let mut line = format!("id={} addr={} laddr={} fd=-1 name={}", self.id, self.address, self.local, about.name);
         // Writing to a String cannot fail.
         _ = write!(
@@ -220,6 +220,16 @@ impl Client {
             about.library_version,
         );
         line
+    }
+
+    /// Bytes of memory that it takes, its buffers and what others have sent it.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let number = |cell: &AtomicUsize| cell.load(Ordering::Relaxed);
+        let sizes = &self.sizes;
+        let query = number(&sizes.query_buffer).max(number(&sizes.query));
+        let output = number(&sizes.output_buffer).max(number(&sizes.output));
+        query + output + self.mail().1 + number(&sizes.arguments) + number(&sizes.multi) + size_of::<Self>()
     }
 
     /// The letters of CLIENT LIST.

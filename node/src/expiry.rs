@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::clock;
+use crate::eviction;
 use crate::limits;
 use crate::node::Shared;
 use crate::role::Verdict;
@@ -17,6 +18,7 @@ pub async fn run(node: Shared) {
         ticks.tick().await;
         node.engine.keyspace.access().tick(clock::unix_now());
         serve_later(&node, &mut record);
+        eviction::evict_clients(&node.clients, &node.config.live, &node.stats.evicted_clients);
         node.rates.sample(node.stats.traffic(), clock::boot_now());
         // As in Redis, CLIENT PAUSE keeps keys from expiring too.
         let is_paused = node.pause.mode(clock::boot_now()).is_some();

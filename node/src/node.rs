@@ -81,6 +81,8 @@ pub struct Stats {
     /// Full syncs that went on where the stream had broken.
     pub resumed_syncs: AtomicU64,
     pub partial_syncs: AtomicU64,
+    /// Clients that were closed for the memory that all take.
+    pub evicted_clients: AtomicU64,
     /// Bytes of memory of the Redis clients' input and output.
     pub client_bytes: AtomicUsize,
 }

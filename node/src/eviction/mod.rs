@@ -9,6 +9,8 @@
 
 pub(crate) mod task;
 
+mod clients;
+
 use std::cell::Cell;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -20,6 +22,8 @@ use crate::engine::Engine;
 use crate::freeing;
 use crate::keyspace::eviction::{Policy, Pool};
 use crate::memory;
+
+pub use self::clients::evict_clients;
 
 /// The bound, and what it is compared with.
 #[derive(Debug)]

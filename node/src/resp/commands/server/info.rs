@@ -309,6 +309,7 @@ fn stats(node: &Node, _: &View<'_>, text: &mut String) {
     line(text, "tracking_total_prefixes", node.tracking.trackers().1);
     line(text, "total_reads_processed", stats.reads.load(Relaxed));
     line(text, "total_writes_processed", stats.writes.load(Relaxed));
+    line(text, "evicted_clients", stats.evicted_clients.load(Relaxed));
     line(text, "latest_fork_usec", 0);
     line(text, "total_error_replies", node.counters.errors().values().sum::<u64>());
     for name in [
@@ -319,7 +320,6 @@ fn stats(node: &Node, _: &View<'_>, text: &mut String) {
         "sync_partial_err",
         "expired_stale_perc",
         "expired_time_cap_reached_count",
-        "evicted_clients",
         "total_eviction_exceeded_time",
         "current_eviction_exceeded_time",
         "total_forks",
