@@ -24,7 +24,7 @@ build: ## the release build of everything
 	@deploy/local/packages.sh build
 	@deploy/local/build.sh release --workspace --bins
 
-test: ## every test: units, doc tests, the seed programs, bad input, client libraries, random input, the simulation, drills
+test: ## every test: units, doc tests, programs of users, bad input, client libraries, random input, the simulation, drills
 	@chaos-tests/test.sh
 
 lint: ## formatting, clippy, licences and sources

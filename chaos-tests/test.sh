@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # make test: sets up, then runs every test, each part within a bound. Everything is built once, in the dev profile that
 # `make lint` and every developer use: optimized builds are for `make up`, `make drill` and `make bench`, which measure.
-# The processes that it starts live on ports and in folders of their own, but for the seed programs, which name the
+# The processes that it starts live on ports and in folders of their own, but for the programs of users, which name the
 # default ports: the client tests get a network of their own, where nobody else can have them.
 . "$(dirname "${BASH_SOURCE[0]}")/../deploy/local/lib.sh"
 cd "$root"
@@ -53,7 +53,7 @@ fi
 step "doc tests"
 bounded 300 cargo test --workspace --locked --quiet --doc
 
-step "client libraries, the seed programs and bad input"
+step "client libraries, programs of users and bad input"
 clients=(.venv/bin/python -m pytest chaos-tests/clients --ignore chaos-tests/clients/test_compose.py -q -ra --no-header -p no:cacheprovider)
 own_network timeout --foreground --kill-after=15 900 "${clients[@]}" || die "the client tests failed, or were not over after 900 s"
 

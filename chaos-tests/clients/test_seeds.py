@@ -1,5 +1,6 @@
-"""Every program that the project was created from runs unchanged: redis-py, pika and grpcio against a cluster on the
-default ports, the AMQP and gateway ones also while the port that they name belongs to a replica."""
+"""Programs with redis-py, pika and grpcio against a cluster on the default ports, the AMQP and gateway ones also while the
+port that they name belongs to a replica: our own in programs/, and those that the project was created from, unchanged, where
+they are. Both have the same names, make the same calls and print the same."""
 
 import ast
 import os
@@ -20,10 +21,9 @@ from cluster import REPOSITORY, Cluster
 PASSWORD = "hUN7e4_1"
 HOST = "server1"
 SEEDS = pathlib.Path(os.environ.get("SEEDS", REPOSITORY.parent / "shared" / "seeds"))
+OURS = pathlib.Path(__file__).parent / "programs"
+FOLDERS = {"ours": OURS, **({"seeds": SEEDS} if SEEDS.is_dir() else {})}
 PROGRAM_SECONDS = 20
-
-if not SEEDS.is_dir():
-    pytest.skip(f"the seed programs are not in {SEEDS} (SEEDS=folder names another)", allow_module_level=True)
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +56,11 @@ def cluster(server1):
         yield cluster
 
 
+@pytest.fixture(scope="module", params=FOLDERS)
+def folder(request):
+    return FOLDERS[request.param]
+
+
 @pytest.fixture
 def on_master(cluster):
     """The default ports are the master's."""
@@ -73,28 +78,29 @@ def either_port(request, cluster):
 
 
 @pytest.fixture(scope="module")
-def generated(tmp_path_factory):
-    """schema_pb2 and schema_pb2_grpc, made of the seeds' schema."""
-    folder = tmp_path_factory.mktemp("generated")
-    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{SEEDS}", f"--python_out={folder}", f"--grpc_python_out={folder}"]
+def generated(tmp_path_factory, folder):
+    """schema_pb2 and schema_pb2_grpc, made of the schema that the programs came with, or of the node's own."""
+    schemas = folder if (folder / "schema.proto").exists() else REPOSITORY / "proto" / "proto"
+    made = tmp_path_factory.mktemp("generated")
+    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{schemas}", f"--python_out={made}", f"--grpc_python_out={made}"]
     subprocess.run([*command, "schema.proto"], check=True)
-    return folder
+    return made
 
 
 def run(program):
     """Runs a program that ends by itself; gives what it printed."""
-    command = [sys.executable, str(SEEDS / program)]
+    command = [sys.executable, str(program)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PROGRAM_SECONDS, check=False)
-    assert done.returncode == 0, f"{program} ended with {done.returncode}:\n{done.stderr}"
+    assert done.returncode == 0, f"{program.name} ended with {done.returncode}:\n{done.stderr}"
     return done.stdout.splitlines()
 
 
 class Running:
     """A program that runs until it is stopped."""
 
-    def __init__(self, program, folder=None):
-        environment = dict(os.environ, PYTHONUNBUFFERED="1", **({"PYTHONPATH": str(folder)} if folder else {}))
-        command = [sys.executable, str(SEEDS / program)]
+    def __init__(self, program, modules=None):
+        environment = dict(os.environ, PYTHONUNBUFFERED="1", **({"PYTHONPATH": str(modules)} if modules else {}))
+        command = [sys.executable, str(program)]
         self.program = program
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
         self.lines = queue.Queue()
@@ -110,7 +116,7 @@ class Running:
         except queue.Empty:
             state = self.process.poll()
             error = self.process.stderr.read() if state is not None else "(it still runs)"
-            raise AssertionError(f"{self.program} printed nothing within {seconds} s: {error}") from None
+            raise AssertionError(f"{self.program.name} printed nothing within {seconds} s: {error}") from None
 
     def __enter__(self):
         return self
@@ -132,39 +138,39 @@ def values(lines):
     return [plain(ast.literal_eval(line)) for line in lines]
 
 
-def test_redis_strings(on_master):
-    assert run("redis_strings.py") == ["101", "100", "value3value4"]
+def test_redis_strings(on_master, folder):
+    assert run(folder / "redis_strings.py") == ["101", "100", "value3value4"]
 
 
-def test_redis_lists(on_master):
+def test_redis_lists(on_master, folder):
     on_master.lpush("list_redis_demo", "python")
     on_master.rpush("list_redis_demo", "java")
-    assert run("redis_lists.py") == ["2", "发送完毕", "[]"]
+    assert run(folder / "redis_lists.py") == ["2", "发送完毕", "[]"]
 
 
-def test_redis_hashes(on_master):
+def test_redis_hashes(on_master, folder):
     on_master.hset("vip_user", "1001", 1)
-    assert values(run("redis_hashes.py")) == [[b"1001"], b"1", {b"1001": b"1"}]
+    assert values(run(folder / "redis_hashes.py")) == [[b"1001"], b"1", {b"1001": b"1"}]
 
 
-def test_redis_sets(on_master):
-    assert run("redis_sets.py") == ["1"]
-    assert run("redis_sets.py") == ["0"]
+def test_redis_sets(on_master, folder):
+    assert run(folder / "redis_sets.py") == ["1"]
+    assert run(folder / "redis_sets.py") == ["0"]
     assert on_master.smembers("redis_set_demo") == {b"new_data"}
 
 
-def test_redis_zsets(on_master):
+def test_redis_zsets(on_master, folder):
     on_master.zadd("rank", {"a": 4, "b": 3, "c": 1, "d": 2, "e": 5})
-    by_score, cardinality, lowest, highest = values(run("redis_zsets.py"))
+    by_score, cardinality, lowest, highest = values(run(folder / "redis_zsets.py"))
     assert by_score == [b"c", b"d", b"b", b"a", b"e"]
     assert cardinality == 5
     assert lowest == [[b"c", 1.0], [b"d", 2.0], [b"b", 3.0]]
     assert highest == [[b"e", 5.0], [b"a", 4.0], [b"b", 3.0]]
 
 
-def test_redis_keys(on_master):
+def test_redis_keys(on_master, folder):
     on_master.set("the only one", "1")
-    assert run("redis_keys.py") == ["[b'the only one']", "the only one"]
+    assert run(folder / "redis_keys.py") == ["[b'the only one']", "the only one"]
 
 
 def test_a_wrong_password_is_refused(cluster):
@@ -172,40 +178,41 @@ def test_a_wrong_password_is_refused(cluster):
         redis.Redis(host=HOST, password="wrong").ping()
 
 
-def test_amqp_queue(either_port):
-    run("amqp_queue_producer.py")
-    with Running("amqp_queue_consumer.py") as consumer:
+def test_amqp_queue(either_port, folder):
+    run(folder / "amqp_queue_producer.py")
+    with Running(folder / "amqp_queue_consumer.py") as consumer:
         assert consumer.line() == "send message to rabbitmq"
-        run("amqp_queue_producer.py")
+        run(folder / "amqp_queue_producer.py")
         assert consumer.line() == "send message to rabbitmq"
 
 
-def test_amqp_durable(either_port):
-    run("amqp_durable_producer.py")
-    run("amqp_durable_producer.py")
-    with Running("amqp_durable_consumer.py") as consumer:
+def test_amqp_durable(either_port, folder):
+    run(folder / "amqp_durable_producer.py")
+    run(folder / "amqp_durable_producer.py")
+    with Running(folder / "amqp_durable_consumer.py") as consumer:
         assert consumer.line() == "send message to taskqueue"
         assert consumer.line() == "send message to taskqueue"
 
 
-def test_amqp_fanout(either_port):
-    with Running("amqp_fanout_consumer.py") as one, Running("amqp_fanout_consumer.py") as two:
+def test_amqp_fanout(either_port, folder):
+    with Running(folder / "amqp_fanout_consumer.py") as one, Running(folder / "amqp_fanout_consumer.py") as two:
         # A fanout reaches who is bound at that moment: publish until both are.
         for consumer in (one, two):
             deadline = time.monotonic() + PROGRAM_SECONDS
             while consumer.lines.empty():
                 assert time.monotonic() < deadline, f"nothing reached a consumer: {consumer.process.poll()}"
-                run("amqp_fanout_producer.py")
+                run(folder / "amqp_fanout_producer.py")
             assert consumer.line() == "send message to fanout"
 
 
-def test_gateway_client(either_port, generated):
-    with Running("gateway_client.py", generated) as client:
+def test_gateway_client(either_port, folder, generated):
+    with Running(folder / "gateway_client.py", generated) as client:
         assert [client.line() for _ in range(300)] == [str(number) for number in range(1, 301)]
 
 
-def test_every_program_is_run():
+def test_every_program_is_run(folder):
     tested = pathlib.Path(__file__).read_text()
     # gateway_server.py is what our gateway replaces.
-    programs = {path.name for path in SEEDS.glob("*.py")} - {"gateway_server.py"}
+    programs = {path.name for path in folder.glob("*.py")} - {"gateway_server.py"}
     assert [name for name in sorted(programs) if f'"{name}"' not in tested] == []
+    assert programs <= {path.name for path in OURS.glob("*.py")}, "each has one of ours beside it"
