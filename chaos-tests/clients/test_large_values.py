@@ -3,9 +3,12 @@
 import contextlib
 import hashlib
 import socket
+import subprocess
+import sys
 import threading
 import time
 
+import pytest
 import redis
 
 from cluster import wait_for
@@ -114,3 +117,44 @@ def test_the_largest_clients_are_closed_beyond_maxmemory_clients(tmp_path):
             assert large.recv(100) == b""
         wait_for(lambda: client.info("stats")["evicted_clients"] == 1, 10, "one client that was closed")
         assert client.ping() and spared.ping()
+
+
+@pytest.mark.parametrize("command", ["SUNIONSTORE to big", "SMEMBERS big", "COPY big to REPLACE", "SORT big ALPHA STORE to", "RENAME big to"])
+def test_others_are_served_while_a_command_walks_over_a_large_value(tmp_path, command):
+    with Node(tmp_path) as node:
+        client = connect(node)
+        pipe = client.pipeline(transaction=False)
+        for first in range(0, 600_000, 10_000):
+            pipe.sadd("big", *(f"member:{number}" for number in range(first, first + 10_000)))
+        pipe.execute()
+        waits, stop = [], threading.Event()
+
+        def read():
+            reader = connect(node)
+            while not stop.is_set():
+                began = time.monotonic()
+                reader.get("k")
+                waits.append(time.monotonic() - began)
+
+        # Its reply is read by a process of its own: the large ones would keep this one from reading anything else.
+        asking = subprocess.Popen(
+            [sys.executable, "-c", ASK, str(node.ports["resp"]), *command.split()], stdout=subprocess.PIPE, text=True
+        )
+        thread = threading.Thread(target=read)
+        thread.start()
+        took = float(asking.communicate(timeout=120)[0])
+        stop.set()
+        thread.join()
+        assert max(waits) < max(took / 3, 0.2), (took, max(waits))
+        assert client.get("k") is None and client.ping()
+
+
+ASK = """
+import sys, time, redis
+connection = redis.Connection(port=int(sys.argv[1]), socket_timeout=100)
+connection.connect()
+began = time.monotonic()
+connection.send_command(*sys.argv[2:])
+assert connection.can_read(100)
+print(time.monotonic() - began)
+"""

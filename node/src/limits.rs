@@ -372,6 +372,22 @@ pub const MESSAGES_A_GET: usize = 1000;
 /// Bytes of a regular expression, compiled: those of permissions and policies are a line long.
 pub const PATTERN_BYTES: usize = 1 << 20;
 
+/// How long a shard may be held by somebody who passes by. While a long command runs, whoever needs a shard that is held for
+/// longer waits for it on the thread of scripts.
+pub const PASSING_HOLD: std::time::Duration = std::time::Duration::from_micros(500);
+
+/// Elements of a value from which on a command that walks over all of them runs on the thread of scripts: some milliseconds.
+pub const LONG_ELEMENTS: usize = 20_000;
+
+/// Bytes of a text, likewise.
+pub const LONG_BYTES: usize = 4 << 20;
+
+/// Bytes of each text of LCS, likewise: its time is their product.
+pub const LONG_LCS_BYTES: usize = 2 << 10;
+
+/// Digits of the end of a range from which on it may be a long one.
+pub const LONG_RANGE_DIGITS: usize = 4;
+
 /// A script that never took longer runs on the thread of its connection, as any command.
 pub const QUICK_SCRIPT_US: u64 = 2_000;
 

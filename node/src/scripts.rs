@@ -5,6 +5,8 @@
 //!        '----any other--> the thread of scripts --reply--> connection
 //! ```
 //!
+//! The same thread runs commands that walk over a large value (`table::flag::WHOLE`).
+//!
 //! A script holds shards as long as it runs. What runs long is on a thread of its own, so that the other clients of a
 //! thread can be told BUSY, and can kill it.
 
@@ -98,6 +100,8 @@ pub struct Scripts {
     generation: AtomicU64,
     running: Mutex<Vec<Arc<Running>>>,
     count: AtomicUsize,
+    /// Commands that are no scripts and may hold shards for long.
+    long: AtomicUsize,
     thread: OnceLock<mpsc::Sender<Task>>,
     /// Bytes of the interpreter that ran last.
     pub memory: AtomicUsize,
@@ -119,6 +123,16 @@ impl Drop for Listed<'_> {
     fn drop(&mut self) {
         self.scripts.running.lock().retain(|other| !Arc::ptr_eq(other, &self.running));
         self.scripts.count.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Takes a long command off the count when it ends.
+#[derive(Debug)]
+pub struct Long<'s>(&'s Scripts);
+
+impl Drop for Long<'_> {
+    fn drop(&mut self) {
+        self.0.long.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -205,11 +219,25 @@ impl Scripts {
         Listed { scripts: self, running }
     }
 
+    /// Notes that a command runs which may hold shards for long.
+    #[must_use]
+    pub fn begin_long(&self) -> Long<'_> {
+        self.long.fetch_add(1, Ordering::AcqRel);
+        Long(self)
+    }
+
     /// Whether any script runs.
     #[inline]
     #[must_use]
     pub fn are_running(&self) -> bool {
         self.count.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether anything runs that may hold shards for long.
+    #[inline]
+    #[must_use]
+    pub fn may_hold_shards(&self) -> bool {
+        self.are_running() || self.long.load(Ordering::Acquire) > 0
     }
 
     /// The one that has run longest.

@@ -10,6 +10,7 @@
 //! **Invariant:** whoever holds a lock calls nothing that takes one of the same rank or of a lower one.
 
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
 
 use parking_lot::{MutexGuard as BareMutexGuard, RwLockReadGuard as BareReadGuard, RwLockWriteGuard as BareWriteGuard};
 
@@ -65,6 +66,12 @@ impl<T> Mutex<T> {
             #[cfg(debug_assertions)]
             held,
         }
+    }
+
+    /// Whether somebody holds it for longer than this.
+    #[must_use]
+    pub fn is_held_for(&self, most: Duration) -> bool {
+        self.bare.try_lock_for(most).is_none()
     }
 
     /// `None`: somebody else holds it. It waits for nobody, so the order does not matter.

@@ -77,7 +77,7 @@ pub enum Keys {
     CountedPairs(usize),
     /// The whole key space, one shard after the other (reads) or all at once (writes).
     Space,
-    /// The key at 1, and any others of the whole key space, all at once.
+    /// The key at 1, and any others of the whole key space, all at once: SORT, unless it has no pattern of other keys.
     Any,
     /// The first half of what stands behind the word STREAMS.
     Streams,
@@ -94,6 +94,17 @@ impl Keys {
     pub(crate) const ONE: Self = Self::Range(1, 1, 1);
     pub(crate) const TWO: Self = Self::Range(1, 2, 1);
     pub(crate) const REST: Self = Self::Range(1, -1, 1);
+
+    /// The keys of SORT, if it names no others by a pattern.
+    pub(crate) fn of_plain_sort<'a>(args: &'a Args<'a>) -> Option<SmallVec<[&'a [u8]; 8]>> {
+        let looks_up = |pair: &[&[u8]]| {
+            (pair[0].eq_ignore_ascii_case(b"by") || pair[0].eq_ignore_ascii_case(b"get")) && pair[1].contains(&b'*')
+        };
+        if args.get(2..).unwrap_or_default().windows(2).any(looks_up) {
+            return None;
+        }
+        Some(Self::Stored { source: 1, from: 2 }.of(args))
+    }
 
     /// The keys among `args`.
     pub(crate) fn of<'a>(self, args: &'a Args<'a>) -> SmallVec<[&'a [u8]; 8]> {
@@ -164,6 +175,8 @@ pub mod flag {
     pub const WHILE_SUBSCRIBED: u32 = 4096;
     /// Allowed where `enable-debug-command` says so.
     pub const PROTECTED: u32 = 8192;
+    /// It walks over whole values: with large ones it runs on the thread of scripts.
+    pub const WHOLE: u32 = 16384;
 }
 
 /// A family of commands, as COMMAND DOCS names it.

@@ -34,6 +34,7 @@ mod timed;
 pub mod value;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use access::Access;
 pub use apply::Applied;
@@ -145,6 +146,12 @@ impl Keyspace {
     #[inline]
     pub fn lock(&self, shard: usize) -> MutexGuard<'_, Shard> {
         self.shards[shard].lock()
+    }
+
+    /// Whether somebody holds a shard for longer than this.
+    #[must_use]
+    pub fn is_held_for(&self, shard: usize, most: Duration) -> bool {
+        self.shards.get(shard).is_some_and(|shard| shard.is_held_for(most))
     }
 
     /// `None`: somebody else holds the shard. It waits for nobody.

@@ -12,7 +12,7 @@ use crate::effect::{KeyChange, class};
 use crate::engine::{Transaction, View};
 use crate::keyspace::value::HashRef;
 use crate::resp::error::Error;
-use crate::resp::table::flag::{DENY_OOM, FAST};
+use crate::resp::table::flag::{DENY_OOM, FAST, WHOLE};
 use crate::resp::table::{Args, Group, Keys, Outcome, Row, read, write};
 
 const G: Group = Group::Hash;
@@ -150,9 +150,9 @@ pub(super) const ROWS: &[Row] = &[
     ),
     read("hget", 3, FAST, Keys::ONE, G, "Returns the value of a field in a hash.", hget),
     read("hmget", -3, FAST, Keys::ONE, G, "Returns the values of all fields in a hash.", hmget),
-    read("hgetall", 2, 0, Keys::ONE, G, "Returns all fields and values in a hash.", hgetall),
-    read("hkeys", 2, 0, Keys::ONE, G, "Returns all fields in a hash.", hkeys),
-    read("hvals", 2, 0, Keys::ONE, G, "Returns all values in a hash.", hvals),
+    read("hgetall", 2, WHOLE, Keys::ONE, G, "Returns all fields and values in a hash.", hgetall),
+    read("hkeys", 2, WHOLE, Keys::ONE, G, "Returns all fields in a hash.", hkeys),
+    read("hvals", 2, WHOLE, Keys::ONE, G, "Returns all values in a hash.", hvals),
     read("hlen", 2, FAST, Keys::ONE, G, "Returns the number of fields in a hash.", hlen),
     read("hexists", 3, FAST, Keys::ONE, G, "Determines whether a field exists in a hash.", hexists),
     read("hstrlen", 3, FAST, Keys::ONE, G, "Returns the length of the value of a field.", hstrlen),

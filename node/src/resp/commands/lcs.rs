@@ -5,10 +5,11 @@ use tercet_proto::resp::Encoder;
 use super::{number, strings};
 use crate::engine::View;
 use crate::resp::error::Error;
+use crate::resp::table::flag::WHOLE;
 use crate::resp::table::{Args, Group, Keys, Outcome, Row, read};
 
 pub(super) const ROWS: &[Row] =
-    &[read("lcs", -3, 0, Keys::TWO, Group::String, "Finds the longest common substring.", lcs)];
+    &[read("lcs", -3, WHOLE, Keys::TWO, Group::String, "Finds the longest common substring.", lcs)];
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Options {

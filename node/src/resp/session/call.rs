@@ -635,6 +635,7 @@ fn lock_for_writing<'e>(engine: &'e Engine, row: &Row, args: &Args<'_>) -> Locke
             let shard = engine.keyspace.shard_of(args[1]);
             Locked::One(shard, engine.keyspace.lock(shard))
         }
+        Keys::Any if let Some(keys) = Keys::of_plain_sort(args) => Locked::keys(&engine.keyspace, keys.into_iter()),
         Keys::Space | Keys::Any => Locked::all(&engine.keyspace),
         keys => Locked::keys(&engine.keyspace, keys.of(args).into_iter()),
     }
@@ -648,6 +649,7 @@ fn lock_for_reading<'e>(engine: &'e Engine, row: &Row, args: &Args<'_>) -> Locke
             Locked::One(shard, engine.keyspace.lock(shard))
         }
         Keys::Space | Keys::None => Locked::Nothing,
+        Keys::Any if let Some(keys) = Keys::of_plain_sort(args) => Locked::keys(&engine.keyspace, keys.into_iter()),
         Keys::Any => Locked::all(&engine.keyspace),
         keys => Locked::keys(&engine.keyspace, keys.of(args).into_iter()),
     }

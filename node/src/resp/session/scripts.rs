@@ -10,6 +10,8 @@ use crate::clients::Client;
 use crate::clock;
 use crate::ids::Offset;
 use crate::journal::Due;
+use crate::keyspace::value::ValueRef;
+use crate::limits;
 use crate::node::Shared;
 use crate::resp::error::Error;
 use crate::resp::facts;
@@ -51,13 +53,46 @@ impl Session {
         if let Handler::Script(kind, _) = row.handler {
             return !script::is_quick(self, kind, args);
         }
-        self.node.scripts.are_running() && self.is_held_by_another(row, args)
+        row.has(flag::WHOLE) && self.is_long(row, args)
+            || self.node.scripts.may_hold_shards() && self.is_held_by_another(row, args)
+    }
+
+    /// Whether a command that walks over whole values has a large one before it.
+    #[cold]
+    fn is_long(&self, row: &Row, args: &Args<'_>) -> bool {
+        // A range that ends near the beginning is short.
+        let is_narrow = |end: &[u8]| end.len() <= limits::LONG_RANGE_DIGITS && !end.starts_with(b"-");
+        if matches!(row.name, "lrange" | "zrange" | "zrevrange") && args.get(3).is_some_and(|end| is_narrow(end)) {
+            return false;
+        }
+        let keyspace = &self.node.engine.keyspace;
+        let is_large = |key: &[u8]| {
+            let Some(shard) = keyspace.try_lock(keyspace.shard_of(key)) else { return false };
+            let value = shard.database(self.database).find(key).map(|entry| entry.value());
+            value.is_some_and(|value| match value {
+                ValueRef::Integer(_) => false,
+                // The time of LCS is the product of two lengths.
+                ValueRef::String(text) if row.name == "lcs" => text.len() > limits::LONG_LCS_BYTES,
+                ValueRef::String(text) => text.len() > limits::LONG_BYTES,
+                ValueRef::List(list) => list.len() > limits::LONG_ELEMENTS,
+                ValueRef::Hash(hash) => hash.len() > limits::LONG_ELEMENTS,
+                ValueRef::Set(set) => set.len() > limits::LONG_ELEMENTS,
+                ValueRef::SortedSet(set) => set.len() > limits::LONG_ELEMENTS,
+                ValueRef::Stream(stream) => stream.len() > limits::LONG_ELEMENTS as u64,
+            })
+        };
+        match row.keys {
+            Keys::None | Keys::Space => false,
+            Keys::Any => args.get(1).is_some_and(|key| is_large(key)),
+            keys => keys.of(args).into_iter().any(is_large),
+        }
     }
 
     #[cold]
     fn is_held_by_another(&self, row: &'static Row, args: &Args<'_>) -> bool {
         let keyspace = &self.node.engine.keyspace;
-        let is_locked = |key: &[u8]| keyspace.try_lock(keyspace.shard_of(key)).is_none();
+        // Whoever passes by (a checkpoint, a sample) is gone by then.
+        let is_locked = |key: &[u8]| keyspace.is_held_for(keyspace.shard_of(key), limits::PASSING_HOLD);
         // Those have a state of their own, and wait here.
         if matches!(row.handler, Handler::Transactional(_)) || row.has(flag::BLOCKING) {
             return false;
@@ -184,6 +219,8 @@ impl Job {
         let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
         let row = session.row(args.iter().copied());
         let mut bytes = Vec::new();
+        let is_script = row.is_some_and(|row| matches!(row.handler, Handler::Script(..)));
+        let _long = (!is_script).then(|| node.scripts.begin_long());
         (session.tracker, session.is_caching_said) = (tracker, is_caching_said);
         session.execute(row, &args, &mut bytes);
         let now = clock::boot_now();

@@ -10,7 +10,7 @@ use crate::effect::{Expiry, KeyChange, class};
 use crate::engine::{Transaction, View};
 use crate::keyspace::Keyspace;
 use crate::resp::error::Error;
-use crate::resp::table::flag::{DENY_OOM, FAST};
+use crate::resp::table::flag::{DENY_OOM, FAST, WHOLE};
 use crate::resp::table::{Args, Group, Keys, Outcome, Row, read, write};
 
 const G: Group = Group::Bitmap;
@@ -29,17 +29,17 @@ pub(super) const ROWS: &[Row] = &[
     read(
         "bitcount",
         -2,
-        0,
+        WHOLE,
         Keys::ONE,
         G,
         "Counts the number of set bits (population counting) in a string.",
         search::bitcount,
     ),
-    read("bitpos", -3, 0, Keys::ONE, G, "Finds the first set (1) or clear (0) bit in a string.", search::bitpos),
+    read("bitpos", -3, WHOLE, Keys::ONE, G, "Finds the first set (1) or clear (0) bit in a string.", search::bitpos),
     write(
         "bitop",
         -4,
-        DENY_OOM,
+        DENY_OOM | WHOLE,
         Keys::Range(2, -1, 1),
         G,
         "Performs bitwise operations on multiple strings, and stores the result.",

@@ -15,7 +15,7 @@ use tercet_proto::resp::Encoder;
 use super::{number, scanning};
 use crate::effect::KeyChange;
 use crate::engine::{Transaction, View};
-use crate::resp::table::flag::{BLOCKING, DENY_OOM, FAST, NO_SCRIPT, NOT_IN_MULTI};
+use crate::resp::table::flag::{BLOCKING, DENY_OOM, FAST, NO_SCRIPT, NOT_IN_MULTI, WHOLE};
 use crate::resp::table::{Args, Group, Handler, Keys, Outcome, Row, container, read, session, write};
 
 const G: Group = Group::Generic;
@@ -38,17 +38,25 @@ pub(super) const ROWS: &[Row] = &[
     read("scan", -2, 0, Keys::Space, G, "Iterates over the key names in the database.", scan::scan),
     read("randomkey", 1, 0, Keys::Space, G, "Returns a random key name from the database.", scan::randomkey),
     container("object", G, "A container for object introspection commands.", object::ROWS),
-    write("rename", 3, 0, Keys::TWO, G, "Renames a key and overwrites the destination.", moving::rename),
+    write("rename", 3, WHOLE, Keys::TWO, G, "Renames a key and overwrites the destination.", moving::rename),
     write(
         "renamenx",
         3,
-        FAST,
+        FAST | WHOLE,
         Keys::TWO,
         G,
         "Renames a key only when the target key name doesn't exist.",
         moving::renamenx,
     ),
-    read("dump", 2, 0, Keys::ONE, G, "Returns a serialized representation of the value stored at a key.", dump::dump),
+    read(
+        "dump",
+        2,
+        WHOLE,
+        Keys::ONE,
+        G,
+        "Returns a serialized representation of the value stored at a key.",
+        dump::dump,
+    ),
     write(
         "restore",
         -4,
@@ -76,12 +84,12 @@ pub(super) const ROWS: &[Row] = &[
         "Atomically transfers a key from one Redis instance to another.",
         Handler::Session(migrate::migrate),
     ),
-    write("copy", -3, DENY_OOM, Keys::TWO, G, "Copies the value of a key to a new key.", moving::copy),
-    write("move", 3, FAST, Keys::ONE, G, "Moves a key to another database.", moving::move_key),
+    write("copy", -3, DENY_OOM | WHOLE, Keys::TWO, G, "Copies the value of a key to a new key.", moving::copy),
+    write("move", 3, FAST | WHOLE, Keys::ONE, G, "Moves a key to another database.", moving::move_key),
     write(
         "sort",
         -2,
-        DENY_OOM,
+        DENY_OOM | WHOLE,
         Keys::Any,
         G,
         "Sorts the elements in a list, a set, or a sorted set, optionally storing the result.",
@@ -90,7 +98,7 @@ pub(super) const ROWS: &[Row] = &[
     read(
         "sort_ro",
         -2,
-        0,
+        WHOLE,
         Keys::Any,
         G,
         "Returns the sorted elements of a list, a set, or a sorted set.",

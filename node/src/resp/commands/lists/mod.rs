@@ -13,7 +13,7 @@ use crate::effect::KeyChange;
 use crate::engine::{Transaction, View};
 use crate::keyspace::value::{End, ListRef};
 use crate::resp::error::Error;
-use crate::resp::table::flag::{BLOCKING, DENY_OOM, FAST};
+use crate::resp::table::flag::{BLOCKING, DENY_OOM, FAST, WHOLE};
 use crate::resp::table::{Args, Group, Keys, Outcome, Row, read, write};
 
 const G: Group = Group::List;
@@ -74,14 +74,14 @@ pub(super) const ROWS: &[Row] = &[
         rpop,
     ),
     read("llen", 2, FAST, Keys::ONE, G, "Returns the length of a list.", llen),
-    read("lrange", 4, 0, Keys::ONE, G, "Returns a range of elements from a list.", lrange),
+    read("lrange", 4, WHOLE, Keys::ONE, G, "Returns a range of elements from a list.", lrange),
     read("lindex", 3, 0, Keys::ONE, G, "Returns an element from a list by its index.", inside::lindex),
-    read("lpos", -3, 0, Keys::ONE, G, "Returns the index of matching elements in a list.", inside::lpos),
+    read("lpos", -3, WHOLE, Keys::ONE, G, "Returns the index of matching elements in a list.", inside::lpos),
     write("lset", 4, DENY_OOM, Keys::ONE, G, "Sets the value of an element in a list by its index.", inside::lset),
     write(
         "linsert",
         5,
-        DENY_OOM,
+        DENY_OOM | WHOLE,
         Keys::ONE,
         G,
         "Inserts an element before or after another element in a list.",
@@ -90,7 +90,7 @@ pub(super) const ROWS: &[Row] = &[
     write(
         "lrem",
         4,
-        0,
+        WHOLE,
         Keys::ONE,
         G,
         "Removes elements from a list. Deletes the list if the last element was removed.",

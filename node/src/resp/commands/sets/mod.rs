@@ -11,7 +11,7 @@ use crate::effect::{KeyChange, class};
 use crate::engine::{Transaction, View};
 use crate::keyspace::value::{SetRef, ShortBytes};
 use crate::resp::error::Error;
-use crate::resp::table::flag::{DENY_OOM, FAST};
+use crate::resp::table::flag::{DENY_OOM, FAST, WHOLE};
 use crate::resp::table::{Args, Group, Keys, Outcome, Row, read, write};
 
 const G: Group = Group::Set;
@@ -48,16 +48,16 @@ pub(super) const ROWS: &[Row] = &[
     read("scard", 2, FAST, Keys::ONE, G, "Returns the number of members in a set.", scard),
     read("sismember", 3, FAST, Keys::ONE, G, "Determines whether a member belongs to a set.", sismember),
     read("smismember", -3, FAST, Keys::ONE, G, "Determines whether multiple members belong to a set.", smismember),
-    read("smembers", 2, 0, Keys::ONE, G, "Returns all members of a set.", smembers),
+    read("smembers", 2, WHOLE, Keys::ONE, G, "Returns all members of a set.", smembers),
     read("srandmember", -2, 0, Keys::ONE, G, "Get one or multiple random members from a set", srandmember),
     read("sscan", -3, 0, Keys::ONE, G, "Iterates over members of a set.", sscan),
-    read("sinter", -2, 0, Keys::REST, G, "Returns the intersect of multiple sets.", algebra::sinter),
-    read("sunion", -2, 0, Keys::REST, G, "Returns the union of multiple sets.", algebra::sunion),
-    read("sdiff", -2, 0, Keys::REST, G, "Returns the difference of multiple sets.", algebra::sdiff),
+    read("sinter", -2, WHOLE, Keys::REST, G, "Returns the intersect of multiple sets.", algebra::sinter),
+    read("sunion", -2, WHOLE, Keys::REST, G, "Returns the union of multiple sets.", algebra::sunion),
+    read("sdiff", -2, WHOLE, Keys::REST, G, "Returns the difference of multiple sets.", algebra::sdiff),
     read(
         "sintercard",
         -3,
-        0,
+        WHOLE,
         Keys::Counted(1, 0),
         G,
         "Returns the number of members of the intersect of multiple sets.",
@@ -66,7 +66,7 @@ pub(super) const ROWS: &[Row] = &[
     write(
         "sinterstore",
         -3,
-        DENY_OOM,
+        DENY_OOM | WHOLE,
         Keys::REST,
         G,
         "Stores the intersect of multiple sets in a key.",
@@ -75,7 +75,7 @@ pub(super) const ROWS: &[Row] = &[
     write(
         "sunionstore",
         -3,
-        DENY_OOM,
+        DENY_OOM | WHOLE,
         Keys::REST,
         G,
         "Stores the union of multiple sets in a key.",
@@ -84,7 +84,7 @@ pub(super) const ROWS: &[Row] = &[
     write(
         "sdiffstore",
         -3,
-        DENY_OOM,
+        DENY_OOM | WHOLE,
         Keys::REST,
         G,
         "Stores the difference of multiple sets in a key.",

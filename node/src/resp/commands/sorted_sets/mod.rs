@@ -16,7 +16,7 @@ use super::{number, sample, scanning, typed};
 use crate::engine::View;
 use crate::keyspace::value::SortedSetRef;
 use crate::resp::error::Error;
-use crate::resp::table::flag::{BLOCKING, DENY_OOM, FAST};
+use crate::resp::table::flag::{BLOCKING, DENY_OOM, FAST, WHOLE};
 use crate::resp::table::{Group, Keys, Row, read, write};
 
 pub(super) use self::add::zadd;
@@ -190,11 +190,19 @@ pub(super) const ROWS: &[Row] = &[
         query::zrandmember,
     ),
     read("zscan", -3, 0, Keys::ONE, G, "Iterates over members and scores of a sorted set.", query::zscan),
-    read("zrange", -4, 0, Keys::ONE, G, "Returns members in a sorted set within a range of indexes.", range::zrange),
+    read(
+        "zrange",
+        -4,
+        WHOLE,
+        Keys::ONE,
+        G,
+        "Returns members in a sorted set within a range of indexes.",
+        range::zrange,
+    ),
     read(
         "zrevrange",
         -4,
-        0,
+        WHOLE,
         Keys::ONE,
         G,
         "Returns members in a sorted set within a range of indexes in reverse order.",
@@ -245,12 +253,20 @@ pub(super) const ROWS: &[Row] = &[
         "Stores a range of members from sorted set in a key.",
         range::zrangestore,
     ),
-    read("zunion", -3, 0, Keys::Counted(1, 0), G, "Returns the union of multiple sorted sets.", algebra::zunion),
-    read("zinter", -3, 0, Keys::Counted(1, 0), G, "Returns the intersect of multiple sorted sets.", algebra::zinter),
+    read("zunion", -3, WHOLE, Keys::Counted(1, 0), G, "Returns the union of multiple sorted sets.", algebra::zunion),
+    read(
+        "zinter",
+        -3,
+        WHOLE,
+        Keys::Counted(1, 0),
+        G,
+        "Returns the intersect of multiple sorted sets.",
+        algebra::zinter,
+    ),
     read(
         "zdiff",
         -3,
-        0,
+        WHOLE,
         Keys::Counted(1, 0),
         G,
         "Returns the difference between multiple sorted sets.",
@@ -259,7 +275,7 @@ pub(super) const ROWS: &[Row] = &[
     read(
         "zintercard",
         -3,
-        0,
+        WHOLE,
         Keys::Counted(1, 0),
         G,
         "Returns the number of members of the intersect of multiple sorted sets.",
@@ -268,7 +284,7 @@ pub(super) const ROWS: &[Row] = &[
     write(
         "zunionstore",
         -4,
-        DENY_OOM,
+        DENY_OOM | WHOLE,
         Keys::Counted(2, 1),
         G,
         "Stores the union of multiple sorted sets in a key.",
@@ -277,7 +293,7 @@ pub(super) const ROWS: &[Row] = &[
     write(
         "zinterstore",
         -4,
-        DENY_OOM,
+        DENY_OOM | WHOLE,
         Keys::Counted(2, 1),
         G,
         "Stores the intersect of multiple sorted sets in a key.",
@@ -286,7 +302,7 @@ pub(super) const ROWS: &[Row] = &[
     write(
         "zdiffstore",
         -4,
-        DENY_OOM,
+        DENY_OOM | WHOLE,
         Keys::Counted(2, 1),
         G,
         "Stores the difference of multiple sorted sets in a key.",
