@@ -145,7 +145,8 @@ def test_others_are_served_while_a_command_walks_over_a_large_value(tmp_path, co
         took = float(asking.communicate(timeout=120)[0])
         stop.set()
         thread.join()
-        assert max(waits) < max(took / 3, 0.2), (took, max(waits))
+        # On an idle machine the longest wait is some milliseconds.
+        assert max(waits) < max(took / 3, 0.5), (took, max(waits))
         assert client.get("k") is None and client.ping()
 
 
