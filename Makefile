@@ -1,7 +1,7 @@
 # The commands of Tercet. Each sets up what it needs; see README.md.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help up down build test lint deny drill sim bench bench-memory hit-ratio comeback image deb
+.PHONY: help up down build test clients lint deny drill sim bench bench-memory hit-ratio comeback image deb
 
 ROUNDS ?= 200
 FAULT ?= all
@@ -26,6 +26,9 @@ build: ## the release build of everything
 
 test: ## every test: units, doc tests, programs of users, bad input, client libraries, random input, the simulation, drills
 	@chaos-tests/test.sh
+
+clients: ## programs with client libraries of other languages and with frameworks (Celery, RQ, Django), through failovers
+	@chaos-tests/clients/others.sh
 
 lint: ## formatting, clippy, licences and sources
 	@chaos-tests/lint.sh

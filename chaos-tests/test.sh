@@ -23,17 +23,6 @@ bounded() {
   return "$status"
 }
 
-# own_network COMMAND...: with no loopback but its own, as far as we may. The gateway's default ports are in the range from
-# which the kernel gives ports to outgoing connections; in this network it does not.
-own_network() {
-  if [ "$(id -u)" = 0 ] && unshare --net ip link set lo up 2>/dev/null; then
-    unshare --net sh -c 'ip link set lo up && echo 32768 49999 >/proc/sys/net/ipv4/ip_local_port_range && exec "$@"' sh "$@"
-  else
-    say "(without a network of its own: that needs root, unshare and ip)"
-    "$@"
-  fi
-}
-
 deploy/local/packages.sh build test drill
 deploy/local/packages.sh browser || echo "the page in a browser, promtool, checks of nagios, the Debian package: what they need cannot be installed" >>"$SKIPPED_LOG"
 chaos-tests/clients/venv.sh
@@ -54,7 +43,8 @@ step "doc tests"
 bounded 300 cargo test --workspace --locked --quiet --doc
 
 step "client libraries, programs of users and bad input"
-clients=(.venv/bin/python -m pytest chaos-tests/clients --ignore chaos-tests/clients/test_compose.py --ignore chaos-tests/clients/test_debian_package.py -q -ra --no-header -p no:cacheprovider)
+elsewhere=(--ignore chaos-tests/clients/test_compose.py --ignore chaos-tests/clients/test_debian_package.py --ignore chaos-tests/clients/others)
+clients=(.venv/bin/python -m pytest chaos-tests/clients "${elsewhere[@]}" -q -ra --no-header -p no:cacheprovider)
 own_network timeout --foreground --kill-after=15 900 "${clients[@]}" || die "the client tests failed, or were not over after 900 s"
 
 # The ports that the file publishes are those of the machine itself: not in a network of their own.

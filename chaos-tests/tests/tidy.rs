@@ -59,7 +59,7 @@ fn walk(root: &Path) -> String {
         for entry in fs::read_dir(folder).expect("a folder of ours").flatten() {
             let path = entry.path();
             let name = path.strip_prefix(root).expect("it was found there").to_string_lossy().into_owned();
-            if ["target", ".git", ".venv", ".run", "data"].contains(&name.as_str()) {
+            if ["target", ".git", ".venv", ".venv-clients", ".run", "data"].contains(&name.as_str()) {
                 continue;
             }
             if path.is_dir() { folders.push(path) } else { names.push(name) }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the Debian packages of the given groups that are missing: build, try, bench, test, drill, image.
+# Installs the Debian packages of the given groups that are missing: build, try, bench, test, drill, image, browser, clients-*.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 packages_of() {
@@ -18,6 +18,14 @@ packages_of() {
     # A real browser for the page, promtool for the metrics, other people's checks of a RabbitMQ, a Debian to install the
     # package in: their tests are skipped without.
     browser) say chromium chromium-driver prometheus nagios-plugins-rabbitmq debootstrap ;;
+    # Client libraries for programs of `make clients`, a group for each language: those of one that cannot be installed are skipped.
+    clients-c) say gcc libc6-dev libhiredis-dev librabbitmq-dev ;;
+    clients-shell) say amqp-tools ;;
+    clients-php) say php-cli php-redis php-amqplib ;;
+    clients-ruby) say ruby ruby-redis ruby-bunny ;;
+    clients-node) say nodejs node-redis ;;
+    clients-go) say golang-go golang-github-gomodule-redigo-dev golang-github-rabbitmq-amqp091-go-dev ;;
+    clients-metrics) say prometheus-redis-exporter redis-server ;;
     image) say debootstrap docker.io docker-compose ;;
     *) die "no group of packages is called '$1'" ;;
   esac

@@ -1,0 +1,64 @@
+"""What the Python programs share: whom to ask, and the loop through the failovers. The contract is in test_others.py."""
+
+import os
+import pathlib
+import time
+import uuid
+
+import redis
+import redis.sentinel
+
+SERVICE = os.environ["SERVICE"]
+SENTINELS = [(host, int(port)) for host, port in (address.split(":") for address in os.environ["SENTINELS"].split())]
+BROKERS = [(host, int(port)) for host, port in (address.split(":") for address in os.environ["BROKERS"].split())]
+FOLDER = pathlib.Path(os.environ["FOLDER"])
+STOP = pathlib.Path(os.environ["STOP"])
+
+
+def master(**options):
+    """A client of redis-py that follows the sentinels."""
+    sentinel = redis.sentinel.Sentinel(SENTINELS, socket_timeout=1)
+    return sentinel.master_for(SERVICE, **{"socket_timeout": 2, "decode_responses": True, **options})
+
+
+def fresh(name):
+    """A name that no program before has used."""
+    return f"{name}:{uuid.uuid4().hex[:8]}"
+
+
+def within(seconds, condition, what):
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+        time.sleep(0.02)
+    return value
+
+
+def through_failovers(write, faults, reconnect=lambda: None):
+    """Calls `write(number)` with 0, 1, 2, ... until the end; one that fails with one of `faults` is repeated. Gives how many
+    succeeded and how often it reconnected."""
+    confirmed = reconnects = 0
+    while not STOP.exists():
+        try:
+            write(confirmed)
+        except faults:
+            reconnects += 1
+            time.sleep(0.05)
+            within(30, lambda: again(reconnect, faults), "a new connection")
+            continue
+        confirmed += 1
+        if confirmed % 50 == 0:
+            print(f"at {confirmed}")
+    return confirmed, reconnects
+
+
+def again(reconnect, faults):
+    try:
+        reconnect()
+        return True
+    except faults:
+        return False
+
+
+def summary(confirmed, lost, reconnects):
+    print(f"confirmed {confirmed} lost {lost} reconnects {reconnects}")
