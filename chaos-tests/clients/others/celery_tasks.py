@@ -5,7 +5,7 @@ import time
 
 from celery import Celery
 
-from common import BROKERS, SENTINELS, SERVICE, master
+from common import BROKERS, SENTINELS, SERVICE, patient_master
 
 app = Celery(
     "celery_tasks",
@@ -49,6 +49,6 @@ def now():
 @app.task(bind=True, acks_late=True, reject_on_worker_lost=True)
 def survives(self, key):
     """Blocks at its first attempt, until its worker is killed."""
-    if master().incr(key) == 1:
+    if patient_master().incr(key) == 1:
         time.sleep(600)
     return self.request.delivery_info["redelivered"]

@@ -7,6 +7,8 @@ import uuid
 
 import redis
 import redis.sentinel
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 
 SERVICE = os.environ["SERVICE"]
 SENTINELS = [(host, int(port)) for host, port in (address.split(":") for address in os.environ["SENTINELS"].split())]
@@ -19,6 +21,11 @@ def master(**options):
     """A client of redis-py that follows the sentinels."""
     sentinel = redis.sentinel.Sentinel(SENTINELS, socket_timeout=1)
     return sentinel.master_for(SERVICE, **{"socket_timeout": 2, "decode_responses": True, **options})
+
+
+def patient_master(**options):
+    """One that goes through failovers by itself: what is read may be read again."""
+    return master(retry=Retry(ConstantBackoff(0.1), 300), **options)
 
 
 def fresh(name):
@@ -50,6 +57,17 @@ def through_failovers(write, faults, reconnect=lambda: None):
         if confirmed % 50 == 0:
             print(f"at {confirmed}")
     return confirmed, reconnects
+
+
+def at_last(read, faults):
+    """What `read()` gives as soon as it does not fail: on a loaded machine there may be a failover that nobody asked for."""
+    answers = []
+
+    def attempt():
+        answers.append(read())
+
+    within(30, lambda: again(attempt, faults), "an answer")
+    return answers[0]
 
 
 def again(reconnect, faults):

@@ -4,11 +4,11 @@ import sys
 
 import rq
 
-from common import master
+from common import patient_master
 
 
 def connection():
-    return master(decode_responses=False, socket_timeout=None)
+    return patient_master(decode_responses=False, socket_timeout=None)
 
 
 def add(a, b):

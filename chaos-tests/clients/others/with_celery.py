@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from common import FOLDER, fresh, master, summary, through_failovers, within
+from common import FOLDER, at_last, fresh, patient_master, summary, through_failovers, within
 
 os.environ["CELERY_QUEUE"] = fresh("celery")
 import kombu  # noqa: E402 - the name of the queue comes first
@@ -46,11 +46,11 @@ def basics(worker):
     assert add.apply_async((1, 1), expires=-1).id
     key = fresh("survives")
     result = survives.delay(key)
-    within(PATIENCE, lambda: master().get(key) == "1", "a task that has begun")
+    within(PATIENCE, lambda: patient_master().get(key) == "1", "a task that has begun")
     kill(worker)
     worker = started()
     assert result.get(PATIENCE) is True, "the task of a killed worker was not redelivered"
-    assert master().get(key) == "2"
+    assert patient_master().get(key) == "2"
     print("basics hold")
     return worker
 
@@ -67,7 +67,7 @@ try:
     def finished():
         for number, result in enumerate(sent):
             if number not in values:
-                meta = app.backend.get_task_meta(result.id, cache=False)
+                meta = at_last(lambda: app.backend.get_task_meta(result.id, cache=False), FAULTS)
                 if meta["status"] != "SUCCESS":
                     return False
                 values[number] = meta["result"]

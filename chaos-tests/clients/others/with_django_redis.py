@@ -4,14 +4,15 @@ import django
 import redis
 from django.conf import settings
 
-from common import SENTINELS, SERVICE, fresh, summary, through_failovers
+from common import SENTINELS, SERVICE, at_last, fresh, summary, through_failovers
 
 settings.configure(
     DJANGO_REDIS_CONNECTION_FACTORY="django_redis.pool.SentinelConnectionFactory",
     CACHES={
         "default": {
             "BACKEND": "django_redis.cache.RedisCache",
-            "LOCATION": f"redis://{SERVICE}/0",
+            # A list, so that nothing is read from replicas, which may not have what was just written.
+            "LOCATION": [f"redis://{SERVICE}/0?is_master=1"],
             "KEY_PREFIX": fresh("django").replace(":", "-"),
             "OPTIONS": {
                 "CLIENT_CLASS": "django_redis.client.SentinelClient",
@@ -53,5 +54,7 @@ def basics():
 
 
 basics()
-confirmed, reconnects = through_failovers(lambda number: cache.set(f"load:{number}", number, timeout=None), (ConnectionInterrupted, redis.RedisError))
-summary(confirmed, sum(cache.get(f"load:{number}") != number for number in range(confirmed)), reconnects)
+FAULTS = (ConnectionInterrupted, redis.RedisError)
+confirmed, reconnects = through_failovers(lambda number: cache.set(f"load:{number}", number, timeout=None), FAULTS)
+read = [at_last(lambda: cache.get(f"load:{number}"), FAULTS) for number in range(confirmed)]
+summary(confirmed, sum(value != number for number, value in enumerate(read)), reconnects)

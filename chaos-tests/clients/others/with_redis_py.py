@@ -7,7 +7,7 @@ import redis
 import redis.connection
 from redis.cache import CacheConfig
 
-from common import fresh, master, summary, through_failovers
+from common import fresh, master, patient_master, summary, through_failovers
 
 # redis-py turns its cache on from Redis 7.4 on; the node says that it is a 7.2. What it asks for is in both.
 redis.connection.CacheProxyConnection.MIN_ALLOWED_VERSION = "7.2.0"
@@ -21,7 +21,7 @@ def locks_exclude_each_other():
     client = master()
 
     def work():
-        own = master()
+        own = patient_master()
         for _ in range(TURNS):
             with own.lock(name, timeout=20, blocking_timeout=60, sleep=0.005):
                 # Read and written apart: an overlap would lose an increment.
@@ -87,5 +87,6 @@ a_cache_never_shows_what_was_overwritten()
 print("basics hold")
 prefix = fresh("redis-py")
 confirmed, reconnects = through_failovers(lambda number: client.set(f"{prefix}:{number}", number), redis.RedisError)
+client = patient_master()
 lost = sum(client.get(f"{prefix}:{number}") != str(number) for number in range(confirmed))
 summary(confirmed, lost, reconnects)

@@ -32,14 +32,14 @@ def basics
   id = redis.xadd("redis-rb:s", { "field" => "value" })
   check redis.xrange("redis-rb:s") == [[id, { "field" => "value" }]], "XRANGE"
   heard = nil
-  client.subscribe_with_timeout(20, "redis-rb:news") do |on|
+  listener = client
+  listener.subscribe_with_timeout(20, "redis-rb:news") do |on|
     on.subscribe { check client.publish("redis-rb:news", "hello") == 1, "PUBLISH" }
     on.message do |_, message|
       heard = message
-      raise StopIteration
+      listener.unsubscribe
     end
   end
-rescue StopIteration
   check heard == "hello", "message"
   puts "basics hold"
 end

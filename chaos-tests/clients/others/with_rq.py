@@ -11,7 +11,7 @@ from datetime import timedelta
 import redis
 import rq
 
-from common import fresh, summary, through_failovers, within
+from common import fresh, master, summary, through_failovers, within
 from rq_tasks import add, connection, fails_twice
 
 SAMPLE = 20
@@ -54,11 +54,13 @@ def basics(queue):
 
 client = connection()
 queue, load = rq.Queue(name("rq"), connection=client), rq.Queue(name("rq-load"), connection=client)
+# One that does not try again by itself.
+source = rq.Queue(load.name, connection=master(decode_responses=False))
 workers = [started(queue)]
 try:
     basics(queue)
     jobs = []
-    confirmed, reconnects = through_failovers(lambda number: jobs.append(load.enqueue(add, number, 1, result_ttl=3600).id), redis.RedisError)
+    confirmed, reconnects = through_failovers(lambda number: jobs.append(source.enqueue(add, number, 1, result_ttl=3600).id), redis.RedisError)
     # A job of which we do not know whether it was taken may stand in the queue as well.
     lost = len(set(jobs) - set(load.job_ids))
     assert workers[0].poll() is None and result_of(queue.enqueue(add, 4, 4)) == 8, "the worker has not come through"
