@@ -137,6 +137,7 @@ def test_a_program_goes_through_failovers(cluster, source, packages, build, run)
             wait_for(lambda: (now := cluster.master()) and now is not master, STEP_SECONDS, "another master after kill -9")
             program.goes_on("after the kill")
             cluster.start(master)
+            cluster.wait_until_whole()
             summary = program.summary()
         assert summary["lost"] == 0, summary
         assert summary["confirmed"] >= 300, summary
