@@ -1,7 +1,9 @@
 """What the Python programs share: whom to ask, and the loop through the failovers. The contract is in test_others.py."""
 
+import ctypes
 import os
 import pathlib
+import signal
 import time
 import uuid
 
@@ -26,6 +28,11 @@ def master(**options):
 def patient_master(**options):
     """One that goes through failovers by itself: what is read may be read again."""
     return master(retry=Retry(ConstantBackoff(0.1), 300), **options)
+
+
+def dies_with_us():
+    """For `preexec_fn`: a worker does not outlive the program, however that ends."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def fresh(name):

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from common import FOLDER, at_last, fresh, patient_master, summary, through_failovers, within
+from common import FOLDER, at_last, dies_with_us, fresh, patient_master, summary, through_failovers, within
 
 os.environ["CELERY_QUEUE"] = fresh("celery")
 import kombu  # noqa: E402 - the name of the queue comes first
@@ -23,7 +23,7 @@ def started():
     command = [sys.executable, "-m", "celery", "-A", "celery_tasks", "worker", "--pool", "prefork", "-c", "2", "--without-gossip", "--without-mingle", "-l", "WARNING", "-n", fresh("worker")]
     log = (FOLDER / "worker.log").open("a")
     here = os.path.dirname(os.path.abspath(__file__))
-    return subprocess.Popen(command, cwd=here, stdout=log, stderr=log, start_new_session=True)
+    return subprocess.Popen(command, cwd=here, stdout=log, stderr=log, start_new_session=True, preexec_fn=dies_with_us)
 
 
 def kill(worker):

@@ -11,7 +11,7 @@ from datetime import timedelta
 import redis
 import rq
 
-from common import fresh, master, summary, through_failovers, within
+from common import dies_with_us, fresh, master, summary, through_failovers, within
 from rq_tasks import add, connection, fails_twice
 
 SAMPLE = 20
@@ -23,7 +23,7 @@ def name(kind):
 
 def started(queue, how="for-ever"):
     """A worker in a process group of its own."""
-    return subprocess.Popen([sys.executable, pathlib.Path(__file__).with_name("rq_tasks.py"), queue.name, how], start_new_session=True)
+    return subprocess.Popen([sys.executable, pathlib.Path(__file__).with_name("rq_tasks.py"), queue.name, how], start_new_session=True, preexec_fn=dies_with_us)
 
 
 def kill(worker):
