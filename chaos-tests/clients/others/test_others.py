@@ -144,7 +144,6 @@ def test_a_program_goes_through_failovers(cluster, source, packages, build, run)
         assert summary["reconnects"] >= 1, summary
 
 
-@pytest.mark.xfail(strict=True, reason="cursors of SCAN are unsigned 64-bit numbers, which php-redis reads as signed ones")
 def test_phpredis_scans_a_large_key_space(cluster):
     if absent := missing(["php-cli", "php-redis"]):
         pytest.skip(f"not installed: {' '.join(absent)}")

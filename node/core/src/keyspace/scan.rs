@@ -1,6 +1,7 @@
 //! SCAN: keys in the order of the fixed hash.
 //!
-//! The cursor is a position in the hash and nothing else. So it survives every resize, needs no memory in the server,
+//! The cursor is a position in the hash and nothing else, to its upper 53 bits: php-redis keeps cursors as signed numbers, and
+//! JavaScript as floating ones. So it survives every resize, needs no memory in the server,
 //! and stays valid when another node becomes master. A key that is there all the time is returned exactly once.
 
 use super::value::ShortBytes;
@@ -10,6 +11,19 @@ use crate::ids::UnixMillis;
 /// Pages in which a shard is returned at the most. Each page looks at all keys of its shard to find the next ones, so a
 /// whole scan costs this many looks a key, however small the count.
 const PAGES_A_SHARD: usize = 64;
+
+/// Bits of a position that a cursor does not say. Keys whose positions differ in them only stay together.
+const UNSAID_BITS: u32 = 11;
+
+/// The cursor that goes on from a position: with the next one that a cursor can say.
+fn cursor_from(at: u64) -> u64 {
+    at.div_ceil(1 << UNSAID_BITS)
+}
+
+/// Where a scan goes on; what no cursor says is ignored.
+fn position_of(cursor: u64) -> u64 {
+    cursor << UNSAID_BITS
+}
 
 impl Keyspace {
     /// At least `count` keys (if there are so many) at positions from `cursor` on, and the cursor to go on from; 0 when
@@ -25,7 +39,7 @@ impl Keyspace {
     ) -> (u64, Vec<ShortBytes>) {
         let mut found = Vec::new();
         let mut visited = 0;
-        let mut cursor = cursor;
+        let mut cursor = position_of(cursor);
         let mut index = (cursor >> (64 - self.bits)) as usize;
         while index < self.shards.len() {
             let guard;
@@ -38,7 +52,8 @@ impl Keyspace {
             };
             let table = shard.database(database);
             let left = count.saturating_sub(visited).max(table.len() / PAGES_A_SHARD).max(1);
-            let positions = table.iter().map(|entry| (position(entry.key()), entry));
+            let said = |entry: &super::Entry<'_>| position(entry.key()) >> UNSAID_BITS << UNSAID_BITS;
+            let positions = table.iter().map(|entry| (said(&entry), entry));
             let mut met: Vec<_> = positions.filter(|(at, _)| *at >= cursor).collect();
             let mut last = None;
             if met.len() > left {
@@ -51,12 +66,13 @@ impl Keyspace {
             let live = met.into_iter().filter(|(_, entry)| !entry.is_expired(now));
             found.extend(live.filter_map(|(_, entry)| wanted(entry)));
             if let Some(last) = last {
-                return (last.wrapping_add(1), found);
+                // Behind the greatest position of all comes 0, the end.
+                return (cursor_from(last.wrapping_add(1 << UNSAID_BITS)), found);
             }
             index += 1;
             cursor = (index as u64).checked_shl(64 - self.bits).unwrap_or(0);
             if visited >= count && index < self.shards.len() {
-                return (cursor, found);
+                return (cursor_from(cursor), found);
             }
         }
         (0, found)
@@ -90,6 +106,7 @@ mod tests {
                 break;
             }
             assert!(next > cursor, "a cursor moves on");
+            assert!(next < 1 << 53, "a floating number holds it exactly");
             cursor = next;
             change(page);
         }
