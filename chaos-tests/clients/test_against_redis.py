@@ -207,7 +207,7 @@ JUNK = ["", "abc", "-1", "0", "1", "9223372036854775807", "9223372036854775808",
         "COUNT", "*", "\r\n", "a\x00b"]
 
 # Shapes of commands and options that Redis 7.0 does not know, or answers with another text.
-DIFFERENT_IN_7_0 = re.compile(r"^(ZRANK|ZREVRANK) .* |^OBJECT ENCODING|^HINCRBYFLOAT|^SPOP|^SORT|^COPY|^RESTORE|^XCLAIM|^XAUTOCLAIM", re.I)
+DIFFERENT_IN_7_0 = re.compile(r"^(ZRANK|ZREVRANK) .* |^OBJECT ENCODING|^HINCRBYFLOAT|^SPOP|^SORT|^COPY|^RESTORE|^XCLAIM|^XAUTOCLAIM", re.I | re.S)
 
 
 class Error(str):
