@@ -177,6 +177,8 @@ pub mod flag {
     pub const PROTECTED: u32 = 8192;
     /// It walks over whole values: with large ones it runs on the thread of scripts.
     pub const WHOLE: u32 = 16384;
+    /// Refused while publishers are held.
+    pub const PUBLISHES: u32 = 32768;
 }
 
 /// A family of commands, as COMMAND DOCS names it.

@@ -405,6 +405,10 @@ impl Session {
         if self.node.eviction.is_over() && !allows_oom && !self.has_room(caller) && any(|row| row.has(flag::DENY_OOM)) {
             return Err(Error::OutOfMemory);
         }
+        // Before any of them: what EXEC moves between keys and queues is moved whole, or not at all.
+        if any(|row| row.has(flag::PUBLISHES)) && self.node.engine.broker.budget().alarm().is_some() {
+            return Err(Error::PublishersHeld);
+        }
         match self.verdict {
             Verdict::Master if self.wants_more_replicas() && any(Row::is_write) => Err(Error::TooFewReplicas),
             Verdict::Master => Ok(()),
@@ -672,6 +676,26 @@ mod tests {
             let reply = say(&mut session, &["EXEC"]);
             assert!(reply.starts_with("*2\r\n+OK\r\n"), "{words:?}: {reply}");
         }
+    }
+
+    #[test]
+    fn a_transaction_that_may_not_publish_changes_no_key() {
+        let mut session = session();
+        for words in
+            [&["SET", "k", "5"][..], &["MQ.DECLARE", "q"], &["MULTI"], &["DECR", "k"], &["MQ.PUBLISH", "", "q", "x"]]
+        {
+            say(&mut session, words);
+        }
+        let node = Arc::clone(&session.node);
+        let budget = node.engine.broker.budget();
+        budget.set_limit(1);
+        budget.measured(crate::budget::Class::Journal, 1 << 20);
+        assert!(budget.alarm().is_some());
+        assert!(say(&mut session, &["EXEC"]).starts_with("-EXECABORT"));
+        assert_eq!(say(&mut session, &["GET", "k"]), "$1\r\n5\r\n");
+        say(&mut session, &["MULTI"]);
+        assert!(say(&mut session, &["MQ.PUBLISH", "", "q", "x"]).starts_with("-OOM publishers are held"));
+        assert!(say(&mut session, &["EXEC"]).starts_with("-EXECABORT"));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tercet_proto::amqp::{FieldTable, FieldValue, ShortBytes, ShortString};
 use super::number;
 use crate::broker::{Broker, ConnectionId, DEFAULT_VHOST, Name, Queue, Refusal};
 use crate::resp::error::Error;
-use crate::resp::table::flag::{DENY_OOM, FAST};
+use crate::resp::table::flag::{DENY_OOM, FAST, PUBLISHES};
 use crate::resp::table::{Args, Group, Keys, Row, read, write};
 
 const G: Group = Group::Queue;
@@ -26,7 +26,7 @@ pub(super) const ROWS: &[Row] = &[
     write(
         "mq.publish",
         -4,
-        DENY_OOM | FAST,
+        DENY_OOM | FAST | PUBLISHES,
         Keys::None,
         G,
         "Publishes a message to an exchange. Returns the number of queues that it was routed to.",

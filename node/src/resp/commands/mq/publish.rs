@@ -54,9 +54,6 @@ pub(super) fn publish(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &
     note_headers(&properties, transaction.now().0, &mut extras);
     let batch = transaction.broker();
     let broker = batch.broker();
-    if broker.budget().alarm().is_some() {
-        return Err(Error::PublishersHeld);
-    }
     let route = broker.route(&DEFAULT_VHOST, &exchange, &key, &properties)?;
     let mut draft = Draft::noted(exchange.as_bytes(), key.as_bytes(), &properties, &extras, body.len());
     draft.push(body);
