@@ -43,7 +43,7 @@ step "doc tests"
 bounded 300 cargo test --workspace --locked --quiet --doc
 
 step "client libraries, programs of users and bad input"
-elsewhere=(--ignore chaos-tests/clients/test_compose.py --ignore chaos-tests/clients/test_debian_package.py --ignore chaos-tests/clients/others)
+elsewhere=(--ignore chaos-tests/clients/test_compose.py --ignore chaos-tests/clients/others)
 clients=(.venv/bin/python -m pytest chaos-tests/clients "${elsewhere[@]}" -q -ra --no-header -p no:cacheprovider)
 own_network timeout --foreground --kill-after=15 900 "${clients[@]}" || die "the client tests failed, or were not over after 900 s"
 
@@ -56,10 +56,6 @@ elif ! { deploy/local/packages.sh image && CARGO_TARGET_DIR="$(target_directory)
 else
   TERCET_COMPOSE=1 bounded 600 .venv/bin/python -m pytest chaos-tests/clients/test_compose.py -q -ra --no-header -p no:cacheprovider
 fi
-
-# debootstrap needs the network of the machine.
-step "the Debian package in a Debian of its own"
-bounded 600 .venv/bin/python -m pytest chaos-tests/clients/test_debian_package.py -q -ra --no-header -p no:cacheprovider
 
 step "drills, $rounds rounds"
 bounded 600 "$programs/drill" --rounds "$rounds" --fault "$faults"
