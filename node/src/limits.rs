@@ -379,6 +379,9 @@ pub const PASSING_HOLD: std::time::Duration = std::time::Duration::from_micros(5
 /// Elements of a value from which on a command that walks over all of them runs on the thread of scripts: some milliseconds.
 pub const LONG_ELEMENTS: usize = 20_000;
 
+/// Commands of a transaction from which on EXEC runs there, likewise.
+pub const LONG_EXEC: usize = 10_000;
+
 /// Bytes of a text, likewise.
 pub const LONG_BYTES: usize = 4 << 20;
 

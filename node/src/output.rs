@@ -77,9 +77,9 @@ impl Output {
         }
     }
 
-    /// Bytes of memory that this takes.
+    /// Bytes of memory that this takes, and of large texts that it keeps from being freed.
     pub(crate) fn capacity(&self) -> usize {
-        self.bytes.capacity()
+        self.bytes.capacity() + self.text_bytes
     }
 
     /// A batch has ended: what it wrote depends on `due`, and was made under the mastership `term`.
@@ -278,6 +278,7 @@ mod tests {
         output.add_texts(vec![(21, text.clone())]);
         output.mark(Due::write(Offset(7)), 0, &gate);
         assert_eq!(output.pending(), 23 + 12);
+        assert!(output.capacity() >= 23 + 12, "{} bytes are held", output.capacity());
         assert_eq!(output.sendable(&gate), Ok(&b"$4\r\n"[..]));
         output.wrote(4);
         assert_eq!(output.sendable(&gate).map(<[u8]>::as_ptr), Ok(text.as_ptr()));

@@ -17,6 +17,7 @@ use crate::clock::{self, BootNanos, ThreadClock};
 use crate::engine::Engine;
 use crate::limits;
 use crate::role::Authority;
+use crate::scripts::Scripts;
 
 /// The threads of a node that serve clients.
 #[derive(Debug, Default)]
@@ -100,12 +101,17 @@ fn judge(since_ms: u64, computed_ms: u64) -> Option<Kind> {
 
 /// What every serving thread does beside its clients: it takes the road of a batch, through the door and to a shard, and
 /// says that it came through.
-pub async fn beat(authority: &Authority, engine: &Engine, beat: &Beat) {
+pub async fn beat(authority: &Authority, engine: &Engine, scripts: &Scripts, beat: &Beat) {
     let mut shard = 0;
     loop {
         let now = clock::boot_now();
         drop(authority.enter(now));
-        drop(engine.keyspace.lock(shard % engine.keyspace.len()));
+        // Who holds a shard for long is known: a script, on a thread of its own.
+        let is_through =
+            || scripts.may_hold_shards() || engine.keyspace.try_lock(shard % engine.keyspace.len()).is_some();
+        while !is_through() {
+            tokio::time::sleep(limits::PASSING_HOLD).await;
+        }
         shard += 1;
         beat.strike(now);
         tokio::time::sleep(limits::BEAT_EVERY).await;

@@ -10,6 +10,7 @@
 //! A script holds shards as long as it runs. What runs long is on a thread of its own, so that the other clients of a
 //! thread can be told BUSY, and can kill it.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
@@ -92,6 +93,17 @@ const STACK_BYTES: usize = 16 << 20;
 
 type Task = Box<dyn FnOnce() + Send>;
 
+thread_local! {
+    static HELD: RefCell<Held> = RefCell::default();
+}
+
+/// Shards that this thread has found held, since something last began that may hold shards for long.
+#[derive(Debug, Default)]
+struct Held {
+    begun: u64,
+    shards: Vec<usize>,
+}
+
 /// The scripts of a node.
 #[derive(Debug, Default)]
 pub struct Scripts {
@@ -102,6 +114,8 @@ pub struct Scripts {
     count: AtomicUsize,
     /// Commands that are no scripts and may hold shards for long.
     long: AtomicUsize,
+    /// Scripts and long commands that have begun since the start.
+    begun: AtomicU64,
     thread: OnceLock<mpsc::Sender<Task>>,
     /// Bytes of the interpreter that ran last.
     pub memory: AtomicUsize,
@@ -214,6 +228,7 @@ impl Scripts {
             has_written: AtomicBool::new(false),
             is_killed: AtomicBool::new(false),
         });
+        self.begun.fetch_add(1, Ordering::AcqRel);
         self.count.fetch_add(1, Ordering::AcqRel);
         self.running.lock().push(Arc::clone(&running));
         Listed { scripts: self, running }
@@ -222,6 +237,7 @@ impl Scripts {
     /// Notes that a command runs which may hold shards for long.
     #[must_use]
     pub fn begin_long(&self) -> Long<'_> {
+        self.begun.fetch_add(1, Ordering::AcqRel);
         self.long.fetch_add(1, Ordering::AcqRel);
         Long(self)
     }
@@ -238,6 +254,25 @@ impl Scripts {
     #[must_use]
     pub fn may_hold_shards(&self) -> bool {
         self.are_running() || self.long.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether a shard that could not be locked is held for long. To find that out a thread waits for it (`find_out`), once
+    /// only as long as nothing else begins: many clients may ask for what one script holds.
+    pub fn is_held(&self, shard: usize, find_out: impl FnOnce() -> bool) -> bool {
+        let begun = self.begun.load(Ordering::Acquire);
+        HELD.with_borrow_mut(|held| {
+            if held.begun != begun {
+                *held = Held { begun, shards: Vec::new() };
+            }
+            if held.shards.contains(&shard) {
+                return true;
+            }
+            let is_held = find_out();
+            if is_held {
+                held.shards.push(shard);
+            }
+            is_held
+        })
     }
 
     /// The one that has run longest.
@@ -288,5 +323,23 @@ impl Scripts {
         });
         // Without the thread the task is dropped, and who waits for it notices.
         _ = sender.send(task);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Scripts;
+
+    #[test]
+    fn a_shard_is_waited_for_once_as_long_as_nothing_else_begins() {
+        let scripts = Scripts::default();
+        let long = scripts.begin_long();
+        assert!(!scripts.is_held(7, || false));
+        assert!(scripts.is_held(7, || true));
+        assert!(scripts.is_held(7, || panic!("it was waited for again")));
+        assert!(!scripts.is_held(8, || false));
+        drop(long);
+        let _other = scripts.begin_long();
+        assert!(!scripts.is_held(7, || false));
     }
 }

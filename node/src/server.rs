@@ -248,7 +248,7 @@ fn io_threads(node: &Shared) -> Result<(Vec<Handle>, Vec<Arc<Runtime>>), Error> 
                 task::run_promptly();
                 let beat = served.progress.join(&name);
                 // It never ends.
-                runtime.block_on(progress::beat(&served.authority, &served.engine, &beat));
+                runtime.block_on(progress::beat(&served.authority, &served.engine, &served.scripts, &beat));
             })
             .map_err(Error::Thread)?;
     }

@@ -34,6 +34,8 @@ pub struct Eviction {
     samples: AtomicUsize,
     /// Bytes that count.
     used: AtomicI64,
+    /// Bytes of the key space that are free within it, as last counted.
+    dead: AtomicUsize,
     pool: Mutex<Pool>,
     following: Mutex<()>,
     /// Keys that have gone.
@@ -56,6 +58,7 @@ impl Default for Eviction {
             policy: RwLock::new(Policy::NoEviction),
             samples: AtomicUsize::new(5),
             used: AtomicI64::new(0),
+            dead: AtomicUsize::new(0),
             pool: Mutex::default(),
             following: Mutex::default(),
             evicted: AtomicU64::new(0),
@@ -143,7 +146,10 @@ impl Eviction {
 
     /// Looks at everything anew.
     pub fn measure(&self, engine: &Engine) {
-        let not_counted = engine.journal.retained_bytes() + engine.keyspace.dead_bytes() + freeing::pending_bytes();
+        // A script that holds a shard is not waited for: what was dead before counts.
+        let dead = engine.keyspace.dead_bytes().unwrap_or_else(|| self.dead.load(Relaxed));
+        self.dead.store(dead, Relaxed);
+        let not_counted = engine.journal.retained_bytes() + dead + freeing::pending_bytes();
         self.used.store(memory::allocated() as i64 - not_counted as i64, Relaxed);
     }
 

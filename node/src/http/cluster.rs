@@ -160,8 +160,7 @@ pub(super) fn keyspace(request: &Request) -> Outcome {
     let node = request.node();
     let read = |counter: &std::sync::atomic::AtomicU64| counter.load(std::sync::atomic::Ordering::Relaxed);
     let databases = (0..limits::DATABASES).filter_map(|database| {
-        let keys = node.engine.keyspace.count(database);
-        let expiring = node.engine.keyspace.count_expiring(database);
+        let (keys, expiring) = node.engine.keyspace.seen_keys(database);
         (database == 0 || keys > 0).then(|| json!({ "db": database, "keys": keys, "expiring": expiring }))
     });
     let history = &request.http.history;

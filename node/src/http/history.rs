@@ -201,7 +201,8 @@ impl History {
             kept.retain(|_, samples| samples.back().is_some_and(|sample| sample.at_ms == at_ms));
         }
         drop(kept);
-        let keys = (0..crate::limits::DATABASES).map(|database| node.engine.keyspace.count(database) as u64).sum();
+        let keys =
+            (0..crate::limits::DATABASES).map(|database| node.engine.keyspace.seen_keys(database).0 as u64).sum();
         let reading = Reading { node, statistics: node.engine.broker.statistics(), ready, unacknowledged, keys };
         let values = SERIES.iter().map(|(_, _, read)| read(&reading)).collect();
         let sample = Sample { at_ms, values, families: self.calls_by_family(node) };

@@ -103,7 +103,7 @@ fn read(counter: &std::sync::atomic::AtomicU64) -> u64 {
 }
 
 fn keys(node: &Node) -> usize {
-    (0..limits::DATABASES).map(|database| node.engine.keyspace.count(database)).sum()
+    (0..limits::DATABASES).map(|database| node.engine.keyspace.seen_keys(database).0).sum()
 }
 
 fn exchange_types() -> Value {

@@ -137,10 +137,10 @@ const METRICS: &[Metric] = &[
         counter(to, &node.stats.expired);
     }),
     ("tercet_keys", Kind::Gauge, "Keys of a database.", |node, to| {
-        each_database(node, to, |database| node.engine.keyspace.count(database));
+        each_database(node, to, |database| node.engine.keyspace.seen_keys(database).0);
     }),
     ("tercet_expiring_keys", Kind::Gauge, "Keys of a database with a time to live.", |node, to| {
-        each_database(node, to, |database| node.engine.keyspace.count_expiring(database));
+        each_database(node, to, |database| node.engine.keyspace.seen_keys(database).1);
     }),
     ("tercet_memory_allocated_bytes", Kind::Gauge, "Given out by the allocator.", |_, to| {
         to.sample(&[], crate::memory::allocated());
@@ -301,7 +301,7 @@ fn each_replica(node: &Node, to: &mut Exposition, read: impl Fn(&crate::node::Re
 fn each_database(node: &Node, to: &mut Exposition, count: impl Fn(u8) -> usize) {
     for database in 0..limits::DATABASES {
         // Database 0 is always shown, the others as far as they are in use.
-        if database == 0 || node.engine.keyspace.count(database) > 0 {
+        if database == 0 || node.engine.keyspace.seen_keys(database).0 > 0 {
             to.sample(&[("db", &format!("db{database}"))], count(database));
         }
     }

@@ -80,10 +80,10 @@ pub(super) const METRICS: &[Metric] = &[
         to.sample(&[], node.config.live.maxmemory.size());
     }),
     ("redis_db_keys", Kind::Gauge, "Keys of a database.", |node, to| {
-        each_database(node, to, |database| node.engine.keyspace.count(database));
+        each_database(node, to, |database| node.engine.keyspace.seen_keys(database).0);
     }),
     ("redis_db_keys_expiring", Kind::Gauge, "Keys of a database with a time to live.", |node, to| {
-        each_database(node, to, |database| node.engine.keyspace.count_expiring(database));
+        each_database(node, to, |database| node.engine.keyspace.seen_keys(database).1);
     }),
     ("redis_connected_slaves", Kind::Gauge, "Replicas with a stream.", |node, to| {
         to.sample(&[], node.replicas.read().len());

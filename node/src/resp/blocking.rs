@@ -124,7 +124,11 @@ struct Leaves {
 impl Drop for Leaves {
     fn drop(&mut self) {
         self.blocked.give_up();
-        self.node.engine.leave(&self.blocked.ticket);
+        if !self.node.engine.try_leave(&self.blocked.ticket) {
+            // A script may hold the key for seconds, and this thread serves clients.
+            let (node, blocked) = (Arc::clone(&self.node), Arc::clone(&self.blocked));
+            self.node.scripts.run(Box::new(move || node.engine.leave(&blocked.ticket)));
+        }
     }
 }
 
@@ -134,7 +138,7 @@ pub(crate) fn wait(node: Shared, client: Arc<Client>, blocked: Arc<Blocked>, hom
     let leaves = Leaves { node: Arc::clone(&node), blocked: Arc::clone(&blocked) };
     Wait::new(Mail::Now, async move {
         let _leaves = leaves;
-        let answer = |reply, depends_on| Answer { reply, depends_on, under, is_over: true, again: None };
+        let answer = |reply, depends_on| Answer { reply, depends_on, under, is_over: true, again: None, brought: None };
         let mut standings = node.authority.subscribe();
         let lost = async {
             // The command has done nothing: another master may do it.

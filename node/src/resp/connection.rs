@@ -180,7 +180,7 @@ impl Connection {
             match self.wait(turn).await? {
                 Happened::Something => {}
                 Happened::End => self.is_ended = true,
-                Happened::Answered(answer) => self.answer(&answer),
+                Happened::Answered(answer) => self.answer(answer),
                 Happened::HeldTooLong => return Ok(()),
                 Happened::Leaves => return self.leave().await,
             }
@@ -377,8 +377,11 @@ impl Connection {
     }
 
     /// The client that was blocked has its answer.
-    fn answer(&mut self, answer: &Answer) {
+    fn answer(&mut self, answer: Answer) {
         self.blocked = None;
+        if let Some(brought) = answer.brought {
+            self.session.take_back(*brought);
+        }
         if let Some(command) = &answer.again {
             self.input.put_back(command);
             self.decoder.restart();

@@ -21,6 +21,7 @@ use tercet_proto::resp::{Encoder, Version};
 
 pub(crate) use self::call::ScriptCaller;
 use self::meter::Meter;
+pub(crate) use self::scripts::Brought;
 use self::subscriptions::Subscriptions;
 pub(crate) use self::subscriptions::open;
 use self::transaction::{Multi, Watched};

@@ -15,6 +15,7 @@ use crate::ids::Offset;
 use crate::journal::Due;
 use crate::node::{Node, Shared};
 use crate::replication::commit::Holders;
+use crate::resp::session::Brought;
 
 /// How many copies have to hold what was written before the client is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub(crate) struct Answer {
     pub(crate) is_over: bool,
     /// No answer: the command is executed again, here or where the master is.
     pub(crate) again: Option<Vec<u8>>,
+    /// What the command has made of its session, if it ran on the thread of scripts.
+    pub(crate) brought: Option<Box<Brought>>,
 }
 
 /// Resolves when a blocked client has its answer, and at once when `Client::released` tells it. Dropping it ends the wait.
@@ -140,7 +143,7 @@ impl Waiting {
             };
             let mut reply = Vec::new();
             self.answer(&node, &mut Encoder::new(&mut reply, version));
-            Answer { reply, depends_on: Due::NOTHING, under: self.term, is_over, again: None }
+            Answer { reply, depends_on: Due::NOTHING, under: self.term, is_over, again: None, brought: None }
         })
     }
 

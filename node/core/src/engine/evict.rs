@@ -52,7 +52,8 @@ impl Engine {
                 left = left.saturating_sub(seen.max(1));
             }
             while let Some(candidate) = pool.pop() {
-                let shard = self.keyspace.lock(candidate.shard);
+                // Whoever holds a shard is not waited for, here and below: this is done before a client's command.
+                let Some(shard) = self.keyspace.try_lock(candidate.shard) else { continue };
                 let entry = shard.database(candidate.database).find(&candidate.key);
                 if entry.is_some_and(|entry| !policy.is_volatile() || entry.expire_at().is_some()) {
                     let what = (candidate.database, &candidate.key[..]);
@@ -68,8 +69,8 @@ impl Engine {
     fn fullest_of(&self, count: usize, random: &mut impl FnMut() -> u64) -> Option<(usize, MutexGuard<'_, Shard>)> {
         let draws = (0..count).map(|_| random());
         let keys = |draw: u64| {
-            let shard = self.keyspace.lock(draw as usize % self.keyspace.len());
-            shard.databases().map(|(_, keys)| keys.len()).sum::<usize>()
+            let shard = self.keyspace.try_lock(draw as usize % self.keyspace.len());
+            shard.map_or(0, |shard| shard.databases().map(|(_, keys)| keys.len()).sum::<usize>())
         };
         let fullest = draws.max_by_key(|draw| keys(*draw))?;
         self.shard_with(fullest, |shard| !shard.is_empty())
@@ -80,7 +81,7 @@ impl Engine {
         let count = self.keyspace.len();
         let first = random as usize % count;
         (first..count).chain(0..first).find_map(|index| {
-            let shard = self.keyspace.lock(index);
+            let shard = self.keyspace.try_lock(index)?;
             wanted(&shard).then_some((index, shard))
         })
     }

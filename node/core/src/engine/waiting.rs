@@ -68,6 +68,24 @@ impl Waiting {
         self.last.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    /// Waiters of keys that are served later, each from a place on.
+    fn put_off(&self, ready: impl Iterator<Item = (Name, After)>) {
+        let mut later = self.later.lock();
+        for (name, after) in ready {
+            let place = later.entry(name).or_insert_with(|| after.clone());
+            // Those who came first are not left out.
+            let is_earlier = match (&after, &*place) {
+                (Some(after), Some(place)) => (after.wants, after.id) < (place.wants, place.id),
+                (None, _) => true,
+                (Some(_), None) => false,
+            };
+            if is_earlier {
+                *place = after;
+            }
+        }
+        self.has_later.store(true, Ordering::Release);
+    }
+
     #[must_use]
     pub fn count(&self) -> usize {
         self.waiters.lock().len()
@@ -89,7 +107,23 @@ impl Engine {
         }
     }
 
-    /// A client does not wait any more. No shard is held by the caller.
+    /// A client does not wait any more. No shard is held by the caller. False: a shard is held by somebody who is not waited
+    /// for here, so `leave` is to be called where waiting stops nobody.
+    #[must_use]
+    pub fn try_leave(&self, ticket: &Ticket) -> bool {
+        self.waiting.waiters.lock().remove(&ticket.id);
+        let leave = |key: &[u8]| match self.keyspace.try_lock(self.keyspace.shard_of(key)) {
+            Some(mut shard) => {
+                shard.leave(key, ticket);
+                true
+            }
+            None => false,
+        };
+        // Each of them.
+        ticket.keys.iter().filter(|key| !leave(key)).count() == 0
+    }
+
+    /// As `try_leave`, and waits for who holds a shard.
     pub fn leave(&self, ticket: &Ticket) {
         self.waiting.waiters.lock().remove(&ticket.id);
         for key in &ticket.keys {
@@ -233,20 +267,7 @@ impl Transaction<'_> {
 
     /// The waiters of the keys that are still ready are served later.
     fn put_off(&mut self) {
-        let mut later = self.engine.waiting.later.lock();
-        for (_, name, after) in self.ready.keys.drain(..) {
-            let place = later.entry(name).or_insert_with(|| after.clone());
-            // Those who came first are not left out.
-            let is_earlier = match (&after, &*place) {
-                (Some(after), Some(place)) => (after.wants, after.id) < (place.wants, place.id),
-                (None, _) => true,
-                (Some(_), None) => false,
-            };
-            if is_earlier {
-                *place = after;
-            }
-        }
-        self.engine.waiting.has_later.store(true, Ordering::Release);
+        self.engine.waiting.put_off(self.ready.keys.drain(..).map(|(_, name, after)| (name, after)));
     }
 
     /// Tells those who were served on which record their replies depend.
@@ -275,7 +296,12 @@ impl Engine {
             next
         };
         let shard = self.keyspace.shard_of(&name.1);
-        let locked = Locked::One(shard, self.keyspace.lock(shard));
+        // What is held for long is for the next time.
+        let Some(held) = self.keyspace.try_lock(shard) else {
+            self.waiting.put_off(std::iter::once((name, after)));
+            return false;
+        };
+        let locked = Locked::One(shard, held);
         let mut transaction = Transaction::new(self, locked, record, name.0, now);
         transaction.ready.keys.push_back((shard, name, after));
         transaction.finish();

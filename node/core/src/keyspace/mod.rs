@@ -34,6 +34,7 @@ mod timed;
 pub mod value;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use access::Access;
@@ -71,6 +72,15 @@ pub struct Keyspace {
     bits: u32,
     access: Arc<Access>,
     thresholds: thresholds::Thresholds,
+    /// By database, as last counted by `seen_keys`.
+    seen: Box<[Seen]>,
+}
+
+/// Keys of a database, as last counted.
+#[derive(Debug, Default)]
+struct Seen {
+    keys: AtomicUsize,
+    expiring: AtomicUsize,
 }
 
 impl Default for Keyspace {
@@ -87,7 +97,8 @@ impl Keyspace {
         let access = Arc::<Access>::default();
         let new = |access: &Arc<Access>| Shard::new(bits, seed.clone(), Arc::clone(access));
         let shards = (0..1u32 << bits).map(|shard| Mutex::new(Rank::Shard(shard), new(&access))).collect();
-        Self { shards, bits, access, thresholds: thresholds::Thresholds::default() }
+        let seen = (0..=u8::MAX).map(|_| Seen::default()).collect();
+        Self { shards, bits, access, thresholds: thresholds::Thresholds::default(), seen }
     }
 
     /// Changes what of the use of keys is noted, one shard after the other.
@@ -96,10 +107,13 @@ impl Keyspace {
         self.shards.iter().for_each(|shard| shard.lock().set_queued(rule == access::Rule::Queue));
     }
 
-    /// Bytes of the tables that are free within them.
+    /// Bytes of the tables that are free within them. `None`: somebody holds a shard, which is not waited for.
     #[must_use]
-    pub fn dead_bytes(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().databases().map(|(_, keys)| keys.bytes().1).sum::<usize>()).sum()
+    pub fn dead_bytes(&self) -> Option<usize> {
+        self.shards
+            .iter()
+            .map(|shard| Some(shard.try_lock()?.databases().map(|(_, keys)| keys.bytes().1).sum::<usize>()))
+            .sum()
     }
 
     /// How the use of keys is noted.
@@ -166,9 +180,21 @@ impl Keyspace {
         self.shards.iter().map(|shard| shard.lock().database(database).len()).sum()
     }
 
-    /// Keys with a time to live.
+    /// Keys of a database, and those of them with a time to live, for who only shows it: nobody is waited for. While a script
+    /// holds a shard it is what was so before.
     #[must_use]
-    pub fn count_expiring(&self, database: u8) -> usize {
-        self.shards.iter().map(|shard| shard.lock().database(database).expiring()).sum()
+    pub fn seen_keys(&self, database: u8) -> (usize, usize) {
+        let seen = &self.seen[usize::from(database)];
+        let mut sum = (0, 0);
+        for shard in &self.shards {
+            let Some(shard) = shard.try_lock() else {
+                return (seen.keys.load(Ordering::Relaxed), seen.expiring.load(Ordering::Relaxed));
+            };
+            let keys = shard.database(database);
+            sum = (sum.0 + keys.len(), sum.1 + keys.expiring());
+        }
+        seen.keys.store(sum.0, Ordering::Relaxed);
+        seen.expiring.store(sum.1, Ordering::Relaxed);
+        sum
     }
 }

@@ -18,8 +18,9 @@ use crate::resp::table::flag::{ADMIN, FAST, LOADING, NO_SCRIPT, NOT_IN_MULTI};
 use crate::resp::table::{Args, Group, Outcome, Row, container, session, survey};
 use crate::role::Role;
 
-/// The version of Redis whose behaviour this frontend has; clients branch on it.
-pub(super) const REDIS_VERSION: &str = "7.2.6";
+/// The version of Redis that clients are told, which branch on it: behaviour is that of 7.2 with the expiry of hash fields
+/// that came with 7.4. redis-py caches on the client's side from 7.4 on.
+pub(super) const REDIS_VERSION: &str = "7.4.0";
 
 const G: Group = Group::Server;
 

@@ -32,8 +32,8 @@ pub(crate) use run::{check, is_quick, may_write};
 pub(crate) use source::parse as parse_source;
 
 /// The version of Redis that scripts are told.
-const VERSION: &str = "7.2.6";
-const VERSION_NUMBER: u32 = 0x0007_0206;
+const VERSION: &str = "7.4.0";
+const VERSION_NUMBER: u32 = 0x0007_0400;
 
 fn log(level: f64, text: &str) {
     // As the levels of Redis: debug, verbose, notice, warning. A script may write many.

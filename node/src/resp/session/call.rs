@@ -81,7 +81,10 @@ impl Session {
             return self.queue(row, args, out);
         }
         if self.place == ScriptPlace::Anywhere && self.is_for_script_thread(row, args) {
-            return self.send_to_script_thread(args);
+            if let Err(error) = self.send_to_script_thread(row, args) {
+                self.reject(row, &error, out);
+            }
+            return;
         }
         self.call(Scope::Alone, row, args, out);
     }
@@ -451,7 +454,9 @@ impl Session {
         let eviction = &self.node.eviction;
         match (self.verdict, caller) {
             (Verdict::Master, Caller::Client) => {
+                // What a script holds is not waited for; the command is asked again where it waits for the script.
                 eviction.make_room(&self.node.engine, limits::EVICTION_SLICE) == Room::Made
+                    || self.place == ScriptPlace::Anywhere && self.node.scripts.may_hold_shards()
             }
             // Shards are held: keys go before the next command of a client.
             (Verdict::Master, _) => eviction.policy() != Policy::NoEviction,

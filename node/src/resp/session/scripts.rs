@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use tercet_proto::resp::Version;
+use tercet_proto::resp::{Value, Version};
 use tokio::sync::oneshot;
 
+use super::transaction::{Multi, Watched};
 use super::{Home, Place, ScriptPlace, Session};
 use crate::clients::Client;
 use crate::clock;
@@ -17,7 +18,7 @@ use crate::resp::error::Error;
 use crate::resp::facts;
 use crate::resp::libraries::All;
 use crate::resp::script;
-use crate::resp::table::{Access, Args, Handler, Keys, Row, flag};
+use crate::resp::table::{Access, Args, Group, Handler, Keys, Row, Transactional, flag};
 use crate::resp::waiting::{Answer, Mail, Wait};
 use crate::role::Verdict;
 use crate::scripts::Kind;
@@ -27,9 +28,19 @@ use crate::tracking::Tracker;
 #[derive(Debug)]
 enum Ran {
     /// Its reply, and what that depends on.
-    Reply { bytes: Vec<u8>, on: Due, under: u64 },
+    Reply { bytes: Vec<u8>, on: Due, under: u64, brought: Brought },
+    /// It waits for a key.
+    Waits(Wait),
     /// This node is not master any more: it has not begun, or nobody knows what becomes of it.
     Lost,
+}
+
+/// What a session has that EXEC and WATCH change: the thread of scripts is given it, and it is brought back.
+#[derive(Debug, Default)]
+pub(crate) struct Brought {
+    multi: Option<Multi>,
+    watched: Vec<Watched>,
+    database: u8,
 }
 
 /// What the thread of scripts is given of a session.
@@ -38,11 +49,17 @@ struct Job {
     client: Arc<Client>,
     user: String,
     version: Version,
-    database: u8,
+    state: Brought,
     home: Home,
     tracker: Option<Arc<Tracker>>,
     is_caching_said: bool,
     args: Vec<Vec<u8>>,
+}
+
+/// Whether a command within EXEC changes what belongs to the connection and stays there.
+fn changes_connection(row: &Row) -> bool {
+    row.group == Group::PubSub && row.name.ends_with("subscribe")
+        || matches!(row.name, "auth" | "hello" | "monitor" | "client|reply" | "client|tracking" | "client|caching")
 }
 
 impl Session {
@@ -54,6 +71,7 @@ impl Session {
             return !script::is_quick(self, kind, args);
         }
         row.has(flag::WHOLE) && self.is_long(row, args)
+            || matches!(row.handler, Handler::Transactional(Transactional::Exec)) && self.is_long_exec()
             || self.node.scripts.may_hold_shards() && self.is_held_by_another(row, args)
     }
 
@@ -88,19 +106,32 @@ impl Session {
         }
     }
 
+    /// Whether EXEC may take long: for one of its commands, or because there are many.
+    fn is_long_exec(&self) -> bool {
+        let is_long = |row: &Row, args: &Args<'_>| match row.handler {
+            Handler::Script(kind, _) => !script::is_quick(self, kind, args),
+            _ => row.has(flag::WHOLE) && self.is_long(row, args),
+        };
+        let queued = self.multi.as_ref().map_or(0, |multi| multi.queued.len());
+        queued > limits::LONG_EXEC || self.has_queued(is_long)
+    }
+
     #[cold]
     fn is_held_by_another(&self, row: &'static Row, args: &Args<'_>) -> bool {
         let keyspace = &self.node.engine.keyspace;
-        // Whoever passes by (a checkpoint, a sample) is gone by then.
-        let is_locked = |key: &[u8]| keyspace.is_held_for(keyspace.shard_of(key), limits::PASSING_HOLD);
-        // Those have a state of their own, and wait here.
-        if matches!(row.handler, Handler::Transactional(_)) || row.has(flag::BLOCKING) {
-            return false;
+        let is_locked = |shard: usize| {
+            // Whoever passes by (a checkpoint, a sample) is gone by then.
+            keyspace.try_lock(shard).is_none()
+                && self.node.scripts.is_held(shard, || keyspace.is_held_for(shard, limits::PASSING_HOLD))
+        };
+        if matches!(row.handler, Handler::Transactional(Transactional::Exec)) {
+            return self.shards_of_exec().is_none_or(|shards| shards.into_iter().any(is_locked));
         }
         match row.keys {
-            Keys::None => false,
+            // What shows the whole counts the keys.
+            Keys::None => matches!(row.handler, Handler::Survey(_)),
             Keys::Space | Keys::Any => true,
-            keys => keys.of(args).into_iter().any(is_locked),
+            keys => keys.of(args).into_iter().any(|key| is_locked(keyspace.shard_of(key))),
         }
     }
 
@@ -135,14 +166,40 @@ impl Session {
     }
 
     /// Sends a command to the thread of scripts, and lets the client wait for its answer.
-    pub(super) fn send_to_script_thread(&mut self, args: &Args<'_>) {
+    ///
+    /// # Errors
+    /// The command cannot run there.
+    pub(super) fn send_to_script_thread(&mut self, row: &Row, args: &Args<'_>) -> Result<(), Error> {
+        let is_exec = matches!(row.handler, Handler::Transactional(Transactional::Exec));
+        if is_exec && self.has_queued(|row, _| changes_connection(row)) {
+            if self.is_long_exec() {
+                return Err(Error::text(
+                    "ERR commands that may take long, beside one that changes the connection (AUTH, HELLO, SUBSCRIBE, \
+                     CLIENT REPLY, CLIENT TRACKING)",
+                ));
+            }
+            self.wait_for_script_thread(args);
+            return Ok(());
+        }
         let (sender, receiver) = oneshot::channel();
+        let state = Brought {
+            multi: if is_exec { self.multi.take() } else { None },
+            watched: if matches!(row.handler, Handler::Transactional(_)) {
+                std::mem::take(&mut self.watched)
+            } else {
+                Vec::new()
+            },
+            database: self.database,
+        };
+        let has_state = matches!(row.handler, Handler::Transactional(_));
+        // What waits for a key publishes nothing, and the client may be told of what others publish.
+        let mail = if row.has(flag::BLOCKING) { Mail::Now } else { Mail::Later };
         let job = Job {
             node: Arc::clone(&self.node),
             client: Arc::clone(&self.client),
             user: self.user.clone(),
             version: self.version,
-            database: self.database,
+            state,
             home: self.home,
             tracker: self.tracker(),
             is_caching_said: self.is_caching_said,
@@ -153,11 +210,17 @@ impl Session {
             // Who has gone meanwhile is not answered, and its script has run.
             _ = sender.send(job.run());
         }));
-        self.wait = Some(Wait::new(Mail::Later, async move {
+        self.wait = Some(Wait::new(mail, async move {
             match receiver.await {
-                Ok(Ran::Reply { bytes, on, under }) => {
-                    Answer { reply: bytes, depends_on: on, under, is_over: true, again: None }
-                }
+                Ok(Ran::Reply { bytes, on, under, brought }) => Answer {
+                    reply: bytes,
+                    depends_on: on,
+                    under,
+                    is_over: true,
+                    again: None,
+                    brought: has_state.then(|| Box::new(brought)),
+                },
+                Ok(Ran::Waits(wait)) => wait.answer.await,
                 // Nobody knows what became of it: such a record is never committed, and so the connection ends.
                 Ok(Ran::Lost) | Err(_) => Answer {
                     reply: Vec::new(),
@@ -165,9 +228,36 @@ impl Session {
                     under,
                     is_over: true,
                     again: None,
+                    brought: None,
                 },
             }
         }));
+        Ok(())
+    }
+
+    /// Lets the client wait until the thread of scripts comes to it; then the command is executed again, on this thread.
+    fn wait_for_script_thread(&mut self, args: &Args<'_>) {
+        let (sender, receiver) = oneshot::channel::<()>();
+        self.node.scripts.run(Box::new(move || _ = sender.send(())));
+        let (command, under) = (Value::command(args), self.node.gate.term());
+        self.wait = Some(Wait::new(Mail::Later, async move {
+            _ = receiver.await;
+            Answer {
+                reply: Vec::new(),
+                depends_on: Due::NOTHING,
+                under,
+                is_over: true,
+                again: Some(command),
+                brought: None,
+            }
+        }));
+    }
+
+    /// Takes back what the thread of scripts was given.
+    pub(crate) fn take_back(&mut self, brought: Brought) {
+        let Brought { multi, watched, database } = brought;
+        (self.multi, self.watched, self.database) = (multi, watched, database);
+        self.note_transaction();
     }
 
     pub(crate) fn libraries(&self) -> Arc<All> {
@@ -202,9 +292,10 @@ impl Session {
 
 impl Job {
     fn run(self) -> Ran {
-        let Self { node, client, user, version, database, home, tracker, is_caching_said, args } = self;
+        let Self { node, client, user, version, state, home, tracker, is_caching_said, args } = self;
         let mut session = Session::new(Arc::clone(&node), client);
-        (session.version, session.database, session.home) = (version, database, home);
+        (session.version, session.home) = (version, home);
+        session.take_back(state);
         session.is_authenticated = true;
         session.become_user(&user);
         session.place = ScriptPlace::Here;
@@ -230,6 +321,14 @@ impl Job {
         let is_late = verdict == Verdict::Master && now >= node.authority.lease_until();
         drop(permit);
         node.publish();
-        if is_late { Ran::Lost } else { Ran::Reply { bytes, on, under } }
+        if is_late {
+            return Ran::Lost;
+        }
+        if let Some(wait) = session.wait.take() {
+            return Ran::Waits(wait);
+        }
+        let state = (session.multi.take(), std::mem::take(&mut session.watched), session.database);
+        let (multi, watched, database) = state;
+        Ran::Reply { bytes, on, under, brought: Brought { multi, watched, database } }
     }
 }

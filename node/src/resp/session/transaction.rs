@@ -53,7 +53,16 @@ pub(super) struct WatchedKey {
 impl Drop for WatchedKey {
     fn drop(&mut self) {
         let keyspace = &self.node.engine.keyspace;
-        keyspace.lock(keyspace.shard_of(&self.key)).unwatch(self.database, &self.key, &self.watch);
+        let shard = keyspace.shard_of(&self.key);
+        if let Some(mut shard) = keyspace.try_lock(shard) {
+            return shard.unwatch(self.database, &self.key, &self.watch);
+        }
+        // A script may hold it for seconds, and this may be a thread that serves clients.
+        let (node, database) = (Arc::clone(&self.node), self.database);
+        let (key, watch) = (std::mem::take(&mut self.key), Arc::clone(&self.watch));
+        self.node.scripts.run(Box::new(move || {
+            node.engine.keyspace.lock(shard).unwatch(database, &key, &watch);
+        }));
     }
 }
 
@@ -76,6 +85,11 @@ impl Watched {
     }
 }
 
+/// Whether a command within EXEC may need any key.
+fn locks_all(row: &Row) -> bool {
+    matches!(row.keys, Keys::Space | Keys::Any) || matches!(row.handler, Handler::Script(..))
+}
+
 impl Session {
     pub(super) fn is_queueing(&self, row: &Row) -> bool {
         self.multi.is_some()
@@ -89,6 +103,21 @@ impl Session {
         self.multi.as_ref().is_some_and(|multi| {
             multi.queued.iter().any(|(row, args)| is_such(row, &args.iter().map(|arg| &arg[..]).collect::<Vec<_>>()))
         })
+    }
+
+    /// Shards that EXEC locks: those of the keys that are watched, and that the queued commands declare. `None`: all of them.
+    pub(super) fn shards_of_exec(&self) -> Option<Vec<usize>> {
+        let shard_of = |key: &[u8]| self.node.engine.keyspace.shard_of(key);
+        let queued = self.multi.iter().flat_map(|multi| &multi.queued);
+        let mut shards: Vec<usize> = self.watched.iter().filter_map(Watched::key).map(shard_of).collect();
+        for (row, args) in queued {
+            if locks_all(row) {
+                return None;
+            }
+            let args: Vec<&[u8]> = args.iter().map(|arg| &arg[..]).collect();
+            shards.extend(row.keys.of(&args).into_iter().map(shard_of));
+        }
+        Some(shards)
     }
 
     /// The transaction under way cannot be executed any more.
@@ -210,9 +239,7 @@ impl Session {
         let slices: Vec<Vec<&[u8]>> =
             multi.queued.iter().map(|(_, args)| args.iter().map(|arg| &arg[..]).collect()).collect();
         // One lock set for all: what the commands declare, and what is watched.
-        let is_whole =
-            |row: &Row| matches!(row.keys, Keys::Space | Keys::Any) || matches!(row.handler, Handler::Script(..));
-        let whole = multi.queued.iter().any(|(row, _)| is_whole(row));
+        let whole = multi.queued.iter().any(|(row, _)| locks_all(row));
         let locked = if whole {
             Locked::all(&engine.keyspace)
         } else {

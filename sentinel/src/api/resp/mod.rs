@@ -33,7 +33,7 @@ use tokio::{
 use crate::{events::Event, orders::Order, picture::Picture, simulated::Simulated};
 
 /// The version that clients are told: that of the protocol we speak.
-pub(crate) const REDIS_VERSION: &str = "7.2.6";
+pub(crate) const REDIS_VERSION: &str = "7.4.0";
 
 /// What the RESP side asks of the sentinel behind it. The tests put a fixed cluster in its place.
 pub trait Backend: Send + Sync + std::fmt::Debug {

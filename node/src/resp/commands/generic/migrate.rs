@@ -13,6 +13,7 @@ use std::time::Duration;
 use tercet_proto::resp::{Encoder, Value};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::keyspace::database;
@@ -87,7 +88,7 @@ pub(super) fn migrate(session: &mut Session, args: &Args<'_>, out: &mut Encoder<
             Ok(false) => out.simple("NOKEY"),
             Err(Failure(text)) => out.error(&text),
         }
-        Answer { reply, depends_on: Due::write(depends_on), under, is_over: true, again: None }
+        Answer { reply, depends_on: Due::write(depends_on), under, is_over: true, again: None, brought: None }
     }));
     Ok(())
 }
@@ -145,12 +146,26 @@ impl Job {
     /// Whether there was anything to send; and the newest record of a key that went.
     async fn run(self) -> (Result<bool, Failure>, Offset) {
         let mut newest = Offset::ZERO;
-        let outcome = self.send_all(&mut newest).await;
+        let outcome = Arc::new(self).send_all(&mut newest).await;
         (outcome, newest)
     }
 
-    async fn send_all(&self, newest: &mut Offset) -> Result<bool, Failure> {
-        let mut left: Vec<Vec<u8>> = self.keys.iter().filter(|key| self.dump(key, false).is_some()).cloned().collect();
+    /// What needs keys, whose shards a script may hold for seconds, and what walks over large values: nothing of it is for a
+    /// thread that serves clients.
+    async fn on_script_thread<T: Send + 'static>(
+        self: &Arc<Self>,
+        task: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        let (sender, receiver) = oneshot::channel();
+        let job = Arc::clone(self);
+        self.node.scripts.run(Box::new(move || _ = sender.send(task(&job))));
+        receiver.await.map_err(|_| Failure("ERR the thread of scripts is gone".into()))
+    }
+
+    async fn send_all(self: &Arc<Self>, newest: &mut Offset) -> Result<bool, Failure> {
+        let existing =
+            |job: &Self| -> Vec<Vec<u8>> { job.keys.iter().filter(|key| job.exists(key)).cloned().collect() };
+        let mut left = self.on_script_thread(existing).await?;
         if left.is_empty() {
             return Ok(false);
         }
@@ -165,16 +180,12 @@ impl Job {
             let mut changed = Vec::new();
             let mut keys = left.into_iter();
             loop {
-                let (mut batch, mut sent) = (Vec::new(), Vec::new());
-                while sent.len() < BATCH_KEYS
-                    && batch.len() < BATCH_BYTES
-                    && let Some(key) = keys.next()
-                {
-                    if let Some((command, version)) = self.dump(&key, attempt > 0) {
-                        batch.extend_from_slice(&command);
-                        sent.push(Sent { key, version });
-                    }
-                }
+                let next = move |job: &Self| {
+                    let (batch, sent) = job.batch(&mut keys, attempt > 0);
+                    (batch, sent, keys)
+                };
+                let (batch, sent, rest) = self.on_script_thread(next).await?;
+                keys = rest;
                 if sent.is_empty() {
                     break;
                 }
@@ -183,10 +194,13 @@ impl Job {
                     match target.read().await? {
                         Value::Error(text) => _ = refused.get_or_insert(text),
                         _ if self.copies => {}
-                        _ => match self.delete(&item)? {
-                            Some(offset) => *newest = offset.max(*newest),
-                            None => changed.push(item.key),
-                        },
+                        _ => {
+                            let (outcome, key) = self.on_script_thread(|job| (job.delete(&item), item.key)).await?;
+                            match outcome? {
+                                Some(offset) => *newest = offset.max(*newest),
+                                None => changed.push(key),
+                            }
+                        }
                     }
                 }
             }
@@ -203,6 +217,27 @@ impl Job {
             ))),
             None => Ok(true),
         }
+    }
+
+    fn exists(&self, key: &[u8]) -> bool {
+        let keyspace = &self.node.engine.keyspace;
+        let shard = keyspace.lock(keyspace.shard_of(key));
+        shard.database(self.database).find(key).is_some_and(|entry| !entry.is_expired(clock::unix_now()))
+    }
+
+    /// The commands that restore the next keys.
+    fn batch(&self, keys: &mut impl Iterator<Item = Vec<u8>>, replaces: bool) -> (Vec<u8>, Vec<Sent>) {
+        let (mut batch, mut sent) = (Vec::new(), Vec::new());
+        while sent.len() < BATCH_KEYS
+            && batch.len() < BATCH_BYTES
+            && let Some(key) = keys.next()
+        {
+            if let Some((command, version)) = self.dump(&key, replaces) {
+                batch.extend_from_slice(&command);
+                sent.push(Sent { key, version });
+            }
+        }
+        (batch, sent)
     }
 
     /// The command that restores a key, and which version of it that is.
