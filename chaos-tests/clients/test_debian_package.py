@@ -1,89 +1,29 @@
 """The Debian package in a Debian of its own: it installs, its programs start as its user, it upgrades with the settings that
-were changed, and goes without a trace. There is no systemd within: the units are started as they say, by hand."""
+were changed, and goes without a trace. Once with a systemd that runs, and once without, as in a container: there the units are
+started as they say, by hand."""
 
 import os
-import pathlib
 import re
 import shutil
 import subprocess
 
 import pytest
 
-from cluster import REPOSITORY, binary, free_block
-
-DEBIAN = REPOSITORY / "deploy" / "debian"
-SUITE = "bookworm"
-
-
-def missing():
-    """Why this cannot run here; empty if it can."""
-    if os.geteuid() != 0:
-        return "needs root, for a chroot"
-    absent = [name for name in ("debootstrap", "dpkg-deb", "unshare") if not shutil.which(name)]
-    if absent:
-        return f"not installed: {', '.join(absent)} (apt-get install debootstrap)"
-    if f"VERSION_CODENAME={SUITE}" not in pathlib.Path("/etc/os-release").read_text():
-        return f"the programs are built on another Debian than {SUITE}"
-    return ""
-
+from cluster import free_block, wait_for
+from debian import Machine, build_packages, copied, depends_of, missing, within
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
-
-
-def base(folder):
-    """A minimal Debian with the library that the programs need: made once, and kept beside what is built."""
-    if ready := os.environ.get("TERCET_DEBIAN_BASE"):
-        return pathlib.Path(ready)
-    kept = pathlib.Path(binary("tercet-node")).parent.parent / f"debian-{SUITE}"
-    if not (kept / "etc/debian_version").exists():
-        target = subprocess.run(["apt-get", "indextargets", "--format", "$(RELEASE) $(REPO_URI)", "Created-By: Packages"], capture_output=True, text=True)
-        mirrors = [line.split()[1] for line in target.stdout.splitlines() if line.startswith(SUITE + " ")]
-        if not mirrors:
-            pytest.skip(f"apt knows no mirror of {SUITE}")
-        making = folder / "making"
-        made = subprocess.run(["debootstrap", "--variant=minbase", "--include=librocksdb7.8,adduser", SUITE, str(making), mirrors[0]], capture_output=True, text=True, timeout=400)
-        if made.returncode != 0:
-            pytest.skip(f"debootstrap failed: {made.stdout[-300:]}")
-        # Not copytree: it would read /dev/zero to its end.
-        subprocess.run(["cp", "-a", str(making), str(kept)], check=True)
-    return kept
 
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory):
     """Two versions of the package, of the programs under test."""
-    folder = tmp_path_factory.mktemp("packages")
-    programs = folder / "target" / "debug"
-    programs.mkdir(parents=True)
-    for name in ("tercet-node", "tercet-sentinel"):
-        os.symlink(binary(name), programs / name)
-    found = []
-    for version in ("0.1.0", "0.1.1"):
-        environment = {**os.environ, "CARGO_TARGET_DIR": str(folder / "target"), "PROFILE": "debug", "VERSION": version, "COMPRESS": "none"}
-        done = subprocess.run(["bash", str(DEBIAN / "package.sh"), str(folder)], env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        found.append(pathlib.Path(done.stdout.splitlines()[-1]))
-    return found
+    return build_packages(tmp_path_factory.mktemp("packages"), ("0.1.0", "0.1.1"))
 
 
 @pytest.fixture
 def debian(tmp_path):
-    root = tmp_path / "debian"
-    # Not the file system of /proc or /dev: the base has none mounted.
-    subprocess.run(["cp", "-a", "--reflink=auto", str(base(tmp_path)), str(root)], check=True)
-    yield root
-
-
-def within(root, *command, user=None, check=True, timeout=60):
-    """Runs a command in that Debian, in namespaces of its own: what it has started dies with it."""
-    inner = ["setpriv", "--reuid", user, "--regid", user, "--init-groups", *command] if user else list(command)
-    script = 'ip link set lo up; mount -t proc proc "$1/proc" && root=$1 && shift && exec chroot "$root" "$@"'
-    # No systemd is there to be asked: policy-rc.d and deb-systemd-invoke see that.
-    full = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--net", "sh", "-c", script, "sh", str(root), *inner]
-    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
-    done = subprocess.run(full, env=environment, capture_output=True, text=True, timeout=timeout)
-    assert not check or done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
-    return done
+    yield copied(tmp_path)
 
 
 def install(root, package):
@@ -96,8 +36,7 @@ def owner(root, path):
 
 
 def test_the_package_says_what_it_needs_and_holds_what_it_should(packages):
-    fields = subprocess.run(["dpkg-deb", "--field", str(packages[0])], capture_output=True, text=True, check=True).stdout
-    depends = re.search(r"^Depends: (.*)$", fields, re.M)[1]
+    depends = depends_of(packages[0])
     for need in ("librocksdb7.8", "adduser", "libc6 (>= 2."):
         assert need in depends, depends
     listed = subprocess.run(["dpkg-deb", "--contents", str(packages[0])], capture_output=True, text=True, check=True).stdout
@@ -106,7 +45,7 @@ def test_the_package_says_what_it_needs_and_holds_what_it_should(packages):
     assert all(line.split()[1] == "root/root" for line in listed.splitlines())
 
 
-def test_it_installs_starts_upgrades_and_is_purged(packages, debian):
+def test_it_installs_starts_upgrades_and_is_purged_without_systemd(packages, debian):
     install(debian, packages[0])
     assert within(debian, "dpkg-query", "-W", "-f", "${Status} ${Version}", "tercet").stdout == "install ok installed 0.1.0"
     assert within(debian, "dpkg", "--verify", "tercet").stdout.replace("??5?????? c", "") == ""
@@ -149,3 +88,71 @@ def test_it_installs_starts_upgrades_and_is_purged(packages, debian):
     left = within(debian, "find", "/etc", "/usr", "/var", "/lib", "-name", "*tercet*", "-not", "-path", "/var/cache/*").stdout.split()
     assert left == [], left
     assert within(debian, "getent", "passwd", "tercet").stdout.startswith("tercet:"), "the user stays"
+
+
+# A unit that could not be hardened as it says would say so there.
+COMPLAINTS = re.compile(r"Operation not permitted|Failed to set up|status=226|status=228|Bad system call")
+
+
+def test_systemd_runs_it_restarts_it_upgrades_it_and_stops_it(packages, debian):
+    node, sentinel = "tercet-node.service", "tercet-sentinel.service"
+    with Machine(debian) as machine:
+        ask = lambda *words: machine.run("bash", "-c", 'exec 3<>/dev/tcp/127.0.0.1/6379; printf "%s\\r\\n" "$@" QUIT >&3; timeout 5 cat <&3', "bash", *words).stdout  # noqa: E731
+        machine.install(packages[0])
+        # Type=notify: whoever waited for the start can use it.
+        assert machine.property(node, "ActiveState") == "active" and machine.property(sentinel, "ActiveState") == "inactive"
+        assert "+OK" in ask("SET kept 1")
+        assert "master, epoch" in machine.run("tercet-node", "status").stdout
+        first = machine.property(node, "MainPID")
+        status = (debian / "etc/passwd").read_text()
+        user = next(line.split(":")[2] for line in status.splitlines() if line.startswith("tercet:"))
+        process = machine.run("cat", f"/proc/{first}/status").stdout
+        assert re.search(rf"^Uid:\t{user}\t{user}\t{user}", process, re.M), process
+        assert re.search(r"^CapEff:\t0+$", process, re.M) and re.search(r"^NoNewPrivs:\t1$", process, re.M) and re.search(r"^Seccomp:\t2$", process, re.M), process
+        # Its settings can be written by it within what the unit allows, and read again by a reload.
+        assert "+OK" in ask("CONFIG SET slowlog-max-len 77", "CONFIG REWRITE")
+        settings = debian / "etc/tercet/node.toml"
+        assert "slowlog-max-len = 77" in settings.read_text().replace('"', ""), settings.read_text()
+        settings.write_text(settings.read_text().replace("77", "78"))
+        machine.run("systemctl", "reload", node)
+        wait_for(lambda: "78" in ask("CONFIG GET slowlog-max-len"), 10, "a reload")
+        assert machine.property(node, "MainPID") == first
+
+        # A process that is killed comes back, with its data.
+        machine.run("sh", "-c", f"kill -9 {first}")
+        wait_for(lambda: machine.property(node, "MainPID") not in ("0", first) and machine.property(node, "ActiveState") == "active", 30, "a restart after kill -9")
+        assert "$1\n1\n" in ask("GET kept")
+        assert machine.property(node, "NRestarts") == "1"
+
+        # An upgrade restarts what runs, and leaves alone what does not.
+        before = machine.property(node, "MainPID")
+        machine.install(packages[1])
+        assert machine.property(node, "ActiveState") == "active" and machine.property(node, "MainPID") != before
+        assert machine.property(sentinel, "ActiveState") == "inactive"
+        assert "$1\n1\n" in ask("GET kept") and "78" in ask("CONFIG GET slowlog-max-len")
+
+        # The sentinel, once it has been told whom to watch.
+        told = debian / "etc/tercet/sentinel.toml"
+        told.write_text(told.read_text() + 'name = "s1"\nnodes = "127.0.0.1:7379"\nsentinels = "127.0.0.1:27379"\n')
+        machine.run("systemctl", "enable", "--now", sentinel)
+        assert machine.property(sentinel, "ActiveState") == "active"
+        # Settings that are wrong start nothing, and say so.
+        told.write_text(told.read_text() + "resp-port = 99999999\n")
+        assert machine.run("systemctl", "restart", sentinel, check=False).returncode != 0
+        assert "resp-port" in machine.journal(sentinel)
+
+        # A stop is a drain and not a kill.
+        machine.run("systemctl", "stop", node)
+        assert (machine.property(node, "ActiveState"), machine.property(node, "Result"), machine.property(node, "ExecMainStatus")) == ("inactive", "success", "0")
+        assert not COMPLAINTS.search(machine.journal(node)), machine.journal(node)
+        # After a boot it is there by itself.
+        assert machine.run("systemctl", "is-enabled", node).stdout.strip() == "enabled"
+        machine.run("systemctl", "start", node)
+        assert "$1\n1\n" in ask("GET kept")
+
+        machine.run("dpkg", "--remove", "tercet")
+        assert machine.run("systemctl", "is-active", node, check=False).stdout.strip() in ("inactive", "unknown")
+        assert "tercet-node" not in machine.run("sh", "-c", "cat /proc/[0-9]*/comm").stdout.split()
+        machine.run("dpkg", "--purge", "tercet")
+        assert not (debian / "var/lib/tercet").exists() and not (debian / "etc/tercet").exists()
+        assert "tercet" not in machine.run("systemctl", "list-unit-files", "--no-legend").stdout
