@@ -19,13 +19,17 @@ MESSAGES = 1500
 
 
 class Rabbit:
-    """A broker of its own, with its management API."""
+    """A broker of its own, with its management API; with `tls` (authority, certificate, key) also under TLS."""
 
-    def __init__(self):
+    def __init__(self, tls=None):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tercet-rabbit-"))
-        self.amqp_port, self.http_port, distribution = (first := free_block(3)), first + 1, first + 2
+        self.amqp_port, self.http_port, distribution, self.amqps_port, self.https_port = range(first := free_block(5), first + 5)
         (self.folder / "enabled_plugins").write_text("[rabbitmq_management].\n")
-        (self.folder / "rabbitmq.conf").write_text(f"management.tcp.port = {self.http_port}\nmanagement.tcp.ip = 127.0.0.1\nlisteners.tcp.1 = 127.0.0.1:{self.amqp_port}\n")
+        settings = [f"management.tcp.port = {self.http_port}", "management.tcp.ip = 127.0.0.1", f"listeners.tcp.1 = 127.0.0.1:{self.amqp_port}"]
+        if tls:
+            settings += [f"listeners.ssl.1 = 127.0.0.1:{self.amqps_port}", f"management.ssl.port = {self.https_port}"]
+            settings += [f"{place}.{kind} = {path}" for place in ("ssl_options", "management.ssl") for kind, path in zip(("cacertfile", "certfile", "keyfile"), tls)]
+        (self.folder / "rabbitmq.conf").write_text("\n".join(settings) + "\n")
         # Not the wrapper, which wants to be a user of its own; no epmd that would outlive the test.
         script = next(iter(sorted(pathlib.Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin/rabbitmq-server"))), SERVER)
         environment = {
@@ -48,7 +52,7 @@ class Rabbit:
 def rabbit():
     rabbit = Rabbit()
     try:
-        wait_for(lambda: get(rabbit, "overview"), 90, "rabbitmq-server answers")
+        wait_for(lambda: get(rabbit, "overview") and channel_of(rabbit).connection.close() is None, 90, "rabbitmq-server answers")
         fill(rabbit)
         yield rabbit
     finally:

@@ -13,6 +13,8 @@ use rustls_pki_types::pem::PemObject;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
+pub mod outside;
+
 /// Whether who connects has to show a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Certificates {

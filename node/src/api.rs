@@ -6,9 +6,11 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
-use tercet_edge::dial::Dialer;
+use tercet_edge::socket::Socket;
 use tercet_edge::tls::Tls;
+use tercet_edge::tls::outside::Outside;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
 use crate::accounts::INITIAL_AMQP_USER;
@@ -24,7 +26,8 @@ const MOST_BYTES: u64 = 64 << 20;
 #[derive(Debug)]
 pub(crate) struct Api {
     runtime: Runtime,
-    dialer: Dialer,
+    /// None: plain connections.
+    tls: Option<Outside>,
     host: String,
     port: u16,
     login: String,
@@ -37,19 +40,18 @@ impl Api {
         let password = if config.requirepass.is_empty() { INITIAL_AMQP_USER } else { &config.requirepass };
         let host = if config.bind.is_unspecified() { [127, 0, 0, 1].into() } else { config.bind };
         let files = config.tls_files().filter(|_| config.http_port == 0 && config.http_tls_port != 0);
-        let mut api = Self::at(&host.to_string(), config.http_port, INITIAL_AMQP_USER, password)?;
-        if let Some(files) = files {
-            (api.host, api.port) = (config.announced_host(), config.http_tls_port);
-            api.dialer.tls = Some(Tls::load(files).map_err(|error| error.to_string())?);
-        }
-        Ok(api)
+        let Some(files) = files else {
+            return Self::at(&host.to_string(), config.http_port, None, INITIAL_AMQP_USER, password);
+        };
+        let tls = Tls::load(files).and_then(|tls| Outside::of(&tls)).map_err(|error| error.to_string())?;
+        Self::at(&config.announced_host(), config.http_tls_port, Some(tls), INITIAL_AMQP_USER, password)
     }
 
-    pub(crate) fn at(host: &str, port: u16, user: &str, password: &str) -> Result<Self, String> {
+    pub(crate) fn at(host: &str, port: u16, tls: Option<Outside>, user: &str, password: &str) -> Result<Self, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
         let login = STANDARD.encode(format!("{user}:{password}"));
-        Ok(Self { runtime, dialer: Dialer::default(), host: host.to_owned(), port, login })
+        Ok(Self { runtime, tls, host: host.to_owned(), port, login })
     }
 
     /// The answer to GET below `/api/`.
@@ -71,12 +73,18 @@ impl Api {
             body.len(),
         );
         let ask = async {
-            let mut stream = self.dialer.socket(host, port).await?;
+            let mut stream = match &self.tls {
+                None => Socket::plain(TcpStream::connect((host.as_str(), port)).await?, None)?,
+                Some(tls) => tls.connect(host, port).await?,
+            };
             stream.write_all(request.as_bytes()).await?;
             stream.flush().await?;
             let mut answer = Vec::new();
-            stream.take(MOST_BYTES).read_to_end(&mut answer).await?;
-            std::io::Result::Ok(answer)
+            match stream.take(MOST_BYTES).read_to_end(&mut answer).await {
+                // A server may end TLS without saying so; whether the answer is whole is seen as it is parsed.
+                Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => Err(error),
+                _ => std::io::Result::Ok(answer),
+            }
         };
         let answer = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, ask).await });
         let answer = answer.map_err(|_| format!("nobody answers {method} {path} on {host}:{port}"))?;

@@ -6,6 +6,7 @@
 
 mod cell;
 mod file;
+mod import;
 pub mod live;
 pub mod special;
 
@@ -21,6 +22,7 @@ use tercet_edge::{name, tls};
 
 pub use cell::{Kind, Value};
 pub use file::{replace_file, rewrite};
+pub use import::Import;
 use live::{LIVE, Live, LiveSetting};
 
 /// A setting that cannot be used: one line that says what, and how to mend it.
@@ -84,17 +86,6 @@ impl Action {
             | Self::Import { config, .. } => config,
         }
     }
-}
-
-/// What to copy, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Import {
-    pub from: String,
-    /// Of keys: what may be in their place.
-    pub over: Over,
-    /// Of a RabbitMQ: a file of its definitions, or where its management API is.
-    pub definitions: Option<PathBuf>,
-    pub management: Option<String>,
 }
 
 /// How often `top` draws.
@@ -438,13 +429,7 @@ impl Config {
                 let over = if given.get_flag("force") { Over::Anything } else { Over::Nothing };
                 Action::Restore { config, directory: path_of(given), over }
             }
-            Some(("import", given)) => {
-                let over = if given.get_flag("replace") { Over::Anything } else { Over::Nothing };
-                let from = given.get_one("from").cloned().unwrap_or_default();
-                let definitions = given.get_one::<String>("definitions").map(PathBuf::from);
-                let management = given.get_one("management").cloned();
-                Action::Import { config, import: Import { from, over, definitions, management } }
-            }
+            Some(("import", given)) => Action::Import { config, import: Import::of(given)? },
             _ => {
                 config.check_trust()?;
                 Action::Serve(config)
@@ -659,21 +644,7 @@ fn command() -> Command {
                 Arg::new("force").long("force").action(clap::ArgAction::SetTrue).help("Replace what is in --data"),
             ),
         )
-        .subcommand(
-            Command::new("import")
-                .about("Copies the keys of a Redis or of an RDB file, or queues and messages of a RabbitMQ, to the running node")
-                .arg(Arg::new("from").long("from").value_name("URL|FILE").required(true).help(
-                    "redis://[user[:password]@]host[:port][/database], all databases if none is named; or a dump.rdb; or \
-                     amqp://[user[:password]@]host[:port][/vhost], all virtual hosts if none is named",
-                ))
-                .arg(switch("replace", "Replace keys that are there"))
-                .arg(Arg::new("management").long("management").value_name("URL").help(
-                    "Management API of the RabbitMQ [http://HOST:15672], whose definitions are copied first",
-                ))
-                .arg(Arg::new("definitions").long("definitions").value_name("FILE").help(
-                    "File of definitions that the RabbitMQ has exported, in place of its management API",
-                )),
-        );
+        .subcommand(import::command());
     for setting in SETTINGS {
         let arg = |flag: String| Arg::new(flag.clone()).long(flag).global(true).allow_hyphen_values(true);
         let default = if setting.default.is_empty() { String::new() } else { format!(" [{}]", setting.default) };

@@ -9,10 +9,11 @@
 //!
 //! What changes at the source meanwhile may be missed: stop its writers first. At the end the numbers of keys are compared.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
+
+use tercet_edge::tls::outside::Files;
 
 use crate::config::{Config, Import, Over};
 use crate::keyspace::rdb::{File, Item, Kept};
@@ -21,10 +22,12 @@ mod amqp;
 mod broker;
 mod error;
 mod link;
+mod place;
 mod progress;
 
 pub use error::Error;
 use link::{Link, Reply};
+use place::Place;
 use progress::Bar;
 
 /// Keys of one SCAN and one pipeline.
@@ -48,16 +51,15 @@ struct Batch {
 /// A side cannot be reached or refuses, or the source is damaged. What was copied before that stays.
 pub fn run(config: &Config, import: &Import) -> Result<String, Error> {
     let (from, over) = (import.from.as_str(), import.over);
-    if from.starts_with("amqp://") {
+    if from.starts_with("amqp://") || from.starts_with("amqps://") {
         return from_rabbitmq(config, import);
     }
-    let host: IpAddr = if config.bind.is_unspecified() { [127, 0, 0, 1].into() } else { config.bind };
-    let mut node = Link::open(&host.to_string(), config.resp_port)?;
+    let mut node = Link::open(&Place::of_node(config, config.resp_port, config.resp_tls_port)?)?;
     if !config.requirepass.is_empty() {
         node.ask("AUTH", &[b"AUTH", config.requirepass.as_bytes()])?;
     }
     let (batches, taken) = sync_channel(BATCHES);
-    let source = Source::of(from)?;
+    let source = Source::of(from, &import.tls)?;
     let reading = std::thread::Builder::new().name("import".to_owned()).spawn(move || source.read(&batches));
     let reading = reading.map_err(|error| Error::Connection { address: "this machine".to_owned(), error })?;
     let written = write(&mut node, &taken, over);
@@ -78,20 +80,34 @@ pub fn run(config: &Config, import: &Import) -> Result<String, Error> {
 
 fn from_rabbitmq(config: &Config, import: &Import) -> Result<String, Error> {
     let wrong = || Error::Source(import.from.clone());
-    let url = Url::of(import.from.strip_prefix("amqp://").ok_or_else(wrong)?).ok_or_else(wrong)?;
+    let (tls, url) = under_tls(&import.from, "amqp", &import.tls).ok_or_else(wrong)?;
+    let url = Url::of(url).ok_or_else(wrong)?;
     let (user, password) = url.login.unwrap_or_else(|| ("guest".to_owned(), "guest".to_owned()));
     let vhost = (!url.path.is_empty()).then(|| decoded(url.path));
-    let source = broker::Source { host: url.host.to_owned(), port: url.port.unwrap_or(5672), user, password, vhost };
+    let port = url.port.unwrap_or(if tls.is_some() { 5671 } else { 5672 });
+    let place = Place::of_source(url.host, port, tls)?;
     let definitions = match (&import.definitions, &import.management) {
         (Some(path), _) => broker::Definitions::File(path),
-        (None, None) => broker::Definitions::Asked(source.host.clone(), 15672),
+        (None, None) => {
+            let port = if tls.is_some() { 15671 } else { 15672 };
+            broker::Definitions::Asked(Place { port, ..place.clone() })
+        }
         (None, Some(address)) => {
-            let place = address.strip_prefix("http://").and_then(|place| Url::of(place.trim_end_matches('/')));
-            let place = place.ok_or_else(|| Error::Source(address.clone()))?;
-            broker::Definitions::Asked(place.host.to_owned(), place.port.unwrap_or(15672))
+            let wrong = || Error::Source(address.clone());
+            let (tls, rest) = under_tls(address, "http", &import.tls).ok_or_else(wrong)?;
+            let url = Url::of(rest.trim_end_matches('/')).ok_or_else(wrong)?;
+            let port = url.port.unwrap_or(if tls.is_some() { 15671 } else { 15672 });
+            broker::Definitions::Asked(Place::of_source(url.host, port, tls)?)
         }
     };
+    let source = broker::Source { place, user, password, vhost };
     broker::run(config, &source, &definitions)
+}
+
+/// What stands behind `scheme://`, or behind `schemes://` with what TLS needs.
+fn under_tls<'a, 't>(text: &'a str, scheme: &str, files: &'t Files) -> Option<(Option<&'t Files>, &'a str)> {
+    let rest = text.strip_prefix(scheme)?;
+    rest.strip_prefix("://").map(|rest| (None, rest)).or_else(|| Some((Some(files), rest.strip_prefix("s://")?)))
 }
 
 /// What stands behind the scheme: `[user[:password]@]host[:port][/path]`.
@@ -121,28 +137,28 @@ impl<'a> Url<'a> {
 
 /// Where keys come from.
 enum Source {
-    Redis { host: String, port: u16, login: Option<(String, String)>, database: Option<u32> },
+    Redis { place: Place, login: Option<(String, String)>, database: Option<u32> },
     File(PathBuf),
 }
 
 impl Source {
-    fn of(text: &str) -> Result<Self, Error> {
+    fn of(text: &str, files: &Files) -> Result<Self, Error> {
         let wrong = || Error::Source(text.to_owned());
-        let Some(url) = text.strip_prefix("redis://") else {
+        let Some((tls, url)) = under_tls(text, "redis", files) else {
             let path = PathBuf::from(text);
             return if path.is_file() { Ok(Self::File(path)) } else { Err(wrong()) };
         };
         let url = Url::of(url).ok_or_else(wrong)?;
         let database = if url.path.is_empty() { None } else { Some(url.path.parse().map_err(|_| wrong())?) };
-        let (host, port) = (url.host.to_owned(), url.port.unwrap_or(6379));
-        Ok(Self::Redis { host, port, login: url.login, database })
+        let place = Place::of_source(url.host, url.port.unwrap_or(6379), tls)?;
+        Ok(Self::Redis { place, login: url.login, database })
     }
 
     /// Reads everything into batches. Says how many keys were named and gone when they were asked for.
     fn read(self, batches: &SyncSender<Batch>) -> Result<u64, Error> {
         match self {
-            Self::Redis { host, port, login, database } => {
-                let mut link = Link::open(&host, port)?;
+            Self::Redis { place, login, database } => {
+                let mut link = Link::open(&place)?;
                 if let Some((user, password)) = login {
                     let words: [&[u8]; 3] = [b"AUTH", user.as_bytes(), password.as_bytes()];
                     let words = if user.is_empty() { vec![words[0], words[2]] } else { words.to_vec() };
@@ -355,8 +371,10 @@ mod tests {
 
     #[test]
     fn a_url_names_login_host_port_and_database() {
-        let of = |text: &str| match Source::of(text) {
-            Ok(Source::Redis { host, port, login, database }) => Some((host, port, login, database)),
+        let of = |text: &str| match Source::of(text, &Files::default()) {
+            Ok(Source::Redis { place: Place { host, port, tls: None }, login, database }) => {
+                Some((host, port, login, database))
+            }
             _ => None,
         };
         let login = |user: &str, password: &str| Some((user.to_owned(), password.to_owned()));
@@ -366,5 +384,13 @@ mod tests {
         assert_eq!(of("redis://h:x"), None);
         assert_eq!(of("redis://"), None);
         assert_eq!(of("/no/such/file.rdb"), None);
+    }
+    #[test]
+    fn a_scheme_with_an_s_is_under_tls() {
+        let files = Files::default();
+        assert_eq!(under_tls("amqp://h", "amqp", &files), Some((None, "h")));
+        assert_eq!(under_tls("amqps://h", "amqp", &files), Some((Some(&files), "h")));
+        assert_eq!(under_tls("amqpx://h", "amqp", &files), None);
+        assert_eq!(under_tls("redis:/h", "redis", &files), None);
     }
 }

@@ -1,16 +1,14 @@
 //! A connection to a broker of AMQP 0-9-1 with one channel, as a client.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::TcpStream;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use tercet_edge::tls::outside::Stream;
 use tercet_proto::amqp::{Decoder, Encoder, FieldTable, FrameKind, Method, PROTOCOL_HEADER, ShortString};
 
 use super::error::Error;
+use super::place::Place;
 
-/// A broker that says nothing for so long is given up. One that is short of memory makes publishers wait.
-const SILENCE: Duration = Duration::from_secs(120);
 const CHANNEL: u16 = 1;
 /// What we agree to, if the broker proposes as much.
 const FRAME_MAX: u32 = 128 << 10;
@@ -21,7 +19,7 @@ const READ_BYTES: usize = 64 << 10;
 #[derive(Debug)]
 pub(super) struct Link {
     address: String,
-    stream: TcpStream,
+    stream: Stream,
     input: BytesMut,
     output: Vec<u8>,
     frame_max: u32,
@@ -29,13 +27,8 @@ pub(super) struct Link {
 
 impl Link {
     /// Logs in, and opens a channel.
-    pub(super) fn open(host: &str, port: u16, user: &str, password: &str, vhost: &str) -> Result<Self, Error> {
-        let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-        let failed = |error| Error::Connection { address: address.clone(), error };
-        let stream = TcpStream::connect((host, port)).map_err(failed)?;
-        stream.set_read_timeout(Some(SILENCE)).map_err(failed)?;
-        stream.set_write_timeout(Some(SILENCE)).map_err(failed)?;
-        stream.set_nodelay(true).map_err(failed)?;
+    pub(super) fn open(place: &Place, user: &str, password: &str, vhost: &str) -> Result<Self, Error> {
+        let (address, stream) = (place.address(), place.open()?);
         let mut link =
             Self { address, stream, input: BytesMut::new(), output: PROTOCOL_HEADER.to_vec(), frame_max: FRAME_MAX };
         link.flush()?;
@@ -102,7 +95,7 @@ impl Link {
     }
 
     pub(super) fn flush(&mut self) -> Result<(), Error> {
-        let sent = self.stream.write_all(&self.output);
+        let sent = self.stream.write_all(&self.output).and_then(|()| self.stream.flush());
         self.output.clear();
         sent.map_err(|error| self.failed(error))
     }

@@ -20,6 +20,7 @@ use tercet_proto::amqp::{ContentHeader, FrameKind, Method, ShortString};
 
 use super::amqp::Link;
 use super::error::Error;
+use super::place::Place;
 use super::progress::Bar;
 use crate::accounts::INITIAL_AMQP_USER;
 use crate::api::Api;
@@ -29,10 +30,9 @@ use crate::config::Config;
 const BATCH: u64 = 256;
 
 /// A RabbitMQ.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Source {
-    pub(super) host: String,
-    pub(super) port: u16,
+    pub(super) place: Place,
     pub(super) user: String,
     pub(super) password: String,
     /// Only this virtual host.
@@ -42,8 +42,8 @@ pub(super) struct Source {
 /// Where its definitions are read.
 #[derive(Debug)]
 pub(super) enum Definitions<'a> {
-    /// From its management API, host and port.
-    Asked(String, u16),
+    /// From its management API.
+    Asked(Place),
     File(&'a Path),
 }
 
@@ -104,8 +104,8 @@ struct Moved {
 
 fn read(source: &Source, definitions: &Definitions<'_>) -> Result<Value, Error> {
     let file = match definitions {
-        Definitions::Asked(host, port) => {
-            let api = Api::at(host, *port, &source.user, &source.password).map_err(Error::Api)?;
+        Definitions::Asked(Place { host, port, tls }) => {
+            let api = Api::at(host, *port, tls.clone(), &source.user, &source.password).map_err(Error::Api)?;
             api.get("definitions").map_err(Error::Api)?
         }
         Definitions::File(path) => {
@@ -165,10 +165,10 @@ fn lend_permissions(api: &Api, vhost: &str) -> Result<bool, Error> {
 }
 
 fn drain_vhost(config: &Config, source: &Source, vhost: &str, queues: &[&str], moved: &mut Moved) -> Result<(), Error> {
-    let mut from = Link::open(&source.host, source.port, &source.user, &source.password, vhost)?;
-    let host = if config.bind.is_unspecified() { [127, 0, 0, 1].into() } else { config.bind };
+    let mut from = Link::open(&source.place, &source.user, &source.password, vhost)?;
+    let place = Place::of_node(config, config.amqp_port, config.amqp_tls_port)?;
     let password = if config.requirepass.is_empty() { INITIAL_AMQP_USER } else { &config.requirepass };
-    let mut to = Link::open(&host.to_string(), config.amqp_port, INITIAL_AMQP_USER, password, vhost)?;
+    let mut to = Link::open(&place, INITIAL_AMQP_USER, password, vhost)?;
     to.ask(&Method::ConfirmSelect { no_wait: false })?;
     let mut bar = Bar::begin();
     let mut all = 0;

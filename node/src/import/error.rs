@@ -3,14 +3,16 @@
 use std::io;
 use std::path::PathBuf;
 
+use tercet_edge::tls;
+
 use crate::keyspace::rdb;
 
 /// Nothing was copied, or not all.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(
-        "{0:?} is neither redis://[user[:password]@]host[:port][/database], nor amqp://[user[:password]@]host[:port][/vhost], \
-         nor a file that is there"
+        "{0:?} is neither redis://[user[:password]@]host[:port][/database], nor amqp://[user[:password]@]host[:port][/vhost] \
+         (rediss:// and amqps:// under TLS), nor a file that is there"
     )]
     Source(String),
     #[error("{address}: {error}")]
@@ -25,6 +27,8 @@ pub enum Error {
     Exists { key: String, database: u32 },
     #[error("key {key:?} of database {database} is refused: {text}")]
     Key { key: String, database: u32, text: String },
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
     #[error("{0}")]
     Api(String),
     #[error("queue {queue:?} of the node {reason}: its messages stay at the source")]

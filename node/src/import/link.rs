@@ -1,13 +1,14 @@
 //! A connection to a server of RESP2 that takes pipelines.
 
-use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Write as _};
-use std::net::TcpStream;
-use std::time::Duration;
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+
+use tercet_edge::tls::outside::Stream;
 
 use super::error::Error;
+use super::place::Place;
 
-/// A server that says nothing for so long is given up.
-const SILENCE: Duration = Duration::from_secs(120);
+/// Output is sent once there is so much of it.
+const OUTPUT_BYTES: usize = 256 << 10;
 /// Longer values and longer arrays nobody sends.
 const MOST_BYTES: usize = 1 << 30;
 const MOST_ITEMS: usize = 1 << 20;
@@ -15,8 +16,8 @@ const MOST_ITEMS: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Link {
     address: String,
-    input: BufReader<TcpStream>,
-    output: BufWriter<TcpStream>,
+    input: BufReader<Stream>,
+    output: Vec<u8>,
 }
 
 /// One reply.
@@ -52,15 +53,9 @@ impl Reply {
 }
 
 impl Link {
-    pub(super) fn open(host: &str, port: u16) -> Result<Self, Error> {
-        let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-        let failed = |error| Error::Connection { address: address.clone(), error };
-        let stream = TcpStream::connect((host, port)).map_err(failed)?;
-        stream.set_read_timeout(Some(SILENCE)).map_err(failed)?;
-        stream.set_nodelay(true).map_err(failed)?;
-        let output = stream.try_clone().map_err(failed)?;
-        let (input, output) = (BufReader::with_capacity(1 << 18, stream), BufWriter::with_capacity(1 << 18, output));
-        Ok(Self { address, input, output })
+    pub(super) fn open(place: &Place) -> Result<Self, Error> {
+        let input = BufReader::with_capacity(1 << 18, place.open()?);
+        Ok(Self { address: place.address(), input, output: Vec::new() })
     }
 
     pub(super) fn address(&self) -> &str {
@@ -69,20 +64,20 @@ impl Link {
 
     /// Sends a command, with the next `flush` at the latest.
     pub(super) fn send(&mut self, words: &[&[u8]]) -> Result<(), Error> {
-        let sent = (|| {
-            write!(self.output, "*{}\r\n", words.len())?;
-            for word in words {
-                write!(self.output, "${}\r\n", word.len())?;
-                self.output.write_all(word)?;
-                self.output.write_all(b"\r\n")?;
-            }
-            Ok(())
-        })();
-        sent.map_err(|error| self.failed(error))
+        self.output.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
+        for word in words {
+            self.output.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+            self.output.extend_from_slice(word);
+            self.output.extend_from_slice(b"\r\n");
+        }
+        if self.output.len() >= OUTPUT_BYTES { self.flush() } else { Ok(()) }
     }
 
     pub(super) fn flush(&mut self) -> Result<(), Error> {
-        self.output.flush().map_err(|error| self.failed(error))
+        let stream = self.input.get_mut();
+        let sent = stream.write_all(&self.output).and_then(|()| stream.flush());
+        self.output.clear();
+        sent.map_err(|error| self.failed(error))
     }
 
     /// The next reply, whatever it is.
@@ -109,7 +104,7 @@ impl Link {
     }
 }
 
-fn read(input: &mut BufReader<TcpStream>, depth: usize) -> io::Result<Reply> {
+fn read(input: &mut BufReader<Stream>, depth: usize) -> io::Result<Reply> {
     let wrong = || io::Error::new(io::ErrorKind::InvalidData, "this is no reply of RESP2");
     let mut line = Vec::new();
     input.by_ref().take(1 << 16).read_until(b'\n', &mut line)?;
