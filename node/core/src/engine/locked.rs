@@ -10,6 +10,9 @@ use crate::ids::{Offset, UnixMillis};
 use crate::keyspace::{Entry, Held, Keyspace, Shard};
 use crate::lock::MutexGuard;
 
+/// Attempts to lock the shards of all who wait, as their number grows meanwhile, before the whole key space is locked.
+const WIDENINGS: usize = 4;
+
 /// The shards that are held.
 #[derive(Debug)]
 pub enum Locked<'e> {
@@ -42,6 +45,28 @@ impl<'e> Locked<'e> {
 
     pub fn all(keyspace: &'e Keyspace) -> Self {
         Self::All((0..keyspace.len()).map(|shard| keyspace.lock(shard)).collect())
+    }
+
+    /// With the shards that serving the waiters of those that are held may need.
+    #[cold]
+    pub(super) fn widened(mut self, keyspace: &'e Keyspace) -> Self {
+        for _ in 0..WIDENINGS {
+            let mut shards: SmallVec<[usize; 16]> = SmallVec::new();
+            self.each(|index, shard| {
+                shards.push(index);
+                let keys = shard.all_waiters().flat_map(|ticket| ticket.keys.iter().chain(&ticket.needs));
+                shards.extend(keys.map(|key| keyspace.shard_of(key)));
+            });
+            shards.sort_unstable();
+            shards.dedup();
+            if shards.iter().all(|shard| self.shard(*shard).is_some()) {
+                return self;
+            }
+            drop(self);
+            self = Self::Some(shards.into_iter().map(|shard| (shard, keyspace.lock(shard))).collect());
+        }
+        drop(self);
+        Self::all(keyspace)
     }
 
     /// Holds one more shard. It waits only if that keeps the order; otherwise, false says that the shard is not held now.

@@ -11,6 +11,7 @@
 
 mod evict;
 mod locked;
+mod ready;
 mod replay;
 pub mod signals;
 mod transaction;

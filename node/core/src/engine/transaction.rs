@@ -1,18 +1,23 @@
 //! A transaction: effects on partitions that are held, and one journal record of them.
 
+mod carry;
+mod due;
+mod whole;
+
+pub use carry::Name;
+
 use std::cell::Cell;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::ready::ReadyKeys;
 use super::signals::{Event, class};
-use super::waiting::{ReadyKeys, widen};
-use super::{Engine, Locked, View, Waiter};
+use super::{Engine, Locked, View};
 use crate::broker::Batch;
-use crate::effect::{self, Effect, Expiry, KeyChange};
+use crate::effect::{self, Expiry, KeyChange};
 use crate::ids::{Offset, Partition, UnixMillis};
-use crate::keyspace::value::{ValueRef, image};
-use crate::keyspace::{Applied, Carried, Entry, Keyspace, Place, Ticket, WrongType};
+use crate::keyspace::value::ValueRef;
+use crate::keyspace::{Applied, Entry, Keyspace, Place, WrongType};
 use crate::{lent, limits};
 
 /// Why a change is not made. Nothing has changed.
@@ -28,14 +33,6 @@ impl From<WrongType> for Refused {
     fn from(_: WrongType) -> Self {
         Self::WrongType
     }
-}
-
-/// A key that a value is carried from or to, and what its keyspace event is called.
-#[derive(Debug, Clone, Copy)]
-pub struct Name<'k> {
-    pub database: u8,
-    pub key: &'k [u8],
-    pub event: &'static str,
 }
 
 /// What a writing command (or EXEC, with several) does its work with.
@@ -71,7 +68,7 @@ impl<'e> Transaction<'e> {
     #[inline]
     pub fn new(engine: &'e Engine, locked: Locked<'e>, record: &'e mut Vec<u8>, database: u8, now: UnixMillis) -> Self {
         record.clear();
-        let locked = if locked.has_waiters() { widen(&engine.keyspace, locked) } else { locked };
+        let locked = if locked.has_waiters() { locked.widened(&engine.keyspace) } else { locked };
         // Read with the partitions held: see `Journal::retain`.
         let retaining = engine.journal.is_retaining();
         Self {
@@ -207,51 +204,6 @@ impl<'e> Transaction<'e> {
         Slot { transaction: self, key, index, place }
     }
 
-    #[inline]
-    fn has_due_fields(&self, index: usize) -> bool {
-        self.locked.shard(index).is_some_and(|shard| shard.has_due_fields(self.now))
-    }
-
-    /// Removes fields of a hash that are due, by effect. Says where the key lies afterwards.
-    #[cold]
-    fn expire_fields(&mut self, index: usize, key: &[u8], place: Place) -> Place {
-        let Some(shard) = self.locked.shard(index) else { return place };
-        let due = shard.due_fields(self.database, key, self.now, limits::FIELDS_EXPIRED_AT_ONCE);
-        self.remove_expired(index, key, place, due.iter().map(|field| &**field).collect())
-    }
-
-    /// Removes those of some fields that are due and still there: a change that names them must not meet them.
-    #[cold]
-    fn expire_named(&mut self, index: usize, key: &[u8], place: Place, change: &KeyChange<'_>) -> Place {
-        let (fields, width) = match change {
-            KeyChange::HashSet { pairs } => (pairs, 2),
-            KeyChange::HashRemove { fields } | KeyChange::HashExpire { fields, .. } => (fields, 1),
-            _ => return place,
-        };
-        let now = self.now;
-        let entry = self.locked.shard(index).and_then(|shard| shard.database(self.database).at(place));
-        let Some(ValueRef::Hash(hash)) = entry.map(Entry::value) else { return place };
-        let is_due = |field: &&[u8]| hash.deadline(field).is_some_and(|at| at <= now);
-        let mut due: Vec<&[u8]> = fields.iter().step_by(width).copied().filter(is_due).collect();
-        due.sort_unstable();
-        due.dedup();
-        self.remove_expired(index, key, place, due)
-    }
-
-    fn remove_expired(&mut self, index: usize, key: &[u8], place: Place, fields: Vec<&[u8]>) -> Place {
-        if fields.is_empty() {
-            return place;
-        }
-        // The change for which this happens keeps its name.
-        let called = self.called.take();
-        self.expired_fields += fields.len();
-        self.name_next(class::HASH, "hexpired");
-        // Removing cannot meet another type.
-        _ = self.change_at(index, key, place, &KeyChange::HashRemove { fields: fields.into() });
-        self.called = called;
-        self.locked.shard(index).map_or(place, |shard| shard.locate(self.database, key))
-    }
-
     /// Changes a key and notes the change in the record.
     ///
     /// # Errors
@@ -369,122 +321,6 @@ impl<'e> Transaction<'e> {
         self.texts.push((self.record.len(), text));
     }
 
-    /// The large text of a key, with its deadline, for another key to hold too.
-    pub fn share_text(&mut self, key: &[u8]) -> Option<(Bytes, Expiry)> {
-        let expiry = self.get(key)?.expire_at().map_or(Expiry::Never, Expiry::At);
-        let shard = self.locked.shard_mut(self.engine.keyspace.shard_of(key))?;
-        let place = shard.locate(self.database, key);
-        Some((shard.share_text(self.database, place, key)?, expiry))
-    }
-
-    /// Puts a text that others hold too in the place of whatever is there. Its event has the name that was said.
-    ///
-    /// # Errors
-    /// The record would be too large; nothing has changed.
-    pub fn put_shared(
-        &mut self,
-        key: &[u8],
-        text: &Bytes,
-        expiry: Expiry,
-        class: u32,
-        name: &'static str,
-    ) -> Result<(), Refused> {
-        let change = KeyChange::SetString { value: text, expiry };
-        self.check_room(key.len() + change.record_bytes())?;
-        let index = self.engine.keyspace.shard_of(key);
-        let Some(shard) = self.locked.shard_mut(index) else { return Ok(()) };
-        let place = shard.locate(self.database, key);
-        let applied = shard.put_carried(self.database, key, place, Carried::from(text.clone()), expiry);
-        let _lending = lent::lend(text.clone(), text.len());
-        self.name_next(class, name);
-        self.applied(index, key, place, &change, applied);
-        Ok(())
-    }
-
-    /// Carries what `from` holds, with its deadline, to `to`, in place of whatever is there. False: there is nothing. The two
-    /// are not the same.
-    ///
-    /// # Errors
-    /// The record would be too large; nothing has changed.
-    pub fn carry(&mut self, from: Name<'_>, to: Name<'_>) -> Result<bool, Refused> {
-        let selected = self.database;
-        self.select(from.database);
-        let carried = self.carry_selected(from, to);
-        self.select(selected);
-        carried
-    }
-
-    fn carry_selected(&mut self, from: Name<'_>, to: Name<'_>) -> Result<bool, Refused> {
-        if let Some((text, expiry)) = self.share_text(from.key) {
-            return self.carry_text(from, to, &text, expiry);
-        }
-        let is_retaining = self.retaining;
-        let Some(entry) = self.get(from.key) else { return Ok(false) };
-        let expiry = entry.expire_at().map_or(Expiry::Never, Expiry::At);
-        let mut image = Vec::new();
-        let value = entry.value();
-        if is_retaining {
-            image.reserve(value.image_capacity());
-            image::encode(value, &mut image);
-        }
-        let restore = KeyChange::Restore { image: &image, expiry };
-        let delete = KeyChange::Delete.record_bytes();
-        self.check_room(from.key.len() + delete + to.key.len() + restore.record_bytes())?;
-        let keyspace = &self.engine.keyspace;
-        let (source, target) = (keyspace.shard_of(from.key), keyspace.shard_of(to.key));
-        let carried = self.locked.shard_mut(source).and_then(|shard| {
-            let place = shard.locate(from.database, from.key);
-            shard.carry_off(from.database, from.key, place)
-        });
-        let carried = match carried {
-            Some(carried) => carried,
-            // Somebody reads it in steps: it stays where it is, and this is another one.
-            None => match image::decode(&image) {
-                Ok(value) => value.into(),
-                Err(_) => return Ok(false),
-            },
-        };
-        self.name_next(0, "");
-        self.apply(from.key, &KeyChange::Delete)?;
-        self.replaced = None;
-        self.select(to.database);
-        let Some(shard) = self.locked.shard_mut(target) else { return Ok(false) };
-        let place = shard.locate(to.database, to.key);
-        let applied = shard.put_carried(to.database, to.key, place, carried, expiry);
-        // The events stand in Redis's order; it deletes what is there, and adds a key.
-        if !place.is_vacant() {
-            self.raise(class::NEW, "new", to.key);
-        }
-        self.name_next(0, "");
-        self.applied(target, to.key, place, &restore, applied);
-        self.select(from.database);
-        self.raise(class::GENERIC, from.event, from.key);
-        self.select(to.database);
-        self.raise(class::GENERIC, to.event, to.key);
-        Ok(true)
-    }
-
-    /// As `carry`, of a large text, which is not copied.
-    fn carry_text(&mut self, from: Name<'_>, to: Name<'_>, text: &Bytes, expiry: Expiry) -> Result<bool, Refused> {
-        let change = KeyChange::SetString { value: text, expiry };
-        let delete = KeyChange::Delete.record_bytes();
-        self.check_room(from.key.len() + delete + to.key.len() + change.record_bytes())?;
-        self.name_next(0, "");
-        self.apply(from.key, &KeyChange::Delete)?;
-        self.replaced = None;
-        self.select(to.database);
-        // The events stand in Redis's order; it deletes what is there, and adds a key.
-        if self.get(to.key).is_some() {
-            self.raise(class::NEW, "new", to.key);
-        }
-        self.put_shared(to.key, text, expiry, 0, "")?;
-        self.select(from.database);
-        self.raise(class::GENERIC, from.event, from.key);
-        self.select(to.database);
-        self.raise(class::GENERIC, to.event, to.key);
-        Ok(true)
-    }
-
     /// Whether so many bytes more fit into the record: for a command of several changes, before the first of them.
     ///
     /// # Errors
@@ -527,40 +363,6 @@ impl<'e> Transaction<'e> {
         if !is_there && !matches!(change, KeyChange::Delete) {
             self.raise(class::GENERIC, "del", key);
         }
-    }
-
-    /// Empties one database or all, in every shard that is held.
-    pub fn flush(&mut self, database: Option<u8>) {
-        let Self { locked, record, retaining, effects, ready, .. } = self;
-        locked.each_mut(|index, shard| {
-            for name in shard.names_of_interest(database) {
-                ready.push(index, shard, name);
-            }
-            if shard.apply_flush(database) > 0 {
-                *effects += 1;
-                if *retaining {
-                    Effect::Flush { database }.encode(Partition::shard(index), record);
-                }
-            }
-        });
-    }
-
-    pub fn swap(&mut self, first: u8, second: u8) {
-        let Self { locked, record, retaining, effects, ready, .. } = self;
-        locked.each_mut(|index, shard| {
-            for database in [first, second] {
-                for name in shard.names_of_interest(Some(database)) {
-                    ready.push(index, shard, name);
-                }
-            }
-            if !shard.is_empty() {
-                shard.apply_swap(first, second);
-                *effects += 1;
-                if *retaining {
-                    Effect::Swap { first, second }.encode(Partition::shard(index), record);
-                }
-            }
-        });
     }
 
     /// Topology and queues: what is done there becomes a part of this transaction's record. The transaction has the broker
@@ -617,7 +419,7 @@ impl<'e> Transaction<'e> {
                 self.engine.signals.tell(&self.events);
             }
             let offset = self.locked.last_offset();
-            Self::tell_served(served, offset);
+            Self::tell_served(self.engine, &served, offset);
             return offset;
         }
         let offset = self.append();
@@ -626,7 +428,7 @@ impl<'e> Transaction<'e> {
             self.engine.signals.tell(&self.events);
         }
         if !served.is_empty() {
-            Self::tell_served(served, offset);
+            Self::tell_served(self.engine, &served, offset);
         }
         offset
     }
@@ -641,7 +443,7 @@ impl<'e> Transaction<'e> {
 
     /// As `finish`: keys and messages are one record. Deliveries leave after it.
     #[cold]
-    fn finish_with(mut self, mut batch: Batch<'_>, served: Vec<Arc<dyn Waiter>>) -> Offset {
+    fn finish_with(mut self, mut batch: Batch<'_>, served: Vec<u64>) -> Offset {
         let of_keys = self.effects > 0;
         let mut offset = Offset::ZERO;
         batch.bury_some();
@@ -658,14 +460,9 @@ impl<'e> Transaction<'e> {
         }
         let depends_on = self.locked.last_offset().max(offset);
         drop(self.locked);
-        Self::tell_served(served, depends_on);
+        Self::tell_served(self.engine, &served, depends_on);
         batch.appended(offset);
         depends_on.max(batch.finish())
-    }
-
-    /// Lets a client wait for keys in which this transaction has found nothing for it.
-    pub fn wait(&mut self, ticket: &Arc<Ticket>, waiter: Arc<dyn Waiter>) {
-        self.engine.wait(&mut self.locked, ticket, waiter);
     }
 }
 

@@ -2,21 +2,20 @@
 //!
 //! A waiter is served within the transaction that made its key ready, before the transaction ends, in the order of
 //! arrival. What it does then is in the same record. It may need more shards than the transaction does, so those are
-//! locked before anything is executed (`widen`).
+//! locked before anything is executed (`Locked::widened`).
 //!
 //! **Invariant:** the work of one transaction for those who wait is bounded. Each waiter is served once; one that was not
 //! served makes nothing ready, nor does one that has only read; and after `SERVED_A_TRANSACTION` attempts the rest is put
 //! off.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use smallvec::SmallVec;
-
+use super::ready::After;
 use super::{Engine, Locked, Transaction};
 use crate::ids::{Offset, UnixMillis};
-use crate::keyspace::{Keyspace, Name, Shard, Ticket};
+use crate::keyspace::{Name, Ticket};
 use crate::limits;
 use crate::lock::{Mutex, Rank};
 
@@ -141,77 +140,6 @@ impl Engine {
     }
 }
 
-/// Attempts to lock the shards of all who wait, as their number grows meanwhile, before the whole key space is locked.
-const WIDENINGS: usize = 4;
-
-/// Adds the shards that serving the waiters of the shards that are held may need.
-#[cold]
-pub(super) fn widen<'e>(keyspace: &'e Keyspace, mut locked: Locked<'e>) -> Locked<'e> {
-    for _ in 0..WIDENINGS {
-        let mut shards: SmallVec<[usize; 16]> = SmallVec::new();
-        locked.each(|index, shard| {
-            shards.push(index);
-            let keys = shard.all_waiters().flat_map(|ticket| ticket.keys.iter().chain(&ticket.needs));
-            shards.extend(keys.map(|key| keyspace.shard_of(key)));
-        });
-        shards.sort_unstable();
-        shards.dedup();
-        if shards.iter().all(|shard| locked.shard(*shard).is_some()) {
-            return locked;
-        }
-        drop(locked);
-        locked = Locked::Some(shards.into_iter().map(|shard| (shard, keyspace.lock(shard))).collect());
-    }
-    drop(locked);
-    Locked::all(keyspace)
-}
-
-/// Where serving the waiters of a key begins: behind this one, or with the first.
-type After = Option<Arc<Ticket>>;
-
-/// Keys of a transaction that somebody waits for.
-#[derive(Debug, Default)]
-pub(super) struct ReadyKeys {
-    keys: VecDeque<(usize, Name, After)>,
-    /// Those of them whose waiters are served from the first.
-    known: HashSet<Name>,
-    served: Vec<Arc<dyn Waiter>>,
-    /// What is changed makes nothing ready.
-    is_quiet: bool,
-    /// Attempts to serve somebody.
-    attempts: usize,
-}
-
-impl ReadyKeys {
-    /// A key has changed.
-    #[cold]
-    pub(super) fn push(&mut self, index: usize, shard: &Shard, name: Name) {
-        if !self.is_quiet && shard.is_awaited(&name) && self.known.insert(name.clone()) {
-            self.keys.push_back((index, name, None));
-        }
-    }
-
-    #[inline]
-    pub(super) fn is_any(&self) -> bool {
-        !self.keys.is_empty()
-    }
-
-    fn pop(&mut self) -> Option<(usize, Name, After)> {
-        let next = self.keys.pop_front()?;
-        if next.2.is_none() {
-            self.known.remove(&next.1);
-        }
-        Some(next)
-    }
-
-    /// Forgets the keys that were pushed since there were so many.
-    fn truncate(&mut self, count: usize) {
-        for (_, name, _) in self.keys.drain(count..) {
-            self.known.remove(&name);
-        }
-    }
-}
-
 impl Transaction<'_> {
     /// Changes that give nothing to anybody who waits: what a consumer has read.
     pub fn quietly<T>(&mut self, change: impl FnOnce(&mut Self) -> T) -> T {
@@ -256,7 +184,7 @@ impl Transaction<'_> {
             self.ready.truncate(known);
             return;
         }
-        self.ready.served.push(waiter);
+        self.ready.served.push(ticket.id);
         for key in &ticket.keys {
             let shard = self.engine.keyspace.shard_of(key);
             if let Some(shard) = self.locked.shard_mut(shard) {
@@ -272,13 +200,18 @@ impl Transaction<'_> {
 
     /// Tells those who were served on which record their replies depend.
     #[cold]
-    pub(super) fn tell_served(served: Vec<Arc<dyn Waiter>>, offset: Offset) {
-        served.iter().for_each(|waiter| waiter.is_served(offset));
+    pub(super) fn tell_served(engine: &Engine, served: &[u64], offset: Offset) {
+        served.iter().filter_map(|id| engine.waiting.get(*id)).for_each(|waiter| waiter.is_served(offset));
     }
 
     #[inline]
-    pub(super) fn take_served(&mut self) -> Vec<Arc<dyn Waiter>> {
+    pub(super) fn take_served(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.ready.served)
+    }
+
+    /// Lets a client wait for keys in which this transaction has found nothing for it.
+    pub fn wait(&mut self, ticket: &Arc<Ticket>, waiter: Arc<dyn Waiter>) {
+        self.engine.wait(&mut self.locked, ticket, waiter);
     }
 }
 

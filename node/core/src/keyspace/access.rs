@@ -12,7 +12,7 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use super::shard::Entry;
+use super::entry::Entry;
 use crate::ids::UnixMillis;
 
 /// Which of the three is noted.

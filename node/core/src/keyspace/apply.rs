@@ -4,9 +4,10 @@ mod stream;
 mod within;
 
 use super::collection::{self, Boxed, Collection};
+use super::database::Place;
 use super::entry::About;
 use super::payload::New;
-use super::shard::{Place, Shard};
+use super::shard::Shard;
 use super::table::Slot;
 use super::value::stream::Stream;
 use super::value::{Hash, Inserted, List, Set, SortedSet, Value, image, parse_integer};

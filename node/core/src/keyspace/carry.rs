@@ -7,8 +7,9 @@ use bytes::Bytes;
 
 use super::apply::Applied;
 use super::collection::Boxed;
+use super::database::Place;
 use super::payload::New;
-use super::shard::{Place, Shard};
+use super::shard::Shard;
 use super::value::{Value, ValueRef};
 use crate::effect::{Expiry, KeyChange};
 use crate::lent;

@@ -5,7 +5,8 @@
 //! use. `allkeys-s3fifo` is ours, see `fifo`.
 
 use super::access::{Access, Rule};
-use super::shard::{Entry, Shard};
+use super::entry::Entry;
+use super::shard::Shard;
 use super::value::ShortBytes;
 use crate::ids::UnixMillis;
 

@@ -16,7 +16,7 @@
 use std::collections::VecDeque;
 
 use super::access::{IN_MAIN, USES_MASK};
-use super::shard::Database;
+use super::parts::Parts;
 use super::value::ShortBytes;
 
 /// Keys of a hundred in the small queue.
@@ -27,6 +27,8 @@ const TURNS_MAX: usize = 256;
 const STALE_KEPT: usize = 64;
 /// Fewest places for what went.
 const GHOSTS_MIN: usize = 16;
+
+type Table = Parts<foldhash::fast::RandomState>;
 
 #[derive(Debug, Default)]
 pub(super) struct Queues {
@@ -42,6 +44,65 @@ fn half(hash: u64) -> u32 {
 }
 
 impl Queues {
+    /// Queues of the keys that are there, in the order of the memory, as if they had been used.
+    pub(super) fn of(table: &Table) -> Self {
+        let mut queues = Self::default();
+        for entry in table.iter() {
+            entry.set_access(IN_MAIN);
+            queues.main.push_back(half(table.hash(entry.key())));
+        }
+        queues
+    }
+
+    /// Queues a new key, which is not in the table yet: says what its entry notes.
+    #[inline]
+    pub(super) fn enqueue(&mut self, hash: u64, table: &Table) -> u32 {
+        let access = self.enter(hash);
+        if self.len() > 2 * table.len() + STALE_KEPT {
+            self.drop_stale(table);
+        }
+        access
+    }
+
+    #[cold]
+    fn drop_stale(&mut self, table: &Table) {
+        // The last one is not in the table yet.
+        let mut newest = [self.small.pop_back(), self.main.pop_back()];
+        let is_in = |half: u32, queue: u32| {
+            table.slot_of_half(half).is_some_and(|slot| table.at(slot).access() & IN_MAIN == queue)
+        };
+        self.small.retain(|half| is_in(*half, 0));
+        self.main.retain(|half| is_in(*half, IN_MAIN));
+        self.small.extend(newest[0].take());
+        self.main.extend(newest[1].take());
+    }
+
+    /// Takes the key that has to go out of its queue.
+    pub(super) fn dequeue(&mut self, table: &Table) -> Option<ShortBytes> {
+        let mut turns = 0;
+        loop {
+            let small_max = (table.len() * SMALL_PERCENT / 100).max(1);
+            let is_small = self.small.len() > small_max || self.main.is_empty();
+            let half = if is_small { self.small.pop_front() } else { self.main.pop_front() }?;
+            let Some(slot) = table.slot_of_half(half) else { continue };
+            let entry = table.at(slot);
+            let (in_main, uses) = (entry.access() & IN_MAIN != 0, entry.access() & USES_MASK);
+            if in_main == is_small {
+                // It was deleted and came again: it lies in the other queue, too.
+                continue;
+            }
+            turns += 1;
+            let goes = turns > TURNS_MAX || uses == 0;
+            if goes {
+                if is_small {
+                    self.remember(half, table.len());
+                }
+                return Some(entry.key().into());
+            }
+            entry.set_access(IN_MAIN | if is_small { 0 } else { uses - 1 });
+            self.main.push_back(half);
+        }
+    }
     /// A new key: says what its entry notes.
     fn enter(&mut self, hash: u64) -> u32 {
         let half = half(hash);
@@ -80,76 +141,6 @@ impl Queues {
 
     pub(super) fn bytes(&self) -> usize {
         (self.small.capacity() + self.main.capacity() + self.ghosts.capacity()) * size_of::<u32>()
-    }
-}
-
-impl Database {
-    /// Begins to queue keys, or ends it. What is there comes in the order of the memory, as if it had been used.
-    pub(super) fn set_queued(&mut self, is_queued: bool) {
-        if !is_queued {
-            self.queues = None;
-        } else if self.queues.is_none() {
-            let mut queues = Box::<Queues>::default();
-            for entry in self.table.iter() {
-                entry.set_access(IN_MAIN);
-                queues.main.push_back(half(self.table.hash(entry.key())));
-            }
-            self.queues = Some(queues);
-        }
-    }
-
-    /// Queues a new key, if keys are queued: says what its entry notes.
-    #[inline]
-    pub(super) fn enqueue(&mut self, hash: u64) -> Option<u32> {
-        let queues = self.queues.as_mut()?;
-        let access = queues.enter(hash);
-        if queues.len() > 2 * self.table.len() + STALE_KEPT {
-            self.drop_stale();
-        }
-        Some(access)
-    }
-
-    #[cold]
-    fn drop_stale(&mut self) {
-        let Self { table, queues } = self;
-        let Some(queues) = queues else { return };
-        // The last one is not in the table yet.
-        let mut newest = [queues.small.pop_back(), queues.main.pop_back()];
-        queues
-            .small
-            .retain(|half| table.slot_of_half(*half).is_some_and(|slot| table.at(slot).access() & IN_MAIN == 0));
-        queues.main.retain(|half| table.slot_of_half(*half).is_some_and(|slot| table.at(slot).access() & IN_MAIN != 0));
-        queues.small.extend(newest[0].take());
-        queues.main.extend(newest[1].take());
-    }
-
-    /// Takes the key that has to go out of its queue.
-    pub(super) fn dequeue(&mut self) -> Option<ShortBytes> {
-        let Self { table, queues } = self;
-        let queues = queues.as_mut()?;
-        let mut turns = 0;
-        loop {
-            let small_max = (table.len() * SMALL_PERCENT / 100).max(1);
-            let is_small = queues.small.len() > small_max || queues.main.is_empty();
-            let half = if is_small { queues.small.pop_front() } else { queues.main.pop_front() }?;
-            let Some(slot) = table.slot_of_half(half) else { continue };
-            let entry = table.at(slot);
-            let (in_main, uses) = (entry.access() & IN_MAIN != 0, entry.access() & USES_MASK);
-            if in_main == is_small {
-                // It was deleted and came again: it lies in the other queue, too.
-                continue;
-            }
-            turns += 1;
-            let goes = turns > TURNS_MAX || uses == 0;
-            if goes {
-                if is_small {
-                    queues.remember(half, table.len());
-                }
-                return Some(entry.key().into());
-            }
-            entry.set_access(IN_MAIN | if is_small { 0 } else { uses - 1 });
-            queues.main.push_back(half);
-        }
     }
 }
 

@@ -13,10 +13,12 @@
 //!
 //! **Invariant:** a page that is not among those taken holds exactly what it held when it was taken last.
 
+use super::entry::Entry;
 use super::entry_image::{Elsewhere, put_entry, put_reference};
 use super::position;
 use super::shard::Shard;
 use super::snapshot::SnapshotId;
+pub use super::tracking::{PageSet, page_of};
 use super::value::image::pieces::is_large;
 use crate::ids::Offset;
 
@@ -48,113 +50,6 @@ pub fn is_unsuitable(bytes: u64, bits: u32) -> bool {
     let should_be = PAGE_BYTES << bits;
     let too_large = bytes > should_be * LARGER && bits < PAGE_BITS_MAX;
     too_large || bytes < should_be / SMALLER && bits > 0
-}
-
-/// A set of pages of one shard.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PageSet {
-    words: Vec<u64>,
-}
-
-impl PageSet {
-    /// The empty set, with room for 2^`bits` pages.
-    #[must_use]
-    pub fn none(bits: u32) -> Self {
-        Self { words: vec![0; (1usize << bits).div_ceil(64)] }
-    }
-
-    #[must_use]
-    pub fn all(bits: u32) -> Self {
-        let mut set = Self::none(bits);
-        (0..1usize << bits).for_each(|page| set.insert(page));
-        set
-    }
-
-    #[inline]
-    pub fn insert(&mut self, page: usize) {
-        self.words[page / 64] |= 1 << (page % 64);
-    }
-
-    #[inline]
-    #[must_use]
-    pub fn contains(&self, page: usize) -> bool {
-        self.words[page / 64] >> (page % 64) & 1 == 1
-    }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.words.iter().all(|word| *word == 0)
-    }
-
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.words.iter().map(|word| word.count_ones() as usize).sum()
-    }
-
-    fn extend(&mut self, other: &Self) {
-        self.words.iter_mut().zip(&other.words).for_each(|(word, more)| *word |= more);
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
-        (0..self.words.len() * 64).filter(|page| self.contains(*page))
-    }
-}
-
-/// What a shard knows about its last checkpoint.
-#[derive(Debug)]
-pub(super) struct Tracking {
-    shard_bits: u32,
-    /// log2 of the pages that were taken last.
-    bits: u32,
-    /// The shard's `changes` when they were taken.
-    base: u32,
-    /// The newest record that they hold.
-    cut: Offset,
-    /// Pages that have lost a key since, or that were taken and not written.
-    lost: PageSet,
-    has_lost: bool,
-    /// Any page may have changed.
-    is_whole: bool,
-}
-
-impl Tracking {
-    pub(super) fn new(shard_bits: u32) -> Self {
-        let (lost, cut) = (PageSet::none(0), Offset::ZERO);
-        Self { shard_bits, bits: 0, base: 0, cut, lost, has_lost: false, is_whole: true }
-    }
-
-    pub(super) fn shard_bits(&self) -> u32 {
-        self.shard_bits
-    }
-
-    /// A key is gone.
-    #[inline]
-    pub(super) fn lost(&mut self, key: &[u8]) {
-        if !self.is_whole {
-            self.lost.insert(page_of(position(key), self.shard_bits, self.bits));
-            self.has_lost = true;
-        }
-    }
-
-    /// Keys are gone, and nobody says which.
-    pub(super) fn lost_any(&mut self) {
-        self.is_whole = true;
-    }
-
-    /// The pages are on disk as they are here now.
-    fn are_taken(&mut self, bits: u32, changes: u32, cut: Offset) {
-        let shard_bits = self.shard_bits;
-        let lost = PageSet::none(bits);
-        *self = Self { shard_bits, bits, base: changes, cut, lost, has_lost: false, is_whole: false };
-    }
-}
-
-/// The page of a position: its bits behind those of the shard.
-#[inline]
-#[must_use]
-pub fn page_of(position: u64, shard_bits: u32, bits: u32) -> usize {
-    // In two steps, for no bits at all.
-    (position << shard_bits >> 1 >> (63 - bits)) as usize
 }
 
 /// How much of a shard is to be taken.
@@ -290,7 +185,7 @@ impl Shard {
         self.tracking.are_taken(bits, self.changes, cut);
     }
 
-    fn each_entry(&self, mut wanted: impl FnMut(u8, super::Entry<'_>, u64) -> bool, taken: &mut Taken) {
+    fn each_entry(&self, mut wanted: impl FnMut(u8, Entry<'_>, u64) -> bool, taken: &mut Taken) {
         let mut scratch = Vec::new();
         for (database, table) in self.databases() {
             for entry in table.iter() {

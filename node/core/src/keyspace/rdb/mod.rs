@@ -15,6 +15,7 @@ mod read;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod write;
 mod ziplist;
 
 pub use file::{File, Item, Kept};

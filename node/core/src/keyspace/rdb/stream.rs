@@ -11,9 +11,9 @@
 
 use std::collections::BTreeMap;
 
-use super::encode::{put_bytes, put_length};
 use super::kind;
 use super::read::Reader;
+use super::write::{put_bytes, put_length};
 use crate::keyspace::value::stream::{Given, Group, Stream, StreamId};
 
 /// Entries read, where nobody knows.

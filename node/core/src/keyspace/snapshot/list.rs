@@ -12,13 +12,16 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::super::value::{ListRef, ShortBytes};
-use super::Broken;
 use crate::effect::KeyChange;
 use crate::keyspace::value::End;
 
 /// Items that one change may take out of the shared part. More end the snapshot: keeping them would cost more than the
 /// change.
 const LOST_AT_ONCE: usize = 4096;
+
+/// The value has changed in a way that a snapshot cannot follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) struct Broken;
 
 /// Items are counted from the front of the list as it was.
 #[derive(Debug)]

@@ -7,8 +7,10 @@ use rand::{Rng, SeedableRng};
 
 use super::*;
 use crate::effect::Expiry;
+use crate::ids::UnixMillis;
 use crate::keyspace::entry_image::take_entry;
-use crate::keyspace::value::End;
+use crate::keyspace::value::image::pieces::Kind;
+use crate::keyspace::value::{End, Value, ValueRef};
 use crate::wire::Reader;
 
 const KEY: &[u8] = b"key";

@@ -3,10 +3,10 @@
 use super::deadlines::Deadlines;
 use super::memory::allocated;
 use super::packed::{self, Packed};
+use super::random::below;
 use super::rows::{self, Rows};
 use super::short_bytes::ShortBytes;
 use super::space::{Room, Space};
-use super::table::below;
 use crate::ids::UnixMillis;
 use crate::prefetch;
 use rand::RngCore;

@@ -6,8 +6,8 @@
 
 use rand::RngCore;
 
+use super::random::below;
 use super::space::Space;
-use super::table::below;
 use super::text::Text;
 
 const HEAD_BYTES: usize = 1;

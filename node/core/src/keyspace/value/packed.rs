@@ -10,8 +10,8 @@
 
 use rand::RngCore;
 
+use super::random::below;
 use super::space::{Room, Space};
-use super::table::below;
 
 const HEAD_BYTES: usize = 2;
 /// Bytes of a text at the most.

@@ -10,10 +10,11 @@
 //! Segments are divided and united as `segments` says.
 
 use super::hashing::{scan_position, table_hash};
+use super::keys::same;
 use super::memory::allocated;
+use super::random::{PROBES_MAX, below};
 use super::scan::{Page, WHOLE_MAX};
 use super::segments::{SEGMENT_MAX, Segments, Shelf};
-use super::table::{PROBES_MAX, below, same};
 use hashbrown::HashTable;
 use hashbrown::hash_table;
 use rand::RngCore;

@@ -13,9 +13,10 @@
 //! elements with prepared positions make one segment large (a slow scan) but never a slow lookup.
 
 use super::hashing::{scan_position, table_hash};
+use super::keys::{Keys, same};
 use super::memory::allocated;
+use super::random::below;
 use super::scan::Page;
-use super::table::{Keys, below, same};
 use hashbrown::HashTable;
 use hashbrown::hash_table;
 use rand::RngCore;

@@ -9,7 +9,9 @@
 //! The table holds entries and does not know where their keys are: in the entry, or beside it (`Keys`).
 
 use super::hashing::{scan_position, table_hash};
+use super::keys::{Keys, same};
 use super::memory::allocated;
+use super::random::{PROBES_MAX, below};
 use super::scan::{Page, WHOLE_MAX};
 use super::segments::{self, SEGMENT_MAX, Segments};
 use hashbrown::HashTable;
@@ -19,15 +21,6 @@ use rand::RngCore;
 const SMALL_MAX: usize = 16;
 /// A table this small becomes a vector again. Half of `SMALL_MAX`, so that a size in between does not flap.
 const SMALL_AGAIN: usize = SMALL_MAX / 2;
-/// Probes of random buckets before a random pick counts instead. An eighth of the buckets is full, so 1000 misses
-/// in a row happen in 10^-58 of the cases, or with a random source that repeats itself.
-pub(super) const PROBES_MAX: usize = 1000;
-
-/// Where the key of an entry is.
-pub(super) trait Keys<E> {
-    fn key<'a>(&'a self, entry: &'a E) -> &'a [u8];
-}
-
 #[derive(Clone, Debug)]
 pub(super) enum Table<E> {
     Small(Vec<E>),
@@ -201,18 +194,6 @@ impl<E> Table<E> {
             Table::Segmented(segments) => allocated(size_of_val(&**segments)) + segments.heap_bytes(keys),
         }
     }
-}
-
-/// Equality with the last byte first, for the keys of one collection tend to share their prefix.
-#[inline]
-pub(super) fn same(own: &[u8], key: &[u8]) -> bool {
-    own.len() == key.len() && own.last() == key.last() && own == key
-}
-
-/// A number below `limit`, which is not zero. The bias is below limit / 2^64.
-#[inline]
-pub(super) fn below(rng: &mut impl RngCore, limit: usize) -> usize {
-    ((u128::from(rng.next_u64()) * limit as u128) >> 64) as usize
 }
 
 fn single<E>(entries: Vec<E>, keys: &impl Keys<E>) -> HashTable<E> {

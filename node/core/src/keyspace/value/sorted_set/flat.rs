@@ -8,9 +8,9 @@
 //! Members are of one length more often than not. Scores are whole numbers of 1, 2 or 4 bytes where all of them are, or floats
 //! of 8. A member whose length or score does not fit makes that the run is written anew, at most some kilobytes.
 
+use super::super::random::below;
 use super::super::short_bytes::ShortBytes;
 use super::super::space::Space;
-use super::super::table::below;
 use super::{Inserted, Side};
 use rand::RngCore;
 use smallvec::SmallVec;

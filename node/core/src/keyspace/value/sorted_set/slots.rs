@@ -1,8 +1,8 @@
 //! Where do the members of a large sorted set live? Once, in numbered slots; its table and its tree hold the numbers.
 
+use super::super::keys::Keys;
 use super::super::memory::{self, allocated};
 use super::super::short_bytes::ShortBytes;
-use super::super::table::Keys;
 use super::flat::Scored;
 
 /// Slots are allocated in pieces, so that growing never moves them: 16 KB each.

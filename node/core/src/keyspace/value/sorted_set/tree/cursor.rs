@@ -1,8 +1,7 @@
 //! How does an iterator walk a tree? From leaf to leaf, through the nodes on the way to where it is.
 
 use super::super::slots::Id;
-use super::Node;
-use super::inner::Inner;
+use super::inner::{Inner, Node};
 use super::leaf::Leaf;
 use smallvec::SmallVec;
 

@@ -1,14 +1,21 @@
-//! What is in an inner node? Its children, where each begins, and how many entries each has.
+//! What is in an inner node? Its children, which are nodes themselves, where each begins, and how many entries each has.
 
+use super::super::Side;
 use super::super::slots::{Id, Slots};
 use super::arrays::{level, open};
-use super::leaf::LEAF_MAX;
-use super::{Node, Place, Side, Target, entries_before};
+use super::leaf::{LEAF_MAX, LEAF_MIN, Leaf};
+use super::place::{Place, Target, entries_before};
 
 /// An inner node takes 1024 bytes and its children as much.
 pub(super) const INNER_MAX: usize = 62;
 /// With fewer children a node is refilled.
 pub(super) const INNER_MIN: usize = INNER_MAX / 4;
+
+#[derive(Clone, Debug)]
+pub(super) enum Node {
+    Leaf(Box<Leaf>),
+    Inner(Box<Inner>),
+}
 
 #[derive(Clone, Debug)]
 pub(super) struct Inner {
@@ -157,6 +164,57 @@ impl Inner {
             right.children.splice(..0, self.children.drain(left_len..));
         } else {
             self.children.extend(right.children.drain(..left_len - own));
+        }
+    }
+}
+
+impl Node {
+    pub(super) fn insert(&mut self, place: Place<'_>, id: Id, slots: &Slots) -> Option<Node> {
+        match self {
+            Node::Leaf(leaf) => leaf.insert(place, id, slots).map(Node::Leaf),
+            Node::Inner(inner) => inner.insert(place, id, slots).map(Node::Inner),
+        }
+    }
+
+    pub(super) fn remove(&mut self, target: Target<'_>, slots: &Slots) -> Id {
+        match self {
+            Node::Leaf(leaf) => leaf.remove(target, slots),
+            Node::Inner(inner) => inner.remove(target, slots),
+        }
+    }
+
+    /// The first entry. Not for an empty leaf, which only the root may be, or one that is about to be united.
+    #[inline]
+    pub(super) fn first(&self) -> (f64, Id) {
+        match self {
+            Node::Leaf(leaf) => (leaf.scores[0], leaf.ids[0]),
+            Node::Inner(inner) => (inner.scores[0], inner.ids[0]),
+        }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        match self {
+            Node::Leaf(leaf) => leaf.len(),
+            Node::Inner(inner) => inner.count_before(inner.len()),
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_short(&self) -> bool {
+        match self {
+            Node::Leaf(leaf) => leaf.len() < LEAF_MIN,
+            Node::Inner(inner) => inner.len() < INNER_MIN,
+        }
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        match self {
+            Node::Leaf(_) => size_of::<Leaf>(),
+            Node::Inner(inner) => {
+                size_of::<Inner>()
+                    + INNER_MAX * size_of::<Node>()
+                    + inner.children.iter().map(Node::heap_bytes).sum::<usize>()
+            }
         }
     }
 }

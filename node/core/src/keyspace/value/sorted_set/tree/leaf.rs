@@ -1,8 +1,9 @@
 //! What is in a leaf? Scores in order and, beside them, the numbers of their members' slots.
 
+use super::super::Side;
 use super::super::slots::{Id, Slots};
 use super::arrays::{level, open};
-use super::{Place, Side, Target, entries_before};
+use super::place::{Place, Target, entries_before};
 
 /// A leaf takes 640 bytes, which is a size class of the allocator.
 pub(super) const LEAF_MAX: usize = 53;

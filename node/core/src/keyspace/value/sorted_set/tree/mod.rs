@@ -14,37 +14,22 @@ mod arrays;
 mod cursor;
 mod inner;
 mod leaf;
+mod place;
 
 pub(super) use cursor::Cursor;
+pub(super) use place::{Place, Target};
 
 use super::Side;
 use super::slots::{Id, Slots};
-use inner::{INNER_MAX, INNER_MIN, Inner};
-use leaf::{LEAF_MIN, Leaf};
+#[cfg(test)]
+use inner::INNER_MAX;
+use inner::{Inner, Node};
+use leaf::Leaf;
+use place::entries_before;
 
 #[derive(Clone, Debug)]
 pub(super) struct Tree {
     root: Node,
-}
-
-#[derive(Clone, Debug)]
-enum Node {
-    Leaf(Box<Leaf>),
-    Inner(Box<Inner>),
-}
-
-/// Where an entry belongs.
-#[derive(Clone, Copy)]
-pub(super) struct Place<'a> {
-    pub(super) score: f64,
-    pub(super) member: &'a [u8],
-}
-
-/// Which entry is to be removed: one that is there, or the one of a rank below the length.
-#[derive(Clone, Copy)]
-pub(super) enum Target<'a> {
-    Place(Place<'a>),
-    Rank(usize),
 }
 
 impl Tree {
@@ -137,73 +122,6 @@ impl Tree {
     pub(super) fn heap_bytes(&self) -> usize {
         self.root.heap_bytes()
     }
-}
-
-impl Node {
-    fn insert(&mut self, place: Place<'_>, id: Id, slots: &Slots) -> Option<Node> {
-        match self {
-            Node::Leaf(leaf) => leaf.insert(place, id, slots).map(Node::Leaf),
-            Node::Inner(inner) => inner.insert(place, id, slots).map(Node::Inner),
-        }
-    }
-
-    fn remove(&mut self, target: Target<'_>, slots: &Slots) -> Id {
-        match self {
-            Node::Leaf(leaf) => leaf.remove(target, slots),
-            Node::Inner(inner) => inner.remove(target, slots),
-        }
-    }
-
-    /// The first entry. Not for an empty leaf, which only the root may be, or one that is about to be united.
-    #[inline]
-    fn first(&self) -> (f64, Id) {
-        match self {
-            Node::Leaf(leaf) => (leaf.scores[0], leaf.ids[0]),
-            Node::Inner(inner) => (inner.scores[0], inner.ids[0]),
-        }
-    }
-
-    fn count(&self) -> usize {
-        match self {
-            Node::Leaf(leaf) => leaf.len(),
-            Node::Inner(inner) => inner.count_before(inner.len()),
-        }
-    }
-
-    #[inline]
-    fn is_short(&self) -> bool {
-        match self {
-            Node::Leaf(leaf) => leaf.len() < LEAF_MIN,
-            Node::Inner(inner) => inner.len() < INNER_MIN,
-        }
-    }
-
-    fn heap_bytes(&self) -> usize {
-        match self {
-            Node::Leaf(_) => size_of::<Leaf>(),
-            Node::Inner(inner) => {
-                size_of::<Inner>()
-                    + INNER_MAX * size_of::<Node>()
-                    + inner.children.iter().map(Node::heap_bytes).sum::<usize>()
-            }
-        }
-    }
-}
-
-/// How many entries of a node stand before `place`; behind it, an entry that is equal counts too.
-#[inline]
-fn entries_before(scores: &[f64], ids: &[Id], place: Place<'_>, side: Side, slots: &Slots) -> usize {
-    let start = scores.partition_point(|score| *score < place.score);
-    if scores.get(start) != Some(&place.score) {
-        return start;
-    }
-    let end = start + scores[start..].partition_point(|score| *score <= place.score);
-    let equal = &ids[start..end];
-    start
-        + match side {
-            Side::Before => equal.partition_point(|id| slots.member(*id) < place.member),
-            Side::Behind => equal.partition_point(|id| slots.member(*id) <= place.member),
-        }
 }
 
 /// The first of `len` indexes for which `holds` does not hold.
