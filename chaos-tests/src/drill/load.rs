@@ -13,7 +13,7 @@ use crate::sys::Moment;
 use crate::workload::amqp::{self, Brokers};
 use crate::workload::register::{self, Kind};
 use crate::workload::session::{Session, SharedLedger, Tenures};
-use crate::workload::{Stop, append, bank, escrow, probe, shared};
+use crate::workload::{Stop, append, bank, escrow, probe, shared, takers};
 
 const SETTERS: usize = 3;
 const COUNTERS: usize = 2;
@@ -39,6 +39,7 @@ struct Round {
     first_key: usize,
     lists: append::Book,
     shared: shared::Book,
+    takers: takers::Book,
     bank: String,
     /// Nothing, where there are no queues.
     escrow: Option<String>,
@@ -59,6 +60,7 @@ impl Books {
         let round = self.rounds.len() + 1;
         let lists = append::Book::new(&format!("append:{round}"));
         let shared = shared::Book::new(round);
+        let takers = takers::Book::new(round);
         let bank = format!("bank:{round}");
         let session = || Session::new(cluster.discovery(), self.ledger.clone(), tenures);
         let (stop, probe) = (Stop::default(), probe::Book::default());
@@ -76,6 +78,10 @@ impl Books {
         for worker in 0..SHARERS {
             let client = format!("r{round}c{worker}");
             workers.push(tokio::spawn(shared::run(client, session(), shared.clone(), stop.clone())));
+        }
+        for (worker, part) in takers::PARTS.into_iter().enumerate() {
+            let client = format!("r{round}t{worker}");
+            workers.push(tokio::spawn(takers::run(part, client, session(), takers.clone(), stop.clone())));
         }
         for _ in 0..TELLERS {
             workers.push(tokio::spawn(bank::run(bank.clone(), session(), stop.clone())));
@@ -96,7 +102,7 @@ impl Books {
             workers.push(tokio::spawn(amqp::publish(publisher, brokers, self.messages.clone(), stop.clone())));
         }
         let first_key = self.keys.lock().expect("nobody panics while holding the book").len();
-        self.rounds.push(Round { first_key, lists, shared, bank, escrow });
+        self.rounds.push(Round { first_key, lists, shared, takers, bank, escrow });
         Load { stop, workers, probe, confirmed_before, has_broker }
     }
 
@@ -134,7 +140,9 @@ impl Books {
         let shared: Vec<_> = rounds.iter().map(|round| &round.shared).collect();
         let banks: Vec<_> = rounds.iter().map(|round| round.bank.as_str()).collect();
         let escrows: Vec<_> = rounds.iter().filter_map(|round| round.escrow.as_deref()).collect();
-        let written = Written { keys: &keys, lists: &lists, shared: &shared, banks: &banks, escrows: &escrows };
+        let takers: Vec<_> = rounds.iter().map(|round| &round.takers).collect();
+        let written =
+            Written { keys: &keys, lists: &lists, shared: &shared, takers: &takers, banks: &banks, escrows: &escrows };
         let mut found = readback::judge(&mut cluster.discovery(), &written).await?;
         if cluster.family() == Family::Tercet {
             found.extend(self.missing_messages(cluster).await?);

@@ -9,7 +9,7 @@ use crate::check::acknowledged::{self, Elements, Key, Violation};
 use crate::check::sum;
 use crate::client::discovery::{Master, Sentinels};
 use crate::client::resp;
-use crate::workload::{bank, escrow, shared, wait_to_retry};
+use crate::workload::{bank, escrow, shared, takers, wait_to_retry};
 
 /// The cluster was whole a moment ago.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -28,6 +28,7 @@ pub struct Written<'a> {
     pub keys: &'a [Key],
     pub lists: &'a [Elements],
     pub shared: &'a [&'a shared::Book],
+    pub takers: &'a [&'a takers::Book],
     pub banks: &'a [&'a str],
     pub escrows: &'a [&'a str],
 }
@@ -53,6 +54,10 @@ pub async fn judge(sentinels: &mut Sentinels, written: &Written<'_>) -> Result<V
         let mut replies = master.connection.pipeline(&commands).await?.into_iter();
         let (count, members) = (replies.next().unwrap_or(Value::Null), replies.next().unwrap_or(Value::Null));
         violations.extend(book.judge(number(count)?, &words(members)?));
+    }
+    for book in written.takers {
+        let replies = master.connection.pipeline(&book.questions()).await?;
+        violations.extend(book.judge(&replies).map_err(resp::Error::Unexpected)?);
     }
     for name in written.banks {
         let accounts = bank::accounts(name);

@@ -10,6 +10,7 @@ pub mod probe;
 pub mod register;
 pub mod session;
 pub mod shared;
+pub mod takers;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
