@@ -195,6 +195,8 @@ pub struct View<'v> {
     misses: &'v Cell<u32>,
     /// Newest record that a look at a shard that is not held has met.
     met: Cell<Offset>,
+    /// A script asks.
+    pub(super) is_script: bool,
 }
 
 impl<'v> View<'v> {
@@ -207,7 +209,13 @@ impl<'v> View<'v> {
         hits: &'v Cell<u32>,
         misses: &'v Cell<u32>,
     ) -> Self {
-        Self { engine, locked, database, now, hits, misses, met: Cell::new(Offset::ZERO) }
+        Self { engine, locked, database, now, hits, misses, met: Cell::new(Offset::ZERO), is_script: false }
+    }
+
+    /// Whether a script asks: some replies have another order then.
+    #[must_use]
+    pub fn is_script(&self) -> bool {
+        self.is_script
     }
 
     #[must_use]

@@ -47,6 +47,8 @@ pub struct Transaction<'e> {
     retaining: bool,
     effects: usize,
     database: u8,
+    /// A script asks for what is executed now.
+    is_script: bool,
     now: UnixMillis,
     expired: usize,
     expired_fields: usize,
@@ -79,6 +81,7 @@ impl<'e> Transaction<'e> {
             retaining,
             effects: 0,
             database,
+            is_script: false,
             now,
             expired: 0,
             expired_fields: 0,
@@ -99,6 +102,11 @@ impl<'e> Transaction<'e> {
     #[must_use]
     pub fn database(&self) -> u8 {
         self.database
+    }
+
+    /// Says whether what follows is asked for by a script.
+    pub fn set_script(&mut self, is_script: bool) {
+        self.is_script = is_script;
     }
 
     /// Changes the database for what follows.
@@ -170,7 +178,9 @@ impl<'e> Transaction<'e> {
 
     /// What a reading command sees within this transaction.
     pub fn view<'v>(&'v self, hits: &'v Cell<u32>, misses: &'v Cell<u32>) -> View<'v> {
-        View::new(self.engine, &self.locked, self.database, self.now, hits, misses)
+        let mut view = View::new(self.engine, &self.locked, self.database, self.now, hits, misses);
+        view.is_script = self.is_script;
+        view
     }
 
     /// Looks a key up once, to read it and then to change it. One that has expired is deleted, by effect, and not there.

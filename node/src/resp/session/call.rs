@@ -162,8 +162,10 @@ impl Session {
         transaction.select(self.database);
         let may_block = std::mem::replace(&mut self.may_block, Blocking::Denied);
         self.is_script = true;
-        self.call(Scope::Within(transaction), row, args, out);
+        transaction.set_script(true);
+        self.call(Scope::Within(&mut *transaction), row, args, out);
         self.is_script = false;
+        transaction.set_script(false);
         self.may_block = may_block;
         true
     }

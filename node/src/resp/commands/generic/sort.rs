@@ -138,11 +138,13 @@ impl<'a> Wanted<'a> {
             Some(ValueRef::SortedSet(sorted)) => sorted.iter().map(|(member, _)| Text::lent(member)).collect(),
             Some(_) => return Err(Error::WrongType),
         };
-        // A pattern without a star names no order at all, except that a set which is stored has to have one.
+        // A pattern without a star names no order at all, except that a set which is stored, or given to a script, has to have one.
         let is_unordered = self.by.is_some_and(|pattern| !pattern.contains(&b'*'));
         if is_unordered {
             match value {
-                Some(ValueRef::Set(_)) if self.store.is_some() => elements.sort_by(|a, b| self.directed(a.cmp(b))),
+                Some(ValueRef::Set(_)) if self.store.is_some() || view.is_script() => {
+                    elements.sort_by(|a, b| self.directed(a.cmp(b)))
+                }
                 Some(ValueRef::SortedSet(_)) if self.is_descending => elements.reverse(),
                 _ => {}
             }
