@@ -300,6 +300,13 @@ impl Node {
             || self.places.taken_from(guest.address.ip()) > live.maxclients_per_address.size()
     }
 
+    /// A key was evicted: clients that hold a copy of it are told.
+    pub fn tell_evicted(&self, key: &[u8]) {
+        if self.tracking.is_used() {
+            self.tracking.changed(0, &[key], &self.clients, &self.config.live);
+        }
+    }
+
     /// Behind a batch of commands, outside of all locks: readers of the journal wake up, and with `ack=local` its
     /// records are committed.
     #[inline]

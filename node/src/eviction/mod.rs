@@ -36,6 +36,8 @@ pub struct Eviction {
     used: AtomicI64,
     /// Bytes of the key space that are free within it, as last counted.
     dead: AtomicUsize,
+    /// Grows with each look at everything.
+    measured: AtomicU64,
     pool: Mutex<Pool>,
     following: Mutex<()>,
     /// Keys that have gone.
@@ -59,6 +61,7 @@ impl Default for Eviction {
             samples: AtomicUsize::new(5),
             used: AtomicI64::new(0),
             dead: AtomicUsize::new(0),
+            measured: AtomicU64::new(0),
             pool: Mutex::default(),
             following: Mutex::default(),
             evicted: AtomicU64::new(0),
@@ -140,7 +143,7 @@ impl Eviction {
     #[inline]
     pub fn note_thread(&self) {
         if self.limit.load(Relaxed) != i64::MAX {
-            self.used.fetch_add(taken_by_thread(), Relaxed);
+            self.used.fetch_add(taken_by_thread(self.measured.load(Relaxed)), Relaxed);
         }
     }
 
@@ -151,10 +154,12 @@ impl Eviction {
         self.dead.store(dead, Relaxed);
         let not_counted = engine.journal.retained_bytes() + dead + freeing::pending_bytes();
         self.used.store(memory::allocated() as i64 - not_counted as i64, Relaxed);
+        self.measured.fetch_add(1, Relaxed);
     }
 
-    /// Lets keys go until there is room, `most` at the most. No partition may be held, and the node has to be master.
-    pub fn make_room(&self, engine: &Engine, most: usize) -> Room {
+    /// Lets keys go until there is room, `most` at the most, and says which. No partition may be held, and the node has to be
+    /// master.
+    pub fn make_room(&self, engine: &Engine, most: usize, tell: &mut dyn FnMut(&[u8])) -> Room {
         let policy = self.policy();
         if policy == Policy::NoEviction {
             return Room::None;
@@ -164,12 +169,13 @@ impl Eviction {
         let (mut gone, mut room) = (0, Room::Made);
         while gone < most && self.is_over() {
             let what = (policy, self.samples.load(Relaxed));
-            let Some(evicted) = engine.evict(&mut pool, what, now, &mut record, random) else {
+            let Some(evicted) = engine.evict(&mut pool, what, now, &mut record, random, tell) else {
                 room = Room::None;
                 break;
             };
             gone += 1;
-            self.used.fetch_add(taken_by_thread() - evicted.bytes as i64, Relaxed);
+            let taken = taken_by_thread(self.measured.load(Relaxed));
+            self.used.fetch_add(taken - evicted.bytes as i64, Relaxed);
             if freeing::pending_bytes() > 0 {
                 // What this thread did not free itself.
                 self.measure(engine);
@@ -182,18 +188,20 @@ impl Eviction {
     }
 }
 
-/// Bytes that this thread has allocated and not freed since the last call. What it frees for others counts, too.
-fn taken_by_thread() -> i64 {
+/// Bytes that this thread has allocated and not freed since the last call, or none if everything was measured since: that has
+/// them. What it frees for others counts, too.
+fn taken_by_thread(measured: u64) -> i64 {
     use tikv_jemalloc_ctl::thread::{ThreadLocal, allocatedp, deallocatedp};
     thread_local! {
         static COUNTERS: Option<(ThreadLocal<u64>, ThreadLocal<u64>)> =
             allocatedp::read().ok().zip(deallocatedp::read().ok());
-        static SEEN: Cell<i64> = const { Cell::new(0) };
+        static SEEN: Cell<(u64, i64)> = const { Cell::new((0, 0)) };
     }
     COUNTERS.with(|counters| {
         let Some((allocated, freed)) = counters else { return 0 };
         let net = allocated.get().wrapping_sub(freed.get()) as i64;
-        SEEN.with(|seen| net - seen.replace(net))
+        let (before, seen) = SEEN.replace((measured, net));
+        if before == measured { net - seen } else { 0 }
     })
 }
 

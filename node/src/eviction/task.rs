@@ -29,7 +29,7 @@ pub(crate) async fn run(node: Shared) {
         if eviction.is_over() {
             let permit = node.authority.enter(clock::boot_now());
             if permit.verdict == Verdict::Master {
-                eviction.make_room(&node.engine, limits::EVICTION_BATCH);
+                eviction.make_room(&node.engine, limits::EVICTION_BATCH, &mut |key| node.tell_evicted(key));
                 drop(permit);
                 node.publish();
             }

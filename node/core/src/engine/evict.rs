@@ -23,7 +23,8 @@ pub struct Evicted {
 }
 
 impl Engine {
-    /// Deletes the key that the policy chooses. Nothing: there is none that may go. No shard may be held.
+    /// Deletes the key that the policy chooses, and says which, when its shard is free again. Nothing: there is none that may
+    /// go. No shard may be held.
     pub fn evict(
         &self,
         pool: &mut Pool,
@@ -31,13 +32,14 @@ impl Engine {
         now: UnixMillis,
         record: &mut Vec<u8>,
         mut random: impl FnMut() -> u64,
+        gone: &mut dyn FnMut(&[u8]),
     ) -> Option<Evicted> {
         match policy {
             Policy::NoEviction => return None,
             Policy::AllkeysS3Fifo => {
                 let (index, mut shard) = self.fullest_of(FULLEST_OF, &mut random)?;
                 let (database, key) = shard.dequeue(random())?;
-                return Some(self.let_go(index, shard, (database, &key), now, record));
+                return Some(self.let_go((index, shard), (database, &key), now, record, gone));
             }
             Policy::AllkeysRandom | Policy::VolatileRandom => pool.clear(),
             _ => {}
@@ -57,7 +59,7 @@ impl Engine {
                 let entry = shard.database(candidate.database).find(&candidate.key);
                 if entry.is_some_and(|entry| !policy.is_volatile() || entry.expire_at().is_some()) {
                     let what = (candidate.database, &candidate.key[..]);
-                    return Some(self.let_go(candidate.shard, shard, what, now, record));
+                    return Some(self.let_go((candidate.shard, shard), what, now, record, gone));
                 }
             }
         }
@@ -88,17 +90,19 @@ impl Engine {
 
     fn let_go(
         &self,
-        index: usize,
-        shard: MutexGuard<'_, Shard>,
+        (index, shard): (usize, MutexGuard<'_, Shard>),
         (database, key): (u8, &[u8]),
         now: UnixMillis,
         record: &mut Vec<u8>,
+        gone: &mut dyn FnMut(&[u8]),
     ) -> Evicted {
         let bytes = shard.database(database).find(key).map_or(0, |entry| entry.bytes());
         let mut transaction = Transaction::new(self, Locked::One(index, shard), record, database, now);
         // Deleting cannot meet a wrong type.
         _ = transaction.apply_as(key, class::EVICTED, "evicted", &KeyChange::Delete);
-        Evicted { offset: transaction.finish(), bytes }
+        let offset = transaction.finish();
+        gone(key);
+        Evicted { offset, bytes }
     }
 }
 
@@ -136,7 +140,16 @@ mod tests {
 
     fn evict(engine: &Engine, policy: Policy, keys: usize) -> usize {
         let (mut pool, mut record) = (Pool::default(), Vec::new());
-        (0..keys).map_while(|_| engine.evict(&mut pool, (policy, 10), NOW, &mut record, rand::random)).count()
+        let mut told = 0;
+        let mut gone = |key: &[u8]| {
+            assert!(engine.keyspace.try_lock(engine.keyspace.shard_of(key)).is_some(), "its shard is free again");
+            told += 1;
+        };
+        let evicted =
+            (0..keys).map_while(|_| engine.evict(&mut pool, (policy, 10), NOW, &mut record, rand::random, &mut gone));
+        let evicted = evicted.count();
+        assert_eq!(told, evicted);
+        evicted
     }
 
     #[test]

@@ -16,8 +16,9 @@ use std::sync::atomic::Ordering;
 use tercet_proto::resp::{Encoder, forget_shared, was_cut};
 
 use super::help::{help, is_help};
+use super::subscriptions::open;
 use super::{Blocking, Replies, ScriptPlace, Session};
-use crate::clients::state;
+use crate::clients::{call, state};
 use crate::clock;
 use crate::config::Protection;
 use crate::engine::{Engine, Locked, Transaction, View};
@@ -77,6 +78,9 @@ impl Session {
         if let Err(error) = self.admit(row, args, Caller::Client) {
             return self.reject(row, &error, out);
         }
+        if self.tracker.is_some() && self.node.eviction.limit() != 0 && self.replies == Replies::On {
+            self.tell_of_eviction(out);
+        }
         if self.is_queueing(row) {
             return self.queue(row, args, out);
         }
@@ -87,6 +91,15 @@ impl Session {
             return;
         }
         self.call(Scope::Alone, row, args, out);
+    }
+
+    /// A key that went before the command is told of before its reply, as in Redis.
+    #[cold]
+    fn tell_of_eviction(&mut self, out: &mut Vec<u8>) {
+        if self.client.take_calls(call::MAIL) != 0 {
+            let mut out = Encoder::new(out, self.version);
+            self.client.take_mail(limits::MAIL_ROOM_BYTES, |letter| open(letter, &mut out));
+        }
     }
 
     /// CLIENT REPLY OFF and SKIP: what was appended is not sent.
@@ -457,7 +470,8 @@ impl Session {
         match (self.verdict, caller) {
             (Verdict::Master, Caller::Client) => {
                 // What a script holds is not waited for; the command is asked again where it waits for the script.
-                eviction.make_room(&self.node.engine, limits::EVICTION_SLICE) == Room::Made
+                eviction.make_room(&self.node.engine, limits::EVICTION_SLICE, &mut |key| self.node.tell_evicted(key))
+                    == Room::Made
                     || self.place == ScriptPlace::Anywhere && self.node.scripts.may_hold_shards()
             }
             // Shards are held: keys go before the next command of a client.
