@@ -132,13 +132,30 @@ fn every_source_file_says_which_question_it_answers_and_is_not_too_long() {
 }
 
 fn lines_of_code(text: &str) -> usize {
-    let before_tests = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).map(str::trim_start);
-    before_tests.filter(|line| !line.is_empty() && !line.starts_with("//")).count()
+    let lines = lines_before_tests(text).map(|(_, line)| line.trim_start());
+    lines.filter(|line| !line.is_empty() && !line.starts_with("//")).count()
+}
+
+/// Lines with their indexes, without `mod` and `use` of tests, up to the tests themselves.
+fn lines_before_tests(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut lines = text.lines().enumerate().peekable();
+    std::iter::from_fn(move || {
+        loop {
+            let (index, line) = lines.next()?;
+            if !line.starts_with("#[cfg(test)]") {
+                return Some((index, line));
+            }
+            let one = lines.next_if(|(_, item)| item.ends_with(';'))?;
+            debug_assert!(one.0 == index + 1);
+        }
+    })
 }
 
 #[test]
 fn only_code_is_counted() {
     assert_eq!(lines_of_code("//! Why.\n\nfn a() {\n    // how\n}\n#[cfg(test)]\nmod tests {}\n"), 2);
+    // Not what stands before the tests only, if a module of tests is declared at the top.
+    assert_eq!(lines_of_code("#[cfg(test)]\nmod testing;\nmod other;\n\nfn a() {}\n#[cfg(test)]\nmod tests {\n}\n"), 2);
 }
 
 #[test]
@@ -155,8 +172,7 @@ fn nobody_uses_whom_they_must_not() {
 
 /// Lines of code, numbered from 1, that name `word`; comments and what stands behind the tests' head are not code.
 fn uses<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
-    let code = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]"));
-    code.enumerate()
+    lines_before_tests(text)
         .filter(move |(_, line)| !line.trim_start().starts_with("//") && line.contains(word))
         .map(|(index, _)| index + 1)
 }

@@ -4,6 +4,7 @@
 //! that its owner reads. Each row gives a field of `Config`, the flag `--like-this`, the variable `TERCET_LIKE_THIS` and the key `like-this` of
 //! the TOML file. A secret has a second form, `--requirepass-file` and so on, that names a file with the value.
 
+mod bytes;
 mod cell;
 mod file;
 mod import;
@@ -335,7 +336,7 @@ impl Parse for Vec<Endpoint> {
 
 impl Parse for Bytes {
     fn parse(text: &str) -> Result<Self, (String, String)> {
-        let bytes = cell::memory(text).and_then(|bytes| u64::try_from(bytes).ok());
+        let bytes = bytes::memory(text).and_then(|bytes| u64::try_from(bytes).ok());
         bytes.map(Self).ok_or_else(|| (text.to_owned(), "a number of bytes like 100mb".to_owned()))
     }
 

@@ -12,6 +12,7 @@
 //! When the disk refuses, the same turn is tried again until it is taken; `Durability::refusal` says why meanwhile.
 
 mod hint;
+mod work;
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -28,25 +29,14 @@ use crate::role;
 use crate::storage::{self, Sync, put_blocks, put_commit, put_history};
 use crate::task;
 use hint::Hint;
+use work::{ToSync, Work};
 
 /// The threads, for as long as this lives. Dropped, everything that was appended is written and synced first, if the
 /// disk takes it.
 #[derive(Debug)]
-pub struct Disk {
-    state: Arc<State>,
+pub struct Threads {
+    work: Arc<Work>,
     threads: Vec<std::thread::JoinHandle<()>>,
-}
-
-#[derive(Debug)]
-struct State {
-    node: node::Shared,
-    storage: storage::Shared,
-    /// Since when the node stops.
-    closed: OnceLock<Instant>,
-    sync: Mutex<ToSync>,
-    to_sync: Condvar,
-    /// Why writes are refused.
-    troubles: Mutex<[Option<String>; 2]>,
 }
 
 /// What can be wrong with a disk.
@@ -54,14 +44,6 @@ struct State {
 enum Trouble {
     Write,
     Sync,
-}
-
-/// What there is to sync.
-#[derive(Debug, Default)]
-struct ToSync {
-    written: Option<Reached>,
-    /// Since when the present sync runs.
-    since: Option<Instant>,
 }
 
 /// What `--fsync` and `--ack` let be acknowledged.
@@ -78,9 +60,9 @@ pub fn promise(config: &Config) -> Promise {
 ///
 /// # Errors
 /// The system has no more threads.
-pub fn start(node: node::Shared, storage: storage::Shared) -> std::io::Result<Disk> {
+pub fn start(node: node::Shared, storage: storage::Shared) -> std::io::Result<Threads> {
     let fsync = node.config.fsync;
-    let state = State {
+    let work = Work {
         node,
         storage,
         closed: OnceLock::new(),
@@ -88,24 +70,24 @@ pub fn start(node: node::Shared, storage: storage::Shared) -> std::io::Result<Di
         to_sync: Condvar::new(),
         troubles: Mutex::default(),
     };
-    let state = Arc::new(state);
+    let work = Arc::new(work);
     let mut threads = Vec::new();
-    let writer = Arc::clone(&state);
+    let writer = Arc::clone(&work);
     threads.push(task::thread("disk", move || writer.write_turns())?);
     if fsync == Fsync::EverySecond {
-        let syncer = Arc::clone(&state);
+        let syncer = Arc::clone(&work);
         threads.push(task::thread("disk-sync", move || syncer.sync_every_second())?);
     }
-    Ok(Disk { state, threads })
+    Ok(Threads { work, threads })
 }
 
-impl Drop for Disk {
+impl Drop for Threads {
     fn drop(&mut self) {
-        self.state.closed.get_or_init(Instant::now);
-        self.state.node.engine.journal.wake_disk();
+        self.work.closed.get_or_init(Instant::now);
+        self.work.node.engine.journal.wake_disk();
         {
-            let _sync = self.state.sync.lock();
-            self.state.to_sync.notify_all();
+            let _sync = self.work.sync.lock();
+            self.work.to_sync.notify_all();
         }
         for thread in self.threads.drain(..) {
             // A panic was logged where it happened.
@@ -114,7 +96,7 @@ impl Drop for Disk {
     }
 }
 
-impl State {
+impl Work {
     fn is_closed(&self) -> bool {
         self.closed.get().is_some()
     }
@@ -309,7 +291,7 @@ mod tests {
         let storage = Arc::new(Storage::open(directory.path()).unwrap());
         let Ok(Action::Serve(config)) = Config::from_args(["tercet-node".into()], |_| None) else { panic!("defaults") };
         let node = Arc::new(Node::new(*config, storage.identity("n1")));
-        let state = State {
+        let work = Work {
             node: Arc::clone(&node),
             storage,
             closed: OnceLock::new(),
@@ -319,12 +301,12 @@ mod tests {
         };
         let verdict = || node.authority.enter(crate::clock::boot_now()).verdict;
         let error = |reason: &str| storage::Error::Write { path: "/data".into(), reason: reason.to_owned() };
-        state.tell(Trouble::Sync, Some(&error("IO error: Input/output error")));
-        state.tell(Trouble::Write, Some(&error("IO error: No space left on device")));
-        state.tell(Trouble::Write, None);
+        work.tell(Trouble::Sync, Some(&error("IO error: Input/output error")));
+        work.tell(Trouble::Write, Some(&error("IO error: No space left on device")));
+        work.tell(Trouble::Write, None);
         assert_eq!(node.engine.journal.durability().refusal(), Some("Input/output error".to_owned()));
         assert_eq!(verdict(), Verdict::DiskFailed);
-        state.tell(Trouble::Sync, None);
+        work.tell(Trouble::Sync, None);
         assert_eq!((node.engine.journal.durability().refusal(), verdict()), (None, Verdict::Master));
     }
 }

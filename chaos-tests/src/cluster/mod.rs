@@ -10,6 +10,7 @@
 pub mod disk;
 pub mod health;
 mod launch;
+mod member;
 pub mod network;
 pub mod wall;
 
@@ -29,28 +30,11 @@ use crate::ports::{self, Block};
 use crate::process::Process;
 use crate::sys::{self, Signal};
 
-pub const NODES: usize = 3;
-pub const SENTINELS: usize = 3;
+pub use member::{Member, NODES, SENTINELS};
 pub const SERVICE: &str = "mymaster";
 pub use launch::TOKEN;
 /// SIGTERM to end: a planned hand-over and its drain fit into this.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
-
-/// One of the six processes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Member {
-    Node(usize),
-    Sentinel(usize),
-}
-
-impl std::fmt::Display for Member {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Node(index) => write!(f, "n{}", index + 1),
-            Self::Sentinel(index) => write!(f, "s{}", index + 1),
-        }
-    }
-}
 
 /// Whose programs run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
+use super::error::{Error, START_LIMIT};
 use super::readback::{self, Written};
-use super::{Error, START_LIMIT};
 use crate::check::acknowledged::{Elements, Violation};
 use crate::cluster::{self, Cluster, Family};
 use crate::sys::Moment;

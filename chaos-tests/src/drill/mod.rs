@@ -6,6 +6,7 @@
 //!
 //! Every wait has a limit, and a fault that did not happen is a failure of the drill.
 
+mod error;
 mod load;
 pub mod readback;
 pub mod report;
@@ -17,6 +18,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::time::{Instant, sleep};
 
+pub use self::error::Error;
+use self::error::START_LIMIT;
 use self::load::{Books, Load};
 use self::report::{Memory, Report, Seen};
 use crate::check::rejoin;
@@ -28,8 +31,6 @@ use crate::nemesis::{self, Ending, Fault, Struck};
 use crate::sys::Moment;
 use crate::workload::session::Tenures;
 
-/// First start: binaries are loaded, databases made, Raft's first election held.
-const START_LIMIT: Duration = Duration::from_secs(60);
 /// Far above what is promised, so that a slow failover is measured and not cut off.
 const FAILOVER_LIMIT: Duration = Duration::from_secs(20);
 /// A full copy of everything that the drill has written so far.
@@ -66,26 +67,6 @@ pub struct Plan {
     pub disks: Disks,
     pub clocks: Clocks,
     pub walls: Walls,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error(transparent)]
-    Cluster(#[from] cluster::Error),
-    #[error(transparent)]
-    Fault(#[from] nemesis::Error),
-    #[error("no client could write within {limit:?} after the fault; last errors: {errors}")]
-    NoWrite { limit: Duration, errors: String },
-    #[error("the load did not start within {START_LIMIT:?}; last errors: {errors}")]
-    NoLoad { errors: String },
-    #[error("a worker did not end within {0:?}")]
-    StuckWorker(Duration),
-    #[error("{fault}: {before} was master and stays it without a reason to go, but {after} is master now")]
-    Moved { fault: Fault, before: Member, after: Member },
-    #[error(transparent)]
-    Readback(#[from] readback::Error),
-    #[error("AMQP: {0}")]
-    Amqp(#[from] crate::client::amqp::Error),
 }
 
 /// A drill under way.

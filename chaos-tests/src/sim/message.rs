@@ -7,10 +7,9 @@ use tercet_node::journal::{Block, Span};
 use tercet_node::replication::commit::Held;
 use tercet_node::replication::isr::Proposal;
 use tercet_node::replication::resume::Standing;
-use tercet_proto::grpc::cluster::v1::ClusterState as WireState;
 use tercet_sentinel::plan::Seen;
-use tercet_sentinel::state::ClusterState;
 
+use super::known::Known;
 use super::raft;
 
 /// A process's place: nodes first, then sentinels, then clients.
@@ -47,17 +46,18 @@ impl Record {
     }
 }
 
-/// The state of the cluster, in the types of both crates.
-#[derive(Debug, Default)]
-pub(super) struct Known {
-    pub(super) state: ClusterState,
-    pub(super) wire: WireState,
-}
-
-impl Known {
-    pub(super) fn new(state: ClusterState) -> Rc<Self> {
-        Rc::new(Self { wire: (&state).into(), state })
-    }
+/// The records of a block, as the simulation writes them.
+pub(super) fn records_of(block: &Block) -> impl Iterator<Item = (u64, Record)> + '_ {
+    block.iter().map(|(offset, bytes)| {
+        let record = match bytes {
+            [_, id @ .., key] => {
+                let id = u64::from_le_bytes(id.try_into().expect("a record holds its id"));
+                Record { epoch: block.epoch.0, id, key: *key }
+            }
+            _ => Record::void(block.epoch.0),
+        };
+        (offset.0, record)
+    })
 }
 
 /// What an Observe stream says.

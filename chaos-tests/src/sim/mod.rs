@@ -17,6 +17,7 @@ mod context;
 mod coverage;
 mod fault;
 mod invariant;
+mod known;
 mod message;
 pub mod mutation;
 mod network;
@@ -24,6 +25,7 @@ mod node;
 mod raft;
 mod random;
 mod sentinel;
+mod strike;
 mod swarm;
 mod world;
 

@@ -10,7 +10,7 @@ use tercet_sentinel::raft::FenceEpoch;
 use tercet_sentinel::state::{Answer, Command};
 
 use super::clock::{MS, Nanos};
-use super::message::Known;
+use super::known::Known;
 use super::random::Random;
 
 /// As production has them.

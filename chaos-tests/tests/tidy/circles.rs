@@ -106,9 +106,8 @@ fn module(name: &str) -> Module {
 
 /// What stands before the tests, without comments and texts.
 fn code(text: &str) -> String {
-    let lines = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]"));
     let mut code = String::new();
-    for line in lines.filter(|line| !line.trim_start().starts_with("//")) {
+    for (_, line) in super::lines_before_tests(text).filter(|(_, line)| !line.trim_start().starts_with("//")) {
         let mut quoted = false;
         let mut last = ' ';
         for char in line.chars() {
@@ -124,6 +123,11 @@ fn code(text: &str) -> String {
             last = char;
         }
         code.push('\n');
+    }
+    // Who may see an item is no use.
+    while let Some(at) = code.find("pub(in ") {
+        let end = code[at..].find(')').map_or(code.len(), |end| at + end);
+        code.replace_range(at + "pub".len()..(end + 1).min(code.len()), "");
     }
     code
 }
@@ -192,9 +196,9 @@ fn paths(code: &str) -> Vec<Use> {
 fn a_planted_circle_is_found() {
     let files = [
         ("lib.rs", "mod a;\nmod b;\nmod c;"),
-        ("a/mod.rs", "mod inner;\npub(crate) use inner::Thing;"),
-        ("a/inner.rs", "use crate::b::work;\npub struct Thing;"),
-        ("b.rs", "use crate::{c, a::Thing};"),
+        ("a/mod.rs", "#[cfg(test)]\nmod testing;\nmod inner;\npub(crate) use inner::Thing;"),
+        ("a/inner.rs", "use crate::b::work;\npub(in crate::c) struct Thing;"),
+        ("b.rs", "#[cfg(test)]\nmod tests;\nuse crate::{c, a::Thing};"),
         ("c.rs", "fn text() -> &'static str { \"crate::b\" } // crate::b\n#[cfg(test)]\nuse crate::b;"),
     ];
     let circle = ["a::inner", "b"].map(|path| path.split("::").map(str::to_owned).collect::<Module>());

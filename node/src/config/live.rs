@@ -6,6 +6,7 @@
 //! and shown and changes nothing.
 
 use super::cell::{Cell, Choice, Events, Flag, Kind, Number, Text, Value};
+pub use super::special::{OUR_POLICY, POLICIES};
 use super::special::{OutputLimits, Percentiles};
 
 /// Whether anything reads the cell.
@@ -57,21 +58,6 @@ macro_rules! live {
     };
 }
 
-/// The policy that Redis does not have.
-pub const OUR_POLICY: &str = "allkeys-s3fifo";
-
-/// Names of `maxmemory-policy`, in the order of their indexes.
-pub const POLICIES: &[&str] = &[
-    "volatile-lru",
-    "volatile-lfu",
-    "volatile-random",
-    "volatile-ttl",
-    "allkeys-lru",
-    "allkeys-lfu",
-    "allkeys-random",
-    "noeviction",
-    OUR_POLICY,
-];
 const LOG_LEVELS: &[&str] = &["debug", "verbose", "notice", "warning"];
 const CHANNELS: &[&str] = &["allchannels", "resetchannels"];
 const SHUTDOWN: &[&str] = &["default", "save", "nosave", "now", "force"];

@@ -1,10 +1,27 @@
-//! Settings with a form of their own: classes of events, limits of output buffers, save points, percentiles.
+//! Settings with a form of their own: policies of eviction, classes of events, limits of output buffers, save points, percentiles.
 
 use std::fmt;
 
 use parking_lot::RwLock;
 
+use super::bytes::memory;
 use crate::effect::class as event;
+
+/// The policy that Redis does not have.
+pub const OUR_POLICY: &str = "allkeys-s3fifo";
+
+/// Names of `maxmemory-policy`, in the order of their indexes.
+pub const POLICIES: &[&str] = &[
+    "volatile-lru",
+    "volatile-lfu",
+    "volatile-random",
+    "volatile-ttl",
+    "allkeys-lru",
+    "allkeys-lfu",
+    "allkeys-random",
+    "noeviction",
+    OUR_POLICY,
+];
 
 /// Letters of single classes, in the order in which they are shown.
 const LETTERS: &[(char, u32)] = &[
@@ -108,7 +125,7 @@ pub(super) fn read_output_limits(text: &str) -> Result<OutputLimitsChange, Strin
         let class = if class.eq_ignore_ascii_case("replica") { "slave" } else { class };
         let index = CLASSES.iter().position(|known| known.eq_ignore_ascii_case(class));
         let index = index.ok_or("Invalid client class specified in buffer limit configuration.")?;
-        let bytes = |text: &str| super::cell::memory(text).and_then(|bytes| u64::try_from(bytes).ok());
+        let bytes = |text: &str| memory(text).and_then(|bytes| u64::try_from(bytes).ok());
         let limit = match (bytes(hard), bytes(soft), seconds.parse().ok()) {
             (Some(hard), Some(soft), Some(soft_seconds)) => OutputLimit { hard, soft, soft_seconds },
             _ => {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tracing::debug;
 
-use super::State;
+use super::work::Work;
 use crate::config::Fsync;
 use crate::ids::Offset;
 use crate::journal::Reached;
@@ -43,16 +43,16 @@ impl Hint {
     }
 
     /// Nothing is there to be written: brings the hint up to date. Says when the next look is due.
-    pub(super) fn follow(&mut self, state: &State) -> Duration {
-        let journal = &state.node.engine.journal;
-        let commit = state.node.gate.commit().min(journal.durability().written());
+    pub(super) fn follow(&mut self, work: &Work) -> Duration {
+        let journal = &work.node.engine.journal;
+        let commit = work.node.gate.commit().min(journal.durability().written());
         if commit > self.on_disk && journal.durability().refusal().is_none() {
-            self.write(state, commit);
+            self.write(work, commit);
         }
         if self.unsynced.is_some_and(|since| since.elapsed() >= limits::SYNC_EVERY) {
             self.unsynced = None;
             // One that fails is found out by the next record's.
-            _ = state.storage.sync();
+            _ = work.storage.sync();
         }
         if self.unsynced.is_none() && self.on_disk >= journal.end() {
             self.pause = limits::SYNC_EVERY;
@@ -62,19 +62,19 @@ impl Hint {
         pause
     }
 
-    fn write(&mut self, state: &State, commit: Offset) {
-        let mut batch = state.storage.batch();
+    fn write(&mut self, work: &Work, commit: Offset) {
+        let mut batch = work.storage.batch();
         put_commit(&mut batch, commit);
-        match state.storage.write(batch, Sync::Later) {
+        match work.storage.write(batch, Sync::Later) {
             Ok(()) => self.on_disk = commit,
             // The next record says so aloud.
             Err(error) => return debug!(%error, "the commit offset cannot be written"),
         }
-        match state.node.config.fsync {
+        match work.node.config.fsync {
             Fsync::Always => _ = self.unsynced.get_or_insert_with(Instant::now),
             // The other thread syncs what it is told was written.
             Fsync::EverySecond => {
-                let mut sync = state.sync.lock();
+                let mut sync = work.sync.lock();
                 sync.written = sync.written.or(self.reached);
             }
             Fsync::Never => {}

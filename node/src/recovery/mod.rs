@@ -220,7 +220,7 @@ impl Load<'_> {
 pub struct Running {
     node: node::Shared,
     thread: Option<std::thread::JoinHandle<()>>,
-    disk: Option<disk::Disk>,
+    disk: Option<disk::Threads>,
     loaded: Option<oneshot::Receiver<Result<(), Error>>>,
 }
 
@@ -285,7 +285,7 @@ impl Running {
 
     /// What flows to disk now, if the node keeps anything there.
     #[must_use]
-    pub fn disk(&self) -> Option<&disk::Disk> {
+    pub fn disk(&self) -> Option<&disk::Threads> {
         self.disk.as_ref()
     }
 }

@@ -21,6 +21,7 @@ mod batch;
 mod carry;
 mod give_back;
 mod input;
+mod turn;
 
 use std::future::{Future, pending, poll_fn};
 use std::io::ErrorKind;
@@ -34,8 +35,8 @@ use tercet_proto::resp::{Decoder, Encoder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
-use self::batch::{Command, Turn};
 use self::input::Input;
+use self::turn::{Command, Turn};
 use super::session::{Home, Place, Replies, Session, open};
 use super::waiting::{Answer, Counted, Mail, Wait, Waits};
 use crate::clients::{Client, Registration, call};

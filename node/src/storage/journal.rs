@@ -12,8 +12,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use super::meta::name;
-use super::{Batch, Error, Family, Storage, Sync};
+use super::{Batch, Error, Family, Storage, Sync, name};
 use crate::ids::{Epoch, Offset};
 use crate::journal::{Block, Span};
 use crate::limits;

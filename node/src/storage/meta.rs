@@ -2,48 +2,42 @@
 //!
 //! Everything here is text, so that a person can read it, except for the histories and offsets of the journal.
 
-use super::{Error, Family, Storage, Sync};
+use std::path::PathBuf;
+
+use super::synced::Number;
+use super::{Error, Family, Meta, Storage, Sync, name};
 use crate::ids::Epoch;
 use crate::limits;
 use crate::node::{Identity, random_id};
-
-/// Names of rows. On disk for ever.
-pub(super) mod name {
-    pub(crate) const NODE_ID: &str = "node_id";
-    pub(crate) const CLUSTER_ID: &str = "cluster_id";
-    /// Of the data in this directory. Not there: 1.
-    pub(crate) const FORMAT: &str = "format";
-    /// How a key's shard is found.
-    pub(crate) const PARTITION_FUNCTION: &str = "partition_function";
-    pub(crate) const PROMISED_EPOCH: &str = "promised_epoch";
-    /// log2 of the number of shards that the rows and the journal were made for.
-    pub(crate) const SHARD_BITS: &str = "shard_bits";
-    /// Epochs and their first offsets: pairs of varints.
-    pub(crate) const JOURNAL_HISTORY: &str = "journal_history";
-    /// Records up to here are not in the journal on disk: a varint.
-    pub(crate) const JOURNAL_START: &str = "journal_start";
-    /// A commit offset that was reached: a varint.
-    pub(crate) const JOURNAL_COMMIT: &str = "journal_commit";
-    /// How many writes the log has taken: a varint.
-    pub(crate) const WRITES: &str = "writes";
-    /// Present: rows and journal do not make a whole copy, because a full sync has begun.
-    pub(crate) const NOT_WHOLE: &str = "not_whole";
-}
+use crate::wire::Reader;
 
 /// The version of the disk's format that this program writes. Older ones are read; a newer one is refused.
 pub(super) const FORMAT: u64 = 1;
 /// Of the key's bytes, the upper bits.
 const PARTITION_FUNCTION: &str = "xxh3_64";
 
-/// What is asked for often.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Meta {
-    node_id: String,
-    cluster_id: Option<String>,
-    promised_epoch: Epoch,
-}
-
 impl Storage {
+    /// What was written goes on behind the last write that is there.
+    pub(super) fn check_synced(&self) -> Result<(), Error> {
+        let found = match self.row(Family::Meta, name::WRITES.as_bytes())? {
+            None => Number::default(),
+            Some(bytes) => {
+                let number = Reader::new(&bytes).varint();
+                Number(number.map_err(|_| self.damaged(name::WRITES, format!("{bytes:?}")))?)
+            }
+        };
+        let synced = *self.synced.number.lock();
+        if found < synced {
+            return Err(Error::Lost { path: self.path.clone(), found: found.0, synced: synced.0, file: self.note() });
+        }
+        *self.written.lock() = found;
+        Ok(())
+    }
+
+    fn note(&self) -> PathBuf {
+        self.path.join(super::synced::NAME)
+    }
+
     pub(super) fn load_meta(&self) -> Result<(), Error> {
         let node_id = match self.read_text(name::NODE_ID)? {
             Some(id) => id,

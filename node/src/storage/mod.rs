@@ -16,8 +16,10 @@
 
 mod database;
 mod error;
+mod family;
 mod journal;
 mod meta;
+mod name;
 mod options;
 mod partitions;
 mod rows;
@@ -34,39 +36,15 @@ use parking_lot::Mutex;
 use rocksdb::checkpoint::Checkpoint;
 
 pub use error::Error;
+pub use family::Family;
 pub use journal::{Bounds, put_blocks, put_commit, put_history};
 pub use partitions::{Generation, Written, head_key, message_key, page_key, piece_key, split_key, split_page};
 pub use rows::{Batch, Rows, Sync};
 
+use crate::ids::Epoch;
 use crate::limits;
 use database::Database;
-use meta::Meta;
 use synced::Synced;
-
-/// A column family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
-    Meta,
-    Journal,
-    Keys,
-    Messages,
-    Cuts,
-}
-
-impl Family {
-    const ALL: [Self; 5] = [Self::Meta, Self::Journal, Self::Keys, Self::Messages, Self::Cuts];
-
-    /// On disk for ever.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Meta => "meta",
-            Self::Journal => "journal",
-            Self::Keys => "keys",
-            Self::Messages => "messages",
-            Self::Cuts => "cuts",
-        }
-    }
-}
 
 /// The data directory of this node, open and locked.
 #[derive(Debug)]
@@ -85,6 +63,14 @@ pub struct Storage {
     /// What of the logs was synced.
     #[cfg(test)]
     synced_logs: Mutex<torn::Lengths>,
+}
+
+/// What is asked for often.
+#[derive(Debug, Clone, Default)]
+struct Meta {
+    node_id: String,
+    cluster_id: Option<String>,
+    promised_epoch: Epoch,
 }
 
 /// A handle that every task may have.
@@ -214,7 +200,7 @@ mod tests {
         }
         let storage = Storage::open(directory.path()).unwrap();
         assert_eq!(storage.identity("n1").node_id, "abc");
-        assert_eq!(storage.promised_epoch(), crate::ids::Epoch(7));
+        assert_eq!(storage.promised_epoch(), Epoch(7));
     }
 
     #[test]

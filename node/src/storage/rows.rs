@@ -7,7 +7,8 @@ use rocksdb::{ReadOptions, WriteBatch, WriteOptions};
 use tracing::warn;
 
 use super::database::Open;
-use super::{Error, Family, Storage};
+use super::{Error, Family, Storage, name};
+use crate::wire;
 
 /// Changes that reach the disk together, or not at all.
 pub struct Batch<'s> {
@@ -81,7 +82,9 @@ impl Storage {
     pub fn write(&self, mut batch: Batch<'_>, sync: Sync) -> Result<(), Error> {
         let mut written = self.written.lock();
         let number = written.next();
-        number.put(&mut batch);
+        let mut bytes = Vec::new();
+        wire::put_varint(&mut bytes, number.0);
+        batch.put(Family::Meta, name::WRITES.as_bytes(), &bytes);
         let mut options = WriteOptions::default();
         options.set_sync(sync == Sync::Now);
         let refused = |error| {

@@ -13,33 +13,22 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use parking_lot::Mutex;
 use tracing::debug;
 use xxhash_rust::xxh3::xxh3_64;
-
-use super::meta::name;
-use super::{Batch, Error, Family, Storage};
-use crate::wire::{self, Reader};
 
 /// On disk for ever.
 pub(super) const NAME: &str = "synced";
 
 /// A write's place among all that the log has taken since the directory was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Number(u64);
+pub(super) struct Number(pub(super) u64);
 
 impl Number {
     pub(super) fn next(self) -> Self {
         Self(self.0 + 1)
-    }
-
-    /// Within the batch that is this write.
-    pub(super) fn put(self, batch: &mut Batch<'_>) {
-        let mut bytes = Vec::new();
-        wire::put_varint(&mut bytes, self.0);
-        batch.put(Family::Meta, name::WRITES.as_bytes(), &bytes);
     }
 }
 
@@ -48,7 +37,7 @@ impl Number {
 pub(super) struct Synced {
     /// `None`: it cannot be made. Then a start takes what it finds.
     file: Option<File>,
-    number: Mutex<Number>,
+    pub(super) number: Mutex<Number>,
 }
 
 impl Synced {
@@ -98,34 +87,11 @@ pub(super) fn age(file: &Path, rng: &mut impl rand::Rng) {
     std::fs::write(file, encode(Number(rng.random_range(0..=number.0)))).unwrap();
 }
 
-impl Storage {
-    /// What was written goes on behind the last write that is there.
-    pub(super) fn check_synced(&self) -> Result<(), Error> {
-        let found = match self.row(Family::Meta, name::WRITES.as_bytes())? {
-            None => Number::default(),
-            Some(bytes) => {
-                let number = Reader::new(&bytes).varint();
-                Number(number.map_err(|_| self.damaged(name::WRITES, format!("{bytes:?}")))?)
-            }
-        };
-        let synced = *self.synced.number.lock();
-        if found < synced {
-            return Err(Error::Lost { path: self.path.clone(), found: found.0, synced: synced.0, file: self.note() });
-        }
-        *self.written.lock() = found;
-        Ok(())
-    }
-
-    fn note(&self) -> PathBuf {
-        self.path.join(NAME)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
 
-    use super::super::Sync;
+    use super::super::{Family, Storage, Sync};
     use super::*;
 
     fn write(storage: &Storage, sync: Sync) {

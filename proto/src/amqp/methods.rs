@@ -9,7 +9,8 @@
 
 use bytes::Bytes;
 
-use super::wire::{Cursor, Field, FieldReader, FieldWriter};
+use super::field::{Field, FieldReader, FieldWriter};
+use super::wire::Cursor;
 use super::{Error, FieldTable, ShortString};
 
 /// Whether the peer answers before it may send the next one.

@@ -3,6 +3,7 @@
 
 mod encode;
 mod error;
+mod field;
 mod frame;
 mod methods;
 mod properties;

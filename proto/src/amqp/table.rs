@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
+use super::ShortBytes;
 use super::wire::{put_counted, put_long, put_short};
-use super::{Error, ShortBytes, TableView};
 
 /// Keys and values in the order in which they were sent. A key that a client sent twice is kept twice; the first counts.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -52,18 +52,6 @@ impl FieldTable {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// Reads a table with its length from the start of `bytes`: for what was stored with `encode`.
-    ///
-    /// # Errors
-    /// The bytes are not one whole table.
-    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        let (length, content) = bytes.split_first_chunk().ok_or(Error::TableTruncated)?;
-        if u32::from_be_bytes(*length) as usize != content.len() {
-            return Err(Error::TableTruncated);
-        }
-        Ok(TableView::parse(content)?.to_table())
     }
 
     /// Appends the table with its length.
@@ -253,6 +241,7 @@ from_values! {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Error;
     use super::*;
     use crate::amqp::testing::Random;
 

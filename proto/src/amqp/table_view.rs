@@ -185,6 +185,20 @@ fn read_value<'a>(cursor: &mut Cursor<'a>) -> Result<FieldView<'a>, Error> {
     value.ok_or(Error::TableTruncated)
 }
 
+impl FieldTable {
+    /// Reads a table with its length from the start of `bytes`: for what was stored with `encode`.
+    ///
+    /// # Errors
+    /// The bytes are not one whole table.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        let (length, content) = bytes.split_first_chunk().ok_or(Error::TableTruncated)?;
+        if u32::from_be_bytes(*length) as usize != content.len() {
+            return Err(Error::TableTruncated);
+        }
+        Ok(TableView::parse(content)?.to_table())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,9 +4,8 @@
 use tercet_node::ids::Offset;
 use tercet_node::journal::{Block, Span, Turn};
 
-use super::super::message::{KEYS, Record, Values};
+use super::super::message::{KEYS, Record, Values, records_of};
 use super::super::random::Random;
-use super::records_of;
 
 #[derive(Debug)]
 enum Batch {

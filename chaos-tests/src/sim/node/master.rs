@@ -14,7 +14,8 @@ use tercet_proto::grpc::cluster::v1::Member;
 
 use super::super::clock::{MS, Nanos};
 use super::super::context::{Context, trace};
-use super::super::message::{CallId, Hello, Host, Known, Message, PARTITIONS, Replication};
+use super::super::known::Known;
+use super::super::message::{CallId, Hello, Host, Message, PARTITIONS, Replication};
 use super::super::mutation::Mutation;
 use super::super::network::StreamId;
 use super::Process;

@@ -5,6 +5,7 @@ mod command;
 mod control;
 mod copy;
 mod disk;
+mod execute;
 mod lease;
 mod master;
 mod replica;
@@ -14,7 +15,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tercet_node::ids::{Epoch, Offset};
-use tercet_node::journal::{Block, Gate, Journal, Promise, Reached, Turn};
+use tercet_node::journal::{Gate, Journal, Promise, Reached, Turn};
 use tercet_node::limits;
 use tercet_node::node::Identity;
 use tercet_node::replication::commit::{Copy as Replica, Disk as Kept, Tracker};
@@ -27,7 +28,8 @@ use tercet_sentinel::plan::Seen;
 use super::clock::{MS, Nanos};
 use super::context::{Context, Event, trace};
 use super::fault::End;
-use super::message::{Host, Known, Message, Record, Status, StreamKind};
+use super::known::Known;
+use super::message::{Host, Message, Record, Status, StreamKind, records_of};
 use super::mutation::Mutation;
 use super::network::{Envelope, StreamId};
 use super::swarm::Keeping;
@@ -91,20 +93,6 @@ pub(super) struct Process {
     unanswered: Vec<Unanswered>,
     writer: Writer,
     loading: Option<(Box<Found>, Nanos)>,
-}
-
-/// The records of a block, as the simulation writes them.
-pub(super) fn records_of(block: &Block) -> impl Iterator<Item = (u64, Record)> + '_ {
-    block.iter().map(|(offset, bytes)| {
-        let record = match bytes {
-            [_, id @ .., key] => {
-                let id = u64::from_le_bytes(id.try_into().expect("a record holds its id"));
-                Record { epoch: block.epoch.0, id, key: *key }
-            }
-            _ => Record::void(block.epoch.0),
-        };
-        (offset.0, record)
-    })
 }
 
 impl Node {

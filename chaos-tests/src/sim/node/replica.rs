@@ -11,12 +11,12 @@ use tercet_node::role::{Role, State};
 
 use super::super::clock::Nanos;
 use super::super::context::{Context, trace};
-use super::super::message::{Hello, Host, Message, Record, Replication, StreamKind};
+use super::super::message::{Hello, Host, Message, Record, Replication, StreamKind, records_of};
 use super::super::mutation::Mutation;
 use super::super::network::StreamId;
+use super::Process;
 use super::copy::Condition;
 use super::disk::Disk;
-use super::{Process, records_of};
 
 const SILENCE: Nanos = limits::REPLICATION_SILENCE.as_nanos() as u64;
 

@@ -8,7 +8,8 @@ use tercet_sentinel::plan::{self, Choice, Fenced, Plan, Rule};
 use tercet_sentinel::state::{Answer, Command};
 
 use super::super::context::{Context, trace};
-use super::super::message::{CallId, Host, Known, Message};
+use super::super::known::Known;
+use super::super::message::{CallId, Host, Message};
 use super::super::mutation::Mutation;
 use super::super::raft::Applied;
 use super::super::{LEASE, node_of};

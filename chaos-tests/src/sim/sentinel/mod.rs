@@ -15,7 +15,8 @@ use tercet_sentinel::state::{Answer, Command};
 
 use super::clock::{MS, Nanos};
 use super::context::{Context, Event, trace};
-use super::message::{CallId, Host, Known, Message, Status, StreamKind};
+use super::known::Known;
+use super::message::{CallId, Host, Message, Status, StreamKind};
 use super::mutation::Mutation;
 use super::network::{Envelope, StreamId};
 use super::raft::{Durable, Raft};

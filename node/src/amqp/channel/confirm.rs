@@ -5,9 +5,7 @@
 
 use tercet_proto::amqp::Method;
 
-use super::Channel;
 use crate::amqp::context::Context;
-use crate::amqp::error::Error;
 use crate::ids::Offset;
 
 #[derive(Debug, Default)]
@@ -21,6 +19,10 @@ pub(super) struct Confirms {
 impl Confirms {
     pub(super) fn is_selected(&self) -> bool {
         self.is_selected
+    }
+
+    pub(super) fn select(&mut self) {
+        self.is_selected = true;
     }
 
     /// One more message, made by the record at `offset`.
@@ -52,15 +54,5 @@ impl Confirms {
             context.send(channel, &Method::BasicAck { delivery_tag: self.published, multiple: waiting > 1 });
             self.confirmed = self.published;
         }
-    }
-}
-
-impl Channel {
-    pub(super) fn select_confirms(&mut self) -> Result<(), Error> {
-        if self.tx.is_selected() {
-            return Err(Error::Mode { from: "tx", to: "confirm" });
-        }
-        self.confirms.is_selected = true;
-        Ok(())
     }
 }

@@ -7,11 +7,13 @@
 
 mod basic;
 mod confirm;
+mod content;
 mod exchange;
 mod publish;
 mod queue;
 mod settle;
 mod tx;
+mod unfinished;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,15 +22,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use tercet_proto::amqp::{Frame, FrameKind, Method, ShortString};
 
 use super::context::Context;
-use super::delivery::Window;
+use super::delivery::{Unsettled, Window};
 use super::error::Error;
 use crate::broker::{Acknowledge, Consumer, Credit, Event, Queue, Settled, Settlement, Then};
 use crate::clients::ChannelGauges;
 use crate::ids::Offset;
 use confirm::Confirms;
-use publish::Incoming;
-use settle::Settling;
-use tx::Tx;
+use content::{Incoming, LastRoute};
+use unfinished::Tx;
 
 /// What the server remembers of one channel.
 #[derive(Debug)]
@@ -46,9 +47,10 @@ pub(super) struct Channel {
     consumers: HashMap<ShortString, Arc<Consumer>>,
     window: Window,
     gauges: Arc<ChannelGauges>,
-    settling: Settling,
+    /// Acknowledged, and not yet told to the queues.
+    settling: Vec<Unsettled>,
     /// Where the last message went: publishers repeat themselves.
-    last_route: Option<publish::LastRoute>,
+    last_route: Option<LastRoute>,
     /// Where replies to this channel's requests go.
     replies: Option<Arc<Queue>>,
     /// The record of the last message: close-ok waits for it.
@@ -84,7 +86,7 @@ impl Channel {
             consumers: HashMap::new(),
             window: Window::shown_by(Arc::clone(&gauges)),
             gauges,
-            settling: Settling::default(),
+            settling: Vec::new(),
             last_route: None,
             replies: None,
             last_publish: Offset::ZERO,

@@ -12,9 +12,6 @@ use crate::amqp::delivery::{Holder, Unsettled};
 use crate::amqp::error::Error;
 use crate::broker::{Acknowledge, Consumer, Delivered, Queue, Settled, Settlement, Taken, Then};
 
-/// Acknowledged, and not yet told to the queues.
-pub(super) type Settling = Vec<Unsettled>;
-
 impl Channel {
     /// Writes a delivery.
     #[inline]

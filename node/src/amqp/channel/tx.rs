@@ -1,35 +1,25 @@
-//! Class tx: publishes and acknowledgements that take effect at commit.
+//! Class tx: publishes and acknowledgements that take effect at commit. A channel is in this mode or in that of class
+//! confirm, never in both.
 
 use std::collections::HashMap;
 
 use super::Channel;
-use super::publish::Whole;
+use super::content::Whole;
+use super::unfinished::Waiting;
 use crate::amqp::context::Context;
-use crate::amqp::delivery::Unsettled;
 use crate::amqp::error::Error;
 use crate::broker::{Route, Settlement};
 use crate::limits;
 
-/// What waits for commit, in order within each kind.
-#[derive(Debug, Default)]
-pub(super) struct Tx {
-    waiting: Option<Waiting>,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    /// Each with the queues that it found when it was published, as in RabbitMQ.
-    messages: Vec<(Route, Whole)>,
-    settled: Vec<(Settlement, Vec<Unsettled>)>,
-}
-
-impl Tx {
-    pub(super) fn is_selected(&self) -> bool {
-        self.waiting.is_some()
-    }
-}
-
 impl Channel {
+    pub(super) fn select_confirms(&mut self) -> Result<(), Error> {
+        if self.tx.is_selected() {
+            return Err(Error::Mode { from: "tx", to: "confirm" });
+        }
+        self.confirms.select();
+        Ok(())
+    }
+
     pub(super) fn select_tx(&mut self) -> Result<(), Error> {
         if self.confirms.is_selected() {
             return Err(Error::Mode { from: "confirm", to: "tx" });

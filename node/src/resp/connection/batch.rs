@@ -2,10 +2,11 @@
 
 use std::cell::Cell;
 
-use tercet_proto::resp::{Args, Decoder, Encoder, Limits, ProtocolError, share_with, take_shared};
+use tercet_proto::resp::{Decoder, Encoder, Limits, ProtocolError, share_with, take_shared};
 
 use super::Connection;
 use super::input::Input;
+use super::turn::{Command, Turn};
 use crate::clock::{self, BootNanos};
 use crate::lent;
 use crate::limits;
@@ -18,39 +19,6 @@ use crate::role::Verdict;
 thread_local! {
     /// For the allocations of whichever client is served next.
     static AHEAD: Cell<Vec<Command>> = const { Cell::new(Vec::new()) };
-}
-
-/// A decoded command.
-#[derive(Debug, Default)]
-pub(super) struct Command {
-    args: Args,
-    row: Option<&'static Row>,
-    /// Where it lies in the input; the ranges of `args` count from `start`.
-    start: usize,
-    end: usize,
-    /// Shard and hash of its key, if that was asked for.
-    fetched: Option<(usize, u64)>,
-}
-
-/// How a turn ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turn {
-    /// Everything whole has been executed.
-    Drained,
-    /// There is more, but it is the turn of other clients.
-    More,
-    /// Replies have to leave first.
-    Full,
-    /// Nothing may be executed now.
-    Held,
-    /// CLIENT PAUSE holds the next command up.
-    Paused,
-    /// A command waits for its answer.
-    Blocked,
-    /// Another node is master, and this is its client.
-    Elsewhere,
-    /// Replies that have not left depend on a mastership that has ended.
-    Deposed,
 }
 
 /// Executes a command whose reply may share large texts with the key space. The reply to a carried client may not: it goes

@@ -8,10 +8,13 @@
 
 mod chain;
 mod element;
+mod end;
 mod node;
 #[cfg(test)]
 mod tests;
 mod within;
+
+pub use end::End;
 
 use super::memory::allocated;
 use super::short_bytes::ShortBytes;
@@ -29,13 +32,6 @@ const SMALL_BYTES_AGAIN: usize = SMALL_BYTES_MAX / 4;
 const HEAD_BYTES: usize = 2;
 /// Room that a small list is given when it is changed.
 const ROOM_BYTES: usize = 64;
-
-/// The two ends of a list; also the direction in which occurrences are counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    Front,
-    Back,
-}
 
 /// A list of strings. Positions count from the front and are in range unless said otherwise: the caller has resolved
 /// negative ones.

@@ -11,7 +11,7 @@
 use super::super::random::below;
 use super::super::short_bytes::ShortBytes;
 use super::super::space::Space;
-use super::{Inserted, Side};
+use super::side::{Inserted, Side};
 use rand::RngCore;
 use smallvec::SmallVec;
 use std::cmp::Ordering;

@@ -4,9 +4,9 @@ use super::super::memory::allocated;
 use super::super::short_bytes::ShortBytes;
 use super::super::table::{Entry, Table};
 use super::flat::Scored;
+use super::side::{Inserted, Side};
 use super::slots::{Id, Slots};
 use super::tree::{Cursor, Place, Target, Tree};
-use super::{Inserted, Side};
 use rand::RngCore;
 use std::ops::Range;
 

@@ -2,6 +2,7 @@
 
 mod flat;
 mod indexed;
+mod side;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,9 @@ use flat::{Flat, FlatRef, Scored};
 use indexed::Indexed;
 use rand::RngCore;
 use std::ops::{Bound, Range, RangeBounds};
+
+pub use side::Inserted;
+use side::Side;
 
 /// A sorted set. Scores are never NaN: whoever parses or adds them refuses it first. As in Redis, -0 and 0 are the
 /// same score.
@@ -38,17 +42,6 @@ macro_rules! either {
             Lent::Indexed($set) => $action,
         }
     };
-}
-
-/// What an insertion did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Inserted {
-    /// The member is new.
-    Added,
-    /// The member was there with another score.
-    Updated,
-    /// The member was there with this score.
-    Same,
 }
 
 /// A sorted set, to be read.
@@ -368,13 +361,6 @@ fn clamp(ranks: impl RangeBounds<usize>, length: usize) -> Range<usize> {
     };
     let end = end.min(length);
     start.min(end)..end
-}
-
-/// Where a bound stands among the members that are equal to it.
-#[derive(Clone, Copy)]
-enum Side {
-    Before,
-    Behind,
 }
 
 impl Default for SortedSet {

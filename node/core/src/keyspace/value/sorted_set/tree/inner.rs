@@ -1,6 +1,6 @@
 //! What is in an inner node? Its children, which are nodes themselves, where each begins, and how many entries each has.
 
-use super::super::Side;
+use super::super::side::Side;
 use super::super::slots::{Id, Slots};
 use super::arrays::{level, open};
 use super::leaf::{LEAF_MAX, LEAF_MIN, Leaf};

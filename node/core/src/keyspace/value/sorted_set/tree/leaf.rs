@@ -1,6 +1,6 @@
 //! What is in a leaf? Scores in order and, beside them, the numbers of their members' slots.
 
-use super::super::Side;
+use super::super::side::Side;
 use super::super::slots::{Id, Slots};
 use super::arrays::{level, open};
 use super::place::{Place, Target, entries_before};

@@ -19,7 +19,7 @@ mod place;
 pub(super) use cursor::Cursor;
 pub(super) use place::{Place, Target};
 
-use super::Side;
+use super::side::Side;
 use super::slots::{Id, Slots};
 #[cfg(test)]
 use inner::INNER_MAX;

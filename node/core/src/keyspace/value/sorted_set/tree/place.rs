@@ -1,6 +1,6 @@
 //! Where does an entry belong within the arrays of a node?
 
-use super::super::Side;
+use super::super::side::Side;
 use super::super::slots::{Id, Slots};
 
 /// Where an entry belongs.

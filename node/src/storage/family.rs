@@ -1,0 +1,26 @@
+//! The column families.
+
+/// A column family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    Meta,
+    Journal,
+    Keys,
+    Messages,
+    Cuts,
+}
+
+impl Family {
+    pub(super) const ALL: [Self; 5] = [Self::Meta, Self::Journal, Self::Keys, Self::Messages, Self::Cuts];
+
+    /// On disk for ever.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Meta => "meta",
+            Self::Journal => "journal",
+            Self::Keys => "keys",
+            Self::Messages => "messages",
+            Self::Cuts => "cuts",
+        }
+    }
+}
