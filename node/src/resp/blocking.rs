@@ -16,74 +16,19 @@ use smallvec::SmallVec;
 use tercet_proto::resp::{Encoder, Value, Version};
 use tokio::time::Instant;
 
-use super::commands::parse_float;
+use super::block::{Block, Timeout, Unit};
 use super::error::Error;
+use super::row::Row;
 use super::session::Home;
-use super::table::{Handler, Row};
+use super::table::{self, Handler};
 use super::waiting::{Answer, Mail, Wait};
 use crate::clients::Client;
 use crate::engine::{Served, Transaction, Waiter};
 use crate::ids::Offset;
 use crate::journal::Due;
-use crate::keyspace::value::parse_integer;
-use crate::keyspace::{Ticket, Wants};
+use crate::keyspace::Ticket;
 use crate::node::{Node, Shared};
 use crate::role::Role;
-
-/// What a command says that has found nothing and waits.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Block {
-    /// 0 = for ever.
-    pub(crate) timeout: Timeout,
-    pub(crate) keys: Vec<Vec<u8>>,
-    /// Keys that it needs besides, once it is served.
-    pub(crate) needs: Vec<Vec<u8>>,
-    pub(crate) wants: Wants,
-    /// The command as it is to be executed again.
-    pub(crate) args: Vec<Vec<u8>>,
-}
-
-/// How long a command waits: in milliseconds, 0 = for ever; and where it says so.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Timeout {
-    pub(crate) ms: u64,
-    /// The argument, counted from the first.
-    pub(crate) at: usize,
-    pub(crate) unit: Unit,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unit {
-    Seconds,
-    Millis,
-}
-
-/// A time to wait in seconds, with a fraction.
-pub(crate) fn seconds(args: &[&[u8]], at: usize) -> Result<Timeout, Error> {
-    let number = parse_float(args[at]).ok_or(Error::text("ERR timeout is not a float or out of range"))?;
-    let ms = number * 1000.0;
-    if ms > i64::MAX as f64 {
-        return Err(Error::text("ERR timeout is out of range"));
-    }
-    checked(ms.ceil() as i64, at, Unit::Seconds)
-}
-
-/// A time to wait in milliseconds.
-pub(crate) fn millis(text: &[u8], at: usize) -> Result<Timeout, Error> {
-    let ms = parse_integer(text).ok_or(Error::text("ERR timeout is not an integer or out of range"))?;
-    checked(ms, at, Unit::Millis)
-}
-
-fn checked(ms: i64, at: usize, unit: Unit) -> Result<Timeout, Error> {
-    if ms < 0 {
-        return Err(Error::text("ERR timeout is negative"));
-    }
-    // Redis adds the time of day to it.
-    if ms > i64::MAX - (1 << 41) {
-        return Err(Error::text("ERR timeout is out of range"));
-    }
-    Ok(Timeout { ms: ms as u64, at, unit })
-}
 
 /// A client's command that waits.
 #[derive(Debug)]
@@ -267,7 +212,7 @@ impl Waiter for Blocked {
         let args: SmallVec<[&[u8]; 8]> = self.args.iter().map(Vec::as_slice).collect();
         let mut reply = Vec::new();
         let mut out = Encoder::new(&mut reply, self.version);
-        let outcome = match self.row.handler {
+        let outcome = match table::handler(self.row) {
             Handler::Write(function) => function(transaction, &args, &mut out),
             Handler::Read(function) => {
                 let (hits, misses) = (Cell::new(0), Cell::new(0));

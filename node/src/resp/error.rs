@@ -82,7 +82,7 @@ pub enum Error {
     ExecAbort,
     /// No error: the command waits. Only `call` sees it.
     #[error("ERR the command waits for a key")]
-    Blocked(Box<super::blocking::Block>),
+    Blocked(Box<super::block::Block>),
     #[error("{0}")]
     Other(Cow<'static, str>),
 }

@@ -13,7 +13,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use super::table::{self, Args, Row};
+use super::row::{Args, Row};
 
 /// How a command uses a key, and for what.
 pub(crate) mod use_of {
@@ -109,18 +109,6 @@ pub(crate) fn of(name: &str) -> Option<&'static Fact> {
 /// Whether a command is left out of the slow log: its arguments may be secret.
 pub(crate) fn skips_slowlog(row: &Row) -> bool {
     of(row.name).is_some_and(|fact| fact.flags.contains(&"skip_slowlog"))
-}
-
-/// Whether Redis refuses a command in scripts.
-pub(crate) fn is_no_script(row: &Row) -> bool {
-    static NO_SCRIPT: LazyLock<Vec<bool>> = LazyLock::new(|| {
-        // Since 7.2 commands that block may be called: in a script they do not wait.
-        let blocks = |row: &Row, fact: &Fact| fact.flags.contains(&"blocking") || row.name.starts_with("wait");
-        let is_one =
-            |row: &Row| of(row.name).is_some_and(|fact| fact.flags.contains(&"noscript") && !blocks(row, fact));
-        table::rows().iter().map(is_one).collect()
-    });
-    NO_SCRIPT.get(row.id).is_some_and(|is_one| *is_one)
 }
 
 fn listed(text: &'static str) -> Vec<&'static str> {

@@ -5,7 +5,9 @@
 //! ```
 
 mod acl;
+mod block;
 pub mod blocking;
+pub mod command;
 pub mod commands;
 mod connection;
 mod console;
@@ -14,9 +16,12 @@ mod facts;
 mod frame;
 mod libraries;
 mod listen;
+mod no_script;
+pub mod row;
 mod script;
 mod session;
 pub mod table;
+mod timeout;
 mod waiting;
 
 pub use acl::Acl;

@@ -2,11 +2,14 @@
 
 mod call;
 mod help;
+mod listens;
 #[cfg(test)]
 mod memory;
 mod meter;
 mod portable;
+mod queued;
 mod scripts;
+mod start;
 mod subscriptions;
 mod tracked;
 mod transaction;
@@ -20,14 +23,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tercet_proto::resp::{Encoder, Version};
 
 pub(crate) use self::call::ScriptCaller;
+use self::listens::Subscriptions;
 use self::meter::Meter;
-pub(crate) use self::scripts::Brought;
-use self::subscriptions::Subscriptions;
+pub(crate) use self::queued::Brought;
+use self::queued::{Multi, Watched};
 pub(crate) use self::subscriptions::open;
-use self::transaction::{Multi, Watched};
 use super::acl::Rights;
 use super::frame::Meeting;
-use super::table::{self, Args, Row, flag};
+use super::row::{Args, Row, flag};
 use super::waiting::{Wait, Waiting, Wanted};
 use crate::accounts;
 use crate::clients::{Client, state};
@@ -179,55 +182,6 @@ enum ScriptPlace {
 }
 
 impl Session {
-    pub(crate) fn new(node: Shared, client: Arc<Client>) -> Self {
-        let is_open = node.is_open_to_resp();
-        let (is_authenticated, is_undecided) = (is_open == Some(true), is_open.is_none());
-        let meter = Meter::new(node.counters.of_thread(table::rows().len()));
-        let rights_version = node.engine.accounts.version();
-        let rights = node.acl.rights(&node.engine.accounts, accounts::INITIAL_RESP_USER).unwrap_or_else(nobody);
-        Self {
-            node,
-            client,
-            version: Version::Resp2,
-            database: 0,
-            is_authenticated,
-            is_undecided,
-            replies: Replies::On,
-            query_bytes: 0,
-            is_monitored: false,
-            is_script: false,
-            is_closing: false,
-            penalty: None,
-            home: Home::Anywhere,
-            now: UnixMillis(0),
-            verdict: Verdict::Wait,
-            meter,
-            multi: None,
-            watched: Vec::new(),
-            depends_on: Due::NOTHING,
-            wrote: Offset::ZERO,
-            wait: None,
-            waits_in: None,
-            slow_wait: None,
-            subscriptions: None,
-            tracker: None,
-            changed_keys: Vec::new(),
-            is_caching_said: false,
-            place: ScriptPlace::Anywhere,
-            is_error_counted: false,
-            user: accounts::INITIAL_RESP_USER.to_owned(),
-            rights,
-            rights_version,
-            may_block: Blocking::Allowed,
-            hits: Cell::new(0),
-            misses: Cell::new(0),
-            expired: 0,
-            commands: 0,
-            record: Vec::new(),
-            last: None,
-        }
-    }
-
     /// Whoever is served by the master is the master's client from then on: what it writes later is not refused because
     /// this node has become a replica.
     #[inline]
@@ -333,27 +287,6 @@ impl Session {
         self.verdict
     }
 
-    /// The row of a command.
-    #[inline]
-    pub(crate) fn row<'a>(&mut self, mut args: impl Iterator<Item = &'a [u8]>) -> Option<&'static Row> {
-        let name = args.next()?;
-        if let Some((last, row)) = &self.last
-            && last == name
-        {
-            return Some(table::refine(row, args.next()));
-        }
-        let row = table::find(name)?;
-        match &mut self.last {
-            Some((last, slot)) => {
-                last.clear();
-                last.extend_from_slice(name);
-                *slot = row;
-            }
-            none => *none = Some((name.to_vec(), row)),
-        }
-        Some(table::refine(row, args.next()))
-    }
-
     /// Between MULTI or WATCH and EXEC.
     pub(crate) fn is_in_transaction(&self) -> bool {
         self.multi.is_some() || !self.watched.is_empty()
@@ -409,20 +342,6 @@ impl Session {
         self.renew_rights();
     }
 
-    #[cold]
-    fn renew_rights(&mut self) {
-        let accounts = &self.node.engine.accounts;
-        self.rights_version = accounts.version();
-        match self.node.acl.rights(accounts, &self.user) {
-            Some(rights) => self.rights = rights,
-            None => {
-                // The user is gone, and so are its clients.
-                self.rights = nobody();
-                self.is_closing = true;
-            }
-        }
-    }
-
     /// A command that waited has its answer.
     pub(crate) fn note_answer(&mut self, reply: &[u8]) {
         let row = self.waits_in.take();
@@ -464,11 +383,6 @@ impl Drop for Session {
     }
 }
 
-fn nobody() -> Arc<Rights> {
-    static NOBODY: std::sync::LazyLock<Arc<Rights>> = std::sync::LazyLock::new(|| Arc::new(Rights::nobody()));
-    Arc::clone(&NOBODY)
-}
-
 #[cfg(test)]
 mod testing {
     use std::net::{Ipv4Addr, SocketAddr};
@@ -478,6 +392,7 @@ mod testing {
     use crate::clock;
     use crate::config::{Action, Config};
     use crate::node::{Identity, Node, random_id};
+    use crate::resp::table;
 
     /// A session with a node of its own.
     pub(super) fn session() -> Session {

@@ -3,24 +3,14 @@
 use sha2::{Digest, Sha256};
 
 use super::command_rules::{self, CommandRule, What, Wrong};
+use super::rights::{KeyPattern, Reach};
 use crate::accounts::User;
-
-/// A pattern of keys, and what it is good for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct KeyPattern {
-    pub(super) pattern: Vec<u8>,
-    pub(super) may_read: bool,
-    pub(super) may_write: bool,
-}
 
 /// Commands, keys and channels that go together: what a user has at its root, and in each of its selectors.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Selector {
     pub(super) commands: Vec<CommandRule>,
-    pub(super) all_keys: bool,
-    pub(super) keys: Vec<KeyPattern>,
-    pub(super) all_channels: bool,
-    pub(super) channels: Vec<Vec<u8>>,
+    pub(super) reach: Reach,
 }
 
 /// A user.
@@ -71,20 +61,20 @@ impl Selector {
         let lower = rule.to_ascii_lowercase();
         match lower.as_slice() {
             b"allkeys" | b"~*" => {
-                self.all_keys = true;
-                self.keys.clear();
+                self.reach.all_keys = true;
+                self.reach.keys.clear();
             }
             b"resetkeys" => {
-                self.all_keys = false;
-                self.keys.clear();
+                self.reach.all_keys = false;
+                self.reach.keys.clear();
             }
             b"allchannels" | b"&*" => {
-                self.all_channels = true;
-                self.channels.clear();
+                self.reach.all_channels = true;
+                self.reach.channels.clear();
             }
             b"resetchannels" => {
-                self.all_channels = false;
-                self.channels.clear();
+                self.reach.all_channels = false;
+                self.reach.channels.clear();
             }
             b"allcommands" | b"+@all" => self.command(true, What::Everything),
             b"nocommands" | b"-@all" => self.command(false, What::Everything),
@@ -106,15 +96,15 @@ impl Selector {
                     self.key(&rule[tilde + 1..], may_read, may_write)?;
                 }
                 Some(b'&') => {
-                    if self.all_channels {
+                    if self.reach.all_channels {
                         return Err(
                             "Adding a pattern after the * pattern (or the 'allchannels' flag) is not valid and \
                              does not have any effect. Try 'resetchannels' to start with an empty list of channels",
                         );
                     }
                     let pattern = clean(&rule[1..])?;
-                    if !self.channels.contains(&pattern) {
-                        self.channels.push(pattern);
+                    if !self.reach.channels.contains(&pattern) {
+                        self.reach.channels.push(pattern);
                     }
                 }
                 Some(sign @ (b'+' | b'-')) if rule.len() > 1 => {
@@ -136,19 +126,19 @@ impl Selector {
     }
 
     fn key(&mut self, pattern: &[u8], may_read: bool, may_write: bool) -> Result<(), &'static str> {
-        if self.all_keys {
+        if self.reach.all_keys {
             return Err(
                 "Adding a pattern after the * pattern (or the 'allkeys' flag) is not valid and does not have any \
                  effect. Try 'resetkeys' to start with an empty list of patterns",
             );
         }
         let pattern = clean(pattern)?;
-        match self.keys.iter_mut().find(|known| known.pattern == pattern) {
+        match self.reach.keys.iter_mut().find(|known| known.pattern == pattern) {
             Some(known) => {
                 known.may_read |= may_read;
                 known.may_write |= may_write;
             }
-            None => self.keys.push(KeyPattern { pattern, may_read, may_write }),
+            None => self.reach.keys.push(KeyPattern { pattern, may_read, may_write }),
         }
         Ok(())
     }
@@ -158,10 +148,11 @@ impl Selector {
     }
 
     pub(crate) fn show_keys(&self) -> Vec<u8> {
-        if self.all_keys {
+        if self.reach.all_keys {
             return b"~*".to_vec();
         }
         let shown: Vec<Vec<u8>> = self
+            .reach
             .keys
             .iter()
             .map(|key| {
@@ -177,10 +168,10 @@ impl Selector {
     }
 
     pub(crate) fn show_channels(&self) -> Vec<u8> {
-        if self.all_channels {
+        if self.reach.all_channels {
             return b"&*".to_vec();
         }
-        self.channels.iter().map(|channel| [b"&", channel.as_slice()].concat()).collect::<Vec<_>>().join(&b' ')
+        self.reach.channels.iter().map(|channel| [b"&", channel.as_slice()].concat()).collect::<Vec<_>>().join(&b' ')
     }
 
     /// As ACL LIST shows it.
@@ -191,7 +182,7 @@ impl Selector {
             parts.push(keys);
         }
         let channels = self.show_channels();
-        if self.all_channels {
+        if self.reach.all_channels {
             parts.push(channels);
         } else {
             parts.push(b"resetchannels".to_vec());
@@ -245,7 +236,7 @@ pub(crate) fn joined(words: &[&[u8]]) -> Result<Vec<Vec<u8>>, Refusal> {
 impl Definition {
     /// A new user: off, with no rights but, if the setting says so, all channels.
     pub(crate) fn new(all_channels: bool) -> Self {
-        let root = Selector { all_channels, ..Selector::default() };
+        let root = Selector { reach: Reach { all_channels, ..Reach::default() }, ..Selector::default() };
         Self { root, ..Self::default() }
     }
 

@@ -1,13 +1,14 @@
 //! Rules of Redis's ACL: what a user may do with which commands, keys and channels.
 //!
 //! ```text
-//! account (replicated: rules as text) --definition.rs--> Definition --rights.rs--> Rights --> Session::call
+//! account (replicated: rules as text) --definition.rs--> Definition --prepare.rs--> Rights --> Session::call
 //!          ^-- ACL SETUSER changes a Definition, and writes its rules
 //! ```
 
 mod command_rules;
 mod definition;
 mod log;
+mod prepare;
 mod rights;
 
 pub(crate) use command_rules::{CATEGORIES, categories_of};

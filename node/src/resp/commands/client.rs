@@ -11,12 +11,12 @@ use crate::pause::Mode;
 use crate::resp::error::{Error, shown};
 use crate::resp::session::{Replies, Session};
 use crate::resp::table::flag::{ADMIN, LOADING, NO_SCRIPT};
-use crate::resp::table::{Args, Group, Outcome, Row, session};
+use crate::resp::table::{Args, Command, Group, Outcome, session};
 
 const G: Group = Group::Connection;
 const USUAL: u32 = LOADING | NO_SCRIPT;
 
-pub(super) const ROWS: &[Row] = &[
+pub(super) const ROWS: &[Command] = &[
     session("client|id", 2, USUAL, G, "Returns the unique client ID of the connection.", id),
     session("client|getname", 2, USUAL, G, "Returns the name of the connection.", getname),
     session("client|setname", 3, USUAL, G, "Sets the connection name.", setname),

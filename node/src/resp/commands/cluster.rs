@@ -5,16 +5,16 @@ use tercet_proto::resp::Encoder;
 use super::connection::no_cluster;
 use crate::resp::session::Session;
 use crate::resp::table::flag::{FAST, LOADING};
-use crate::resp::table::{Args, Group, Outcome, Row, container, session};
+use crate::resp::table::{Args, Command, Group, Outcome, container, session};
 
 const G: Group = Group::Cluster;
 
-pub(super) const ROWS: &[Row] = &[
+pub(super) const ROWS: &[Command] = &[
     container("cluster", G, "A container for Redis Cluster commands.", SUBCOMMANDS),
     session("asking", 1, FAST, G, "Signals that a cluster client is following an -ASK redirect.", refuse),
 ];
 
-const fn row(name: &'static str, arity: i32) -> Row {
+const fn row(name: &'static str, arity: i32) -> Command {
     session(name, arity, LOADING, G, "Of a Redis Cluster, which this is not.", refuse)
 }
 
@@ -22,7 +22,7 @@ fn refuse(session: &mut Session, args: &Args<'_>, out: &mut Encoder<'_>) -> Outc
     no_cluster(session, args, out)
 }
 
-const SUBCOMMANDS: &[Row] = &[
+const SUBCOMMANDS: &[Command] = &[
     row("cluster|addslots", -3),
     row("cluster|addslotsrange", -4),
     row("cluster|bumpepoch", 2),

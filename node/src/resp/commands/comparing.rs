@@ -9,11 +9,11 @@ use crate::engine::{Transaction, View};
 use crate::keyspace::value::ValueRef;
 use crate::resp::error::Error;
 use crate::resp::table::flag::{DENY_OOM, FAST};
-use crate::resp::table::{Args, Group, Keys, Outcome, Row, read, write};
+use crate::resp::table::{Args, Command, Group, Keys, Outcome, read, write};
 
 const G: Group = Group::String;
 
-pub(super) const ROWS: &[Row] = &[
+pub(super) const ROWS: &[Command] = &[
     write(
         "msetex",
         -4,

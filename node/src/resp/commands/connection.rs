@@ -12,11 +12,11 @@ use crate::resp::error::Error;
 use crate::resp::frame::{self, Meeting, Side};
 use crate::resp::session::{Caller, Home, Session};
 use crate::resp::table::flag::{AT_ONCE, FAST, LOADING, NO_AUTH, NO_SCRIPT, NOT_IN_MULTI, WHILE_SUBSCRIBED};
-use crate::resp::table::{Args, Group, Outcome, Row, container, session};
+use crate::resp::table::{Args, Command, Group, Outcome, container, session};
 
 const G: Group = Group::Connection;
 
-pub(super) const ROWS: &[Row] = &[
+pub(super) const ROWS: &[Command] = &[
     session("ping", -1, FAST | LOADING | WHILE_SUBSCRIBED, G, "Returns the server's liveliness response.", ping),
     session("echo", 2, FAST | LOADING, G, "Returns the given string.", echo),
     session("auth", -2, FAST | LOADING | NO_AUTH | NO_SCRIPT, G, "Authenticates the connection.", auth),

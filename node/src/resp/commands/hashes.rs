@@ -13,11 +13,11 @@ use crate::engine::{Transaction, View};
 use crate::keyspace::value::HashRef;
 use crate::resp::error::Error;
 use crate::resp::table::flag::{DENY_OOM, FAST, WHOLE};
-use crate::resp::table::{Args, Group, Keys, Outcome, Row, read, write};
+use crate::resp::table::{Args, Command, Group, Keys, Outcome, read, write};
 
 const G: Group = Group::Hash;
 
-pub(super) const ROWS: &[Row] = &[
+pub(super) const ROWS: &[Command] = &[
     write("hset", -4, DENY_OOM | FAST, Keys::ONE, G, "Creates or modifies the value of a field in a hash.", hset),
     write("hmset", -4, DENY_OOM | FAST, Keys::ONE, G, "Sets the values of multiple fields.", hmset),
     write(

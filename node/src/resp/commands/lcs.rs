@@ -6,9 +6,9 @@ use super::{number, strings};
 use crate::engine::View;
 use crate::resp::error::Error;
 use crate::resp::table::flag::WHOLE;
-use crate::resp::table::{Args, Group, Keys, Outcome, Row, read};
+use crate::resp::table::{Args, Command, Group, Keys, Outcome, read};
 
-pub(super) const ROWS: &[Row] =
+pub(super) const ROWS: &[Command] =
     &[read("lcs", -3, WHOLE, Keys::TWO, Group::String, "Finds the longest common substring.", lcs)];
 
 #[derive(Debug, Clone, Copy, Default)]

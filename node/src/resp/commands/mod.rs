@@ -31,10 +31,10 @@ use tercet_proto::resp::Encoder;
 
 pub(super) use number::parse_float;
 
-use super::table::Row;
+use super::command::Command;
 
 /// All families; `table` is built from them.
-pub(super) const FAMILIES: &[&[Row]] = &[
+pub(super) const FAMILIES: &[&[Command]] = &[
     strings::ROWS,
     comparing::ROWS,
     lcs::ROWS,

@@ -2,7 +2,7 @@
 
 use crate::ids::UnixMillis;
 use crate::resp::error::Error;
-use crate::resp::table::Args;
+use crate::resp::row::Args;
 
 /// A whole number: digits with at most a minus, no leading zeros, nothing around it (`string2ll`).
 pub(super) fn integer(text: &[u8]) -> Result<i64, Error> {

@@ -7,13 +7,13 @@ use crate::pubsub::{Channel, Topic};
 use crate::resp::error::Error;
 use crate::resp::session::Session;
 use crate::resp::table::flag::{FAST, LOADING, MAY_REPLICATE, NO_SCRIPT, PUBSUB, WHILE_SUBSCRIBED};
-use crate::resp::table::{Args, Group, Outcome, Row, container, session};
+use crate::resp::table::{Args, Command, Group, Outcome, container, session};
 
 const G: Group = Group::PubSub;
 const SUBSCRIBING: u32 = PUBSUB | NO_SCRIPT | LOADING | WHILE_SUBSCRIBED;
 const PUBLISHING: u32 = PUBSUB | LOADING | FAST | MAY_REPLICATE;
 
-pub(super) const ROWS: &[Row] = &[
+pub(super) const ROWS: &[Command] = &[
     session("subscribe", -2, SUBSCRIBING, G, "Listens for messages published to channels.", |session, args, out| {
         subscribe(session, Topic::Channel, "subscribe", args, out)
     }),

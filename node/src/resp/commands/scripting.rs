@@ -4,18 +4,18 @@ mod functions;
 mod texts;
 
 use crate::resp::table::flag::NO_SCRIPT;
-use crate::resp::table::{Access, Group, Handler, Keys, Row, ScriptKind, container};
+use crate::resp::table::{Access, Command, Group, Handler, Keys, Kind, ScriptKind, container};
 
 const G: Group = Group::Scripting;
 
 /// The number of keys stands at 2, and they behind it.
 const DECLARED: Keys = Keys::Counted(2, 0);
 
-const fn script(name: &'static str, kind: ScriptKind, access: Access, summary: &'static str) -> Row {
-    Row::new(name, -3, NO_SCRIPT, DECLARED, G, summary, Handler::Script(kind, access))
+const fn script(name: &'static str, kind: ScriptKind, access: Access, summary: &'static str) -> Command {
+    Command::new(name, -3, NO_SCRIPT, DECLARED, G, summary, Handler::Itself(Kind::Script(kind, access)))
 }
 
-pub(super) const ROWS: &[Row] = &[
+pub(super) const ROWS: &[Command] = &[
     script("eval", ScriptKind::Eval, Access::ReadWrite, "Runs a script in Lua."),
     script("eval_ro", ScriptKind::Eval, Access::ReadOnly, "Runs a script in Lua that only reads."),
     script("evalsha", ScriptKind::EvalSha, Access::ReadWrite, "Runs a script that is known by its SHA-1."),

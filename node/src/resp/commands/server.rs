@@ -15,7 +15,7 @@ use crate::node::Node;
 use crate::resp::error::Error;
 use crate::resp::session::{Home, Session};
 use crate::resp::table::flag::{ADMIN, FAST, LOADING, NO_SCRIPT, NOT_IN_MULTI};
-use crate::resp::table::{Args, Group, Outcome, Row, container, session, survey};
+use crate::resp::table::{Args, Command, Group, Outcome, container, session, survey};
 use crate::role::Role;
 
 /// The version of Redis that clients are told, which branch on it: behaviour is that of 7.2 with the expiry of hash fields
@@ -24,7 +24,7 @@ pub(super) const REDIS_VERSION: &str = "7.4.0";
 
 const G: Group = Group::Server;
 
-pub(super) const ROWS: &[Row] = &[
+pub(super) const ROWS: &[Command] = &[
     survey("info", -1, LOADING, G, "Returns information and statistics about the server.", info::info),
     container("config", G, "A container for server configuration commands.", config::ROWS),
     session("command", -1, LOADING, G, "Returns detailed information about all commands.", command::command)
@@ -177,7 +177,7 @@ fn lolwut(_: &mut Session, _: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     Ok(())
 }
 
-const MODULE: &[Row] = &[
+const MODULE: &[Command] = &[
     session("module|list", 2, ADMIN | NO_SCRIPT, G, "Returns all loaded modules.", |_, _, out| {
         out.array(0);
         Ok(())

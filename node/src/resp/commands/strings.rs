@@ -13,11 +13,11 @@ use crate::keyspace::{Entry, Keyspace};
 use crate::lent;
 use crate::resp::error::Error;
 use crate::resp::table::flag::{DENY_OOM, FAST};
-use crate::resp::table::{Args, Group, Keys, Outcome, Row, read, write};
+use crate::resp::table::{Args, Command, Group, Keys, Outcome, read, write};
 
 const G: Group = Group::String;
 
-pub(super) const ROWS: &[Row] = &[
+pub(super) const ROWS: &[Command] = &[
     read("get", 2, FAST, Keys::ONE, G, "Returns the string value of a key.", get),
     write("set", -3, DENY_OOM, Keys::ONE, G, "Sets the string value of a key, ignoring its type.", set),
     write(

@@ -1,9 +1,9 @@
 //! MULTI and its relatives; the session carries them out (`resp::session`).
 
 use crate::resp::table::flag::{AT_ONCE, FAST, LOADING};
-use crate::resp::table::{Group, Handler, Keys, Row, Transactional};
+use crate::resp::table::{Command, Group, Handler, Keys, Kind, Transactional};
 
-pub(super) const ROWS: &[Row] = &[
+pub(super) const ROWS: &[Command] = &[
     row("multi", 1, FAST | LOADING | AT_ONCE, Keys::None, "Starts a transaction.", Transactional::Multi),
     row("exec", 1, AT_ONCE, Keys::None, "Executes all commands in a transaction.", Transactional::Exec),
     row("discard", 1, FAST | LOADING | AT_ONCE, Keys::None, "Discards a transaction.", Transactional::Discard),
@@ -32,6 +32,6 @@ const fn row(
     keys: Keys,
     summary: &'static str,
     which: Transactional,
-) -> Row {
-    Row::new(name, arity, flags, keys, Group::Transactions, summary, Handler::Transactional(which))
+) -> Command {
+    Command::new(name, arity, flags, keys, Group::Transactions, summary, Handler::Itself(Kind::Transactional(which)))
 }

@@ -2,7 +2,7 @@
 
 use tercet_proto::resp::Args;
 
-use crate::resp::table::Row;
+use crate::resp::row::Row;
 
 /// A decoded command.
 #[derive(Debug, Default)]

@@ -30,7 +30,8 @@ use crate::resp::acl::{Context, Denied, Entry};
 use crate::resp::blocking;
 use crate::resp::error::Error;
 use crate::resp::facts;
-use crate::resp::table::{self, Args, Group, Handler, Keys, Row, Transactional, flag};
+use crate::resp::no_script::is_no_script;
+use crate::resp::table::{self, Args, Group, Handler, Keys, Kind, Row, Transactional, flag};
 use crate::role::Verdict;
 use crate::slowlog;
 
@@ -260,13 +261,13 @@ impl Session {
         let before = out.len();
         self.meter.before(row);
         // A script stands before the commands that it calls.
-        let is_script = matches!(row.handler, Handler::Script(..));
+        let is_script = matches!(row.kind, Kind::Script(..));
         if is_script && self.is_monitored {
             self.show(row, args);
         }
-        let outcome = match row.handler {
+        let outcome = match row.kind {
             // Their own commands are measured too.
-            Handler::Nested(_) | Handler::Script(..) | Handler::Transactional(Transactional::Exec) => {
+            Kind::Nested | Kind::Script(..) | Kind::Transactional(Transactional::Exec) => {
                 let began = self.meter.enter();
                 let outcome = self.run(scope, row, args, out);
                 self.meter.leave(row, began);
@@ -344,7 +345,7 @@ impl Session {
     #[cold]
     fn reject(&mut self, row: &'static Row, error: &Error, out: &mut Vec<u8>) {
         self.meter.counters().rejected(row.id);
-        if matches!(row.handler, Handler::Transactional(Transactional::Exec)) {
+        if matches!(row.kind, Kind::Transactional(Transactional::Exec)) {
             let error = self.abort(error);
             return self.answer_error(&error, out);
         }
@@ -414,8 +415,8 @@ impl Session {
             }
         }
         // EXEC writes if anything that is queued does: the role may have changed since it was queued.
-        let queued = match row.handler {
-            Handler::Transactional(Transactional::Exec) => self.multi.as_ref().filter(|multi| !multi.is_broken),
+        let queued = match row.kind {
+            Kind::Transactional(Transactional::Exec) => self.multi.as_ref().filter(|multi| !multi.is_broken),
             _ => None,
         };
         let any = |has: fn(&Row) -> bool| has(row) || queued.is_some_and(|multi| multi.queued.iter().any(|q| has(q.0)));
@@ -500,7 +501,7 @@ impl Session {
             help(row, &mut Encoder::new(out, self.version));
             return Ok(());
         }
-        match (row.handler, scope) {
+        match (table::handler(row), scope) {
             (Handler::Write(function), Scope::Alone) => {
                 let node = Arc::clone(&self.node);
                 let engine = &node.engine;
@@ -555,7 +556,7 @@ impl Session {
                 function(self, args, &mut Encoder::new(out, version))
             }
             (Handler::Survey(function), scope) => self.survey(function, scope, args, out),
-            (Handler::Script(kind, access), Scope::Alone) => {
+            (Handler::Itself(Kind::Script(kind, access)), Scope::Alone) => {
                 let node = Arc::clone(&self.node);
                 let engine = &node.engine;
                 let locked = Locked::keys(&engine.keyspace, row.keys.of(args).into_iter());
@@ -566,7 +567,7 @@ impl Session {
                 self.record = record;
                 outcome
             }
-            (Handler::Script(kind, access), Scope::Within(transaction)) => {
+            (Handler::Itself(Kind::Script(kind, access)), Scope::Within(transaction)) => {
                 self.run_script(kind, access, transaction, args, out)
             }
             (Handler::Nested(function), Scope::Alone) => {
@@ -585,9 +586,9 @@ impl Session {
                 let version = self.version;
                 function(self, transaction, args, &mut Encoder::new(out, version))
             }
-            (Handler::Transactional(which), _) => self.transactional(which, args, out),
+            (Handler::Itself(Kind::Transactional(which)), _) => self.transactional(which, args, out),
             // `admit` has refused it.
-            (Handler::Container, _) => Err(Error::Arity(row.name.into())),
+            (Handler::Itself(_), _) => Err(Error::Arity(row.name.into())),
         }
     }
 
@@ -642,8 +643,8 @@ fn blocks(args: &Args<'_>) -> bool {
 
 /// What scripts may not call.
 fn check_script(row: &Row, caller: ScriptCaller, is_free: bool) -> Result<(), Error> {
-    let is_denied = !is_free && (row.has(flag::NO_SCRIPT) || facts::is_no_script(row));
-    if is_denied || matches!(row.handler, Handler::Transactional(_)) {
+    let is_denied = !is_free && (row.has(flag::NO_SCRIPT) || is_no_script(row));
+    if is_denied || matches!(row.kind, Kind::Transactional(_)) {
         return Err(Error::text("ERR This Redis command is not allowed from script"));
     }
     if !caller.may_write && (row.is_write() || row.has(flag::MAY_REPLICATE)) {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::clock::{self, BootNanos};
 use crate::counters::OfThread;
 use crate::limits;
-use crate::resp::table::Row;
+use crate::resp::row::Row;
 
 #[derive(Debug)]
 pub(super) struct Meter {

@@ -19,11 +19,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tercet_proto::resp::Version;
 
-use super::subscriptions::TOPICS;
+use super::listens::TOPICS;
 use super::{Multi, Session, Watched};
 use crate::accounts::INITIAL_RESP_USER;
 use crate::limits;
-use crate::resp::table::{self, Handler, Row, Transactional, flag as flag_of_row};
+use crate::resp::table::{self, Kind, Row, Transactional, flag as flag_of_row};
 use crate::tracking::{Mode, Tracker};
 use crate::wire::{Reader, put_bytes, put_varint};
 
@@ -131,8 +131,8 @@ impl Session {
                 row.accepts(args.len())
                     && !(row.has_subcommands() && args.len() > 1)
                     && !row.has(flag_of_row::AT_ONCE | flag_of_row::NOT_IN_MULTI)
-                    && (!matches!(row.handler, Handler::Transactional(_))
-                        || matches!(row.handler, Handler::Transactional(Transactional::Unwatch)))
+                    && (!matches!(row.kind, Kind::Transactional(_))
+                        || matches!(row.kind, Kind::Transactional(Transactional::Unwatch)))
             };
             match (&mut multi, row.filter(is_queued)) {
                 (Some(multi), Some(row)) => multi.push(row, args),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tercet_proto::resp::{Value, Version};
 use tokio::sync::oneshot;
 
-use super::transaction::{Multi, Watched};
+use super::queued::Brought;
 use super::{Home, Place, ScriptPlace, Session};
 use crate::clients::Client;
 use crate::clock;
@@ -18,10 +18,10 @@ use crate::resp::error::Error;
 use crate::resp::facts;
 use crate::resp::libraries::All;
 use crate::resp::script;
-use crate::resp::table::{Access, Args, Group, Handler, Keys, Row, Transactional, flag};
+use crate::resp::table::{Access, Args, Group, Keys, Kind, Row, Transactional, flag};
 use crate::resp::waiting::{Answer, Mail, Wait};
 use crate::role::Verdict;
-use crate::scripts::Kind;
+use crate::scripts::Kind as RunKind;
 use crate::tracking::Tracker;
 
 /// What a script on the thread of scripts came to.
@@ -33,14 +33,6 @@ enum Ran {
     Waits(Wait),
     /// This node is not master any more: it has not begun, or nobody knows what becomes of it.
     Lost,
-}
-
-/// What a session has that EXEC and WATCH change: the thread of scripts is given it, and it is brought back.
-#[derive(Debug, Default)]
-pub(crate) struct Brought {
-    multi: Option<Multi>,
-    watched: Vec<Watched>,
-    database: u8,
 }
 
 /// What the thread of scripts is given of a session.
@@ -67,11 +59,11 @@ impl Session {
     /// holds. The client waits for it as for any other answer.
     #[inline]
     pub(super) fn is_for_script_thread(&self, row: &'static Row, args: &Args<'_>) -> bool {
-        if let Handler::Script(kind, _) = row.handler {
+        if let Kind::Script(kind, _) = row.kind {
             return !script::is_quick(self, kind, args);
         }
         row.has(flag::WHOLE) && self.is_long(row, args)
-            || matches!(row.handler, Handler::Transactional(Transactional::Exec)) && self.is_long_exec()
+            || matches!(row.kind, Kind::Transactional(Transactional::Exec)) && self.is_long_exec()
             || self.node.scripts.may_hold_shards() && self.is_held_by_another(row, args)
     }
 
@@ -108,8 +100,8 @@ impl Session {
 
     /// Whether EXEC may take long: for one of its commands, or because there are many.
     fn is_long_exec(&self) -> bool {
-        let is_long = |row: &Row, args: &Args<'_>| match row.handler {
-            Handler::Script(kind, _) => !script::is_quick(self, kind, args),
+        let is_long = |row: &Row, args: &Args<'_>| match row.kind {
+            Kind::Script(kind, _) => !script::is_quick(self, kind, args),
             _ => row.has(flag::WHOLE) && self.is_long(row, args),
         };
         let queued = self.multi.as_ref().map_or(0, |multi| multi.queued.len());
@@ -124,12 +116,12 @@ impl Session {
             keyspace.try_lock(shard).is_none()
                 && self.node.scripts.is_held(shard, || keyspace.is_held_for(shard, limits::PASSING_HOLD))
         };
-        if matches!(row.handler, Handler::Transactional(Transactional::Exec)) {
+        if matches!(row.kind, Kind::Transactional(Transactional::Exec)) {
             return self.shards_of_exec().is_none_or(|shards| shards.into_iter().any(is_locked));
         }
         match row.keys {
             // What shows the whole counts the keys.
-            Keys::None => matches!(row.handler, Handler::Survey(_)),
+            Keys::None => matches!(row.kind, Kind::Survey),
             Keys::Space | Keys::Any => true,
             keys => keys.of(args).into_iter().any(|key| is_locked(keyspace.shard_of(key))),
         }
@@ -150,8 +142,8 @@ impl Session {
             return Ok(());
         }
         Err(Error::text(match kind {
-            Kind::Script => "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
-            Kind::Function => {
+            RunKind::Script => "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+            RunKind::Function => {
                 "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE."
             }
         }))
@@ -159,8 +151,8 @@ impl Session {
 
     /// Whether a script may change something, as far as its flags say.
     pub(super) fn is_writing_script(&self, row: &Row, args: &Args<'_>) -> bool {
-        match row.handler {
-            Handler::Script(kind, Access::ReadWrite) => script::may_write(self, kind, args),
+        match row.kind {
+            Kind::Script(kind, Access::ReadWrite) => script::may_write(self, kind, args),
             _ => false,
         }
     }
@@ -170,7 +162,7 @@ impl Session {
     /// # Errors
     /// The command cannot run there.
     pub(super) fn send_to_script_thread(&mut self, row: &Row, args: &Args<'_>) -> Result<(), Error> {
-        let is_exec = matches!(row.handler, Handler::Transactional(Transactional::Exec));
+        let is_exec = matches!(row.kind, Kind::Transactional(Transactional::Exec));
         if is_exec && self.has_queued(|row, _| changes_connection(row)) {
             if self.is_long_exec() {
                 return Err(Error::text(
@@ -184,14 +176,14 @@ impl Session {
         let (sender, receiver) = oneshot::channel();
         let state = Brought {
             multi: if is_exec { self.multi.take() } else { None },
-            watched: if matches!(row.handler, Handler::Transactional(_)) {
+            watched: if matches!(row.kind, Kind::Transactional(_)) {
                 std::mem::take(&mut self.watched)
             } else {
                 Vec::new()
             },
             database: self.database,
         };
-        let has_state = matches!(row.handler, Handler::Transactional(_));
+        let has_state = matches!(row.kind, Kind::Transactional(_));
         // What waits for a key publishes nothing, and the client may be told of what others publish.
         let mail = if row.has(flag::BLOCKING) { Mail::Now } else { Mail::Later };
         let job = Job {
@@ -310,7 +302,7 @@ impl Job {
         let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
         let row = session.row(args.iter().copied());
         let mut bytes = Vec::new();
-        let is_script = row.is_some_and(|row| matches!(row.handler, Handler::Script(..)));
+        let is_script = row.is_some_and(|row| matches!(row.kind, Kind::Script(..)));
         let _long = (!is_script).then(|| node.scripts.begin_long());
         (session.tracker, session.is_caching_said) = (tracker, is_caching_said);
         session.execute(row, &args, &mut bytes);

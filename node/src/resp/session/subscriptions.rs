@@ -1,78 +1,13 @@
-//! What a client listens to.
+//! SUBSCRIBE and its like, and what comes for a client.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use tercet_proto::resp::{Encoder, Version};
 
 use super::Session;
-use crate::clients::{Client, state};
-use crate::node::Shared;
+use super::listens::Subscriptions;
 use crate::pubsub::Topic;
-
-/// A client's subscriptions; they end with this.
-#[derive(Debug)]
-pub(super) struct Subscriptions {
-    node: Shared,
-    client: Arc<Client>,
-    channels: BTreeSet<Box<[u8]>>,
-    patterns: BTreeSet<Box<[u8]>>,
-    shard_channels: BTreeSet<Box<[u8]>>,
-}
-
-/// All kinds, in the order in which a session is packed.
-pub(super) const TOPICS: [Topic; 3] = [Topic::Channel, Topic::Pattern, Topic::Shard];
-
-impl Subscriptions {
-    fn listed(&self, topic: Topic) -> &BTreeSet<Box<[u8]>> {
-        match topic {
-            Topic::Channel => &self.channels,
-            Topic::Pattern => &self.patterns,
-            Topic::Shard => &self.shard_channels,
-        }
-    }
-
-    fn names(&mut self, topic: Topic) -> &mut BTreeSet<Box<[u8]>> {
-        match topic {
-            Topic::Channel => &mut self.channels,
-            Topic::Pattern => &mut self.patterns,
-            Topic::Shard => &mut self.shard_channels,
-        }
-    }
-
-    /// As Redis counts them in its replies: those of channels and patterns together.
-    fn count(&self, topic: Topic) -> usize {
-        match topic {
-            Topic::Channel | Topic::Pattern => self.channels.len() + self.patterns.len(),
-            Topic::Shard => self.shard_channels.len(),
-        }
-    }
-
-    fn has_any(&self) -> bool {
-        self.count(Topic::Channel) + self.count(Topic::Shard) > 0
-    }
-
-    /// Tells CLIENT LIST.
-    fn note(&self) {
-        let sizes = &self.client.sizes;
-        sizes.channels.store(self.channels.len(), Ordering::Relaxed);
-        sizes.patterns.store(self.patterns.len(), Ordering::Relaxed);
-        sizes.shard_channels.store(self.shard_channels.len(), Ordering::Relaxed);
-        self.client.set(state::PUBSUB, self.has_any());
-    }
-}
-
-impl Drop for Subscriptions {
-    fn drop(&mut self) {
-        for topic in TOPICS {
-            for name in std::mem::take(self.names(topic)) {
-                self.node.pubsub.unsubscribe(topic, &name, &self.client);
-            }
-        }
-        self.note();
-    }
-}
 
 impl Session {
     /// Listens to something, and says how many subscriptions there are now.

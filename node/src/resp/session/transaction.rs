@@ -6,96 +6,28 @@ use std::sync::atomic::Ordering::Relaxed;
 use bytes::Bytes;
 use tercet_proto::resp::Encoder;
 
+use super::queued::{Multi, Watched, WatchedKey};
 use super::{Blocking, Session};
 use crate::clients::state;
-use crate::engine::{Locked, Transaction, View};
+use crate::engine::{Locked, Transaction};
 use crate::journal::Due;
 use crate::keyspace::Watch;
 use crate::lent;
-use crate::node::Shared;
 use crate::resp::error::Error;
-use crate::resp::table::{Args, Handler, Keys, Row, Transactional, flag};
+use crate::resp::table::{Args, Keys, Kind, Row, Transactional, flag};
 use crate::role::Verdict;
-
-/// Commands between MULTI and EXEC.
-#[derive(Debug, Default)]
-pub(super) struct Multi {
-    pub(super) queued: Vec<(&'static Row, Vec<Bytes>)>,
-    pub(super) bytes: usize,
-    pub(super) is_broken: bool,
-}
-
-impl Multi {
-    pub(super) fn push(&mut self, row: &'static Row, args: Vec<Bytes>) {
-        self.bytes += args.iter().map(|arg| arg.len() + size_of::<Bytes>()).sum::<usize>();
-        self.queued.push((row, args));
-    }
-}
-
-/// What must not change before EXEC.
-#[derive(Debug)]
-pub(super) enum Watched {
-    Key(WatchedKey),
-    /// The session came from another node: nobody knows what has changed on the way.
-    Lost,
-}
-
-/// A key that its shard tells about.
-#[derive(Debug)]
-pub(super) struct WatchedKey {
-    node: Shared,
-    database: u8,
-    key: Vec<u8>,
-    was_there: bool,
-    watch: Arc<Watch>,
-}
-
-impl Drop for WatchedKey {
-    fn drop(&mut self) {
-        let keyspace = &self.node.engine.keyspace;
-        let shard = keyspace.shard_of(&self.key);
-        if let Some(mut shard) = keyspace.try_lock(shard) {
-            return shard.unwatch(self.database, &self.key, &self.watch);
-        }
-        // A script may hold it for seconds, and this may be a thread that serves clients.
-        let (node, database) = (Arc::clone(&self.node), self.database);
-        let (key, watch) = (std::mem::take(&mut self.key), Arc::clone(&self.watch));
-        self.node.scripts.run(Box::new(move || {
-            node.engine.keyspace.lock(shard).unwatch(database, &key, &watch);
-        }));
-    }
-}
-
-impl Watched {
-    fn key(&self) -> Option<&[u8]> {
-        match self {
-            Self::Key(watched) => Some(&watched.key),
-            Self::Lost => None,
-        }
-    }
-
-    fn is_unchanged(&self, view: &View<'_>) -> bool {
-        match self {
-            // One that has expired meanwhile counts as changed, deleted or not.
-            Self::Key(WatchedKey { database, key, was_there, watch, .. }) => {
-                !watch.is_touched() && (!was_there || view.peek_in(*database, key).is_some())
-            }
-            Self::Lost => false,
-        }
-    }
-}
 
 /// Whether a command within EXEC may need any key.
 fn locks_all(row: &Row) -> bool {
-    matches!(row.keys, Keys::Space | Keys::Any) || matches!(row.handler, Handler::Script(..))
+    matches!(row.keys, Keys::Space | Keys::Any) || matches!(row.kind, Kind::Script(..))
 }
 
 impl Session {
     pub(super) fn is_queueing(&self, row: &Row) -> bool {
         self.multi.is_some()
             && !row.has(flag::AT_ONCE)
-            && (!matches!(row.handler, Handler::Transactional(_))
-                || matches!(row.handler, Handler::Transactional(Transactional::Unwatch)))
+            && (!matches!(row.kind, Kind::Transactional(_))
+                || matches!(row.kind, Kind::Transactional(Transactional::Unwatch)))
     }
 
     /// Whether any queued command is such a one.

@@ -16,11 +16,11 @@ use super::{number, scanning};
 use crate::effect::KeyChange;
 use crate::engine::{Transaction, View};
 use crate::resp::table::flag::{BLOCKING, DENY_OOM, FAST, NO_SCRIPT, NOT_IN_MULTI, WHOLE};
-use crate::resp::table::{Args, Group, Handler, Keys, Outcome, Row, container, read, session, write};
+use crate::resp::table::{Args, Command, Group, Handler, Keys, Outcome, container, read, session, write};
 
 const G: Group = Group::Generic;
 
-pub(super) const ROWS: &[Row] = &[
+pub(super) const ROWS: &[Command] = &[
     write("del", -2, 0, Keys::REST, G, "Deletes one or more keys.", del),
     write("unlink", -2, FAST, Keys::REST, G, "Asynchronously deletes one or more keys.", del),
     read("exists", -2, FAST, Keys::REST, G, "Determines whether one or more keys exist.", exists),
@@ -75,7 +75,7 @@ pub(super) const ROWS: &[Row] = &[
         "An internal command for migrating keys in a cluster.",
         dump::restore,
     ),
-    Row::new(
+    Command::new(
         "migrate",
         -6,
         NOT_IN_MULTI | NO_SCRIPT,

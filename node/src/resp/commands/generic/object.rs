@@ -10,7 +10,7 @@ use crate::keyspace::value::ValueRef;
 use crate::resp::error::Error;
 use crate::resp::session::Session;
 use crate::resp::table::flag::LOADING;
-use crate::resp::table::{Args, Keys, Outcome, Row, read, session};
+use crate::resp::table::{Args, Command, Keys, Outcome, read, session};
 
 /// What Redis answers for the integers that it keeps once and shares.
 const SHARED: i64 = i32::MAX as i64;
@@ -35,7 +35,7 @@ const HELP: &[&str] = &[
     "    Print this help.",
 ];
 
-pub(super) const ROWS: &[Row] = &[
+pub(super) const ROWS: &[Command] = &[
     row("object|encoding", "Returns the internal encoding of a Redis object.", encoding),
     row("object|refcount", "Returns the reference count of a value of a key.", refcount),
     row("object|idletime", "Returns the time since the last access to a Redis object.", idletime),
@@ -45,7 +45,7 @@ pub(super) const ROWS: &[Row] = &[
 
 type Function = fn(&View<'_>, &Args<'_>, &mut Encoder<'_>) -> Outcome;
 
-const fn row(name: &'static str, summary: &'static str, function: Function) -> Row {
+const fn row(name: &'static str, summary: &'static str, function: Function) -> Command {
     read(name, 3, 0, Keys::Range(2, 2, 1), G, summary, function)
 }
 

@@ -11,11 +11,11 @@ use crate::engine::{Transaction, View};
 use crate::keyspace::value::SortedSetRef;
 use crate::resp::error::Error;
 use crate::resp::table::flag::DENY_OOM;
-use crate::resp::table::{Args, Group, Keys, Outcome, Row, read, write};
+use crate::resp::table::{Args, Command, Group, Keys, Outcome, read, write};
 
 const G: Group = Group::Geo;
 
-pub(super) const ROWS: &[Row] = &[
+pub(super) const ROWS: &[Command] = &[
     write(
         "geoadd",
         -5,

@@ -10,11 +10,11 @@ use crate::engine::{Transaction, View};
 use crate::keyspace::value::ValueRef;
 use crate::resp::error::Error;
 use crate::resp::table::flag::{ADMIN, DENY_OOM, FAST};
-use crate::resp::table::{Args, Group, Keys, Outcome, Row, read, write};
+use crate::resp::table::{Args, Command, Group, Keys, Outcome, read, write};
 
 const G: Group = Group::HyperLogLog;
 
-pub(super) const ROWS: &[Row] = &[
+pub(super) const ROWS: &[Command] = &[
     write(
         "pfadd",
         -2,

@@ -8,9 +8,10 @@ use crate::effect::KeyChange;
 use crate::engine::Transaction;
 use crate::keyspace::Wants;
 use crate::keyspace::value::End;
-use crate::resp::blocking::{self, Block, Timeout};
+use crate::resp::block::{Block, Timeout};
 use crate::resp::error::Error;
 use crate::resp::table::{Args, Outcome};
+use crate::resp::timeout;
 
 pub(super) fn blpop(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     pop(transaction, args, End::Front, out)
@@ -22,7 +23,7 @@ pub(super) fn brpop(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mu
 
 fn pop(transaction: &mut Transaction<'_>, args: &Args<'_>, from: End, out: &mut Encoder<'_>) -> Outcome {
     let last = args.len() - 1;
-    let timeout = blocking::seconds(args, last)?;
+    let timeout = timeout::seconds(args, last)?;
     for key in &args[1..last] {
         let slot = transaction.open(key);
         if let Some(item) = typed::list(slot.value())?.and_then(|list| list.get(nth(list, from, 0))) {
@@ -44,11 +45,11 @@ fn wait(args: &Args<'_>, keys: &Args<'_>, needs: &Args<'_>, timeout: Timeout) ->
 
 pub(super) fn blmove(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     let (from, to) = (end(args[3])?, end(args[4])?);
-    move_one(transaction, args, from, to, blocking::seconds(args, 5)?, out)
+    move_one(transaction, args, from, to, timeout::seconds(args, 5)?, out)
 }
 
 pub(super) fn brpoplpush(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    move_one(transaction, args, End::Back, End::Front, blocking::seconds(args, 3)?, out)
+    move_one(transaction, args, End::Back, End::Front, timeout::seconds(args, 3)?, out)
 }
 
 fn move_one(
@@ -66,7 +67,7 @@ fn move_one(
 }
 
 pub(super) fn blmpop(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let timeout = blocking::seconds(args, 1)?;
+    let timeout = timeout::seconds(args, 1)?;
     let (keys, rest) = number::counted_keys(&args[2..])?;
     if moving::pop_from_first(transaction, keys, rest, out)? {
         return Ok(());

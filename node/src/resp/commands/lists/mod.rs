@@ -14,11 +14,11 @@ use crate::engine::{Transaction, View};
 use crate::keyspace::value::{End, ListRef};
 use crate::resp::error::Error;
 use crate::resp::table::flag::{BLOCKING, DENY_OOM, FAST, WHOLE};
-use crate::resp::table::{Args, Group, Keys, Outcome, Row, read, write};
+use crate::resp::table::{Args, Command, Group, Keys, Outcome, read, write};
 
 const G: Group = Group::List;
 
-pub(super) const ROWS: &[Row] = &[
+pub(super) const ROWS: &[Command] = &[
     write(
         "lpush",
         -3,

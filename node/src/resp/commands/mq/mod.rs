@@ -18,11 +18,11 @@ use super::number;
 use crate::broker::{Broker, ConnectionId, DEFAULT_VHOST, Name, Queue, Refusal};
 use crate::resp::error::Error;
 use crate::resp::table::flag::{DENY_OOM, FAST, PUBLISHES};
-use crate::resp::table::{Args, Group, Keys, Row, read, write};
+use crate::resp::table::{Args, Command, Group, Keys, read, write};
 
 const G: Group = Group::Queue;
 
-pub(super) const ROWS: &[Row] = &[
+pub(super) const ROWS: &[Command] = &[
     write(
         "mq.publish",
         -4,

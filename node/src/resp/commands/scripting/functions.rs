@@ -18,10 +18,10 @@ use crate::resp::libraries::All;
 use crate::resp::script::{Library, load_library};
 use crate::resp::session::Session;
 use crate::resp::table::flag::{DENY_OOM, LOADING, NO_SCRIPT};
-use crate::resp::table::{Args, Outcome, Row, session};
+use crate::resp::table::{Args, Command, Outcome, session};
 use crate::scripts::Kind;
 
-pub(super) const ROWS: &[Row] = &[
+pub(super) const ROWS: &[Command] = &[
     session("function|load", -3, NO_SCRIPT | DENY_OOM, G, "Loads a library.", load),
     session("function|delete", 3, NO_SCRIPT, G, "Deletes a library.", delete),
     session("function|flush", -2, NO_SCRIPT, G, "Deletes all libraries.", flush),

@@ -7,10 +7,10 @@ use crate::resp::error::Error;
 use crate::resp::script::{parse_source, sha1hex};
 use crate::resp::session::Session;
 use crate::resp::table::flag::{LOADING, NO_SCRIPT};
-use crate::resp::table::{Args, Outcome, Row, session};
+use crate::resp::table::{Args, Command, Outcome, session};
 use crate::scripts::{Kind, NotKilled};
 
-pub(super) const ROWS: &[Row] = &[
+pub(super) const ROWS: &[Command] = &[
     session("script|load", 3, NO_SCRIPT, G, "Keeps a script for EVALSHA.", load),
     session("script|exists", -3, NO_SCRIPT, G, "Says which scripts are kept.", exists),
     session("script|flush", -2, NO_SCRIPT, G, "Forgets all scripts.", flush),

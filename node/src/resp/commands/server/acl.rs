@@ -10,12 +10,12 @@ use crate::resp::commands::number;
 use crate::resp::error::{Error, shown};
 use crate::resp::session::Session;
 use crate::resp::table::flag::{ADMIN, LOADING, NO_SCRIPT};
-use crate::resp::table::{self, Args, Outcome, Row, session};
+use crate::resp::table::{self, Args, Command, Outcome, session};
 
 const USUAL: u32 = LOADING | NO_SCRIPT;
 const STRICT: u32 = ADMIN | USUAL;
 
-pub(super) const ROWS: &[Row] = &[
+pub(super) const ROWS: &[Command] = &[
     session("acl|setuser", -3, STRICT, G, "Creates and modifies an ACL user and its rules.", setuser),
     session("acl|getuser", 3, STRICT, G, "Lists the ACL rules of a user.", getuser),
     session("acl|deluser", -3, STRICT, G, "Deletes ACL users, and terminates their connections.", deluser),

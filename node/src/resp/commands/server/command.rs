@@ -6,9 +6,9 @@ use super::{G, Session};
 use crate::glob;
 use crate::resp::error::Error;
 use crate::resp::facts::{self, Argument, Begin, Fact, Find, use_of};
-use crate::resp::table::{self, Args, Handler, Keys, Outcome, Row, flag, session};
+use crate::resp::table::{self, Args, Command, Keys, Kind, Outcome, Row, flag, session};
 
-pub(super) const ROWS: &[Row] = &[
+pub(super) const ROWS: &[Command] = &[
     session("command|count", 2, flag::LOADING, G, "Returns a count of commands.", count),
     session("command|list", -2, flag::LOADING, G, "Returns a list of command names.", list),
     session("command|info", -2, flag::LOADING, G, "Returns information about one, multiple or all commands.", info),
@@ -243,9 +243,9 @@ fn categories(row: &Row) -> Vec<&'static str> {
 /// The flags of a command that no fact is known of.
 fn derived_flags(row: &Row) -> Vec<&'static str> {
     let mut flags = vec![];
-    match row.handler {
-        Handler::Write(_) | Handler::Nested(_) => flags.push("write"),
-        Handler::Read(_) if row.keys != Keys::None => flags.push("readonly"),
+    match row.kind {
+        Kind::Write | Kind::Nested => flags.push("write"),
+        Kind::Read if row.keys != Keys::None => flags.push("readonly"),
         _ => {}
     }
     let named = [

@@ -11,7 +11,7 @@ use crate::glob;
 use crate::limits;
 use crate::resp::error::Error;
 use crate::resp::table::flag::{ADMIN, LOADING, NO_SCRIPT};
-use crate::resp::table::{Args, Outcome, Row, session};
+use crate::resp::table::{Args, Command, Outcome, session};
 
 /// A parameter of Redis that is given by something else here.
 struct Fixed {
@@ -73,7 +73,7 @@ fn yes_or_no(is_on: bool) -> String {
 
 const USUAL: u32 = ADMIN | LOADING | NO_SCRIPT;
 
-pub(super) const ROWS: &[Row] = &[
+pub(super) const ROWS: &[Command] = &[
     session("config|get", -3, USUAL, G, "Returns the effective values of configuration parameters.", get),
     session("config|set", -4, USUAL, G, "Sets configuration parameters in-flight.", set),
     session("config|resetstat", 2, USUAL, G, "Resets the server's statistics.", reset_statistics),

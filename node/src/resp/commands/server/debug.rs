@@ -14,7 +14,7 @@ use crate::glob;
 use crate::resp::error::Error;
 use crate::resp::session::Session;
 use crate::resp::table::flag::{ADMIN, LOADING, NO_SCRIPT, NOT_IN_MULTI, PROTECTED};
-use crate::resp::table::{Args, Keys, Outcome, Row, read, session, survey};
+use crate::resp::table::{Args, Command, Keys, Outcome, read, session, survey};
 use crate::resp::waiting::Wanted;
 
 const USUAL: u32 = ADMIN | LOADING | NO_SCRIPT | PROTECTED;
@@ -22,7 +22,7 @@ const USUAL: u32 = ADMIN | LOADING | NO_SCRIPT | PROTECTED;
 const ALONE: u32 = USUAL | NOT_IN_MULTI;
 const KEY: Keys = Keys::Range(2, 2, 1);
 
-pub(super) const ROWS: &[Row] = &[
+pub(super) const ROWS: &[Command] = &[
     session("debug|sleep", 3, USUAL, G, "Lets this client wait, in seconds.", sleep),
     session("debug|protocol", 3, USUAL, G, "Replies with a value of a type.", protocol),
     session("debug|stringmatch-len", 4, USUAL, G, "Matches a long string with a pattern.", |_, args, out| {

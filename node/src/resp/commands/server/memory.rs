@@ -9,9 +9,9 @@ use crate::memory;
 use crate::resp::commands::{help, number};
 use crate::resp::error::Error;
 use crate::resp::session::Session;
-use crate::resp::table::{Args, Keys, Outcome, Row, read, session, survey};
+use crate::resp::table::{Args, Command, Keys, Outcome, read, session, survey};
 
-pub(super) const ROWS: &[Row] = &[
+pub(super) const ROWS: &[Command] = &[
     read("memory|usage", -3, 0, Keys::Range(2, 2, 1), G, "Estimates the memory usage of a key.", usage),
     session("memory|doctor", 2, 0, G, "Outputs a memory problems report.", |_, _, out| {
         out.verbatim("txt", "Hi Sam, I can't find any memory issue in your instance.");

@@ -10,11 +10,11 @@ use crate::resp::commands::number;
 use crate::resp::error::Error;
 use crate::resp::session::Session;
 use crate::resp::table::flag::{ADMIN, LOADING, NO_SCRIPT};
-use crate::resp::table::{self, Args, Outcome, Row, session};
+use crate::resp::table::{self, Args, Command, Outcome, Row, session};
 
 const USUAL: u32 = ADMIN | LOADING;
 
-pub(super) const SLOWLOG: &[Row] = &[
+pub(super) const SLOWLOG: &[Command] = &[
     session("slowlog|get", -2, USUAL, G, "Returns the slow log's entries.", slowlog_get),
     session("slowlog|len", 2, USUAL, G, "Returns the number of entries in the slow log.", |session, _, out| {
         out.integer(session.node.slowlog.len() as i64);
@@ -27,7 +27,7 @@ pub(super) const SLOWLOG: &[Row] = &[
     }),
 ];
 
-pub(super) const LATENCY: &[Row] = &[
+pub(super) const LATENCY: &[Command] = &[
     session("latency|latest", 2, USUAL | NO_SCRIPT, G, "Returns the latest latency samples for all events.", latest),
     session("latency|history", 3, USUAL | NO_SCRIPT, G, "Returns timestamp-latency samples for an event.", history),
     session("latency|reset", -2, USUAL | NO_SCRIPT, G, "Resets the latency data for one or more events.", reset),

@@ -12,11 +12,11 @@ use crate::engine::{Transaction, View};
 use crate::keyspace::value::{SetRef, ShortBytes};
 use crate::resp::error::Error;
 use crate::resp::table::flag::{DENY_OOM, FAST, WHOLE};
-use crate::resp::table::{Args, Group, Keys, Outcome, Row, read, write};
+use crate::resp::table::{Args, Command, Group, Keys, Outcome, read, write};
 
 const G: Group = Group::Set;
 
-pub(super) const ROWS: &[Row] = &[
+pub(super) const ROWS: &[Command] = &[
     write(
         "sadd",
         -3,

@@ -7,9 +7,10 @@ use super::{number, typed};
 use crate::effect::{End, class};
 use crate::engine::Transaction;
 use crate::keyspace::Wants;
-use crate::resp::blocking::{self, Block, Timeout};
+use crate::resp::block::{Block, Timeout};
 use crate::resp::error::Error;
 use crate::resp::table::{Args, Outcome};
+use crate::resp::timeout;
 
 pub(super) fn bzpopmin(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     pop(transaction, args, End::Front, out)
@@ -21,7 +22,7 @@ pub(super) fn bzpopmax(transaction: &mut Transaction<'_>, args: &Args<'_>, out: 
 
 fn pop(transaction: &mut Transaction<'_>, args: &Args<'_>, end: End, out: &mut Encoder<'_>) -> Outcome {
     let last = args.len() - 1;
-    let timeout = blocking::seconds(args, last)?;
+    let timeout = timeout::seconds(args, last)?;
     for key in &args[1..last] {
         let slot = transaction.open(key);
         let Some(sorted) = typed::sorted(slot.value())? else { continue };
@@ -45,7 +46,7 @@ fn wait(args: &Args<'_>, keys: &Args<'_>, timeout: Timeout) -> Error {
 }
 
 pub(super) fn bzmpop(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let timeout = blocking::seconds(args, 1)?;
+    let timeout = timeout::seconds(args, 1)?;
     let (keys, rest) = number::counted_keys(&args[2..])?;
     if remove::pop_from_first(transaction, keys, rest, out)? {
         return Ok(());

@@ -17,14 +17,14 @@ use crate::engine::View;
 use crate::keyspace::value::SortedSetRef;
 use crate::resp::error::Error;
 use crate::resp::table::flag::{BLOCKING, DENY_OOM, FAST, WHOLE};
-use crate::resp::table::{Group, Keys, Row, read, write};
+use crate::resp::table::{Command, Group, Keys, read, write};
 
 pub(super) use self::add::zadd;
 pub(super) use self::range::store;
 
 const G: Group = Group::SortedSet;
 
-pub(super) const ROWS: &[Row] = &[
+pub(super) const ROWS: &[Command] = &[
     write(
         "zadd",
         -4,

@@ -8,9 +8,9 @@ use crate::engine::Transaction;
 use crate::keyspace::value::stream::{Consumer, Stream, StreamId};
 use crate::resp::error::Error;
 use crate::resp::table::flag::DENY_OOM;
-use crate::resp::table::{Args, Keys, Outcome, Row, write};
+use crate::resp::table::{Args, Command, Keys, Outcome, write};
 
-pub(super) const ROWS: &[Row] = &[
+pub(super) const ROWS: &[Command] = &[
     write("xgroup|create", -5, DENY_OOM, KEY, G, "Creates a consumer group.", create),
     write("xgroup|setid", -5, 0, KEY, G, "Sets the last-delivered ID of a consumer group.", set_id),
     write("xgroup|destroy", 4, 0, KEY, G, "Destroys a consumer group.", destroy),

@@ -6,9 +6,9 @@ use super::{G, help, limit, lossy, number, reading, reply_entries, reply_entry, 
 use crate::engine::View;
 use crate::keyspace::value::stream::{Group, Stream, StreamId};
 use crate::resp::error::Error;
-use crate::resp::table::{Args, Keys, Outcome, Row};
+use crate::resp::table::{Args, Command, Keys, Outcome};
 
-pub(super) const ROWS: &[Row] = &[
+pub(super) const ROWS: &[Command] = &[
     reading("xinfo|consumers", 4, 0, KEY, G, "Returns a list of the consumers in a consumer group.", show_consumers),
     reading("xinfo|groups", 3, 0, KEY, G, "Returns a list of the consumer groups of a stream.", show_groups),
     reading("xinfo|stream", -3, 0, KEY, G, "Returns information about a stream.", show_stream),

@@ -19,11 +19,11 @@ use crate::keyspace::value::ValueRef;
 use crate::keyspace::value::stream::{Entry, Group as ConsumerGroup, Stream, StreamId};
 use crate::resp::error::Error;
 use crate::resp::table::flag::{BLOCKING, DENY_OOM, FAST};
-use crate::resp::table::{Group, Keys, Outcome, Row, container, read as reading, write};
+use crate::resp::table::{Command, Group, Keys, Outcome, container, read as reading, write};
 
 const G: Group = Group::Stream;
 
-pub(super) const ROWS: &[Row] = &[
+pub(super) const ROWS: &[Command] = &[
     write(
         "xadd",
         -5,

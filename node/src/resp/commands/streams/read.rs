@@ -9,9 +9,10 @@ use crate::effect::{KeyChange, StreamChange};
 use crate::engine::{Transaction, View};
 use crate::keyspace::Wants;
 use crate::keyspace::value::stream::{Given, Stream, StreamId};
-use crate::resp::blocking::{self, Block, Timeout};
+use crate::resp::block::{Block, Timeout};
 use crate::resp::error::Error;
 use crate::resp::table::{Args, Outcome};
+use crate::resp::timeout;
 
 /// What the arguments ask for.
 struct Request<'a, 'b> {
@@ -39,7 +40,7 @@ impl<'a, 'b> Request<'a, 'b> {
             rest = behind;
             match (word.to_ascii_lowercase().as_slice(), behind) {
                 (b"block", [text, behind @ ..]) => {
-                    request.block = Some(blocking::millis(text, args.len() - behind.len() - 1)?);
+                    request.block = Some(timeout::millis(text, args.len() - behind.len() - 1)?);
                     rest = behind;
                 }
                 (b"count", [text, behind @ ..]) => {
