@@ -119,16 +119,17 @@ fn every_source_file_says_which_question_it_answers_and_is_not_too_long() {
         if !text.starts_with("//!") && !name.ends_with("/tests.rs") {
             found.push(format!("{name}: does not begin with //!"));
         }
-        let lines = text.lines().count();
-        if lines > LONGEST_FILE {
-            found.push(format!("{name}: {lines} lines, at most {LONGEST_FILE}"));
-        }
-        let code = lines_of_code(text);
-        if code > MOST_CODE {
-            found.push(format!("{name}: {code} lines of code, at most {MOST_CODE}"));
-        }
+        found.extend(too_long(name, text));
     }
     expect_none(&found);
+}
+
+fn too_long(name: &str, text: &str) -> Option<String> {
+    let (lines, code) = (text.lines().count(), lines_of_code(text));
+    if code > MOST_CODE {
+        return Some(format!("{name}: {code} lines of code, at most {MOST_CODE}"));
+    }
+    (lines > LONGEST_FILE).then(|| format!("{name}: {lines} lines, at most {LONGEST_FILE}"))
 }
 
 fn lines_of_code(text: &str) -> usize {
@@ -160,14 +161,16 @@ fn only_code_is_counted() {
 
 #[test]
 fn nobody_uses_whom_they_must_not() {
-    let mut found = Vec::new();
-    for (name, text) in files().iter().filter(|(name, _)| is_source(name)) {
-        let rules = EDGES.iter().filter(|(place, _)| name == place || name.starts_with(&format!("{place}/")));
-        for word in rules.flat_map(|(_, words)| *words) {
-            found.extend(uses(text, word).map(|line| format!("{name}:{line}: uses {word}")));
-        }
-    }
+    let files = files();
+    let sources = files.iter().filter(|(name, _)| is_source(name));
+    let found: Vec<_> = sources.flat_map(|(name, text)| forbidden_uses(name, text)).collect();
     expect_none(&found);
+}
+
+fn forbidden_uses(name: &str, text: &str) -> Vec<String> {
+    let rules = EDGES.iter().filter(|(place, _)| name == *place || name.starts_with(&format!("{place}/")));
+    let words = rules.flat_map(|(_, words)| *words);
+    words.flat_map(|word| uses(text, word).map(move |line| format!("{name}:{line}: uses {word}"))).collect()
 }
 
 /// Lines of code, numbered from 1, that name `word`; comments and what stands behind the tests' head are not code.
@@ -215,4 +218,20 @@ fn imports_go_in_no_circle() {
 fn a_planted_use_is_found_and_a_mention_is_not() {
     let text = "//! Like tokio::spawn.\nuse tokio::spawn;\n    // tokio::\n#[cfg(test)]\nuse tokio::test;\n";
     assert_eq!(uses(text, "tokio::").collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn planted_faults_are_found() {
+    // An import upward, a runtime in the core, a frontend that knows another one, a file of too much code.
+    let upward = forbidden_uses("node/core/src/keyspace/table.rs", "use super::entry;\nuse crate::engine::Engine;\n");
+    assert_eq!(upward, ["node/core/src/keyspace/table.rs:2: uses crate::engine"]);
+    let runtime =
+        forbidden_uses("node/core/src/journal/gate.rs", "#[cfg(test)]\nmod tests;\nuse tokio::sync::Notify;\n");
+    assert_eq!(runtime, ["node/core/src/journal/gate.rs:3: uses tokio::"]);
+    assert_eq!(forbidden_uses("node/src/resp/session.rs", "use crate::amqp::Error;\n").len(), 1);
+    assert_eq!(forbidden_uses("node/src/server.rs", "use crate::amqp::Error;\nuse tokio::sync::Notify;\n").len(), 0);
+    let code = |lines: usize| "let a = 1;\n".repeat(lines) + "// said\n\n#[cfg(test)]\nmod tests {\n}\n";
+    assert_eq!(too_long("a.rs", &code(MOST_CODE)), None);
+    assert_eq!(too_long("a.rs", &code(MOST_CODE + 1)), Some("a.rs: 601 lines of code, at most 600".to_owned()));
+    assert!(too_long("a.rs", &"// said\n".repeat(LONGEST_FILE + 1)).is_some());
 }
