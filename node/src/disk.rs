@@ -140,7 +140,7 @@ impl Work {
         let mut troubles = self.troubles.lock();
         troubles[what as usize] = error.map(storage::Error::reason);
         let refusal = troubles.iter().flatten().next().cloned();
-        let disk = if refusal.is_some() { role::Disk::Failed } else { role::Disk::Well };
+        let disk = if refusal.is_some() { role::DiskHealth::Failed } else { role::DiskHealth::Well };
         if !self.node.is_ack_replicated() {
             self.node.gate.show_uncommitted(refusal.is_some());
         }

@@ -4,7 +4,8 @@
 //! knows neither tokio nor RocksDB nor the clock.
 
 pub use tercet_core::{
-    accounts, broker, budget, effect, engine, freeing, glob, ids, journal, keyspace, lent, lock, prefetch, wire,
+    accounts, broker, budget, effect, engine, freeing, glob, ids, journal, keyspace, lent, lock, prefetch, sampling,
+    wire,
 };
 
 pub mod amqp;

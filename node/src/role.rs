@@ -38,7 +38,7 @@ pub struct Standing {
     /// Members of the ISR, the master included, and how many it needs to take writes.
     pub isr: usize,
     pub min_isr: usize,
-    pub disk: Disk,
+    pub disk: DiskHealth,
 }
 
 impl Standing {
@@ -56,7 +56,7 @@ impl Standing {
 
 /// Whether the disk takes what is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Disk {
+pub enum DiskHealth {
     Well,
     Failed,
 }
@@ -129,7 +129,7 @@ impl Authority {
             state: State::Whole,
             isr: 1,
             min_isr: 1,
-            disk: Disk::Well,
+            disk: DiskHealth::Well,
         };
         Self::new(standing, u64::MAX)
     }
@@ -144,7 +144,7 @@ impl Authority {
             state: State::Loading,
             isr: 0,
             min_isr: usize::MAX,
-            disk: Disk::Well,
+            disk: DiskHealth::Well,
         };
         Self::new(standing, 0)
     }
@@ -171,7 +171,7 @@ impl Authority {
                     Verdict::Loading
                 } else if standing.isr < standing.min_isr {
                     Verdict::TooFewReplicas
-                } else if standing.disk == Disk::Failed {
+                } else if standing.disk == DiskHealth::Failed {
                     Verdict::DiskFailed
                 } else {
                     Verdict::Master
@@ -254,9 +254,9 @@ mod tests {
     #[test]
     fn a_master_whose_disk_has_failed_reads() {
         let authority = Authority::standalone();
-        authority.change(|standing| standing.disk = Disk::Failed);
+        authority.change(|standing| standing.disk = DiskHealth::Failed);
         assert_eq!(authority.enter(BootNanos(5)).verdict, Verdict::DiskFailed);
-        authority.change(|standing| standing.disk = Disk::Well);
+        authority.change(|standing| standing.disk = DiskHealth::Well);
         assert_eq!(authority.enter(BootNanos(5)).verdict, Verdict::Master);
     }
 

@@ -17,4 +17,5 @@ pub mod lent;
 pub mod limits;
 pub mod lock;
 pub mod prefetch;
+pub mod sampling;
 pub mod wire;

@@ -22,6 +22,7 @@ use crate::engine::Engine;
 use crate::freeing;
 use crate::keyspace::eviction::{Policy, Pool};
 use crate::memory;
+use crate::sampling;
 
 pub use self::clients::evict_clients;
 
@@ -169,7 +170,7 @@ impl Eviction {
         let (mut gone, mut room) = (0, Room::Made);
         while gone < most && self.is_over() {
             let what = (policy, self.samples.load(Relaxed));
-            let Some(evicted) = engine.evict(&mut pool, what, now, &mut record, random, tell) else {
+            let Some(evicted) = engine.evict(&mut pool, what, now, &mut record, sampling::random, tell) else {
                 room = Room::None;
                 break;
             };
@@ -202,20 +203,5 @@ fn taken_by_thread(measured: u64) -> i64 {
         let net = allocated.get().wrapping_sub(freed.get()) as i64;
         let (before, seen) = SEEN.replace((measured, net));
         if before == measured { net - seen } else { 0 }
-    })
-}
-
-/// A generator that each thread has: which keys are sampled has to be random for nobody but the policy.
-fn random() -> u64 {
-    thread_local! {
-        static STATE: Cell<u64> = Cell::new(rand::random::<u64>() | 1);
-    }
-    STATE.with(|state| {
-        let mut x = state.get();
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        state.set(x);
-        x.wrapping_mul(0x2545_f491_4f6c_dd1d)
     })
 }

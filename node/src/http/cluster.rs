@@ -9,7 +9,7 @@ use crate::clock;
 use crate::limits;
 use crate::node::Node;
 use crate::peers::Portion;
-use crate::role::{Disk, Hold, Role, State};
+use crate::role::{DiskHealth, Hold, Role, State};
 
 pub(super) fn role_name(node: &Node) -> &'static str {
     match node.authority.standing().role {
@@ -42,7 +42,7 @@ pub(crate) fn described(node: &Node) -> Value {
         "epoch": standing.epoch.0,
         "loading": standing.state == State::Loading,
         "held": standing.hold == Hold::Held,
-        "disk_failed": standing.disk == Disk::Failed,
+        "disk_failed": standing.disk == DiskHealth::Failed,
         "lease": { "length_ms": node.config.lease_ms, "remaining_ms": lease.filter(|_| standing.role == Role::Master) },
         "journal": {
             "end": end.0,

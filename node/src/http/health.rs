@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::answer::{Answer, Outcome};
 use super::request::Request;
 use super::{json, overview};
-use crate::role::Disk;
+use crate::role::DiskHealth;
 
 /// Paths of probes, without `/api` and without a login.
 pub(super) fn is_probe(path: &str) -> bool {
@@ -42,7 +42,7 @@ pub(super) fn in_service(request: &Request) -> Outcome {
 /// GET /api/health/checks/alarms and …/local-alarms
 pub(super) fn alarms(request: &Request) -> Outcome {
     let node = request.node();
-    if node.authority.standing().disk == Disk::Well {
+    if node.authority.standing().disk == DiskHealth::Well {
         return Ok(passed());
     }
     let alarm = json!({ "node": json::node_name(node), "resource": "disk" });

@@ -10,7 +10,7 @@ use crate::accounts::{Change, Tag};
 use crate::broker::ExchangeKind;
 use crate::clients::Protocol;
 use crate::node::Node;
-use crate::role::Disk;
+use crate::role::DiskHealth;
 use crate::{clock, limits, memory};
 
 /// The version of RabbitMQ whose API this is. Tools choose their ways by it.
@@ -180,7 +180,7 @@ fn this_node(node: &Node) -> Value {
     let limit = if limit > 0 { limit } else { memory::available().unwrap_or(0) };
     let disk = memory::disk_free(&node.config.data);
     let descriptors = memory::descriptors();
-    let is_failed = node.authority.standing().disk == Disk::Failed;
+    let is_failed = node.authority.standing().disk == DiskHealth::Failed;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     json!({
         "name": node_name(node),

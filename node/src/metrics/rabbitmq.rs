@@ -8,7 +8,7 @@ use crate::broker::{Counts, Queue, Statistics};
 use crate::clients::Protocol;
 use crate::memory;
 use crate::node::Node;
-use crate::role::Disk;
+use crate::role::DiskHealth;
 
 /// The protocol of all that is counted for the whole.
 const AMQP: &[(&str, &str)] = &[("protocol", "amqp091")];
@@ -123,7 +123,7 @@ pub(super) const METRICS: &[Metric] = &[
         to.sample(&[], node.config.live.disk_free_limit.size());
     }),
     ("rabbitmq_alarms_free_disk_space_watermark", Kind::Gauge, "1 while the disk is full or fails.", |node, to| {
-        to.sample(&[], u8::from(node.authority.standing().disk == Disk::Failed));
+        to.sample(&[], u8::from(node.authority.standing().disk == DiskHealth::Failed));
     }),
 ];
 

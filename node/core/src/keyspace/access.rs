@@ -9,11 +9,11 @@
 //! The bits are no part of the replicated state: each node notes what it serves. There is no clock here; whoever runs the
 //! node tells the time (`tick`).
 
-use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use super::entry::Entry;
 use crate::ids::UnixMillis;
+use crate::sampling;
 
 /// Which of the three is noted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,7 +129,7 @@ impl Access {
         let mut counter = self.decayed(bits);
         let above = counter.saturating_sub(COUNTER_FIRST);
         let odds = 1.0 / (f64::from(above) * f64::from(self.log_factor.load(Relaxed)) + 1.0);
-        if counter < 255 && random_fraction() < odds {
+        if counter < 255 && sampling::fraction() < odds {
             counter += 1;
         }
         entry.set_access(self.minutes() << 8 | counter);
@@ -168,21 +168,6 @@ impl Access {
     pub fn bits_with_frequency(&self, frequency: u8) -> u32 {
         self.minutes() << 8 | u32::from(frequency)
     }
-}
-
-/// A number from 0 to 1, of a generator that each thread has: nothing depends on its quality.
-fn random_fraction() -> f64 {
-    thread_local! {
-        static STATE: Cell<u64> = Cell::new(rand::random::<u64>() | 1);
-    }
-    STATE.with(|state| {
-        let mut x = state.get();
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        state.set(x);
-        (x >> 11) as f64 / (1u64 << 53) as f64
-    })
 }
 
 #[cfg(test)]
