@@ -5,16 +5,22 @@
 //! ```
 //!
 //! The cursor says all there is to say, so the server keeps nothing between two calls, and a scan goes on across
-//! resizes, restarts and a failover. What is there from the first call to the last is returned; what is there all the
+//! resizes, restarts and a failover. It is the upper 53 bits of a position, as that of SCAN (`keyspace/scan.rs`), because clients
+//! keep cursors as signed or floating numbers; entries whose positions differ below stay together. What is there from the first call to the last is returned; what is there all the
 //! time and whose collection stays above `WHOLE_MAX` is returned once.
 
 /// Collections up to this size are returned in one piece, as Redis returns a listpack.
 pub const WHOLE_MAX: usize = 128;
 
+/// Bits of a position that a cursor does not say.
+pub const UNSAID_BITS: u32 = 11;
+
 /// A page in the making: the entries that a scan has met, of which the first `count` positions will be kept.
 pub(super) struct Page<T> {
-    cursor: u64,
+    /// The first position of the page.
+    first: u64,
     count: usize,
+    /// Positions without what a cursor does not say.
     met: Vec<(u64, T)>,
     /// The first position that was not looked at, if there is one.
     rest: Option<u64>,
@@ -23,17 +29,18 @@ pub(super) struct Page<T> {
 impl<T> Page<T> {
     pub(super) fn new(cursor: u64, count: usize) -> Page<T> {
         // A page makes progress: a count of zero is one.
-        Page { cursor, count: count.max(1), met: Vec::new(), rest: None }
+        Page { first: cursor << UNSAID_BITS, count: count.max(1), met: Vec::new(), rest: None }
     }
 
-    pub(super) fn cursor(&self) -> u64 {
-        self.cursor
+    /// The first position of the page.
+    pub(super) fn first(&self) -> u64 {
+        self.first
     }
 
     #[inline]
     pub(super) fn offer(&mut self, position: u64, entry: T) {
-        if position >= self.cursor {
-            self.met.push((position, entry));
+        if position >= self.first {
+            self.met.push((position >> UNSAID_BITS << UNSAID_BITS, entry));
         }
     }
 
@@ -49,7 +56,7 @@ impl<T> Page<T> {
     /// The next cursor and the entries in the order of their positions; entries of equal position stay together.
     pub(super) fn finish(mut self) -> (u64, Vec<T>) {
         let mut end = self.met.len();
-        let mut next = self.rest.unwrap_or(0);
+        let mut next = self.rest.map_or(0, |rest| rest.div_ceil(1 << UNSAID_BITS));
         if end > self.count {
             // Only the part that is returned has to be in order.
             let last = self.met.select_nth_unstable_by_key(self.count - 1, |(position, _)| *position).1.0;
@@ -64,7 +71,7 @@ impl<T> Page<T> {
             }
             if end < self.met.len() {
                 // What is left has a greater position, so the sum does not overflow.
-                next = last + 1;
+                next = (last >> UNSAID_BITS) + 1;
             }
         } else {
             self.met.sort_unstable_by_key(|(position, _)| *position);
@@ -80,8 +87,9 @@ mod tests {
 
     fn page(positions: &[u64], cursor: u64, count: usize, rest: Option<u64>) -> (u64, Vec<u64>) {
         let mut page = Page::new(cursor, count);
-        positions.iter().for_each(|p| page.offer(*p, p));
-        page.close(rest);
+        // With something that no cursor says.
+        positions.iter().for_each(|p| page.offer((*p << UNSAID_BITS) + 7, p));
+        page.close(rest.map(|rest| rest << UNSAID_BITS));
         let (next, items) = page.finish();
         (next, items.into_iter().copied().collect())
     }
@@ -102,8 +110,9 @@ mod tests {
 
     #[test]
     fn the_greatest_position_ends_a_scan() {
-        assert_eq!(page(&[u64::MAX, u64::MAX, 1], 2, 1, None), (0, vec![u64::MAX, u64::MAX]));
-        assert_eq!(page(&[1, u64::MAX], 0, 1, None), (2, vec![1]));
+        let greatest = u64::MAX >> UNSAID_BITS;
+        assert_eq!(page(&[greatest, greatest, 1], 2, 1, None), (0, vec![greatest, greatest]));
+        assert_eq!(page(&[1, greatest], 0, 1, None), (2, vec![1]));
     }
 
     #[test]
@@ -112,6 +121,18 @@ mod tests {
         assert_eq!(page(&[3, 1], 0, 1, Some(100)), (2, vec![1]));
         assert_eq!(page(&[3, 1], 0, 2, Some(100)), (100, vec![1, 3]));
         assert_eq!(page(&[3, 3], 0, 1, Some(100)), (100, vec![3, 3]));
+    }
+
+    #[test]
+    fn entries_that_no_cursor_tells_apart_are_never_parted() {
+        let mut page = Page::new(0, 1);
+        for position in [1 << UNSAID_BITS, 5, 6] {
+            page.offer(position, position);
+        }
+        page.close(None);
+        let (next, mut found) = page.finish();
+        found.sort_unstable();
+        assert_eq!((next, found), (1, vec![5, 6]));
     }
 
     #[test]

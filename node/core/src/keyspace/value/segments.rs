@@ -199,7 +199,7 @@ impl<S> Segments<S> {
 
     /// Fills a page with what `offer` finds on the shelves from its cursor on.
     pub(super) fn scan<'t, T>(&'t self, page: &mut Page<T>, mut offer: impl FnMut(&'t S, &mut Page<T>)) {
-        let mut from = page.cursor();
+        let mut from = page.first();
         loop {
             let segment = &self.segments[self.directory[self.slot(from)] as usize];
             offer(&segment.shelf, page);
