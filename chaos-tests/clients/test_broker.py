@@ -1,8 +1,10 @@
 """Exchanges, streams, limits and permissions of the broker, as pika and RabbitMQ's HTTP API see them. The same tests judge
 RabbitMQ itself where it is installed and has the feature; texts that newer versions changed are compared without the change."""
 
+import re
 import time
 import urllib.parse
+import urllib.request
 import uuid
 
 import pika
@@ -592,3 +594,136 @@ def test_a_transaction_that_a_full_queue_refuses_does_nothing(broker):
     for gone in (queue, other):
         channel.queue_delete(gone)
     connection.close()
+
+
+# Queues that are larger than the memory.
+
+PAGED_MESSAGES, PAGED_BYTES = 40_000, 1_000
+
+
+def paged(node):
+    """Messages of each queue that wait on the disk, as this node says, whatever its role."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{node.metrics_port}/metrics/per-object", timeout=5) as reply:
+        lines = [line for line in reply.read().decode().splitlines() if "queue_messages_paged_out{" in line]
+    return {re.search('queue="([^"]*)"', line)[1]: int(float(line.split()[-1])) for line in lines}
+
+
+def numbered(number):
+    return f"{number:08}".encode().ljust(PAGED_BYTES, b"x")
+
+
+def publish_numbered(channel, queue, numbers):
+    """Returns when all of them are confirmed: by a transaction for each thousand."""
+    channel.tx_select()
+    for number in numbers:
+        channel.basic_publish("", queue, numbered(number), pika.BasicProperties(delivery_mode=2))
+        if number % 1000 == 999:
+            channel.tx_commit()
+    channel.tx_commit()
+
+
+def consume_numbered(channel, queue, numbers):
+    """Takes so many messages, and fails if they are not these in this order."""
+    channel.basic_qos(prefetch_count=500)
+    expected = iter(numbers)
+    last = numbers[-1]
+    for method, _, body in channel.consume(queue, inactivity_timeout=20):
+        assert method, "nothing comes any more"
+        assert body == numbered(next(expected)), body[:8]
+        channel.basic_ack(method.delivery_tag)
+        if body == numbered(last):
+            break
+    channel.cancel()
+
+
+def test_a_queue_larger_than_the_memory_survives_a_failover_and_a_restart_of_all(monkeypatch):
+    monkeypatch.setenv("TERCET_QUEUE_MEMORY", "5mb")
+    monkeypatch.setenv("TERCET_MEMORY_HIGH_WATERMARK", "33554432")
+    with Cluster() as cluster:
+        connect = lambda master: pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", master.amqp_port))  # noqa: E731
+        connection = connect(cluster.master())
+        channel = connection.channel()
+        channel.queue_declare("long", durable=True)
+        channel.queue_declare("events", durable=True, arguments={"x-queue-type": "stream"})
+        publish_numbered(channel, "long", range(PAGED_MESSAGES))
+        publish_numbered(channel, "events", range(PAGED_MESSAGES))
+        connection.close()
+        for node in cluster.nodes:
+            most = PAGED_MESSAGES * 3 // 4
+            wait_for(lambda: all(paged(node).get(q, 0) > most for q in ("long", "events")), 20, f"{node.name} has the queues on disk: {paged(node)}")
+        cluster.kill(cluster.master())
+        master = wait_for(cluster.master, 20, "a new master")
+        connection = connect(master)
+        channel = connection.channel()
+        assert channel.queue_declare("long", passive=True).method.message_count == PAGED_MESSAGES
+        consume_numbered(channel, "long", range(10_000))
+        method, _, body = channel.basic_get("long")
+        assert body == numbered(10_000) and method.message_count == PAGED_MESSAGES - 10_001
+        channel.basic_nack(method.delivery_tag, requeue=True)
+        offset = lambda number: {"x-stream-offset": number}  # noqa: E731
+        connection.close()
+        for node in cluster.nodes:
+            if node.process.poll() is None:
+                cluster.kill(node)
+        for node in cluster.nodes:
+            cluster.start(node)
+        connection = connect(wait_for(cluster.is_whole, 60, "the cluster is whole again"))
+        channel = connection.channel()
+        consume_numbered(channel, "long", range(10_000, PAGED_MESSAGES))
+        assert channel.queue_declare("long", passive=True).method.message_count == 0
+        # Readers of a stream begin where they like.
+        for start in (0, 17_000, PAGED_MESSAGES - 10):
+            reader = connection.channel()
+            reader.basic_qos(prefetch_count=200)
+            came = []
+            for method, _, body in reader.consume("events", arguments=offset(start), inactivity_timeout=20):
+                assert method, f"nothing behind {len(came)} of {start}"
+                came.append(body)
+                reader.basic_ack(method.delivery_tag)
+                if len(came) == min(6_000, PAGED_MESSAGES - start):
+                    break
+            assert came == [numbered(number) for number in range(start, start + len(came))]
+            reader.close()
+        connection.close()
+
+
+def test_what_waits_on_the_disk_is_purged_expires_and_is_buried(monkeypatch):
+    monkeypatch.setenv("TERCET_QUEUE_MEMORY", "5mb")
+    monkeypatch.setenv("TERCET_MEMORY_HIGH_WATERMARK", "33554432")
+    with Tercet() as broker:
+        connection = broker.connect()
+        channel = connection.channel()
+        channel.queue_declare("grave", durable=True)
+        bury = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "grave"}
+        for queue, arguments in (("lazy", {"x-queue-mode": "lazy"}), ("short", {"x-message-ttl": 15_000, "x-queue-mode": "lazy"}), ("buried", bury)):
+            channel.queue_declare(queue, durable=True, arguments=arguments)
+        looking = connection.channel()
+        count = lambda queue: looking.queue_declare(queue, passive=True).method.message_count  # noqa: E731
+        publish_numbered(channel, "lazy", range(PAGED_MESSAGES))
+        show = lambda queue: broker.api("GET", f"queues/%2F/{queue}")[1]  # noqa: E731
+        wait_for(lambda: show("lazy")["messages_paged_out"] > 20_000, 20, "they are on the disk")
+        assert show("lazy")["message_bytes_ram"] < 12 << 20
+        purge = connection.channel()
+        assert purge.queue_purge("lazy").method.message_count == PAGED_MESSAGES
+        assert count("lazy") == 0
+        # A limit that comes later buries what is on the disk.
+        publish_numbered(channel, "buried", range(PAGED_MESSAGES))
+        wait_for(lambda: show("buried")["messages_paged_out"] > 20_000, 20, "they are on the disk")
+        broker.api("PUT", "policies/%2F/few", {"pattern": "^buried$", "definition": {"max-length": 100}, "apply-to": "queues"})
+        wait_for(lambda: (count("buried"), count("grave")) == (100, PAGED_MESSAGES - 100), 60, "all but the last are buried")
+        # Dead letters of several turns come in no particular order.
+        grave = connection.channel()
+        grave.basic_qos(prefetch_count=500)
+        buried = []
+        for method, _, body in grave.consume("grave", inactivity_timeout=20):
+            assert method, f"nothing behind {len(buried)}"
+            buried.append(body)
+            grave.basic_ack(method.delivery_tag)
+            if len(buried) == PAGED_MESSAGES - 100:
+                break
+        assert sorted(buried) == [numbered(number) for number in range(PAGED_MESSAGES - 100)]
+        grave.close()
+        publish_numbered(channel, "short", range(PAGED_MESSAGES // 2))
+        wait_for(lambda: show("short")["messages_paged_out"] > 5_000, 10, "they are on the disk")
+        wait_for(lambda: count("short") == 0, 30, "they expire")
+        connection.close()

@@ -37,6 +37,7 @@ pub mod monitor;
 pub mod node;
 pub mod notifications;
 pub(crate) mod output;
+pub(crate) mod pager;
 pub mod pause;
 pub mod peers;
 pub mod permission;

@@ -132,6 +132,9 @@ pub const IMAGE_STEP_BYTES: usize = 63 << 10;
 /// Chunks that are made before they are sent: enough that neither waits for the other.
 pub const IMAGE_CHUNKS_AHEAD: usize = 16;
 
+/// How often messages that are not in memory are read again for an image, where the disk refuses.
+pub const IMAGE_READS: u32 = 10;
+
 /// How often the image of a shard begins again, because a large value was changed in a way that its snapshot cannot
 /// follow, before the shard is held for all of it.
 pub const IMAGE_TRIES: u32 = 8;
@@ -283,6 +286,13 @@ pub const LARGE_ROW_BYTES: usize = 256 << 10;
 
 /// Files of rows that are not merged yet: beyond it a pass waits, so that a start has few to look through.
 pub const UNMERGED_FILES: u64 = 24;
+
+/// How often it is looked whether messages have to leave the memory, and whether a queue needs some that nobody has asked for.
+pub const PAGER_TICK: std::time::Duration = std::time::Duration::from_millis(20);
+pub const PAGER_LOOK: std::time::Duration = std::time::Duration::from_millis(200);
+
+/// Bytes of messages that leave the memory together: one flush for all of them.
+pub const PAGER_STEP_BYTES: usize = 16 << 20;
 
 /// Rows of a queue that are deleted one by one; more in a row go as a range, which every later read has to look at.
 pub const ROWS_DELETED_ONE_BY_ONE: u64 = 64;

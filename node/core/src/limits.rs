@@ -82,3 +82,9 @@ pub const QUEUE_AHEAD_BYTES: usize = 64 << 20;
 /// Fields of a hash that are removed when it is opened to be written: a transaction that meets more leaves them to the next
 /// ones. They are not seen in between.
 pub const FIELDS_EXPIRED_AT_ONCE: usize = 1024;
+
+/// Messages begin to leave the memory when queues hold this part of the limit, and go on until they hold so many of so many
+/// parts: publishers are held at the limit itself.
+pub const PAGING_BEGINS: usize = 2;
+pub const PAGING_ENDS: usize = 8;
+pub const PAGING_ENDS_OF: usize = 3;

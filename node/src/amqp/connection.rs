@@ -202,6 +202,7 @@ impl Connection {
                         _ = changes.changed().await;
                     }
                 }
+                Progress::Publishing(Hold::Fetch) => tokio::time::sleep(limits::FETCH_LOOK).await,
                 Progress::Publishing(Hold::Slow) => {
                     let until = since.map_or_else(Instant::now, |since| since + limits::SLOWED);
                     tokio::time::sleep_until(until.min(Instant::now() + limits::SLOWED_LOOK)).await;

@@ -54,6 +54,8 @@ pub(super) struct About {
     pub(super) own_timeout: u64,
     /// A queue that this connection made too long.
     pub(super) slowed_by: Option<Arc<Queue>>,
+    /// What the last frame asks for is being read from the disk: the frame is executed again.
+    pub(super) is_put_off: bool,
 }
 
 /// What a user may do, as of one version of the accounts.

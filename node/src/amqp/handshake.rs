@@ -89,6 +89,7 @@ impl Default for About {
             deliveries_are_kept: false,
             own_timeout: 0,
             slowed_by: None,
+            is_put_off: false,
         }
     }
 }

@@ -44,6 +44,9 @@ pub(super) const UNFINISHED_BYTES: usize = 64 << 20;
 pub(super) const SLOWED: Duration = Duration::from_millis(100);
 pub(super) const SLOWED_LOOK: Duration = Duration::from_millis(5);
 
+/// How soon basic.get looks again whether its message has been read from the disk: reading takes a few milliseconds.
+pub(super) const FETCH_LOOK: Duration = Duration::from_millis(2);
+
 /// Messages that a slowed publisher may send then.
 pub(super) const SLOWED_MESSAGES: u32 = 64;
 

@@ -128,6 +128,8 @@ pub(super) enum Hold {
     Disk,
     /// A queue has become longer than its consumers keep up with.
     Slow,
+    /// It asks for a message that is being read from the disk.
+    Fetch,
 }
 
 impl Hold {
@@ -136,7 +138,7 @@ impl Hold {
         match self {
             Self::Alarm(alarm) => Some(alarm.reason()),
             Self::Disk => Some(Alarm::Disk.reason()),
-            Self::Slow => None,
+            Self::Slow | Self::Fetch => None,
         }
     }
 }
@@ -320,6 +322,10 @@ impl Session {
                 }
             }
             self.frame(context, &frame);
+            if std::mem::take(&mut context.about.is_put_off) {
+                self.held_frame = Some(frame);
+                return Progress::Publishing(Hold::Fetch);
+            }
             // The verdict was for a connection that was not running yet: ask again.
             if frame.channel == 0 && self.phase == Phase::Running {
                 return Progress::Again;

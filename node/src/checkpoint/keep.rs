@@ -142,10 +142,17 @@ impl Keeper<'_> {
             }
         };
         let (was_whole, wipes) = (storage.is_whole(), journal.wipes());
+        // What nobody has by now is not in the rows of this pass.
+        let shelf = self.node.engine.broker.shelf();
+        let released = shelf.take_released();
         match pass::run(&ground, &mut self.known, from.offset, &mut rest) {
             Ok(report) => {
                 if !was_whole {
                     self.survives_again(wipes)?;
+                }
+                if let Err(error) = storage.delete_runs(&released) {
+                    warn!(%error, "messages that have been consumed stay on the disk for now");
+                    shelf.release(released);
                 }
                 self.growth.pass_ended();
                 self.trim(report.floor);
@@ -153,10 +160,12 @@ impl Keeper<'_> {
                 Ok(report)
             }
             Err(broken @ (Broken::Stopped | Broken::Deposed | Broken::Wiped)) => {
+                shelf.release(released);
                 debug!(%broken, "a checkpoint was broken off");
                 Err(broken.to_string())
             }
             Err(Broken::Storage(error)) => {
+                shelf.release(released);
                 warn!(%error, "a checkpoint failed, the journal keeps growing");
                 Err(error.to_string())
             }

@@ -6,7 +6,7 @@
 //!
 //! What does not fit is an error that names the partition: RocksDB checks what it reads, so this is a bug or a hand at work.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
@@ -37,6 +37,8 @@ pub enum Error {
 pub(crate) struct Loaded {
     pub(crate) cuts: Cuts,
     pub(crate) known: Known,
+    /// Runs in which messages of queues lie.
+    used_runs: BTreeSet<u64>,
 }
 
 /// The cut of each partition that has rows.
@@ -85,7 +87,7 @@ impl Cuts {
 pub(crate) fn load(engine: &Engine, storage: &Storage, progress: &(dyn Fn(u64) + Sync)) -> Result<Loaded, Error> {
     let known = Known::none(engine.keyspace.len(), storage.generation());
     let cuts = Cuts { floor: storage.floor()?, ..Cuts::default() };
-    let mut loaded = Loaded { cuts, known };
+    let mut loaded = Loaded { cuts, known, used_runs: BTreeSet::new() };
     let cut = load_image(storage, Partition::ACCOUNTS, |cut, image| {
         engine.accounts.load_image(cut, image).map_err(|error| damaged(Partition::ACCOUNTS, error))
     })?;
@@ -108,9 +110,13 @@ pub(crate) fn load(engine: &Engine, storage: &Storage, progress: &(dyn Fn(u64) +
     if let Some(beyond) = storage.next_partition(Family::Keys, Partition::shard(shards))? {
         return Err(damaged(beyond, "there is no such shard"));
     }
-    let load = Load { engine, storage, progress, loaded: Mutex::new(loaded) };
+    let runs = storage.run_numbers();
+    let load = Load { engine, storage, progress, runs: &runs, loaded: Mutex::new(loaded) };
     load.all(&pieces)?;
     let mut loaded = load.loaded.into_inner();
+    // Written, and not yet in any row when the process ended.
+    let unused: Vec<u64> = runs.difference(&loaded.used_runs).copied().collect();
+    storage.delete_runs(&unused)?;
     let youngest = loaded.cuts.by_partition.values().copied().max().unwrap_or_default();
     loaded.cuts.youngest = loaded.cuts.youngest.max(youngest).max(loaded.cuts.topology).max(loaded.cuts.floor);
     Ok(loaded)
@@ -153,6 +159,8 @@ struct Load<'a> {
     engine: &'a Engine,
     storage: &'a Storage,
     progress: &'a (dyn Fn(u64) + Sync),
+    /// Runs that there are.
+    runs: &'a BTreeSet<u64>,
     loaded: Mutex<Loaded>,
 }
 
@@ -239,7 +247,7 @@ impl Load<'_> {
         let PartitionKind::Queue(number) = partition.kind() else {
             return Err(damaged(partition, "it is no queue"));
         };
-        let (mut head, mut loader, mut bytes) = (None, QueueLoader::default(), 0);
+        let (mut head, mut loader, mut bytes) = (None, QueueLoader::new(&self.engine.broker), 0);
         let range = head_key(partition)..head_key(Partition(partition.0.saturating_add(1)));
         self.storage.each_row(Family::Messages, &range.start[..]..&range.end[..], |key, value| {
             let rest = split_key(key).map_or(&[][..], |(_, rest)| rest);
@@ -256,12 +264,19 @@ impl Load<'_> {
         })?;
         let head = head.ok_or_else(|| damaged(partition, "its head is not there"))?;
         let exact = if head.pending == Offset::ZERO { Exact::Yes } else { Exact::No };
-        loader.finish(&self.engine.broker, number, head.cut, head.last_id, exact);
+        let runs = loader.runs();
+        if let Some(run) = runs.iter().find(|run| !self.runs.contains(run)) {
+            return Err(damaged(partition, format!("run {run} of its messages is not there")));
+        }
+        loader
+            .finish(&self.engine.broker, number, head.cut, head.last_id, exact)
+            .map_err(|error| damaged(partition, error))?;
         (self.progress)(bytes);
         let mut all = self.loaded.lock();
         all.cuts.by_partition.insert(partition, head.cut);
         all.cuts.youngest = all.cuts.youngest.max(head.pending).max(head.taken_until);
         all.known.queues.insert(partition, head);
+        all.used_runs.extend(runs);
         Ok(())
     }
 }

@@ -5,6 +5,7 @@ mod power;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
@@ -22,6 +23,7 @@ use crate::engine::{Engine, Locked, Transaction};
 use crate::ids::{Offset, Partition, UnixMillis};
 use crate::journal::{Assembler, Gate, Next, Promise};
 use crate::keyspace::Keyspace;
+use crate::pager::OnDisk;
 use crate::storage::{Family, Storage, Sync, head_key, message_key, page_key, put_blocks};
 use crate::wire::Reader;
 
@@ -29,7 +31,7 @@ use crate::wire::Reader;
 struct Master {
     engine: Engine,
     gate: Gate,
-    storage: Storage,
+    storage: Arc<Storage>,
     known: RefCell<Known>,
     rng: RefCell<StdRng>,
     record: RefCell<Vec<u8>>,
@@ -43,7 +45,8 @@ fn engine() -> Engine {
 
 impl Master {
     fn new(folder: &Path, rng: StdRng) -> Self {
-        let (engine, storage) = (engine(), Storage::open(folder).unwrap());
+        let (engine, storage) = (engine(), Arc::new(Storage::open(folder).unwrap()));
+        engine.broker.shelf().open(Arc::new(OnDisk::new(&storage)), 0);
         engine.journal.start_disk(Promise::Appended, Offset::ZERO, Offset::ZERO, Vec::new());
         // Everything stays in memory, to be compared with.
         engine.journal.retain();
@@ -58,7 +61,9 @@ impl Master {
 
     /// One command.
     fn act(&self) {
-        match self.random(0..21) {
+        match self.random(0..23) {
+            21 => self.page(NAMES[self.random(0..NAMES.len())]),
+            22 => self.bring(NAMES[self.random(0..NAMES.len())]),
             0..13 => self.change_key(),
             // Seldom: every check replays all of them.
             20 if self.random(0..15) == 0 => self.change_large(),
@@ -140,7 +145,7 @@ impl Master {
         transaction.finish();
     }
 
-    fn queue(&self, name: &str) -> Option<std::sync::Arc<Queue>> {
+    fn queue(&self, name: &str) -> Option<Arc<Queue>> {
         self.engine.broker.queues().into_iter().find(|queue| queue.name == *name)
     }
 
@@ -185,10 +190,43 @@ impl Master {
     fn fetch(&self, name: &str) {
         let Some(queue) = self.queue(name) else { return };
         for _ in 0..self.random(1..40) {
+            if queue.awaits_run() {
+                self.bring(name);
+            }
             let mut record = self.record.borrow_mut();
             let mut batch = self.engine.broker.begin(&self.engine.journal, &mut record, UnixMillis(1));
             queue.get(&mut batch, Acknowledge::Automatically);
             batch.finish();
+        }
+    }
+
+    /// Some messages leave the memory, in small runs.
+    fn page(&self, name: &str) {
+        let Some(queue) = self.queue(name) else { return };
+        let mut leaving = Vec::new();
+        for _ in 0..self.random(1..5) {
+            let (keep_bytes, most) = (self.random(0..3_000), self.random(1..300));
+            let Some(next) = self.engine.broker.pick_some(queue.number, leaving.last(), keep_bytes, most) else {
+                break;
+            };
+            let (number, run) = next.run();
+            self.storage.put_run(number, &run).unwrap();
+            leaving.push(next);
+        }
+        if self.random(0..3) == 0 {
+            // Some have gone before the others are written.
+            self.fetch(name);
+        }
+        self.storage.settle_runs().unwrap();
+        leaving.into_iter().for_each(|leaving| self.engine.broker.leave(leaving));
+    }
+
+    /// What is needed next comes back.
+    fn bring(&self, name: &str) {
+        let Some(queue) = self.queue(name) else { return };
+        if let Some(wanted) = self.engine.broker.wanted_run(queue.number) {
+            let run = self.storage.run(wanted.number).unwrap().unwrap();
+            self.engine.broker.bring(wanted, &run).unwrap();
         }
     }
 
@@ -212,7 +250,13 @@ impl Master {
         let bounds = Bounds { batch: self.random(1..40_000), flush: self.random(1..200_000) };
         let ground = Ground { engine: &self.engine, gate: &self.gate, storage: &self.storage, bounds, is_same };
         let floor = self.engine.journal.end();
-        pass::run(&ground, &mut self.known.borrow_mut(), floor, rest)
+        let released = self.engine.broker.shelf().take_released();
+        let report = pass::run(&ground, &mut self.known.borrow_mut(), floor, rest);
+        match report {
+            Ok(_) => self.storage.delete_runs(&released).unwrap(),
+            Err(_) => self.engine.broker.shelf().release(released),
+        }
+        report
     }
 
     fn undisturbed_pass(&self) -> Report {
@@ -244,8 +288,9 @@ impl Master {
 
 /// What a start makes of a directory, and where it ends.
 fn recovered(folder: &Path) -> Result<(Engine, Offset), LoadError> {
-    let storage = Storage::open(folder).unwrap();
+    let storage = Arc::new(Storage::open(folder).unwrap());
     let engine = engine();
+    engine.broker.shelf().open(Arc::new(OnDisk::new(&storage)), 0);
     let loaded = load(&engine, &storage, &|_| ())?;
     let end = storage.journal_bounds().unwrap().end;
     assert!(loaded.cuts.youngest() <= end, "rows are never ahead of the journal");
@@ -260,7 +305,19 @@ fn recovered(folder: &Path) -> Result<(Engine, Offset), LoadError> {
         }
     }
     assert_eq!(applied, end);
+    bring_all(&engine, &storage);
     Ok((engine, end))
+}
+
+/// Everything comes into memory.
+fn bring_all(engine: &Engine, storage: &Storage) {
+    for queue in engine.broker.queues() {
+        while let Some(wanted) = engine.broker.wanted_run(queue.number) {
+            let run = storage.run(wanted.number).unwrap().unwrap();
+            engine.broker.bring(wanted, &run).unwrap();
+        }
+        assert_eq!(queue.counts().paged, 0);
+    }
 }
 
 /// By meaning: elements of a set that was loaded may lie in another order.
@@ -388,8 +445,10 @@ fn a_crash_between_any_two_steps_recovers_exactly() {
     master.write_journal();
     let report = master.undisturbed_pass();
     master.storage.trim_journal(report.floor).unwrap();
+    let used: Vec<u64> = master.storage.run_numbers().into_iter().collect();
     crash(&folder.path().join("data"), &copy);
     let (engine, end) = recovered(&copy).unwrap();
+    println!("{} runs on disk", used.len());
     assert_eq!(end, master.engine.journal.end());
     assert_same(&engine, &master.engine, "after a clean stop");
 }
@@ -436,6 +495,7 @@ fn rows_of_a_state_are_not_written_behind_a_wipe() {
 
 fn drop_and_compare(master: Master, folder: &Path) {
     let Master { engine, storage, .. } = master;
+    bring_all(&engine, &storage);
     drop(storage);
     assert_same(&recovered(folder).unwrap().0, &engine, "after a restart");
 }

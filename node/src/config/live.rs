@@ -110,6 +110,7 @@ live! {
     stream_node_max_bytes: Number, BYTES, "stream-node-max-bytes", "", "4096", Read, "Bytes of a node of a stream";
     stream_node_max_entries: Number, COUNT, "stream-node-max-entries", "", "100", Read, "Entries of a node of a stream";
     disk_free_limit: Number, BYTES, "disk-free-limit", "", "50mb", Read, "Room that the disk of --data must have left; with less, writes are refused until there is more";
+    queue_memory: Number, Kind::Memory(1 << 20, LONG), "queue-memory", "", "256mb", Read, "Bytes of messages of one durable queue that stay in memory; what comes later waits on the disk until consumers come near it";
     consumer_timeout_ms: Number, COUNT, "consumer-timeout-ms", "", "1800000", Read, "How long an AMQP client may keep a delivery without acknowledging it, in milliseconds; then its channel is closed; 0 = for ever";
     shutdown_grace_ms: Number, SMALL, "shutdown-grace-ms", "", "5000", Read, "How long a node that stops goes on carrying Redis clients to the master, in milliseconds; idle ones are closed at once, the others at its end between two requests";
 

@@ -134,6 +134,9 @@ pub(super) fn get(request: &Request) -> Outcome {
         broker.queue(NOBODY, broker::name(&vhost, &name))?;
         Ok(take(batch, &queue, &wish))
     })?;
+    if messages.is_empty() && queue.awaits_run() {
+        return Ok(Answer::failed(json!({ "error": "the next message is being read from the disk" })));
+    }
     Ok(Answer::json(Value::Array(messages)).after(offset))
 }
 

@@ -98,11 +98,12 @@ fn described(request: &Request, queue: &Queue, policies: &policies::Effective) -
         "messages_ready_details": rate(|rates| rates.ready),
         "messages_unacknowledged": counts.unacknowledged,
         "messages_unacknowledged_details": rate(|rates| rates.unacknowledged),
-        "messages_ram": messages,
-        "messages_paged_out": 0,
+        "messages_ram": messages - counts.paged,
+        "messages_paged_out": counts.paged,
         "message_bytes": counts.bytes,
-        "message_bytes_ram": counts.bytes,
-        "memory": counts.bytes,
+        "message_bytes_ram": counts.bytes.saturating_sub(counts.paged_bytes),
+        "message_bytes_paged_out": counts.paged_bytes,
+        "memory": counts.bytes.saturating_sub(counts.paged_bytes),
     });
     let statistics = queue.statistics();
     item["message_stats"] = history::message_stats(&statistics, sampled.as_ref());

@@ -135,6 +135,7 @@ const QUEUE_METRICS: &[QueueMetric] = &[
     ("messages_ready", Kind::Gauge, "Messages that wait.", |counts, _| counts.ready as u64),
     ("messages_unacked", Kind::Gauge, "Messages that are with clients.", |counts, _| counts.unacknowledged as u64),
     ("messages_bytes", Kind::Gauge, "Bytes of its messages.", |counts, _| counts.bytes as u64),
+    ("messages_paged_out", Kind::Gauge, "Messages that wait on the disk.", |counts, _| counts.paged as u64),
     ("consumers", Kind::Gauge, "Its consumers.", |counts, _| counts.consumers as u64),
     ("messages_published_total", Kind::Counter, "Put into it.", |_, statistics| statistics.published),
     ("messages_delivered_total", Kind::Counter, "Taken out of it by clients.", |_, statistics| delivered(statistics)),

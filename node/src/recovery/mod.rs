@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::checkpoint::{self, Cuts, Known};
 use crate::cluster;
@@ -26,6 +26,7 @@ use crate::journal::{Assembler, Block};
 use crate::limits;
 use crate::loading::Recovered;
 use crate::node::{self, Node};
+use crate::pager;
 use crate::role::State;
 use crate::storage::{self, Bounds, Storage};
 use crate::task;
@@ -85,13 +86,15 @@ pub fn prepare(node: &Node, storage: &Storage) -> Result<Option<Plan>, Error> {
 fn load(node: &node::Shared, storage: &Storage, plan: Plan) -> Result<(Recovered, Known), Error> {
     let bounds = plan.bounds;
     if bounds.end == Offset::ZERO {
+        let unused: Vec<u64> = storage.run_numbers().into_iter().collect();
+        storage.delete_runs(&unused)?;
         let known = Known::none(node.engine.keyspace.len(), storage.generation());
         return Ok((Recovered { applied: Offset::ZERO, committed: Offset::ZERO, tail: Vec::new() }, known));
     }
     let began = Instant::now();
     info!(bytes = storage.data_bytes(), from = bounds.start.0, to = bounds.end.0, "loading what lies on disk");
-    let checkpoint::Loaded { cuts, known } = checkpoint::load(&node.engine, storage, &|bytes| node.loading.add(bytes))
-        .map_err(|error| match error {
+    let checkpoint::Loaded { cuts, known, .. } =
+        checkpoint::load(&node.engine, storage, &|bytes| node.loading.add(bytes)).map_err(|error| match error {
             checkpoint::LoadError::Storage(error) => Error::Storage(error),
             damaged @ checkpoint::LoadError::Damaged { .. } => {
                 Error::Damaged { path: storage.path().display().to_string(), reason: damaged.to_string() }
@@ -236,6 +239,7 @@ pub fn start(
 ) -> std::io::Result<Running> {
     let mut running = Running { node: Arc::clone(node), thread: None, disk: None, loaded: None };
     let Some(plan) = plan else { return Ok(running) };
+    pager::open(node, storage);
     running.disk = Some(disk::start(Arc::clone(node), Arc::clone(storage))?);
     let (tell, told) = oneshot::channel();
     let (node, storage) = (Arc::clone(node), Arc::clone(storage));
@@ -250,7 +254,15 @@ pub fn start(
         match result {
             Ok(known) => {
                 _ = tell.send(Ok(()));
+                let (served, shelved) = (Arc::clone(&node), Arc::clone(&storage));
+                let pager = task::thread("pager", move || pager::carry(&served, &shelved));
+                if let Err(error) = &pager {
+                    error!(%error, "long queues stay in memory");
+                }
                 checkpoint::keep(&node, &storage, known, &position);
+                node.engine.broker.shelf().close();
+                // A panic was logged where it happened.
+                _ = pager.map(std::thread::JoinHandle::join);
             }
             Err(error) => _ = tell.send(Err(error)),
         }
@@ -262,6 +274,7 @@ pub fn start(
 impl Drop for Running {
     fn drop(&mut self) {
         self.node.checkpoint.close(limits::CHECKPOINT_AT_STOP);
+        self.node.engine.broker.shelf().close();
         // Whoever stops amid a load does not wait for it: nothing on disk changes.
         if let Some(thread) = self.thread.take()
             && !self.node.loading.is_loading()

@@ -11,6 +11,7 @@
 
 use bytes::Bytes;
 use tercet_proto::grpc::peer::v1 as wire;
+use tracing::warn;
 
 use crate::engine::Engine;
 use crate::ids::{Offset, Partition, PartitionKind};
@@ -130,8 +131,23 @@ fn queue(engine: &Engine, number: u32, send: &mut Send<'_>) -> Result<Offset, Ab
         return Chunks::new(partition, engine.journal.end(), send).finish();
     };
     let mut chunks = Chunks::new(partition, image.cut, send);
-    while engine.broker.step_queue_image(&mut image, limits::IMAGE_STEP_BYTES, &mut bytes) {
-        chunks.put(std::mem::take(&mut bytes))?;
+    let mut tries = 0;
+    loop {
+        let before = (image, bytes.len());
+        match engine.broker.step_queue_image(&mut image, limits::IMAGE_STEP_BYTES, &mut bytes) {
+            Ok(true) => chunks.put(std::mem::take(&mut bytes))?,
+            Ok(false) => break,
+            Err(error) if tries >= limits::IMAGE_READS => {
+                warn!(queue = number, %error, "the image of a queue cannot be made");
+                return Err(Abandoned);
+            }
+            Err(_) => {
+                tries += 1;
+                image = before.0;
+                bytes.truncate(before.1);
+                std::thread::sleep(limits::DISK_RETRY);
+            }
+        }
     }
     chunks.put(bytes)?;
     chunks.finish()

@@ -146,7 +146,7 @@ impl Present {
         let mut reader = Reader::new(bytes);
         if self.queue.is_none() && !bytes.is_empty() {
             match reader.varint() {
-                Ok(last_id) => self.queue = Some((last_id, QueueLoader::default())),
+                Ok(last_id) => self.queue = Some((last_id, QueueLoader::new(&engine.broker))),
                 Err(wire::Error::Short) => return Ok(0),
                 Err(error) => return Err(wrong(error.to_string())),
             }
@@ -164,7 +164,8 @@ impl Present {
         if chunk.is_last
             && let Some((last_id, loader)) = self.queue.take()
         {
-            loader.finish(&engine.broker, number, chunk.cut, last_id, Exact::No);
+            let finished = loader.finish(&engine.broker, number, chunk.cut, last_id, Exact::No);
+            finished.map_err(|error| wrong(error.to_string()))?;
         }
         Ok(bytes.len() - reader.remaining())
     }

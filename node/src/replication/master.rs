@@ -547,9 +547,14 @@ impl Images {
                 self.is_done = true;
                 return send(Message::SyncEnd(wire::SyncEnd { offset: self.youngest_cut.0 }));
             };
-            let cut = image::make(engine, partition, &mut |image| {
+            let made = image::make(engine, partition, &mut |image| {
                 bytes += image.chunk.len();
                 send(Message::Image(image))
+            });
+            let cut = made.inspect_err(|Abandoned| {
+                // Whoever still wants it gets it from the beginning.
+                self.taken.remove(&partition);
+                self.pending.push_front(partition);
             })?;
             self.youngest_cut = self.youngest_cut.max(cut);
             if bytes >= limits::IMAGE_BATCH_BYTES {

@@ -8,10 +8,11 @@ pub enum Family {
     Keys,
     Messages,
     Cuts,
+    Runs,
 }
 
 impl Family {
-    pub(super) const ALL: [Self; 5] = [Self::Meta, Self::Journal, Self::Keys, Self::Messages, Self::Cuts];
+    pub(super) const ALL: [Self; 6] = [Self::Meta, Self::Journal, Self::Keys, Self::Messages, Self::Cuts, Self::Runs];
 
     /// On disk for ever.
     pub(super) fn name(self) -> &'static str {
@@ -21,6 +22,7 @@ impl Family {
             Self::Keys => "keys",
             Self::Messages => "messages",
             Self::Cuts => "cuts",
+            Self::Runs => "runs",
         }
     }
 }

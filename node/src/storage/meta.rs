@@ -12,7 +12,12 @@ use crate::node::{Identity, random_id};
 use crate::wire::Reader;
 
 /// The version of the disk's format that this program writes. Older ones are read; a newer one is refused.
-pub(super) const FORMAT: u64 = 1;
+///
+/// | format | since |
+/// |---|---|
+/// | 1 | the beginning |
+/// | 2 | messages of long queues lie in runs |
+pub(super) const FORMAT: u64 = 2;
 /// Of the key's bytes, the upper bits.
 const PARTITION_FUNCTION: &str = "xxh3_64";
 
@@ -52,8 +57,9 @@ impl Storage {
                 let path = self.path.clone();
                 return Err(Error::Format { path, format, known: FORMAT });
             }
-            Some(_) => {}
-            None => self.write_text(name::FORMAT, &FORMAT.to_string())?,
+            Some(FORMAT) => {}
+            // Older ones are read as they are.
+            Some(_) | None => self.write_text(name::FORMAT, &FORMAT.to_string())?,
         }
         match self.read_text(name::PARTITION_FUNCTION)? {
             None => self.write_text(name::PARTITION_FUNCTION, PARTITION_FUNCTION)?,
@@ -152,11 +158,11 @@ mod tests {
     fn a_directory_of_a_newer_format_or_another_partition_function_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let storage = Storage::open(directory.path()).unwrap();
-        assert_eq!(storage.read_text(name::FORMAT).unwrap().as_deref(), Some("1"));
-        storage.write_text(name::FORMAT, "2").unwrap();
+        assert_eq!(storage.read_text(name::FORMAT).unwrap().as_deref(), Some("2"));
+        storage.write_text(name::FORMAT, "3").unwrap();
         drop(storage);
         let error = Storage::open(directory.path()).unwrap_err();
-        assert!(matches!(error, Error::Format { format: 2, known: FORMAT, .. }), "{error}");
+        assert!(matches!(error, Error::Format { format: 3, known: FORMAT, .. }), "{error}");
         assert!(error.to_string().contains("written by a newer version"), "{error}");
 
         let directory = tempfile::tempdir().unwrap();

@@ -8,6 +8,7 @@
 //!          keys      partition (u32 BE) | page (u16 BE)     entries of a page of a shard                  partitions.rs
 //!          messages  partition (u32 BE) | id (u64 BE)       a message; id 0: the topology, the accounts                 partitions.rs
 //!          cuts      `floor`                                up to where all rows are exact                partitions.rs
+//!          runs      number (u64 BE)                        messages that are not in memory               runs.rs
 //! ```
 //!
 //! All families share one write-ahead log, so what was written first is never lost without what was written later:
@@ -23,6 +24,7 @@ mod name;
 mod options;
 mod partitions;
 mod rows;
+mod runs;
 mod synced;
 #[cfg(test)]
 pub(crate) mod torn;
@@ -30,7 +32,7 @@ pub(crate) mod torn;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use rocksdb::checkpoint::Checkpoint;
@@ -55,6 +57,9 @@ pub struct Storage {
     /// Rows and journal make a whole copy.
     is_whole: AtomicBool,
     generation: Mutex<Generation>,
+    /// Counts how often the database was opened.
+    openings: AtomicU64,
+    runs: Mutex<runs::Present>,
     /// A write to the log has failed: RocksDB must not be asked to sync that file.
     is_log_broken: AtomicBool,
     /// The last write. Held by whoever writes, so that numbers are in the order of the log.
@@ -92,6 +97,8 @@ impl Storage {
             meta: Mutex::new(Meta::default()),
             is_whole: AtomicBool::new(true),
             generation: Mutex::default(),
+            openings: AtomicU64::new(0),
+            runs: Mutex::default(),
             is_log_broken: AtomicBool::new(false),
             written: Mutex::default(),
             synced: Synced::open(path),
@@ -100,6 +107,7 @@ impl Storage {
         };
         storage.check_synced()?;
         storage.load_meta()?;
+        storage.load_runs()?;
         Ok(storage)
     }
 
@@ -134,6 +142,7 @@ impl Storage {
     pub fn reopen(&self) -> Result<(), Error> {
         check_room_to_open(&self.path)?;
         let _generation = self.next_generation();
+        self.openings.fetch_add(1, Ordering::SeqCst);
         self.database.reopen()?;
         let written = *self.written.lock();
         self.check_synced()?;
@@ -183,7 +192,7 @@ mod tests {
     #[test]
     fn names_of_families_never_change() {
         let names = Family::ALL.map(Family::name);
-        assert_eq!(names, ["meta", "journal", "keys", "messages", "cuts"]);
+        assert_eq!(names, ["meta", "journal", "keys", "messages", "cuts", "runs"]);
     }
 
     #[test]

@@ -46,6 +46,20 @@ pub(super) fn family(family: Family) -> ColumnFamilyDescriptor {
             // A row is a block of its own, and is read about once.
             table.disable_cache();
         }
+        Family::Runs => {
+            options.set_write_buffer_size(limits::ROWS_BUFFER_BYTES);
+            options.set_max_write_buffer_number(4);
+            options.set_compression_type(DBCompressionType::None);
+            // As for the journal: numbers ascend, so a compaction moves files.
+            options.set_level_zero_file_num_compaction_trigger(2);
+            options.set_max_bytes_for_level_base(u64::MAX / 16);
+            options.set_level_zero_slowdown_writes_trigger(i32::MAX / 2);
+            options.set_level_zero_stop_writes_trigger(i32::MAX);
+            options.set_soft_pending_compaction_bytes_limit(0);
+            options.set_hard_pending_compaction_bytes_limit(0);
+            // A run is a block of its own, and is read about once.
+            table.disable_cache();
+        }
         Family::Keys | Family::Messages => {
             // The checkpointer flushes long before this is full (`CHECKPOINT_FLUSH_BYTES`): a full buffer would stop whoever
             // writes the journal.

@@ -137,7 +137,8 @@ impl Storage {
         if self.generation() != generation {
             return Ok(Written::Wiped);
         }
-        for family in [Family::Keys, Family::Messages] {
+        // Rows of queues refer to runs, so these come first.
+        for family in [Family::Runs, Family::Keys, Family::Messages] {
             database.flush_cf(database.family(family)).map_err(|error| self.write_error(error))?;
         }
         Ok(Written::Yes)

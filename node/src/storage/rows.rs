@@ -181,7 +181,10 @@ impl Storage {
     /// Bytes of rows and journal on disk, about.
     #[must_use]
     pub fn data_bytes(&self) -> u64 {
-        [Family::Journal, Family::Keys, Family::Messages].into_iter().map(|family| self.bytes(family)).sum()
+        [Family::Journal, Family::Keys, Family::Messages, Family::Runs]
+            .into_iter()
+            .map(|family| self.bytes(family))
+            .sum()
     }
 
     pub(super) fn bytes(&self, family: Family) -> u64 {

@@ -69,6 +69,19 @@ pub enum BrokerEffect<'a> {
     Seen {
         ids: Cow<'a, [(u128, u64)]>,
     },
+    /// Messages that lie together outside of the memory. Of rows only.
+    Run {
+        /// Where they lie.
+        number: u64,
+        bytes: u64,
+        body_bytes: u64,
+        /// Of the first and of the last message; 0 is never.
+        deadlines: (u64, u64),
+        /// When all of them are over; 0 is never.
+        over_at: u64,
+        /// First id, how many.
+        ranges: Cow<'a, [(u64, u64)]>,
+    },
     /// Messages that are gone for good: first id, how many.
     Remove {
         ranges: Cow<'a, [(u64, u64)]>,
@@ -114,6 +127,7 @@ mod tag {
     pub(super) const ENQUEUE_NOTED: u8 = 73;
     pub(super) const RETURNED: u8 = 74;
     pub(super) const SEEN: u8 = 75;
+    pub(super) const RUN: u8 = 76;
 }
 
 impl<'a> BrokerEffect<'a> {
@@ -130,6 +144,7 @@ impl<'a> BrokerEffect<'a> {
             Self::EnqueueNoted { .. } => tag::ENQUEUE_NOTED,
             Self::Returned { .. } => tag::RETURNED,
             Self::Seen { .. } => tag::SEEN,
+            Self::Run { .. } => tag::RUN,
             Self::Remove { .. } => tag::REMOVE,
         }
     }
@@ -176,16 +191,13 @@ impl<'a> BrokerEffect<'a> {
                     wire::put_varint(out, *at);
                 }
             }
-            Self::Remove { ranges } => {
-                wire::put_varint(out, ranges.len() as u64);
-                let mut before = 0;
-                for (first, count) in ranges.iter() {
-                    // Ascending, so the distance is a small number.
-                    wire::put_varint(out, first - before);
-                    wire::put_varint(out, *count);
-                    before = *first;
+            Self::Run { number, bytes, body_bytes, deadlines, over_at, ranges } => {
+                for field in [*number, *bytes, *body_bytes, deadlines.0, deadlines.1, *over_at] {
+                    wire::put_varint(out, field);
                 }
+                put_ranges(out, ranges);
             }
+            Self::Remove { ranges } => put_ranges(out, ranges),
         }
     }
 
@@ -219,6 +231,14 @@ impl<'a> BrokerEffect<'a> {
             }
             tag::RETURNED => Self::Returned { id: reader.varint()?, returns: take_u32(reader)? },
             tag::SEEN => Self::Seen { ids: Cow::Owned(take_seen(reader)?) },
+            tag::RUN => Self::Run {
+                number: reader.varint()?,
+                bytes: reader.varint()?,
+                body_bytes: reader.varint()?,
+                deadlines: (reader.varint()?, reader.varint()?),
+                over_at: reader.varint()?,
+                ranges: Cow::Owned(take_ranges(reader)?),
+            },
             tag::REMOVE => Self::Remove { ranges: Cow::Owned(take_ranges(reader)?) },
             unknown => return Err(wire::Error::Tag(unknown)),
         })
@@ -305,6 +325,17 @@ fn take_seen(reader: &mut Reader<'_>) -> Result<Vec<(u128, u64)>, wire::Error> {
     Ok(ids)
 }
 
+fn put_ranges(out: &mut Vec<u8>, ranges: &[(u64, u64)]) {
+    wire::put_varint(out, ranges.len() as u64);
+    let mut before = 0;
+    for (first, count) in ranges {
+        // Ascending, so the distance is a small number.
+        wire::put_varint(out, first - before);
+        wire::put_varint(out, *count);
+        before = *first;
+    }
+}
+
 fn take_ranges(reader: &mut Reader<'_>) -> Result<Vec<(u64, u64)>, wire::Error> {
     let count = reader.varint()?;
     // Each takes two bytes at least: a length that lies cannot make us reserve more than the record holds.
@@ -346,6 +377,17 @@ mod tests {
             (
                 73,
                 BrokerEffect::EnqueueNoted { id: 7, deadline: 0, content: Content { extras: b"\x01\x01k", ..content } },
+            ),
+            (
+                76,
+                BrokerEffect::Run {
+                    number: 300,
+                    bytes: 1 << 20,
+                    body_bytes: 7,
+                    deadlines: (0, 1 << 41),
+                    over_at: 0,
+                    ranges: Cow::Owned(vec![(5, 4096), (1 << 40, 1)]),
+                },
             ),
         ]
     }

@@ -39,7 +39,8 @@ impl Broker {
             }
             PartitionKind::Queue(number) => {
                 if let Some(mut image) = self.begin_queue_image(number, &end, out) {
-                    while self.step_queue_image(&mut image, usize::MAX, out) {}
+                    // What cannot be read is missing: whoever sends images makes the steps by himself.
+                    while self.step_queue_image(&mut image, usize::MAX, out).unwrap_or(false) {}
                     return image.cut;
                 }
             }
@@ -78,7 +79,7 @@ impl Broker {
                 let mut topology = self.topology.write();
                 match topology.numbered.get(&number) {
                     Some(queue) => {
-                        queue.load(loaded, &self.budget);
+                        queue.load(loaded, &self.budget, &self.shelf);
                     }
                     None => _ = topology.orphans.insert(number, loaded),
                 }
@@ -102,6 +103,7 @@ impl State {
         for (id, returns) in self.messages.returned() {
             visit(&BrokerEffect::Returned { id, returns });
         }
+        self.messages.runs_of_rows(visit);
     }
 
     /// Ids of messages that it has had.
@@ -139,7 +141,8 @@ impl State {
             }
             BrokerEffect::Returned { id, returns } => self.messages.set_returns(*id, *returns),
             BrokerEffect::Seen { ids } => ids.iter().for_each(|(id, at)| self.note_seen(*id, *at)),
-            BrokerEffect::DeclareExchange { .. }
+            BrokerEffect::Run { .. }
+            | BrokerEffect::DeclareExchange { .. }
             | BrokerEffect::DeleteExchange { .. }
             | BrokerEffect::DeclareQueue { .. }
             | BrokerEffect::DeleteQueue { .. }

@@ -12,11 +12,11 @@
 
 use std::sync::Arc;
 
-use super::Broker;
 use super::effect::BrokerEffect;
-use super::image::{enqueue, put_effect};
+use super::image::{enqueue, put_effect, take_effect};
+use super::{Broker, Error};
 use crate::ids::Offset;
-use crate::wire;
+use crate::wire::{self, Reader};
 
 /// Messages of one step.
 const STEP_MESSAGES: usize = 1024;
@@ -52,24 +52,29 @@ impl Broker {
         Some(QueueImage { number, cut, taken_until: cut, last_id, after: 0, is_over: false })
     }
 
-    /// Appends the next messages, of about `bytes`; says whether there may be more.
-    pub fn step_queue_image(&self, image: &mut QueueImage, bytes: usize, out: &mut Vec<u8>) -> bool {
-        if image.is_over {
-            return false;
+    /// Appends the next messages, of about `bytes` or of one run; says whether there may be more. Called without any lock, on a
+    /// thread that may wait for the disk.
+    ///
+    /// # Errors
+    /// Messages that are not in memory cannot be read.
+    pub fn step_queue_image(&self, image: &mut QueueImage, bytes: usize, out: &mut Vec<u8>) -> Result<bool, Error> {
+        if std::mem::replace(&mut image.is_over, true) {
+            return Ok(false);
         }
-        image.is_over = true;
-        let _door = self.door.read();
-        let Some(queue) = self.topology.read().numbered.get(&image.number).cloned() else { return false };
-        let mut messages = Vec::new();
+        let (mut messages, mut run) = (Vec::new(), None);
         {
+            let _door = self.door.read();
+            let Some(queue) = self.topology.read().numbered.get(&image.number).cloned() else { return Ok(false) };
             let state = queue.lock();
             if state.is_deleted {
-                return false;
+                return Ok(false);
             }
             image.taken_until = image.taken_until.max(state.last_offset());
+            let out_next = state.messages.out_behind(image.after);
+            let barrier = out_next.as_ref().and_then(|(_, ids)| ids.first().copied()).unwrap_or(u64::MAX);
             let mut found = 0;
             for (id, deadline, message) in state.messages.persistent_behind(image.after) {
-                if id > image.last_id {
+                if id > image.last_id || id > barrier {
                     break;
                 }
                 if found >= bytes || messages.len() >= STEP_MESSAGES {
@@ -80,6 +85,15 @@ impl Broker {
                 image.after = id;
                 messages.push((id, deadline, Arc::clone(message), state.messages.returns(id)));
             }
+            if image.is_over && barrier <= image.last_id {
+                image.is_over = false;
+                if messages.is_empty() {
+                    run = out_next.map(|(number, ids)| {
+                        let returns: Vec<_> = ids.iter().map(|id| state.messages.returns(*id)).collect();
+                        (number, ids, returns)
+                    });
+                }
+            }
         }
         for (id, deadline, message, returns) in messages {
             put_effect(&enqueue(id, deadline, message.content()), out);
@@ -87,6 +101,57 @@ impl Broker {
                 put_effect(&BrokerEffect::Returned { id, returns }, out);
             }
         }
-        !image.is_over
+        if let Some((number, ids, returns)) = run {
+            self.put_run(image, number, &ids, &returns, out)?;
+        }
+        Ok(!image.is_over)
+    }
+
+    /// Appends the messages of a run that were there a moment ago.
+    fn put_run(
+        &self,
+        image: &mut QueueImage,
+        number: u64,
+        ids: &[u64],
+        returns: &[u32],
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        let bodies = self.shelf.bodies().ok_or_else(|| Error::Shelf("nobody keeps them".to_owned()))?;
+        let Some(bytes) = bodies.read(number).map_err(Error::Shelf)? else {
+            // All of it has gone meanwhile, or the disk has lost it: the next look tells.
+            return match self.queue_has_run(image, number) {
+                true => Err(Error::Shelf(format!("run {number} is not there"))),
+                false => Ok(()),
+            };
+        };
+        let mut wanted = ids.iter().copied().zip(returns.iter().copied()).peekable();
+        let mut reader = Reader::new(&bytes);
+        while !reader.is_empty() {
+            let before = reader.remaining();
+            let from = bytes.len() - before;
+            let id = match take_effect(&mut reader)? {
+                BrokerEffect::Enqueue { id, .. }
+                | BrokerEffect::EnqueueUntil { id, .. }
+                | BrokerEffect::EnqueueNoted { id, .. } => id,
+                _ => return Err(Error::Misplaced),
+            };
+            while wanted.next_if(|(other, _)| *other < id).is_some() {}
+            if id > image.last_id {
+                break;
+            }
+            if let Some((_, returns)) = wanted.next_if(|(other, _)| *other == id) {
+                out.extend_from_slice(&bytes[from..bytes.len() - reader.remaining()]);
+                if returns > 0 {
+                    put_effect(&BrokerEffect::Returned { id, returns }, out);
+                }
+            }
+        }
+        image.after = ids.last().copied().unwrap_or(image.after);
+        Ok(())
+    }
+
+    fn queue_has_run(&self, image: &QueueImage, number: u64) -> bool {
+        let queue = self.topology.read().numbered.get(&image.number).cloned();
+        queue.is_some_and(|queue| queue.lock().messages.run_numbers().contains(&number))
     }
 }

@@ -63,3 +63,19 @@ pub(super) const HISTORY_BYTES: usize = 16 << 20;
 /// Points on the ring that each unit of weight has in an exchange of consistent hashing, and the greatest weight.
 pub(super) const POINTS_A_WEIGHT: u64 = 100;
 pub(super) const WEIGHT_MOST: u32 = 1000;
+
+/// Messages of one run on the shelf, their bytes, and the span of their ids: reading it takes a few milliseconds, and what the
+/// queue keeps of it is close to nothing for each message.
+pub(super) const RUN_MESSAGES: usize = 4096;
+pub(super) const RUN_BYTES: usize = 512 << 10;
+pub(super) const RUN_IDS: u64 = 1 << 16;
+
+/// Messages and bytes that are in memory before their consumers come to them: some milliseconds at full speed.
+pub(super) const AHEAD_MESSAGES: usize = 8192;
+pub(super) const AHEAD_BYTES: usize = 4 << 20;
+
+/// Bytes of an image's queue that stay in memory while it is loaded.
+pub(super) const LOADING_BYTES: usize = 16 << 20;
+
+/// Bytes of a lazy queue that stay in memory, and those at which more leave.
+pub(super) const LAZY_BYTES: usize = 6 << 20;

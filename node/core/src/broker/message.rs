@@ -49,6 +49,13 @@ pub enum Persistence {
     Persistent,
 }
 
+/// Whether a message may have been delivered before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivered {
+    Never,
+    Maybe,
+}
+
 /// A message in one or several queues.
 #[derive(Debug)]
 pub struct Message {

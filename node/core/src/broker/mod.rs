@@ -26,6 +26,7 @@ mod link;
 mod listing;
 mod message;
 mod own_queue;
+mod paging;
 mod policy;
 mod publish;
 mod queue;
@@ -33,6 +34,7 @@ mod recall;
 mod refusal;
 pub mod rows;
 mod settings;
+pub mod shelf;
 mod statistics;
 mod sweep;
 mod topology;
@@ -53,12 +55,11 @@ pub use exchange::{Declaration as ExchangeDeclaration, Kind as ExchangeKind};
 pub use image_steps::QueueImage;
 pub use link::{Acknowledge, ConnectionId, Consume, Consumer, Credit, Event, Link, Share, Start};
 pub use listing::{BoundKind, ListedBinding, ListedExchange};
-pub use message::{Content, Draft, Extra, Message, Persistence, note_headers};
+pub use message::{Content, Delivered, Draft, Extra, Message, Persistence, note_headers};
+pub use paging::{Leaving, WantedRun};
 pub use policy::{Applied, AppliesTo, Policy, PolicyOf};
 pub use publish::{Placed, Route, Unroutable, Verdict};
-pub use queue::{
-    AfterCancel, Counts, Declaration as QueueDeclaration, Delivered, Loan, Queue, Settled, Settlement, Taken, Then,
-};
+pub use queue::{AfterCancel, Counts, Declaration as QueueDeclaration, Loan, Queue, Settled, Settlement, Taken, Then};
 pub use refusal::{Refusal, Resource, ResourceKind};
 pub use settings::interval;
 pub use statistics::Statistics;
@@ -71,6 +72,7 @@ use crate::lock::{Mutex, Rank, RwLock};
 use dead_letter::Dead;
 use effect::BrokerEffect;
 use policy::Policies;
+use shelf::Shelf;
 use topology::Topology;
 
 /// What a record or an image asks for that the broker's state does not have.
@@ -88,6 +90,8 @@ pub enum Error {
     Misplaced,
     #[error("the row of message {expected} holds message {found}")]
     OtherMessage { expected: u64, found: u64 },
+    #[error("messages cannot leave the memory: {0}")]
+    Shelf(String),
     #[error("image cannot be read: {0}")]
     Image(#[from] crate::wire::Error),
 }
@@ -105,6 +109,7 @@ pub struct Broker {
     /// Time alone may change a queue.
     is_timed: AtomicBool,
     budget: Arc<Budget>,
+    shelf: Arc<Shelf>,
     /// Dead letters whose batch had no time left for them.
     graveyard: Mutex<VecDeque<Dead>>,
     burial: event_listener::Event,
@@ -124,13 +129,15 @@ impl Broker {
     /// Without queues; what will be in them counts in this budget.
     #[must_use]
     pub fn new(budget: Arc<Budget>) -> Self {
+        let shelf = Arc::<Shelf>::default();
         Self {
             door: RwLock::new(Rank::Broker, ()),
-            topology: RwLock::new(Rank::Topology, Topology::new(Arc::clone(&budget))),
+            topology: RwLock::new(Rank::Topology, Topology::new(Arc::clone(&budget), Arc::clone(&shelf))),
             version: AtomicU64::default(),
             is_live: AtomicBool::default(),
             is_timed: AtomicBool::default(),
             budget,
+            shelf,
             graveyard: Mutex::new(Rank::Leaf, VecDeque::new()),
             burial: event_listener::Event::new(),
             totals: statistics::Totals::default(),
@@ -185,7 +192,10 @@ impl Broker {
             PartitionKind::Queue(number) => {
                 let topology = self.topology.read();
                 if let Some(queue) = topology.numbered.get(&number) {
-                    return queue.lock().apply_at(offset, effect);
+                    let mut state = queue.lock();
+                    state.apply_at(offset, effect)?;
+                    state.note_memory(queue);
+                    return Ok(());
                 }
                 drop(topology);
                 let mut topology = self.topology.write();
@@ -207,7 +217,7 @@ impl Broker {
         for queue in topology.queues() {
             queue.lock().end();
         }
-        *topology = Topology::new(Arc::clone(&self.budget));
+        *topology = Topology::new(Arc::clone(&self.budget), Arc::clone(&self.shelf));
         self.graveyard.lock().clear();
         self.version.fetch_add(1, Ordering::Release);
         self.is_live.store(false, Ordering::SeqCst);
@@ -237,6 +247,12 @@ impl Broker {
     #[must_use]
     pub fn budget(&self) -> &Arc<Budget> {
         &self.budget
+    }
+
+    /// Where messages of long queues lie that are not in memory.
+    #[must_use]
+    pub fn shelf(&self) -> &Arc<Shelf> {
+        &self.shelf
     }
 
     /// All queues, by number: for management and tests.

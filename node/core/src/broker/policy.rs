@@ -151,7 +151,8 @@ fn merge(arguments: &mut FieldTable, definition: &FieldTable) {
 }
 
 impl Broker {
-    /// From now on these policies hold, for living queues and exchanges too. Limits of length are kept with the next message.
+    /// From now on these policies hold, for living queues and exchanges too. Limits of length hold with the next look
+    /// or the next message, a bounded number of messages at a time.
     pub fn set_policies(&self, all: Vec<Policy>) {
         let policies = Arc::new(Policies { all });
         *self.policies.write() = Arc::clone(&policies);

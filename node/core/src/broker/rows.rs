@@ -13,7 +13,8 @@ use super::effect::BrokerEffect;
 use super::image::{enqueue, put_effect, take_effect};
 use super::message::{Draft, Message};
 use super::queue::State;
-use super::{Broker, Error};
+use super::shelf::Shelf;
+use super::{Broker, Error, limits};
 use crate::ids::Offset;
 use crate::wire::{self, Reader};
 
@@ -104,8 +105,11 @@ impl Broker {
         let (is_whole, gone, after) = (written.is_whole(), written.gone(), written.through());
         let mut memory = Vec::new();
         state.memory(&mut |effect| put_effect(effect, &mut memory));
-        let memory = (!memory.is_empty()).then_some(Came { id: 0, row: Row::Memory(memory) });
+        // Also if there are none any more.
+        let has_row = !memory.is_empty() || state.messages.had_runs();
+        let memory = has_row.then_some(Came { id: 0, row: Row::Memory(memory) });
         state.messages.written.set(last_id, cut);
+        state.messages.runs.taking = Some((after, last_id));
         Some(QueueRows { number, cut, taken_until: cut, last_id, is_whole, gone, memory, after, is_over: false })
     }
 
@@ -123,7 +127,7 @@ impl Broker {
             return Some(came);
         };
         let _door = self.door.read();
-        let state = queue.lock();
+        let mut state = queue.lock();
         if state.is_deleted {
             drop(state);
             rows.taken_until = rows.taken_until.max(self.topology_offset());
@@ -139,8 +143,13 @@ impl Broker {
                 break;
             }
             rows.after = id;
+            // A run stands for its row.
+            if state.messages.is_inside(id) {
+                continue;
+            }
             came.push(Came { id, row: Row::Message { deadline, message: Arc::clone(message) } });
         }
+        state.messages.runs.taking = (!rows.is_over).then_some((rows.after, rows.last_id));
         Some(came)
     }
 
@@ -148,15 +157,21 @@ impl Broker {
     pub fn give_back_queue(&self, number: u32) {
         let queue = self.topology.read().numbered.get(&number).cloned();
         if let Some(queue) = queue {
-            queue.lock().messages.written.forget();
+            let mut state = queue.lock();
+            state.messages.written.forget();
+            state.messages.runs.taking = None;
         }
     }
 }
 
-/// A queue that is being loaded from its rows.
-#[derive(Debug, Default)]
+/// A queue that is being loaded from its rows, or from an image.
+#[derive(Debug)]
 pub struct QueueLoader {
+    shelf: Arc<Shelf>,
     state: State,
+    /// Bytes of messages that have come since some of them left the memory.
+    came_bytes: usize,
+    has_left: bool,
     /// Messages that came back from consumers, with how often: known before the messages are.
     returns: Vec<(u64, u32)>,
 }
@@ -170,6 +185,18 @@ pub enum Exact {
 }
 
 impl QueueLoader {
+    #[must_use]
+    pub fn new(broker: &Broker) -> Self {
+        let (shelf, state) = (Arc::clone(&broker.shelf), State::default());
+        Self { shelf, state, came_bytes: 0, has_left: false, returns: Vec::new() }
+    }
+
+    /// Numbers of the runs in which messages lie.
+    #[must_use]
+    pub fn runs(&self) -> Vec<u64> {
+        self.state.messages.run_numbers()
+    }
+
     /// Adds the row of a message. Ids ascend.
     ///
     /// # Errors
@@ -181,6 +208,7 @@ impl QueueLoader {
                 match take_effect(&mut reader)? {
                     BrokerEffect::Returned { id, returns } => self.returns.push((id, returns)),
                     seen @ BrokerEffect::Seen { .. } => self.state.apply(Offset::ZERO, &seen)?,
+                    run @ BrokerEffect::Run { .. } => self.state.messages.load_run(&self.shelf, &run)?,
                     _ => return Err(Error::Misplaced),
                 }
             }
@@ -219,12 +247,43 @@ impl QueueLoader {
             | BrokerEffect::EnqueueNoted { id, .. } => self.push(*id, row),
             // What stands beside the messages.
             _ => self.push(0, row),
+        }?;
+        self.came_bytes += row.len();
+        if self.came_bytes >= limits::LOADING_BYTES {
+            self.came_bytes = 0;
+            self.leave()?;
         }
+        Ok(())
+    }
+
+    /// An image that is larger than the memory: what has come leaves it, but for the beginning.
+    fn leave(&mut self) -> Result<(), Error> {
+        let Some(bodies) = self.shelf.bodies().cloned() else { return Ok(()) };
+        while let Some(pick) = self.state.messages.pick(0, limits::AHEAD_BYTES, limits::RUN_MESSAGES) {
+            let ticket = self.shelf.ticket();
+            bodies.put(ticket.number(), &pick.encode()).map_err(Error::Shelf)?;
+            self.state.messages.leave(&pick, ticket);
+            self.has_left = true;
+        }
+        Ok(())
     }
 
     /// Puts the queue into its place, with the records up to `cut`. The topology was loaded before. A queue that it does
     /// not know any more has been deleted; one that it does not know yet waits for its declaration.
-    pub fn finish(mut self, broker: &Broker, number: u32, cut: Offset, last_id: u64, exact: Exact) {
+    ///
+    /// # Errors
+    /// The disk refuses what has left the memory.
+    pub fn finish(
+        mut self,
+        broker: &Broker,
+        number: u32,
+        cut: Offset,
+        last_id: u64,
+        exact: Exact,
+    ) -> Result<(), Error> {
+        if let Some(bodies) = self.shelf.bodies().filter(|_| self.has_left) {
+            bodies.settle().map_err(Error::Shelf)?;
+        }
         for (id, returns) in std::mem::take(&mut self.returns) {
             self.state.messages.set_returns(id, returns);
         }
@@ -239,10 +298,11 @@ impl QueueLoader {
         let mut topology = broker.topology.write();
         match topology.numbered.get(&number) {
             Some(queue) => {
-                queue.load(self.state, &broker.budget);
+                queue.load(self.state, &broker.budget, &broker.shelf);
             }
             None if number <= topology.last_number() => {}
             None => _ = topology.orphans.insert(number, self.state),
         }
+        Ok(())
     }
 }

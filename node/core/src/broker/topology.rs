@@ -13,6 +13,7 @@ use super::effect::{Binding, BrokerEffect, Target, exchange_flags, queue_flags};
 use super::exchange::{self, Bound, Destination, Exchange, Kind};
 use super::limits;
 use super::queue::{self, Queue, State};
+use super::shelf::Shelf;
 use crate::budget::Budget;
 use crate::ids::Offset;
 
@@ -42,6 +43,7 @@ pub(super) struct Topology {
     last_transient: u32,
     pub(super) last_offset: Offset,
     budget: Arc<Budget>,
+    shelf: Arc<Shelf>,
     /// Time alone may change a queue.
     pub(super) is_timed: bool,
 }
@@ -63,10 +65,11 @@ impl Default for Vhost {
 }
 
 impl Topology {
-    pub(super) fn new(budget: Arc<Budget>) -> Self {
+    pub(super) fn new(budget: Arc<Budget>, shelf: Arc<Shelf>) -> Self {
         Self {
             vhosts: HashMap::from([(DEFAULT_VHOST.clone(), Vhost::default())]),
             budget,
+            shelf,
             is_timed: false,
             numbered: BTreeMap::new(),
             orphans: BTreeMap::new(),
@@ -122,7 +125,7 @@ impl Topology {
 
     fn add_queue(&mut self, queue: Arc<Queue>) {
         let mut state = queue.lock();
-        state.join(&self.budget);
+        state.join(&self.budget, &self.shelf, queue.number);
         self.is_timed |= state.settings.is_timed();
         drop(state);
         if queue.declaration.is_replicated() {
@@ -245,7 +248,7 @@ impl Topology {
                 };
                 let queue = Queue::new(*number, text(vhost)?, text(name)?, declaration);
                 if let Some(state) = self.orphans.remove(number) {
-                    queue.load(state, &self.budget);
+                    queue.load(state, &self.budget, &self.shelf);
                 }
                 Change::DeclareQueue { queue: Arc::new(queue) }
             }
@@ -267,6 +270,7 @@ impl Topology {
             | BrokerEffect::EnqueueNoted { .. }
             | BrokerEffect::Returned { .. }
             | BrokerEffect::Seen { .. }
+            | BrokerEffect::Run { .. }
             | BrokerEffect::Remove { .. } => return Err(Error::Misplaced),
         };
         self.change(change);

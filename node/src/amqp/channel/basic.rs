@@ -172,6 +172,10 @@ impl Channel {
         }
         let acknowledge = if no_ack { Acknowledge::Automatically } else { Acknowledge::Manually };
         let Some((taken, left)) = queue.get(&mut context.batch, acknowledge) else {
+            if queue.awaits_run() {
+                context.about.is_put_off = true;
+                return Ok(());
+            }
             context.batch.shows(queue.counts().last_offset);
             context.send(self.number, &Method::BasicGetEmpty {});
             return Ok(());

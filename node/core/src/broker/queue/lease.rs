@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::messages::{Delivered, Taken};
+use super::messages::Taken;
 use super::{Queue, Reason, Settlement, State};
 use crate::broker::batch::Batch;
 use crate::broker::link::Acknowledge;
+use crate::broker::message::Delivered;
 
 #[derive(Debug, Default)]
 pub(crate) struct Leases {
@@ -57,6 +58,10 @@ impl Queue {
         match state.leases.by_id.get(&loan.id) {
             Some(lease) if lease.token == loan.token => _ = state.leases.by_id.remove(&loan.id),
             Some(_) => return false,
+            // What is to be buried has to be read first: it stays, and its borrower may try again.
+            None if settlement == Settlement::Reject && state.buries() && state.messages.is_out(loan.id) => {
+                return false;
+            }
             // It has come back, here or with a failover, and is still its borrower's to settle.
             None if state.messages.is_ready(loan.id) => {}
             None => return false,

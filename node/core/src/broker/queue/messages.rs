@@ -11,18 +11,12 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::runs::Runs;
 use super::written::Written;
 use crate::broker::limits;
-use crate::broker::message::{Message, Persistence};
+use crate::broker::message::{Delivered, Message, Persistence};
 use crate::budget::{Budget, Class, Share};
 use crate::{freeing, limits as core_limits};
-
-/// Whether a message may have been delivered before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Delivered {
-    Never,
-    Maybe,
-}
 
 /// A message on its way to a consumer.
 #[derive(Debug, Clone)]
@@ -35,20 +29,28 @@ pub struct Taken {
 }
 
 #[derive(Debug)]
-struct Slot {
-    id: u64,
+pub(super) struct Slot {
+    pub(super) id: u64,
     /// Milliseconds since the Unix epoch; 0 is never.
-    deadline: u64,
-    state: State,
-    delivered: Delivered,
+    pub(super) deadline: u64,
+    pub(super) state: State,
+    pub(super) delivered: Delivered,
     /// How often it came back from a consumer.
-    returns: u32,
+    pub(super) returns: u32,
     /// `None` when it is gone.
-    message: Option<Arc<Message>>,
+    pub(super) message: Option<Arc<Message>>,
+}
+
+/// A message that is gone for good.
+#[derive(Debug)]
+pub(crate) struct Gone {
+    /// `None`: it was not in memory.
+    pub(crate) message: Option<Arc<Message>>,
+    pub(crate) persistence: Persistence,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     Ready,
     Taken,
     /// On its way to a dead letter exchange: neither is it ready, nor has anybody got it.
@@ -57,28 +59,32 @@ enum State {
 
 #[derive(Debug, Default)]
 pub(crate) struct Messages {
-    slots: VecDeque<Slot>,
+    pub(super) slots: VecDeque<Slot>,
+    /// Messages that are not in memory, or could leave it without being written.
+    pub(crate) runs: Runs,
     /// Index of the first slot that was never taken.
-    fresh: usize,
+    pub(super) fresh: usize,
     /// Ids before `fresh` that are ready again.
-    returned: BTreeSet<u64>,
+    pub(super) returned: BTreeSet<u64>,
     /// Ids of those that have come back from a consumer, as far as that is counted.
-    counted: BTreeSet<u64>,
+    pub(super) counted: BTreeSet<u64>,
     last_id: u64,
-    ready: usize,
+    pub(super) ready: usize,
     taken: usize,
-    bytes: usize,
-    ready_body_bytes: usize,
-    dead: usize,
+    pub(super) bytes: usize,
+    pub(super) ready_body_bytes: usize,
+    pub(super) dead: usize,
+    /// Of the newest message.
+    pub(super) last_deadline: u64,
     /// Some deadline was given, so the head may have passed it.
-    has_deadlines: bool,
+    pub(super) has_deadlines: bool,
     /// Of a queue whose messages do not go in the order of their ids: what is ready, in the order in which it goes. `fresh`
     /// and `returned` mean nothing then.
-    order: Option<Order>,
+    pub(super) order: Option<Order>,
     /// What the last checkpoint has taken.
     pub written: Written,
     /// This queue's part of the node's budget.
-    share: Option<Share>,
+    pub(super) share: Option<Share>,
 }
 
 /// What decides which message goes first.
@@ -91,7 +97,7 @@ pub(crate) enum By {
 }
 
 #[derive(Debug)]
-struct Order {
+pub(super) struct Order {
     by: By,
     /// Least first; equals by id.
     ready: BTreeSet<(u64, u64)>,
@@ -123,7 +129,7 @@ impl Messages {
 
     /// Counts everything that is there.
     fn count_anew(&mut self) {
-        let all = self.live().map(|(_, message)| self.counted_bytes(message)).sum();
+        let all = self.live().map(|(_, message)| self.counted_bytes(message)).sum::<usize>() + self.runs.overhead();
         if let Some(share) = &mut self.share {
             share.set(all);
         }
@@ -131,7 +137,7 @@ impl Messages {
 
     /// What a message of this queue counts.
     #[inline]
-    fn counted_bytes(&self, message: &Message) -> usize {
+    pub(super) fn counted_bytes(&self, message: &Message) -> usize {
         message.share() + if self.order.is_some() { limits::ORDER_BYTES } else { 0 }
     }
 
@@ -143,6 +149,12 @@ impl Messages {
 
     /// Whether it holds more than one queue with consumers should.
     pub(crate) fn is_beyond_bound(&self) -> bool {
+        let held = |share: &Share| share.held() + self.runs.bytes() > share.budget().queue_bound();
+        self.share.as_ref().is_some_and(held)
+    }
+
+    /// Whether it has its part of the memory.
+    pub(crate) fn is_beyond_share(&self) -> bool {
         self.share.as_ref().is_some_and(|share| share.held() > share.budget().queue_bound())
     }
 
@@ -201,6 +213,10 @@ impl Messages {
 
     /// Puts a message where its id belongs: out of a record or an image. A master may have delivered it before.
     pub(crate) fn insert(&mut self, id: u64, message: Arc<Message>, deadline: u64) {
+        if self.runs.has_out(id) {
+            // A record comes again whose message was there when it was taken.
+            return;
+        }
         if self.slots.back().is_some_and(|slot| slot.id >= id) {
             self.remove(id);
             self.sweep();
@@ -233,6 +249,9 @@ impl Messages {
         self.bytes += message.len();
         self.ready_body_bytes += message.body_len();
         self.has_deadlines |= deadline > 0;
+        if id == self.last_id {
+            self.last_deadline = deadline;
+        }
         if let Some(order) = &mut self.order {
             order.ready.insert(order.place(id, deadline, message));
         }
@@ -270,11 +289,25 @@ impl Messages {
         if let Some(id) = self.returned.first() {
             return self.find(*id);
         }
-        while self.slots.get(self.fresh).is_some_and(|slot| slot.message.is_none() || slot.state != State::Ready) {
+        // What is behind it comes later, and what is not in memory goes into its place first.
+        let barrier = self.runs.barrier();
+        let is_over = |slot: &Slot| slot.id < barrier && (slot.message.is_none() || slot.state != State::Ready);
+        while self.slots.get(self.fresh).is_some_and(is_over) {
             self.fresh += 1;
         }
-        self.slots.get(self.fresh)?;
+        self.slots.get(self.fresh).filter(|slot| slot.id < barrier)?;
         Some(self.fresh)
+    }
+
+    /// Whether there is a next message, and it is in memory.
+    #[inline]
+    pub(crate) fn has_next(&mut self) -> bool {
+        self.next().is_some()
+    }
+
+    /// Whether the next message is not in memory.
+    pub(crate) fn awaits_run(&mut self) -> bool {
+        self.ready > 0 && self.next().is_none()
     }
 
     /// A message is no longer ready. Its slot is still there.
@@ -338,7 +371,7 @@ impl Messages {
 
     /// Whether a message is there and nobody has it.
     pub(crate) fn is_ready(&self, id: u64) -> bool {
-        self.find(id).is_some_and(|index| self.slots[index].state == State::Ready)
+        self.find(id).is_some_and(|index| self.slots[index].state == State::Ready) || self.runs.has_out(id)
     }
 
     /// A message comes back from a consumer once more: how often that was, and whether it is persistent. Nothing if it was
@@ -361,12 +394,15 @@ impl Messages {
             if returns > 0 {
                 self.counted.insert(id);
             }
+        } else if self.runs.has_out(id) {
+            self.runs.returns.insert(id, returns);
         }
     }
 
     /// How often a message came back.
     pub(crate) fn returns(&self, id: u64) -> u32 {
-        self.find(id).map_or(0, |index| self.slots[index].returns)
+        let elsewhere = || self.runs.returns.get(&id).copied().unwrap_or(0);
+        self.find(id).map_or_else(elsewhere, |index| self.slots[index].returns)
     }
 
     /// Those that came back, with how often.
@@ -374,6 +410,7 @@ impl Messages {
         let live = self.counted.iter().filter_map(|id| self.find(*id)).map(|index| &self.slots[index]);
         live.filter(|slot| slot.message.as_ref().is_some_and(|m| m.persistence() == Persistence::Persistent))
             .map(|slot| (slot.id, slot.returns))
+            .chain(self.runs.returns.iter().map(|(id, returns)| (*id, *returns)))
     }
 
     /// Whether a message is on its way to a dead letter exchange.
@@ -383,8 +420,8 @@ impl Messages {
 
     /// Removes a message for good. `None`: it is gone already.
     #[inline]
-    pub(crate) fn remove(&mut self, id: u64) -> Option<Arc<Message>> {
-        let index = self.find(id)?;
+    pub(crate) fn remove(&mut self, id: u64) -> Option<Gone> {
+        let Some(index) = self.find(id) else { return self.remove_out(id) };
         let slot = &mut self.slots[index];
         let state = slot.state;
         let message = slot.message.take()?;
@@ -401,8 +438,12 @@ impl Messages {
             share.remove(counted);
         }
         self.bytes -= message.len();
-        if message.persistence() == Persistence::Persistent {
-            self.written.removed(id);
+        let persistence = message.persistence();
+        match self.runs.clear_inside(id) {
+            // It has no row.
+            Some(overhead) => self.share.iter_mut().for_each(|share| share.remove(overhead)),
+            None if persistence == Persistence::Persistent => self.written.removed(id),
+            None => {}
         }
         self.dead += 1;
         while self.slots.front().is_some_and(|slot| slot.message.is_none()) {
@@ -413,7 +454,7 @@ impl Messages {
         if self.dead > limits::DEAD_SLOTS && self.dead > self.slots.len() / 2 {
             self.sweep();
         }
-        Some(message)
+        Some(Gone { message: Some(message), persistence })
     }
 
     /// All of it goes: to be freed elsewhere, if that is much.
@@ -444,27 +485,41 @@ impl Messages {
         self.live().filter(|(slot, _)| slot.state == State::Ready).map(|(slot, _)| slot.id).collect()
     }
 
-    /// The first one with this id or a greater one.
+    /// The index of the first slot with this id or a greater one.
+    #[inline]
+    pub(super) fn index_at_or_behind(&self, id: u64) -> usize {
+        // Ids follow on each other unless some were swept, or are not in memory.
+        let (Some(first), Some(last)) = (self.slots.front(), self.slots.back()) else { return 0 };
+        let from_front = usize::try_from(id.saturating_sub(first.id)).unwrap_or(usize::MAX);
+        if self.slots.get(from_front).is_some_and(|slot| slot.id == id) {
+            return from_front;
+        }
+        let from_back = last.id.checked_sub(id).and_then(|behind| (self.slots.len() - 1).checked_sub(behind as usize));
+        match from_back {
+            Some(at) if self.slots[at].id == id => at,
+            _ => self.slots.partition_point(|slot| slot.id < id),
+        }
+    }
+
+    /// The first one in memory with this id or a greater one.
     #[inline]
     pub(crate) fn at_or_behind(&self, id: u64) -> Option<(u64, &Arc<Message>)> {
-        let first = self.slots.front()?.id;
-        // Ids follow on each other unless some were swept.
-        let mut at = usize::try_from(id.saturating_sub(first)).ok()?;
-        if self.slots.get(at).is_none_or(|slot| slot.id != id.max(first)) {
-            at = self.slots.partition_point(|slot| slot.id < id);
-        }
+        let at = self.index_at_or_behind(id);
         self.slots.range(at..).find_map(|slot| Some((slot.id, slot.message.as_ref()?)))
     }
 
-    /// The first id whose deadline is this one or later, where deadlines ascend.
+    /// The first id whose deadline is this one or later, where deadlines ascend. Within a run that is not in memory it may be
+    /// an earlier one.
     pub(crate) fn id_since(&self, deadline: u64) -> u64 {
         let at = self.slots.partition_point(|slot| slot.deadline < deadline);
-        self.slots.get(at).map_or(self.last_id + 1, |slot| slot.id)
+        let in_memory = self.slots.get(at).map_or(self.last_id + 1, |slot| slot.id);
+        let run = self.runs.out().find(|run| run.about.deadlines.1 >= deadline);
+        run.map_or(in_memory, |run| in_memory.min(run.lowest()))
     }
 
     /// The deadline of the newest message.
     pub(crate) fn last_deadline(&self) -> u64 {
-        self.slots.back().map_or(0, |slot| slot.deadline)
+        self.last_deadline
     }
 
     /// The ready ones, by id.
@@ -480,26 +535,21 @@ impl Messages {
 
     /// The persistent ones with a greater id than this, whoever has them: id, deadline, message.
     pub(crate) fn persistent_behind(&self, id: u64) -> impl Iterator<Item = (u64, u64, &Arc<Message>)> {
-        let start = self.slots.partition_point(|slot| slot.id <= id);
+        let start = self.index_at_or_behind(id.saturating_add(1));
         let behind = self.slots.range(start..).filter_map(|slot| Some((slot, slot.message.as_ref()?)));
         let persistent = behind.filter(|(_, message)| message.persistence() == Persistence::Persistent);
         persistent.map(|(slot, message)| (slot.id, slot.deadline, message))
     }
 
-    fn live(&self) -> impl Iterator<Item = (&Slot, &Message)> {
+    pub(super) fn live(&self) -> impl Iterator<Item = (&Slot, &Message)> {
         self.slots.iter().filter_map(|slot| slot.message.as_deref().map(|message| (slot, message)))
     }
 
-    /// Ids follow on each other unless some were swept, so the first guess is mostly right.
     #[inline]
-    fn find(&self, id: u64) -> Option<usize> {
-        let first = self.slots.front()?.id;
-        let guess = usize::try_from(id.checked_sub(first)?).ok()?;
-        match self.slots.get(guess) {
-            Some(slot) if slot.id == id => Some(guess),
-            _ => self.slots.binary_search_by_key(&id, |slot| slot.id).ok(),
-        }
-        .filter(|index| self.slots[*index].message.is_some())
+    pub(super) fn find(&self, id: u64) -> Option<usize> {
+        let index = self.index_at_or_behind(id);
+        self.slots.get(index).filter(|slot| slot.id == id && slot.message.is_some())?;
+        Some(index)
     }
 
     fn sweep(&mut self) {
@@ -557,7 +607,7 @@ mod tests {
         let first = messages.take().unwrap();
         assert_eq!(first.id, 3);
         assert!(messages.give_back(3, Delivered::Maybe));
-        assert_eq!(messages.remove(5).map(|message| message.priority()), Some(9));
+        assert_eq!(messages.remove(5).and_then(|gone| gone.message).map(|message| message.priority()), Some(9));
         let order: Vec<u64> = std::iter::from_fn(|| messages.take()).map(|taken| taken.id).collect();
         assert_eq!(order, [3, 1, 6, 2, 4], "9 counts as 5, which is the greatest of this queue");
         assert_eq!((messages.ready(), messages.taken(), messages.ready_body_bytes()), (0, 5, 0));

@@ -2,6 +2,8 @@
 
 mod lease;
 mod messages;
+pub(super) mod paging;
+mod runs;
 mod sequence;
 mod state;
 mod stream;
@@ -11,19 +13,21 @@ mod written;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tercet_proto::amqp::{FieldTable, ShortString};
+use tercet_proto::amqp::{FieldTable, FieldValue, ShortString};
 
 pub use lease::Loan;
-pub use messages::{Delivered, Taken};
+pub use messages::Taken;
 pub(super) use state::State;
 
 use super::batch::Batch;
 use super::dead_letter::Reason;
+use super::limits;
 use super::link::{Acknowledge, ConnectionId, Consumer};
-use super::message::{Message, Persistence};
+use super::message::{Delivered, Persistence};
 use super::own_queue::{Owner, Purpose};
 use super::policy::{Applied, Policies};
 use super::settings::Settings;
+use super::shelf::Shelf;
 use super::statistics::Statistics;
 use crate::budget::Budget;
 use crate::ids::{Offset, Partition};
@@ -60,6 +64,8 @@ pub struct Queue {
     state: Mutex<State>,
     /// More lies here than its consumers will soon take: publishers are slowed.
     is_long: AtomicBool,
+    /// `x-queue-mode: lazy`: what does not come next leaves the memory.
+    is_lazy: bool,
 }
 
 /// Numbers of a queue, at one moment.
@@ -69,6 +75,9 @@ pub struct Counts {
     pub unacknowledged: usize,
     pub consumers: usize,
     pub bytes: usize,
+    /// Messages that are not in memory, and their bytes.
+    pub paged: usize,
+    pub paged_bytes: usize,
     /// The record that these numbers depend on.
     pub last_offset: Offset,
 }
@@ -102,8 +111,9 @@ impl Queue {
             None => Settings::of(&declaration.arguments),
         };
         let is_stream = settings.stream.is_some();
+        let is_lazy = declaration.arguments.get("x-queue-mode").and_then(FieldValue::as_str) == Some("lazy");
         let state = Mutex::new(Rank::Queue(number), State::of(settings));
-        Self { number, vhost, name, declaration, owner, is_stream, state, is_long: AtomicBool::new(false) }
+        Self { number, vhost, name, declaration, owner, is_stream, state, is_long: AtomicBool::new(false), is_lazy }
     }
 
     #[cfg(test)]
@@ -189,18 +199,38 @@ impl Queue {
     }
 
     /// Takes over what was loaded.
-    pub(super) fn load(&self, mut loaded: State, budget: &Arc<Budget>) {
+    pub(super) fn load(&self, mut loaded: State, budget: &Arc<Budget>, shelf: &Arc<Shelf>) {
         let mut state = self.lock();
         loaded.prepare(Arc::clone(&state.settings));
-        loaded.join(budget);
+        loaded.join(budget, shelf, self.number);
         loaded.applied = std::mem::take(&mut state.applied);
         *state = loaded;
     }
 
     /// Whether a message is in the journal as well.
     #[inline]
-    pub(super) fn keeps(&self, message: &Message) -> bool {
-        self.declaration.is_replicated() && message.persistence() == Persistence::Persistent
+    pub(super) fn keeps(&self, persistence: Persistence) -> bool {
+        self.declaration.is_replicated() && persistence == Persistence::Persistent
+    }
+
+    /// Bytes of its messages that stay in memory, where queues may have so many.
+    pub(super) fn memory_bound(&self, bound: usize) -> usize {
+        if self.is_lazy { bound.min(limits::LAZY_BYTES) } else { bound }
+    }
+
+    /// Bytes in memory of a queue of which some may leave.
+    pub(super) fn held_to_leave(&self) -> usize {
+        let state = self.lock();
+        if state.messages.pick(0, if self.is_stream { 0 } else { limits::AHEAD_BYTES }, 1).is_some() {
+            state.messages.held()
+        } else {
+            0
+        }
+    }
+
+    /// Whether its messages may leave the memory: those of others are in no journal, or go in an order of their own.
+    pub(super) fn may_leave(&self) -> bool {
+        self.declaration.is_replicated() && !self.is_internal()
     }
 
     /// Whether publishers are to go at the pace of its consumers.
@@ -270,8 +300,11 @@ impl Queue {
         state.expire(self, batch, Margin::Passed);
         batch.worked(1);
         let Some(taken) = state.messages.take() else {
-            state.statistics.got_empty += 1;
-            batch.count().got_empty += 1;
+            if state.messages.ready() == 0 {
+                state.statistics.got_empty += 1;
+                batch.count().got_empty += 1;
+            }
+            state.look_ahead();
             return None;
         };
         for statistics in [&mut state.statistics, batch.count()] {
@@ -283,7 +316,14 @@ impl Queue {
             state.remove(self, batch, vec![taken.id]);
         }
         batch.depends_on(taken.message.offset());
+        state.look_ahead();
         Some((taken, state.messages.ready()))
+    }
+
+    /// Whether `get` has found nothing only because the next message is still to come into memory.
+    #[must_use]
+    pub fn awaits_run(&self) -> bool {
+        self.lock().messages.awaits_run()
     }
 
     /// Removes what is ready, and says how many that were.
@@ -292,9 +332,7 @@ impl Queue {
             return 0;
         }
         let mut state = self.lock();
-        let ids = state.messages.ready_ids();
-        let count = ids.len();
-        state.remove(self, batch, ids);
+        let count = state.purge(self, batch);
         batch.depends_on(state.last_offset());
         count
     }
@@ -306,6 +344,8 @@ impl Queue {
         state.expire(self, batch, Margin::Reached);
         state.call_in(self, batch);
         state.go_on(self, batch);
+        // A policy may have set a limit.
+        state.hold_length(self, batch);
         let Some(expires) = state.settings.expires else { return AfterExpiry::Keep };
         if state.last_used == 0 || !state.consumers().is_empty() {
             state.last_used = now;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::lease::Leases;
-use super::messages::{By, Delivered, Messages};
+use super::messages::{By, Messages};
 use super::sequence::{Sequences, Step};
 use super::unique::{Unique, digest};
 use super::{Counts, Margin, Queue};
@@ -15,9 +15,10 @@ use crate::broker::dead_letter::Reason;
 use crate::broker::effect::{BrokerEffect, ranges};
 use crate::broker::limits;
 use crate::broker::link::{Acknowledge, Consumer, Event};
-use crate::broker::message::{Extra, Lifetime, Message, Persistence};
+use crate::broker::message::{Delivered, Extra, Lifetime, Message, Persistence};
 use crate::broker::policy::Applied;
 use crate::broker::settings::{Active, Overflow, Settings};
+use crate::broker::shelf::Shelf;
 use crate::broker::statistics::Statistics;
 use crate::budget::Budget;
 use crate::effect::Effect;
@@ -33,7 +34,7 @@ pub(crate) struct State {
     pub(crate) settings: Arc<Settings>,
     pub(crate) applied: Applied,
     /// Highest priority first; within one, who is served next comes first.
-    consumers: Vec<Arc<Consumer>>,
+    pub(super) consumers: Vec<Arc<Consumer>>,
     /// A single active consumer that has gone with messages in hand, and until when its successor waits for them.
     predecessor: Option<(Arc<Consumer>, u64)>,
     /// No consumer could take the last message; nothing has changed since.
@@ -49,6 +50,8 @@ pub(crate) struct State {
     sequences: Sequences,
     last_offset: Offset,
     pub(crate) statistics: Statistics,
+    /// Who carries messages out of the memory and back, and the number under which it knows the queue.
+    place: Option<(Arc<Shelf>, u32)>,
 }
 
 /// What the extras of a message say to a queue.
@@ -163,8 +166,32 @@ impl State {
     }
 
     /// From now on its bytes count in the node's budget.
-    pub(crate) fn join(&mut self, budget: &Arc<Budget>) {
+    pub(crate) fn join(&mut self, budget: &Arc<Budget>, shelf: &Arc<Shelf>, number: u32) {
         self.messages.join(budget);
+        self.place = Some((Arc::clone(shelf), number));
+        self.look_ahead();
+    }
+
+    /// Has messages brought into memory that will be needed soon.
+    #[inline]
+    pub(crate) fn look_ahead(&mut self) {
+        if self.messages.must_ask()
+            && let Some((shelf, number)) = &self.place
+        {
+            shelf.want(*number);
+        }
+    }
+
+    /// Notes if more is in memory than should be.
+    #[inline]
+    pub(crate) fn note_memory(&self, queue: &Queue) {
+        let held = self.messages.held();
+        if held >= limits::LOOK_AT_LENGTH_BYTES
+            && let Some((shelf, number)) = &self.place
+            && held > queue.memory_bound(shelf.bound())
+        {
+            shelf.is_long(*number);
+        }
     }
 
     pub(crate) fn counts(&self) -> Counts {
@@ -173,6 +200,8 @@ impl State {
             unacknowledged: self.messages.taken(),
             consumers: self.consumers.len(),
             bytes: self.messages.bytes(),
+            paged: self.messages.out().0,
+            paged_bytes: self.messages.out().1,
             last_offset: self.last_offset,
         }
     }
@@ -262,6 +291,7 @@ impl State {
                 queue.set_long(false);
             }
         } else {
+            self.note_memory(queue);
             // Consumers take nothing out of a stream, so their pace is nobody's.
             queue.set_long(!queue.is_stream() && !self.consumers.is_empty() && self.messages.is_beyond_bound());
         }
@@ -269,16 +299,45 @@ impl State {
 
     /// Drops from the head what is beyond the limits of length.
     #[inline]
-    fn hold_length(&mut self, queue: &Arc<Queue>, batch: &mut Batch<'_>) {
+    pub(super) fn hold_length(&mut self, queue: &Arc<Queue>, batch: &mut Batch<'_>) {
         if !self.is_over() {
             return;
         }
         let mut removed = Vec::new();
-        while self.is_over() {
-            let Some(head) = self.messages.head() else { break };
-            self.drop_head(queue, batch, head.id, Reason::MaxLength, &mut removed);
+        let end = batch.work() + limits::EXPIRED_A_TURN;
+        while self.is_over() && batch.work() < end {
+            if let Some(head) = self.messages.head() {
+                self.drop_head(queue, batch, head.id, Reason::MaxLength, &mut removed);
+                continue;
+            }
+            self.remove(queue, batch, std::mem::take(&mut removed));
+            let beyond = self.settings.max_length.map_or(1, |max| self.messages.ready().saturating_sub(max)).max(1);
+            let beyond = beyond.min(limits::EXPIRED_A_TURN);
+            if !self.drop_out_head(queue, batch, beyond) {
+                break;
+            }
         }
         self.remove(queue, batch, removed);
+    }
+
+    /// Drops messages that come next and are not in memory: nobody is to see them. False: there are none, or they have to be
+    /// read first, for they go elsewhere.
+    pub(super) fn drop_out_head(&mut self, queue: &Arc<Queue>, batch: &mut Batch<'_>, most: usize) -> bool {
+        let ids = if self.buries() || !self.messages.awaits_run() { Vec::new() } else { self.messages.next_out(most) };
+        self.look_ahead();
+        batch.worked(ids.len());
+        let drops = !ids.is_empty();
+        self.remove(queue, batch, ids);
+        drops
+    }
+
+    /// Removes what is ready, and says how many that were: one record.
+    pub(crate) fn purge(&mut self, queue: &Arc<Queue>, batch: &mut Batch<'_>) -> usize {
+        let ids = self.messages.ready_ids();
+        let (ranges, out) = self.messages.drop_out();
+        let count = ids.len() + out;
+        self.remove_with(queue, batch, ids, ranges);
+        count
     }
 
     pub(super) fn drop_head(
@@ -381,6 +440,9 @@ impl State {
             self.drop_head(queue, batch, head.id, Reason::Expired, &mut removed);
         }
         self.remove(queue, batch, removed);
+        if self.messages.awaits_run() && is_due(self.messages.next_out_over_at().0) {
+            self.drop_out_head(queue, batch, limits::EXPIRED_A_TURN);
+        }
     }
 
     pub(crate) fn last_offset(&self) -> Offset {
@@ -400,13 +462,15 @@ impl State {
         self.expire(queue, batch, Margin::Passed);
         if self.settings.stream.is_some() {
             self.read_stream(batch);
+            self.look_ahead();
             return;
         }
+        self.look_ahead();
         if self.is_stalled || self.messages.ready() == 0 || self.consumers.is_empty() || self.waits(batch.now().0) {
             return;
         }
         let mut removed = Vec::new();
-        while self.messages.ready() > 0 {
+        while self.messages.has_next() {
             let Some(consumer) = self.next_consumer() else {
                 self.is_stalled = true;
                 break;
@@ -429,6 +493,7 @@ impl State {
             }
         }
         self.remove(queue, batch, removed);
+        self.look_ahead();
         self.measure(queue);
     }
 
@@ -452,8 +517,19 @@ impl State {
     }
 
     /// Removes messages for good, and notes it in the record. What is gone already is passed over.
-    pub(crate) fn remove(&mut self, queue: &Arc<Queue>, batch: &mut Batch<'_>, mut removed: Vec<u64>) {
-        if removed.is_empty() {
+    pub(crate) fn remove(&mut self, queue: &Arc<Queue>, batch: &mut Batch<'_>, removed: Vec<u64>) {
+        self.remove_with(queue, batch, removed, Vec::new());
+    }
+
+    /// As `remove`; in the same record what has gone already, first ids and how many.
+    fn remove_with(
+        &mut self,
+        queue: &Arc<Queue>,
+        batch: &mut Batch<'_>,
+        mut removed: Vec<u64>,
+        others: Vec<(u64, u64)>,
+    ) {
+        if removed.is_empty() && others.is_empty() {
             return;
         }
         batch.touch(queue);
@@ -461,9 +537,9 @@ impl State {
         let mut gone = Vec::new();
         removed.retain(|id| {
             let Some(message) = self.messages.remove(*id) else { return false };
-            let is_kept = queue.keeps(&message);
+            let is_kept = queue.keeps(message.persistence);
             if is_many {
-                gone.push(message);
+                gone.extend(message.message);
             }
             is_kept
         });
@@ -471,12 +547,17 @@ impl State {
             let bytes = gone.iter().map(|message| message.len()).sum();
             freeing::later(gone, bytes);
         }
-        if removed.is_empty() {
+        if removed.is_empty() && others.is_empty() {
             return;
         }
         removed.sort_unstable();
         let offset = batch.append(|record| {
-            let effect = BrokerEffect::Remove { ranges: ranges(removed.iter().copied()).into() };
+            let mut ranges = ranges(removed.iter().copied());
+            if !others.is_empty() {
+                ranges.extend(others);
+                ranges.sort_unstable();
+            }
+            let effect = BrokerEffect::Remove { ranges: ranges.into() };
             Effect::Broker(effect).encode(queue.partition(), record);
         });
         self.changed_at(offset);

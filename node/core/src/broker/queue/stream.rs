@@ -9,12 +9,13 @@
 
 use std::sync::Arc;
 
-use super::messages::{Delivered, Messages, Taken};
+use super::messages::{Messages, Taken};
 use super::{Queue, Settled, State};
 use crate::broker::batch::Batch;
 use crate::broker::dead_letter::Reason;
 use crate::broker::limits;
 use crate::broker::link::{Event, Start};
+use crate::broker::message::{Delivered, Message};
 
 impl Messages {
     /// The id at which a consumer begins.
@@ -28,21 +29,37 @@ impl Messages {
             Start::Within(milliseconds) => self.id_since(now.saturating_sub(milliseconds)),
         }
     }
+
+    /// What a consumer reads next. Nothing: it is at the end, or waits for a run.
+    fn read_next(&mut self, next: u64) -> Option<(u64, Arc<Message>)> {
+        let in_memory = self.at_or_behind(next).map(|(id, message)| (id, Arc::clone(message)));
+        let run = self.runs.out_at_or_behind(next);
+        let before = run.and_then(|run| Some((run.first(), run.ids_from(next).next()?)));
+        match before.filter(|(_, id)| in_memory.as_ref().is_none_or(|(other, _)| id < other)) {
+            Some((first, _)) => {
+                if self.runs.needed.insert(first) {
+                    self.runs.is_wanted = false;
+                }
+                None
+            }
+            None => in_memory,
+        }
+    }
 }
 
 impl State {
     /// Gives each consumer what comes next for it, as far as it can take that.
     pub(super) fn read_stream(&mut self, batch: &mut Batch<'_>) {
         let mut delivered = 0;
-        for consumer in self.consumers() {
-            while let Some((id, message)) = self.messages.at_or_behind(consumer.next()) {
+        for consumer in &self.consumers {
+            while let Some((id, message)) = self.messages.read_next(consumer.next()) {
                 if !consumer.reserve() {
                     break;
                 }
                 consumer.go_on_at(id + 1);
                 batch.worked(1);
                 delivered += 1;
-                let taken = Taken { id, message: Arc::clone(message), delivered: Delivered::Never, returns: 0 };
+                let taken = Taken { id, message, delivered: Delivered::Never, returns: 0 };
                 let link = Arc::clone(&consumer.link);
                 if link.push(Event::Deliver(Arc::clone(consumer), taken)) {
                     batch.wakes(link);
@@ -57,12 +74,15 @@ impl State {
     pub(super) fn drop_old(&mut self, queue: &Arc<Queue>, batch: &mut Batch<'_>, max_age: u64) {
         let now = batch.now().0;
         let mut removed = Vec::new();
+        let is_old = |came: u64| came.saturating_add(max_age) <= now;
         for _ in 0..limits::EXPIRED_A_TURN {
-            let is_old = |came: u64| came.saturating_add(max_age) <= now;
             let Some(head) = self.messages.head().filter(|head| is_old(head.deadline)) else { break };
             self.drop_head(queue, batch, head.id, Reason::Expired, &mut removed);
         }
         self.remove(queue, batch, removed);
+        if self.messages.awaits_run() && is_old(self.messages.next_out_over_at().1) {
+            self.drop_out_head(queue, batch, limits::EXPIRED_A_TURN);
+        }
     }
 
     /// Deliveries of a stream are settled: their consumers may have more. Nothing comes back, and nothing goes.

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::broker::effect::ranges;
 use crate::broker::limits;
 use crate::ids::Offset;
 
@@ -43,6 +44,19 @@ impl Written {
             if self.gone.0.len() > limits::GONE_RANGES {
                 self.forget();
             }
+        }
+    }
+
+    /// As `removed`, for ids that ascend.
+    pub(crate) fn removed_all(&mut self, ids: &[u64]) {
+        if self.is_whole {
+            return;
+        }
+        for (first, count) in ranges(ids.iter().copied().take_while(|id| *id <= self.through)) {
+            self.gone.insert_range(first, first + count - 1);
+        }
+        if self.gone.0.len() > limits::GONE_RANGES {
+            self.forget();
         }
     }
 
@@ -88,6 +102,23 @@ impl Written {
 struct Ranges(BTreeMap<u64, u64>);
 
 impl Ranges {
+    /// As `insert`, of neighbours.
+    fn insert_range(&mut self, first: u64, last: u64) {
+        self.insert(first);
+        if first == last {
+            return;
+        }
+        let covered: Vec<u64> = self.0.range(first.saturating_add(1)..=last).map(|(start, _)| *start).collect();
+        let mut end = last;
+        for start in covered {
+            end = end.max(self.0.remove(&start).unwrap_or(last));
+        }
+        let behind = end.checked_add(1).and_then(|next| self.0.remove(&next));
+        if let Some((_, present)) = self.0.range_mut(..=first).next_back() {
+            *present = (*present).max(behind.unwrap_or(end));
+        }
+    }
+
     fn insert(&mut self, id: u64) {
         let behind = id.checked_add(1).and_then(|next| self.0.remove(&next));
         let last = behind.unwrap_or(id);
@@ -103,6 +134,7 @@ impl Ranges {
 mod tests {
     use std::collections::BTreeSet;
 
+    use rand::Rng as _;
     use rand::seq::SliceRandom;
 
     use super::*;
@@ -120,6 +152,21 @@ mod tests {
             assert_eq!(held, model);
         }
         assert_eq!(ranges.0.into_iter().collect::<Vec<_>>(), [(1, 49), (51, 99), (101, 149), (151, 199)]);
+    }
+
+    #[test]
+    fn neighbours_together_are_as_each_by_itself() {
+        let mut random = rand::rng();
+        for _ in 0..1_000 {
+            let (mut together, mut each) = (Ranges::default(), Ranges::default());
+            for _ in 0..5 {
+                let first = random.random_range(1..60);
+                let last = first + random.random_range(0..20);
+                together.insert_range(first, last);
+                (first..=last).for_each(|id| each.insert(id));
+                assert_eq!(together.0, each.0);
+            }
+        }
     }
 
     #[test]

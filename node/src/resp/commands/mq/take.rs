@@ -45,6 +45,9 @@ pub(super) fn get(transaction: &mut Transaction<'_>, args: &Args<'_>, out: &mut 
         let Some(next) = next else { break };
         taken.push(next);
     }
+    if taken.is_empty() && queue.awaits_run() {
+        return Err(Error::Broker("TRYAGAIN the next message is being read from the disk".to_owned()));
+    }
     if taken.is_empty() {
         batch.depends_on(queue.counts().last_offset);
     }
