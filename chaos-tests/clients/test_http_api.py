@@ -159,6 +159,18 @@ def test_a_file_that_rabbitmq_exported_is_imported(cluster):
     connection.close()
 
 
+def test_limits_of_virtual_hosts_are_exported_and_imported(node):
+    limits = {"max-connections": 10, "max-queues": 5}
+    status, body = call(node, "POST", "definitions", {"vhosts": [{"name": "limited", "limits": limits}, {"name": "unlimited", "limits": []}]})
+    assert status in (200, 201, 204), body
+    assert get(node, "vhost-limits/limited") == [{"vhost": "limited", "value": limits}]
+    assert get(node, "vhost-limits/unlimited") == []
+    exported = {vhost["name"]: vhost["limits"] for vhost in get(node, "definitions")["vhosts"]}
+    assert (exported["limited"], exported["unlimited"]) == (limits, [])
+    for vhost in ("limited", "unlimited"):
+        assert call(node, "DELETE", f"vhosts/{vhost}")[0] == 204
+
+
 def test_accounts_are_on_every_node_and_survive_a_failover(cluster):
     node = cluster.wait_until_whole()
     assert call(node, "PUT", "users/kept", {"password": "pw", "tags": "management"})[0] == 201

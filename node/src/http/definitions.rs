@@ -12,15 +12,16 @@ use super::json::{of_table, to_table};
 use super::request::{Object, Request, short};
 use super::vhosts::{metadata, words};
 use super::{overview, parameters, permissions, policies, users};
-use crate::accounts::{Change, DEFAULT_VHOST, PolicyKind, Vhost};
+use crate::accounts::{Change, DEFAULT_VHOST, Directory, PolicyKind, Vhost};
 use crate::broker::{BindTo, BoundKind, ExchangeDeclaration, ExchangeKind, Queue, QueueDeclaration};
+use crate::vhost_rules;
 
 /// GET /api/definitions
 pub(super) fn export(request: &Request) -> Outcome {
     let directory = &request.directory;
     let mut file = head(request);
     file["users"] = directory.users.values().map(users::described).collect();
-    file["vhosts"] = directory.vhosts.iter().map(|(name, vhost)| described_vhost(name, vhost)).collect();
+    file["vhosts"] = directory.vhosts.iter().map(|(name, vhost)| described_vhost(directory, name, vhost)).collect();
     file["permissions"] = directory
         .permissions
         .iter()
@@ -59,9 +60,12 @@ fn head(request: &Request) -> Value {
     })
 }
 
-fn described_vhost(name: &str, vhost: &Vhost) -> Value {
+fn described_vhost(directory: &Directory, name: &str, vhost: &Vhost) -> Value {
+    // RabbitMQ writes no limits as a list, and some as an object.
+    let limits = directory.parameter(name, vhost_rules::PARAMETER.0, vhost_rules::PARAMETER.1);
+    let limits = limits.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_else(|| json!([]));
     json!({
-        "name": name, "description": vhost.description, "tags": vhost.tags, "metadata": metadata(vhost), "limits": [],
+        "name": name, "description": vhost.description, "tags": vhost.tags, "metadata": metadata(vhost), "limits": limits,
     })
 }
 
@@ -182,7 +186,13 @@ fn account_changes(request: &Request, file: &Object, into: Option<&str>) -> Resu
         }
         for entry in section(file, "vhosts")? {
             let name = text(&entry, "name")?;
-            changes.push(Change::SetVhost { vhost: vhost_from(request, &name, &entry)?, name });
+            changes.push(Change::SetVhost { vhost: vhost_from(request, &name, &entry)?, name: name.clone() });
+            // Files of RabbitMQ have them as parameters, too.
+            if let Some(limits @ Value::Object(_)) = entry.get("limits") {
+                let (component, parameter) = (vhost_rules::PARAMETER.0.to_owned(), vhost_rules::PARAMETER.1.to_owned());
+                let value = limits.to_string();
+                changes.push(Change::SetParameter { vhost: name, component, name: parameter, value });
+            }
         }
         for entry in section(file, "permissions")? {
             let (user, vhost) = (text(&entry, "user")?, text(&entry, "vhost")?);

@@ -13,7 +13,7 @@
 pub const WHOLE_MAX: usize = 128;
 
 /// Bits of a position that a cursor does not say.
-pub const UNSAID_BITS: u32 = 11;
+pub(super) const UNSAID_BITS: u32 = 11;
 
 /// A page in the making: the entries that a scan has met, of which the first `count` positions will be kept.
 pub(super) struct Page<T> {
