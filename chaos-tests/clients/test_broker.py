@@ -2,6 +2,7 @@
 RabbitMQ itself where it is installed and has the feature; texts that newer versions changed are compared without the change."""
 
 import re
+import shutil
 import time
 import urllib.parse
 import urllib.request
@@ -651,8 +652,20 @@ def test_a_queue_larger_than_the_memory_survives_a_failover_and_a_restart_of_all
         for node in cluster.nodes:
             most = PAGED_MESSAGES * 3 // 4
             wait_for(lambda: all(paged(node).get(q, 0) > most for q in ("long", "events")), 20, f"{node.name} has the queues on disk: {paged(node)}")
-        cluster.kill(cluster.master())
-        master = wait_for(cluster.master, 20, "a new master")
+        # A node that has lost everything is sent what is on the master's disk, and keeps it on its own.
+        master = cluster.master()
+        wiped, other = (node for node in cluster.nodes if node is not master)
+        cluster.kill(wiped)
+        shutil.rmtree(cluster.folder / wiped.name)
+        cluster.start(wiped)
+        wait_for(cluster.is_whole, 60, "the node that was wiped is in sync")
+        wait_for(lambda: all(paged(wiped).get(q, 0) > most for q in ("long", "events")), 20, f"it has the queues on disk: {paged(wiped)}")
+        cluster.kill(other)
+        wait_for(lambda: cluster.info(master).get("tercet_isr") == "2", 20, "the master and the wiped one are left")
+        cluster.kill(master)
+        cluster.start(other)
+        master = wait_for(cluster.master, 40, "a new master")
+        assert master is wiped
         connection = connect(master)
         channel = connection.channel()
         assert channel.queue_declare("long", passive=True).method.message_count == PAGED_MESSAGES
