@@ -116,6 +116,17 @@ class Browser:
         entries = self.call("POST", "/se/log", {"type": "browser"})
         return [entry["message"] for entry in entries if entry["level"] == "SEVERE" and "Failed to load resource" not in entry["message"]]
 
+    def cdp(self, command, **arguments):
+        """A command of Chrome's own protocol."""
+        return self.call("POST", "/goog/cdp/execute", {"cmd": command, "params": arguments})
+
+    def memory(self):
+        """What the page holds once its garbage is collected: bytes of JavaScript, nodes of the document, listeners."""
+        self.cdp("HeapProfiler.collectGarbage")
+        self.cdp("Performance.enable")
+        known = {metric["name"]: int(metric["value"]) for metric in self.cdp("Performance.getMetrics")["metrics"]}
+        return {"heap": known["JSHeapUsedSize"], "nodes": known["Nodes"], "listeners": known["JSEventListeners"]}
+
     def resize(self, width, height):
         self.call("POST", "/window/rect", {"width": width, "height": height})
 

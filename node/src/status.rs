@@ -39,6 +39,12 @@ fn shown(cluster: &Value, failovers: &Value) -> String {
         cluster["journal"]["commit"],
         text(&cluster["acknowledge"]),
     ));
+    if let Some(percent) = cluster["checkpoint"]["progress"]["percent"].as_f64() {
+        let left = &cluster["checkpoint"]["progress"]["seconds_left"];
+        let left = left.as_u64().map_or_else(String::new, |left| format!(", {left} s left"));
+        let backup = if cluster["checkpoint"]["backups_waiting"].as_u64() > Some(0) { ", then a backup" } else { "" };
+        lines.push(format!("checkpoint: {percent:.0} %{left}{backup}"));
+    }
     for member in list(&cluster["members"]) {
         let lag = member["lag_records"].as_u64().map_or_else(|| "-".to_owned(), |lag| lag.to_string());
         let state = match (member["in_sync"].as_bool(), member["syncing"].as_bool()) {
@@ -94,11 +100,14 @@ mod tests {
             "members": [{ "name": "n1", "role": "master", "in_sync": true, "lag_records": 0, "resp": "a:1", "amqp": "a:2" }],
         });
         let mut syncing = cluster.clone();
+        syncing["checkpoint"] = json!({ "progress": { "percent": 33.3, "seconds_left": 7 }, "backups_waiting": 1 });
         syncing["load"] = json!({ "percent": 41.6, "seconds_left": 3 });
         syncing["members"][0] =
             json!({ "name": "n2", "syncing": true, "full_sync": { "percent": 12.4 }, "version": "0.0.9" });
         let text = shown(&syncing, &json!([]));
-        for part in ["loading: 42 %, 3 s left", "full sync 12 %", "version 0.0.9"] {
+        for part in
+            ["loading: 42 %, 3 s left", "full sync 12 %", "version 0.0.9", "checkpoint: 33 %, 7 s left, then a backup"]
+        {
             assert!(text.contains(part), "{part} in\n{text}");
         }
         let failovers = json!([{ "kind": "failover", "from": "n2", "to": "n1", "took_ms": 448, "epoch": 3 }]);

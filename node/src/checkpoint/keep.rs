@@ -122,7 +122,8 @@ impl Keeper<'_> {
         let journal = &self.node.engine.journal;
         let is_same = || position().is_some_and(|now| now.state == from.state);
         let (engine, gate, bounds) = (&self.node.engine, &self.node.gate, Bounds::default());
-        let ground = Ground { engine, gate, storage, bounds, is_same: &is_same };
+        let progress = |portion| control.reached(portion);
+        let ground = Ground { engine, gate, storage, bounds, is_same: &is_same, progress: &progress };
         let mut rest = |rest: Rest| {
             match rest {
                 Rest::After(worked) => {

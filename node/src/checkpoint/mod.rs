@@ -32,6 +32,7 @@ pub use pass::Report;
 
 use crate::clock;
 use crate::ids::{Offset, UnixMillis};
+use crate::peers::Portion;
 
 /// How far the partitions are, and of which state that was said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +72,8 @@ pub struct Control {
     orders: Mutex<Orders>,
     changed: Condvar,
     status: watch::Sender<Status>,
+    /// How far the pass is that runs.
+    portion: Mutex<Option<Portion>>,
 }
 
 #[derive(Debug, Default)]
@@ -98,6 +101,22 @@ impl Control {
     #[must_use]
     pub fn status(&self) -> Status {
         self.status.borrow().clone()
+    }
+
+    /// How far the pass is that runs, in keys and messages; a backup that waits for it is done as soon as it is.
+    #[must_use]
+    pub fn portion(&self) -> Option<Portion> {
+        *self.portion.lock()
+    }
+
+    /// Copies of the disk that wait for a pass.
+    #[must_use]
+    pub fn backups(&self) -> usize {
+        self.orders.lock().backups.len()
+    }
+
+    fn reached(&self, portion: Portion) {
+        *self.portion.lock() = Some(portion);
     }
 
     /// Asks for a pass that begins after this call. `finished` waits for it.
@@ -170,6 +189,7 @@ impl Control {
     }
 
     fn end(&self, answered: u64, result: Result<Report, String>) {
+        *self.portion.lock() = None;
         self.status.send_modify(|status| {
             (status.is_running, status.answered) = (false, answered);
             match result {

@@ -22,6 +22,7 @@ use crate::ids::{Offset, Partition};
 use crate::journal::Gate;
 use crate::keyspace::pages::{PageSet, Taken};
 use crate::limits;
+use crate::peers::Portion;
 use crate::storage::{self, Batch, Family, Generation, Storage, Written, head_key, message_key};
 
 /// What a pass did.
@@ -86,6 +87,8 @@ pub(super) struct Ground<'a> {
     pub(super) bounds: Bounds,
     /// Whether the partitions still are the state that they were when the pass began.
     pub(super) is_same: &'a dyn Fn() -> bool,
+    /// Told how far the pass is: keys and messages that were looked at, whether they had changed or not.
+    pub(super) progress: &'a dyn Fn(Portion),
 }
 
 /// Makes a pass. `floor`: everything up to here is in the partitions. `rest` says whether to go on.
@@ -113,6 +116,8 @@ pub(super) fn run(
         unflushed: 0,
         working_since: began,
         taken: Taken::default(),
+        visited: 0,
+        portion: Portion::begin(0, messages(ground.engine) + keys(ground.engine)),
         report: Report { floor, ..Report::default() },
     };
     let result = pass.all();
@@ -120,6 +125,16 @@ pub(super) fn run(
     let mut report = pass.report;
     report.took = began.elapsed();
     result.map(|()| report)
+}
+
+fn messages(engine: &Engine) -> u64 {
+    let counts = engine.broker.queues().into_iter().map(|queue| queue.counts());
+    counts.map(|counts| (counts.ready + counts.unacknowledged) as u64).sum()
+}
+
+/// About so many: nobody is waited for.
+fn keys(engine: &Engine) -> u64 {
+    (0..limits::DATABASES).map(|database| engine.keyspace.seen_keys(database).0 as u64).sum()
 }
 
 /// Everything is to be taken anew, as if nothing had been.
@@ -145,6 +160,9 @@ struct Pass<'a> {
     unflushed: usize,
     working_since: Instant,
     taken: Taken,
+    /// Keys of the shard that was looked at last.
+    visited: usize,
+    portion: Portion,
     report: Report,
 }
 
@@ -164,11 +182,14 @@ enum Pending {
 
 impl Pass<'_> {
     fn all(&mut self) -> Result<(), Broken> {
+        (self.ground.progress)(self.portion);
         self.topology()?;
         self.accounts()?;
         self.queues()?;
+        self.reached(messages(self.ground.engine));
         for index in 0..self.ground.engine.keyspace.len() {
             self.shard(index)?;
+            self.reached(self.portion.done + self.visited as u64);
         }
         self.due = self.due.max(self.report.floor);
         self.write()?;
@@ -181,6 +202,11 @@ impl Pass<'_> {
             self.ground.storage.mark_whole()?;
         }
         Ok(())
+    }
+
+    fn reached(&mut self, done: u64) {
+        self.portion.done = done.min(self.portion.all);
+        (self.ground.progress)(self.portion);
     }
 
     fn shard(&mut self, index: usize) -> Result<(), Broken> {
@@ -269,6 +295,7 @@ impl Pass<'_> {
             self.due = self.due.max(rows.taken_until);
             self.put_head(partition, QueueHead { pending: rows.taken_until, ..before });
             self.report.messages += step.len();
+            self.reached(self.portion.done + step.len() as u64);
             for came in step {
                 if is_anew && came.id > next {
                     self.delete_messages(partition, next, Some(came.id - 1));

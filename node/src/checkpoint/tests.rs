@@ -248,7 +248,14 @@ impl Master {
     fn pass(&self, is_same: &dyn Fn() -> bool, rest: &mut dyn FnMut(Rest) -> bool) -> Result<Report, Broken> {
         // Small, so that a pass consists of many batches and files.
         let bounds = Bounds { batch: self.random(1..40_000), flush: self.random(1..200_000) };
-        let ground = Ground { engine: &self.engine, gate: &self.gate, storage: &self.storage, bounds, is_same };
+        let ground = Ground {
+            engine: &self.engine,
+            gate: &self.gate,
+            storage: &self.storage,
+            bounds,
+            is_same,
+            progress: &|_| {},
+        };
         let floor = self.engine.journal.end();
         let released = self.engine.broker.shelf().take_released();
         let report = pass::run(&ground, &mut self.known.borrow_mut(), floor, rest);

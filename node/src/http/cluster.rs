@@ -118,6 +118,8 @@ fn checkpoint(node: &Node) -> Value {
     let status = node.checkpoint.status();
     json!({
         "running": status.is_running,
+        "progress": progress(node.checkpoint.portion().as_ref(), clock::boot_now()),
+        "backups_waiting": node.checkpoint.backups(),
         "completed": status.passes,
         "last_at": (status.passes > 0).then_some(status.last_at.0),
         "failure": status.failure,

@@ -41,6 +41,7 @@ impl<'p> Pass<'p> {
     /// False: nothing has changed.
     fn take_pages(&mut self, index: usize, in_steps: bool) -> bool {
         let mut shard = self.ground.engine.keyspace.lock(index);
+        self.visited = (0..limits::DATABASES).map(|database| shard.database(database).len()).sum();
         let rows = &self.known.shards[index];
         if !shard.is_changed() || rows.is_none() && shard.last_offset() == Offset::ZERO && shard.is_empty() {
             return false;

@@ -10,8 +10,9 @@ export function admin(root, _, user) {
     return { every: 60000, async update() {} };
   }
   const sections = [];
-  if (may("administrator")) sections.push(users(), permissions(), hosts());
+  if (may("administrator")) sections.push(users(), permissions(), topicPermissions(), hosts());
   sections.push(policies());
+  if (may("administrator")) sections.push(operatorPolicies());
   if (may("administrator")) sections.push(hostLimits(), userLimits(), definitions());
   fill(root, h("div", { class: "head" }, h("h1", {}, "Admin")), sections.map((section) => section.element));
   const view = { every: 5000, async update() { await Promise.all(sections.map((section) => section.update())); } };
@@ -72,6 +73,15 @@ function permissions() {
       submit: ({ user, vhost, configure, write, read }) => put(`permissions/${path(vhost, user)}`, { configure, write, read }) });
 }
 
+function topicPermissions() {
+  return card("Topic permissions", "topic-permissions", ["User", "Virtual host", "Exchange", "Write", "Read"],
+    (row) => [h("b", {}, row.user), row.vhost, row.exchange, h("code", {}, row.write), h("code", {}, row.read)],
+    (row) => ["topic-permissions", encode(row.vhost), encode(row.user), encode(row.exchange)],
+    { title: "Set topic permissions", button: "Set", id: "set-topic-permissions",
+      fields: [field("user", "User", { required: true }), field("vhost", "Virtual host", { value: "/" }), field("exchange", "Topic exchange", { value: "amq.topic", required: true }), field("write", "Write", { value: ".*" }), field("read", "Read", { value: ".*" })],
+      submit: ({ user, vhost, exchange, write, read }) => put(`topic-permissions/${path(vhost, user)}`, { exchange, write, read }) });
+}
+
 function hosts() {
   return card("Virtual hosts", "vhosts", ["Name", "Description", "Messages"],
     (row) => [h("b", {}, row.name), row.description, String(row.messages)],
@@ -82,12 +92,22 @@ function hosts() {
 }
 
 function policies() {
-  return card("Policies", "policies", ["Name", "Virtual host", "Pattern", "Applies to", "Definition", "Priority"],
+  return policiesOf("Policies", "policies", "Add or change a policy", "add-policy");
+}
+
+/** What bounds the policies of users, and the arguments of their queues. */
+function operatorPolicies() {
+  return policiesOf("Operator policies", "operator-policies", "Add or change an operator policy", "add-operator-policy");
+}
+
+function policiesOf(heading, source, title, id) {
+  const applies = source === "policies" ? [["queues", "queues"], ["exchanges", "exchanges"], ["all", "both"]] : [["queues", "queues"]];
+  return card(heading, source, ["Name", "Virtual host", "Pattern", "Applies to", "Definition", "Priority"],
     (row) => [h("b", {}, row.name), row.vhost, h("code", {}, row.pattern), row["apply-to"], h("code", {}, JSON.stringify(row.definition)), String(row.priority)],
-    (row) => ["policies", encode(row.vhost), encode(row.name)],
-    { title: "Add or change a policy", button: "Save", id: "add-policy",
-      fields: [field("name", "Name", { required: true }), field("vhost", "Virtual host", { value: "/" }), field("pattern", "Pattern", { required: true, placeholder: "^tasks" }), choice("apply", "Applies to", [["queues", "queues"], ["exchanges", "exchanges"], ["all", "both"]]), field("definition", "Definition (JSON)", { required: true, placeholder: '{"max-length": 1000}' }), field("priority", "Priority", { type: "number", value: "0" })],
-      submit: (values) => put(`policies/${path(values.vhost, values.name)}`, { pattern: values.pattern, "apply-to": values.apply, definition: object(values.definition), priority: Number(values.priority) }) });
+    (row) => [source, encode(row.vhost), encode(row.name)],
+    { title, button: "Save", id,
+      fields: [field("name", "Name", { required: true }), field("vhost", "Virtual host", { value: "/" }), field("pattern", "Pattern", { required: true, placeholder: "^tasks" }), choice("apply", "Applies to", applies), field("definition", "Definition (JSON)", { required: true, placeholder: '{"max-length": 1000}' }), field("priority", "Priority", { type: "number", value: "0" })],
+      submit: (values) => put(`${source}/${path(values.vhost, values.name)}`, { pattern: values.pattern, "apply-to": values.apply, definition: object(values.definition), priority: Number(values.priority) }) });
 }
 
 /** Limits of one thing, each of which can be taken away by itself. */

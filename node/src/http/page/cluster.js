@@ -30,7 +30,7 @@ export function cluster(root) {
         ["Journal ends at", number(now.journal.end)],
         ["Committed up to", number(now.journal.commit)],
         ["On disk up to", now.journal.durable === null ? "in memory only" : number(now.journal.durable)],
-        ["Checkpoint", now.checkpoint.failure ? `failed: ${now.checkpoint.failure}` : now.checkpoint.running ? "under way" : now.checkpoint.last_at === null ? "none yet" : `${number(now.checkpoint.completed)} so far, the last ${time(now.checkpoint.last_at)}`],
+        ["Checkpoint", now.checkpoint.failure ? `failed: ${now.checkpoint.failure}` : now.checkpoint.running ? running(now.checkpoint) : now.checkpoint.last_at === null ? "none yet" : `${number(now.checkpoint.completed)} so far, the last ${time(now.checkpoint.last_at)}`],
         ["Cluster", now.cluster_id || "–"],
       ]));
       fill(sentinels, h("h2", {}, "Sentinels"), now.sentinels.length === 0
@@ -41,6 +41,11 @@ export function cluster(root) {
         : h("div", { class: "timeline" }, past.map(failover)));
     },
   };
+}
+
+function running({ progress, backups_waiting: backups }) {
+  const far = progress === null ? "under way" : `${Math.floor(progress.percent)} %${progress.seconds_left === null ? "" : `, ${progress.seconds_left} s left`}`;
+  return backups === 0 ? far : `${far}, then a backup`;
 }
 
 function node(member, now) {

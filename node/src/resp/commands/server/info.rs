@@ -238,7 +238,9 @@ fn persistence(node: &Node, _: &View<'_>, text: &mut String) {
     line(text, "rdb_last_save_time", super::save::last_save(node).0 / 1000);
     line(text, "rdb_last_bgsave_status", status(checkpoint.failure.is_none()));
     line(text, "rdb_last_bgsave_time_sec", took_seconds);
-    line(text, "rdb_current_bgsave_time_sec", -1);
+    let portion = node.checkpoint.portion();
+    let running_seconds = portion.map_or(-1, |portion| (clock::boot_now().millis_since(portion.began) / 1000) as i64);
+    line(text, "rdb_current_bgsave_time_sec", running_seconds);
     line(text, "rdb_saves", checkpoint.passes);
     line(text, "aof_enabled", u8::from(durability.promise().is_some()));
     line(text, "aof_rewrite_in_progress", u8::from(checkpoint.is_running));
@@ -246,14 +248,12 @@ fn persistence(node: &Node, _: &View<'_>, text: &mut String) {
     line(text, "aof_last_rewrite_time_sec", took_seconds);
     line(text, "aof_last_bgrewrite_status", status(checkpoint.failure.is_none()));
     line(text, "aof_last_write_status", status(refusal.is_none()));
-    line(text, "aof_current_rewrite_time_sec", -1);
+    line(text, "aof_current_rewrite_time_sec", running_seconds);
     line(text, "aof_rewrites", checkpoint.passes);
     for name in [
         "current_cow_peak",
         "current_cow_size",
         "current_cow_size_age",
-        "current_save_keys_processed",
-        "current_save_keys_total",
         "rdb_last_cow_size",
         "rdb_last_load_keys_expired",
         "rdb_last_load_keys_loaded",
@@ -264,7 +264,13 @@ fn persistence(node: &Node, _: &View<'_>, text: &mut String) {
     ] {
         line(text, name, 0);
     }
-    line(text, "current_fork_perc", "0.00");
+    // Keys and messages that the checkpoint has looked at; Redis's names.
+    line(text, "current_save_keys_processed", portion.map_or(0, |portion| portion.done));
+    line(text, "current_save_keys_total", portion.map_or(0, |portion| portion.all));
+    line(text, "current_fork_perc", format_args!("{:.2}", portion.map_or(0.0, |portion| portion.percent())));
+    if let Some(left) = portion.and_then(|portion| portion.seconds_left(clock::boot_now())) {
+        line(text, "tercet_checkpoint_seconds_left", left);
+    }
     if let Some(report) = node.loading.report() {
         line(text, "loading_start_time", report.start_time);
         line(text, "loading_total_bytes", report.total_bytes);
