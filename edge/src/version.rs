@@ -10,8 +10,15 @@ use tonic::codegen::http::{HeaderMap, HeaderValue};
 
 pub const HEADER: &str = "tercet-version";
 
-/// What this process speaks. It grows with every change of a wire format that the version before does not take.
-pub const SPOKEN: u32 = 1;
+/// What this process speaks. It grows with every change of a wire format that the version before does not take:
+///
+/// | version | what came |
+/// |---|---|
+/// | 1 | this header |
+/// | 2 | fields of hashes expire: effect 24, and images of such hashes |
+pub const SPOKEN: u32 = 2;
+/// Fields of hashes expire. A master executes none of those commands while a node of an earlier version follows it.
+pub const FIELDS_EXPIRE: u32 = 2;
 /// The oldest that it understands.
 pub const UNDERSTOOD: u32 = 0;
 

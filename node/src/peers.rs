@@ -41,6 +41,8 @@ impl Portion {
 #[derive(Debug, Clone, Default)]
 pub struct About {
     pub version: String,
+    /// Version of the wire formats.
+    pub spoken: u32,
     /// While one is under way.
     pub full_sync: Option<Portion>,
 }
@@ -51,12 +53,19 @@ pub struct Peers(Mutex<BTreeMap<String, About>>);
 
 impl Peers {
     /// A replica has come.
-    pub fn met(&self, name: &str, version: &str) {
+    pub fn met(&self, name: &str, version: &str, spoken: u32) {
         self.change(name, |about| {
             // What other processes say is cut to what a version is.
             about.version = version.chars().filter(char::is_ascii_graphic).take(32).collect();
+            about.spoken = spoken;
             about.full_sync = None;
         });
+    }
+
+    /// Whether every replica that has come to this process understands a version of the wire formats.
+    #[must_use]
+    pub fn all_speak(&self, version: u32) -> bool {
+        self.0.lock().values().all(|about| about.spoken >= version)
     }
 
     pub fn synced(&self, name: &str, full_sync: Option<Portion>) {
@@ -92,8 +101,19 @@ mod tests {
     #[test]
     fn names_are_bounded_and_versions_are_cut() {
         let peers = Peers::default();
-        (0..100).for_each(|number| peers.met(&format!("n{number}"), &"1\n".repeat(100)));
+        (0..100).for_each(|number| peers.met(&format!("n{number}"), &"1\n".repeat(100), 1));
         assert!(peers.about("n63").is_some_and(|about| about.version == "1".repeat(32)));
         assert!(peers.about("n99").is_none());
+    }
+
+    #[test]
+    fn what_is_new_waits_for_the_last_replica() {
+        let peers = Peers::default();
+        assert!(peers.all_speak(2), "a node of its own waits for nobody");
+        peers.met("n2", "", 2);
+        peers.met("n3", "", 0);
+        assert!(!peers.all_speak(2));
+        peers.met("n3", "", 3);
+        assert!(peers.all_speak(2));
     }
 }

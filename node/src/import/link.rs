@@ -64,9 +64,10 @@ impl Link {
 
     /// Sends a command, with the next `flush` at the latest.
     pub(super) fn send(&mut self, words: &[&[u8]]) -> Result<(), Error> {
-        self.output.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
+        // Memory takes whatever is written to it.
+        _ = write!(self.output, "*{}\r\n", words.len());
         for word in words {
-            self.output.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+            _ = write!(self.output, "${}\r\n", word.len());
             self.output.extend_from_slice(word);
             self.output.extend_from_slice(b"\r\n");
         }

@@ -60,7 +60,7 @@ pub(crate) async fn serve(
     let over = || Status::failed_precondition(format!("this node is not master of epoch {epoch}"));
     let term = mastership(&node, epoch).await.ok_or_else(over)?;
     check_name(&node, &hello)?;
-    node.peers.met(&hello.name, &hello.version);
+    node.peers.met(&hello.name, &hello.version, hello.spoken);
     let member = Member { node_id: hello.node_id.clone(), ..member_named(&node, &hello.name) };
     let disk = Disk::from_wire(hello.durability());
     if node.counted() == Counted::Durable && disk != Disk::Synced {

@@ -162,6 +162,7 @@ impl Link<'_> {
             node_id: self.node.identity.node_id.clone(),
             incarnation: self.node.identity.incarnation.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            spoken: tercet_edge::version::SPOKEN,
             epoch: self.target.epoch.0,
             history: to_wire(&journal.history()),
             end_offset: journal.end().0,

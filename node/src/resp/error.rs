@@ -22,6 +22,8 @@ pub enum Error {
     QueueFull,
     #[error("OOM publishers are held: messages and buffers take more than 'memory-high-watermark'")]
     PublishersHeld,
+    #[error("ERR fields of hashes cannot expire yet: a replica of an older version follows, upgrade it first")]
+    OlderReplica,
     /// What the broker refuses, with its code.
     #[error("{0}")]
     Broker(String),

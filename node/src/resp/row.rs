@@ -162,6 +162,8 @@ pub mod flag {
     pub const WHOLE: u32 = 16384;
     /// Refused while publishers are held.
     pub const PUBLISHES: u32 = 32768;
+    /// Its effect is of `version::FIELDS_EXPIRE`: refused while an older replica follows.
+    pub const FIELDS_EXPIRE: u32 = 65536;
 }
 
 /// A family of commands, as COMMAND DOCS names it.

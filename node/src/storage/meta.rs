@@ -16,7 +16,7 @@ use crate::wire::Reader;
 /// | format | since |
 /// |---|---|
 /// | 1 | the beginning |
-/// | 2 | messages of long queues lie in runs |
+/// | 2 | messages of long queues lie in runs; fields of hashes expire |
 pub(super) const FORMAT: u64 = 2;
 /// Of the key's bytes, the upper bits.
 const PARTITION_FUNCTION: &str = "xxh3_64";

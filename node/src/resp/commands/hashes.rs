@@ -12,7 +12,7 @@ use crate::effect::{KeyChange, class};
 use crate::engine::{Transaction, View};
 use crate::keyspace::value::HashRef;
 use crate::resp::error::Error;
-use crate::resp::table::flag::{DENY_OOM, FAST, WHOLE};
+use crate::resp::table::flag::{DENY_OOM, FAST, FIELDS_EXPIRE, WHOLE};
 use crate::resp::table::{Args, Command, Group, Keys, Outcome, read, write};
 
 const G: Group = Group::Hash;
@@ -59,7 +59,7 @@ pub(super) const ROWS: &[Command] = &[
     write(
         "hexpire",
         -6,
-        DENY_OOM | FAST,
+        DENY_OOM | FAST | FIELDS_EXPIRE,
         Keys::ONE,
         G,
         "Set expiry for hash field using relative time to expire (seconds).",
@@ -68,7 +68,7 @@ pub(super) const ROWS: &[Command] = &[
     write(
         "hpexpire",
         -6,
-        DENY_OOM | FAST,
+        DENY_OOM | FAST | FIELDS_EXPIRE,
         Keys::ONE,
         G,
         "Set expiry for hash field using relative time to expire (milliseconds).",
@@ -77,7 +77,7 @@ pub(super) const ROWS: &[Command] = &[
     write(
         "hexpireat",
         -6,
-        DENY_OOM | FAST,
+        DENY_OOM | FAST | FIELDS_EXPIRE,
         Keys::ONE,
         G,
         "Set expiry for hash field using an absolute Unix timestamp (seconds).",
@@ -86,7 +86,7 @@ pub(super) const ROWS: &[Command] = &[
     write(
         "hpexpireat",
         -6,
-        DENY_OOM | FAST,
+        DENY_OOM | FAST | FIELDS_EXPIRE,
         Keys::ONE,
         G,
         "Set expiry for hash field using an absolute Unix timestamp (milliseconds).",
@@ -104,7 +104,7 @@ pub(super) const ROWS: &[Command] = &[
     write(
         "hgetex",
         -5,
-        FAST,
+        FAST | FIELDS_EXPIRE,
         Keys::ONE,
         G,
         "Get the value of one or more fields of a given hash key, and optionally set their expiration.",
@@ -113,7 +113,7 @@ pub(super) const ROWS: &[Command] = &[
     write(
         "hsetex",
         -6,
-        DENY_OOM | FAST,
+        DENY_OOM | FAST | FIELDS_EXPIRE,
         Keys::ONE,
         G,
         "Set the value of one or more fields of a given hash key, and optionally set their expiration.",

@@ -13,6 +13,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use tercet_edge::version;
 use tercet_proto::resp::{Encoder, forget_shared, was_cut};
 
 use super::help::{help, is_help};
@@ -427,6 +428,9 @@ impl Session {
         // Before any of them: what EXEC moves between keys and queues is moved whole, or not at all.
         if any(|row| row.has(flag::PUBLISHES)) && self.node.engine.broker.budget().alarm().is_some() {
             return Err(Error::PublishersHeld);
+        }
+        if any(|row| row.has(flag::FIELDS_EXPIRE)) && !self.node.peers.all_speak(version::FIELDS_EXPIRE) {
+            return Err(Error::OlderReplica);
         }
         match self.verdict {
             Verdict::Master if self.wants_more_replicas() && any(Row::is_write) => Err(Error::TooFewReplicas),
