@@ -1,5 +1,6 @@
 """Three nodes and three sentinels as real processes, for tests that look at them through other people's clients."""
 
+import contextlib
 import ctypes
 import json
 import os
@@ -53,10 +54,13 @@ def wait_for(condition, seconds, what):
         time.sleep(0.02)
 
 
-def ask(port, *commands, password=None, seconds=2.0):
-    """The raw reply to inline commands: a client that shares nothing with the libraries under test."""
+def ask(port, *commands, password=None, seconds=2.0, tls=None):
+    """The raw reply to inline commands: a client that shares nothing with the libraries under test. `tls`: an ssl.SSLContext."""
     lines = ([f'AUTH "{password}"'] if password else []) + list(commands) + ["QUIT"]
-    with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
+    with contextlib.ExitStack() as open_ones:
+        connection = open_ones.enter_context(socket.create_connection(("127.0.0.1", port), timeout=seconds))
+        if tls:
+            connection = open_ones.enter_context(tls.wrap_socket(connection, server_hostname="127.0.0.1"))
         connection.sendall("".join(f"{line}\r\n" for line in lines).encode())
         reply = b""
         try:
@@ -104,6 +108,8 @@ class Cluster:
 
     # Set by conftest.py.
     a_test_has_failed = False
+    # Of one whose ports are all under TLS.
+    tls = None
 
     def __init__(self, password=None, default_ports=False, size=3):
         self.password = password
@@ -149,9 +155,7 @@ class Cluster:
         data.mkdir(exist_ok=True)
         sentinels = ",".join(f"127.0.0.1:{s.peer_port}" for s in self.sentinels)
         args = [member.program or binary(f"tercet-{member.kind}"), "--name", member.name, "--data", str(data), "--bind", "127.0.0.1"]
-        for kind, port in member.ports.items():
-            args += [f"--{kind}-port", str(port)]
-        args += ["--sentinels", sentinels]
+        args += self.ports_of(member) + ["--sentinels", sentinels]
         if member.kind == "sentinel":
             args += ["--nodes", ",".join(f"127.0.0.1:{n.peer_port}" for n in self.nodes), "--service", SERVICE]
         elif self.password:
@@ -160,6 +164,9 @@ class Cluster:
             member.process = subprocess.Popen(
                 args, env={**os.environ, "TERCET_CLUSTER_TOKEN": TOKEN}, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=lambda: LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             )
+
+    def ports_of(self, member):
+        return [word for kind, port in member.ports.items() for word in (f"--{kind}-port", str(port))]
 
     def kill(self, member):
         """kill -9; the fault must happen."""
@@ -176,7 +183,7 @@ class Cluster:
             assert status is None, f"{member.name} ended with {status}; log:\n{self.log(member).read_text()[-2000:]}"
 
     def info(self, node):
-        text = ask(node.resp_port, "INFO replication", password=self.password)
+        text = ask(node.resp_port, "INFO replication", password=self.password, tls=self.tls)
         return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
 
     def master(self):
@@ -188,7 +195,7 @@ class Cluster:
         return masters[0] if named == {masters[0].resp_port} else None
 
     def sentinel_view(self, sentinel):
-        lines = ask(sentinel.resp_port, f"SENTINEL GET-MASTER-ADDR-BY-NAME {SERVICE}").splitlines()
+        lines = ask(sentinel.resp_port, f"SENTINEL GET-MASTER-ADDR-BY-NAME {SERVICE}", tls=self.tls).splitlines()
         return next((int(line) for line in lines[1:] if line.isdigit()), None)
 
     def is_whole(self):
@@ -208,7 +215,7 @@ class Cluster:
     def fail_over(self):
         """A planned hand-over; gives the new master."""
         old = self.wait_until_whole()
-        reply = ask(self.sentinels[0].resp_port, f"SENTINEL FAILOVER {SERVICE}")
+        reply = ask(self.sentinels[0].resp_port, f"SENTINEL FAILOVER {SERVICE}", tls=self.tls)
         assert reply.startswith("+OK"), reply
         wait_for(lambda: (m := self.master()) and m is not old, 20, "another master after SENTINEL FAILOVER")
         return self.wait_until_whole()

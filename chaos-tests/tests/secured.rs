@@ -14,12 +14,17 @@ use tercet_chaos::ports::Block;
 use tercet_chaos::process::Process;
 use tercet_edge::dial::Dialer;
 use tercet_edge::socket::Socket;
+use tercet_edge::tls::outside::{self, Outside};
 use tercet_edge::tls::{Certificates, Files, Tls};
+use tercet_edge::token::Token;
+use tercet_proto::grpc::peer::v1::peer_client::PeerClient;
+use tercet_proto::grpc::peer::v1::{FenceRequest, PromoteRequest};
 use tercet_proto::grpc::schema::Request;
 use tercet_proto::grpc::schema::gateway_client::GatewayClient;
 use tercet_proto::resp::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tonic::Code;
 use tonic::transport::Endpoint;
 
 /// Whatever has to happen happens within this time, or the test fails.
@@ -37,7 +42,18 @@ impl Authority {
     }
 
     fn sign(&self, folder: &Path, name: &str, trusted: &Self) -> Files {
+        self.sign_as(CertificateParams::new(vec![HOST.to_owned()]).unwrap(), folder, name, trusted)
+    }
+
+    /// A certificate whose time is over.
+    fn sign_expired(&self, folder: &Path, name: &str) -> Files {
         let mut params = CertificateParams::new(vec![HOST.to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2001, 1, 1);
+        self.sign_as(params, folder, name, self)
+    }
+
+    fn sign_as(&self, mut params: CertificateParams, folder: &Path, name: &str, trusted: &Self) -> Files {
         params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().unwrap();
         let at = |what: &str| folder.join(format!("{name}.{what}"));
@@ -54,6 +70,8 @@ struct Cluster {
     ports: Block,
     us: Arc<Tls>,
     stranger: Arc<Tls>,
+    /// One of us, whose certificate has expired.
+    late: Outside,
     nodes: Vec<Process>,
     _sentinels: Vec<Process>,
 }
@@ -75,7 +93,13 @@ impl Cluster {
         let us = Tls::load(ours.sign(folder.path(), "client", &ours)).unwrap();
         // It trusts us, and we do not trust who has signed its certificate.
         let stranger = Tls::load(theirs.sign(folder.path(), "stranger", &ours)).unwrap();
-        let mut cluster = Self { folder, ports, us, stranger, nodes: Vec::new(), _sentinels: Vec::new() };
+        let expired = ours.sign_expired(folder.path(), "late");
+        let late = Outside::load(&outside::Files {
+            authority: expired.authority,
+            pair: Some((expired.certificate, expired.key)),
+        });
+        let late = late.unwrap();
+        let mut cluster = Self { folder, ports, us, stranger, late, nodes: Vec::new(), _sentinels: Vec::new() };
         let peers =
             |port: &dyn Fn(u16) -> u16| (0..3).map(|i| format!("{HOST}:{}", port(i))).collect::<Vec<_>>().join(",");
         let sentinels = peers(&|index| cluster.sentinel_port(index, 1));
@@ -280,8 +304,81 @@ async fn a_cluster_under_tls_serves_fails_over_and_keeps_strangers_out() {
     let name = format!("n{}", replica + 1);
     cluster.is_logged(&name, "the other side's certificate is not signed by who is in --tls-ca-file").await;
 
+    if let Ok(late) = cluster.late.connect(HOST, cluster.port(replica, NodePort::Peer)).await {
+        let mut answer = Vec::new();
+        assert!((&mut &late).read_to_end(&mut answer).await.is_err() || answer.is_empty());
+    }
+    cluster.is_logged(&name, "the other side's certificate has expired").await;
+
     // A failover, and nothing acknowledged is lost.
     cluster.nodes[usize::from(first)].kill().unwrap();
     let second = cluster.wait_for_master(|node| node != first).await;
     assert_eq!(cluster.ask(resp(&cluster, second), &["GET", "key"]).await, Some(Value::Bulk(b"value".to_vec())));
+}
+
+#[test]
+fn a_node_whose_own_certificate_has_expired_says_so_and_does_not_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = Authority::new("ours").sign_expired(folder.path(), "n1");
+    let mut command = Command::new(binaries::find(Program::Node).unwrap());
+    command.args(["--resp-tls-port", "1", "--data"]).arg(folder.path().join("data"));
+    command.arg("--tls-cert-file").arg(files.certificate).arg("--tls-key-file").arg(files.key);
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    assert!(!output.status.success() && said.contains("the certificate has expired on"), "{said}");
+}
+
+#[tokio::test]
+async fn orders_without_the_token_or_with_another_one_are_refused_and_logged() {
+    let (folder, ports) = (tempfile::tempdir().unwrap(), Block::take().unwrap());
+    let mut command = Command::new(binaries::find(Program::Node).unwrap());
+    command.args([
+        "--name",
+        "n1",
+        "--bind",
+        HOST,
+        "--log-format",
+        "text",
+        "--cluster-token",
+        "the-token-of-this-cluster",
+        "--data",
+    ]);
+    command.arg(folder.path().join("n1"));
+    for (index, kind) in ["resp", "amqp", "gateway", "http", "metrics", "peer"].into_iter().enumerate() {
+        command.args([&format!("--{kind}-port"), &ports.port(index as u16).to_string()]);
+    }
+    // Nobody of them is there: it waits for an order to be anything.
+    command.args(["--sentinels", &format!("{HOST}:{}", ports.port(6))]);
+    let log = folder.path().join("n1.log");
+    let _node = Process::start(command, &log).unwrap();
+    let endpoint = Endpoint::from_shared(format!("http://{HOST}:{}", ports.port(5))).unwrap();
+    let began = Instant::now();
+    for (token, why) in [("", "it has no token"), ("the-token-of-somebody-else", "its token is another one")] {
+        let dialer = Dialer { token: Token::parse(token).unwrap(), tls: None };
+        let channel = loop {
+            match dialer.connect(&endpoint).await {
+                Ok(channel) => break channel,
+                Err(error) => assert!(began.elapsed() < BOUND, "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        // To become master, and to hand everything over.
+        let mut peer = PeerClient::new(channel);
+        let promotion = peer.promote(PromoteRequest::default()).await.unwrap_err();
+        let fence = peer.fence(FenceRequest::default()).await.unwrap_err();
+        assert_eq!((promotion.code(), fence.code()), (Code::Unauthenticated, Code::Unauthenticated), "{why}");
+        let line = loop {
+            let text = std::fs::read_to_string(&log).unwrap();
+            if let Some(line) = text.lines().find(|line| line.contains(why)) {
+                break line.to_owned();
+            }
+            assert!(began.elapsed() < BOUND, "nothing of {why:?} in\n{text}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        // Who, what, and what to look at; no word of either token.
+        for part in ["a call from a stranger was refused", HOST, "/Promote", "--cluster-token"] {
+            assert!(line.contains(part), "{part} in {line}");
+        }
+        assert!(!line.contains("the-token-of"), "{line}");
+    }
 }
