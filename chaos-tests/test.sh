@@ -26,6 +26,7 @@ bounded() {
 deploy/local/packages.sh build test drill
 deploy/local/packages.sh browser || echo "the page in a browser, promtool, checks of nagios, the Debian package: what they need cannot be installed" >>"$SKIPPED_LOG"
 chaos-tests/clients/venv.sh
+chaos-tests/clients/rabbitmqadmin.sh || echo "rabbitmqadmin: Debian's package of it cannot be downloaded" >>"$SKIPPED_LOG"
 
 step "building the tests and the programs (the first time takes minutes)"
 cargo test --workspace --locked --quiet --no-run

@@ -140,8 +140,8 @@ class Machine:
 
     def install(self, package, *flags):
         # Its /tmp is not that of the tree.
-        shutil.copy(package, self.root / "root")
-        return self.run("dpkg", "--force-confold", *flags, "-i", f"/root/{package.name}")
+        shutil.copy(package, self.root / "srv")
+        return self.run("dpkg", "--force-confold", *flags, "-i", f"/srv/{package.name}")
 
 
 def depends_of(package):

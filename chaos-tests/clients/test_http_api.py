@@ -17,8 +17,9 @@ import redis
 
 from cluster import Cluster, wait_for
 
-ADMIN = (glob.glob("/usr/lib/rabbitmq/lib/*/plugins/rabbitmq_management-*/priv/www/cli/rabbitmqadmin") or [None])[0]
-needs_admin = pytest.mark.skipif(ADMIN is None, reason="rabbitmqadmin is not installed (apt-get install rabbitmq-server)")
+# Of the package, or where rabbitmqadmin.sh has put it.
+ADMIN = (glob.glob("/usr/lib/rabbitmq/lib/*/plugins/rabbitmq_management-*/priv/www/cli/rabbitmqadmin") + glob.glob(f"{sys.prefix}/bin/rabbitmqadmin") or [None])[0]
+needs_admin = pytest.mark.skipif(ADMIN is None, reason="rabbitmqadmin is not installed (chaos-tests/clients/rabbitmqadmin.sh)")
 
 
 @pytest.fixture(scope="module")

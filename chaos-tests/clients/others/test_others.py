@@ -116,6 +116,14 @@ class Program:
         return dict(zip(words[::2], map(int, words[1::2])))
 
 
+def whole(cluster):
+    """The cluster, with whatever a program that failed has left dead."""
+    for member in cluster.sentinels + cluster.nodes:
+        if member.process.poll() is not None:
+            cluster.start(member)
+    return cluster.wait_until_whole()
+
+
 @pytest.mark.parametrize("source, packages, build, run", PROGRAMS, ids=[row[0] for row in PROGRAMS])
 def test_a_program_goes_through_failovers(cluster, source, packages, build, run):
     if absent := missing(packages):
@@ -127,7 +135,7 @@ def test_a_program_goes_through_failovers(cluster, source, packages, build, run)
         if build:
             built = subprocess.run(filled(build), env={**os.environ, **GO, "GOCACHE": str(folder / "go")}, capture_output=True, text=True, timeout=BUILD_SECONDS)
             assert built.returncode == 0, built.stderr
-        cluster.wait_until_whole()
+        whole(cluster)
         with Program(cluster, source, filled(run), folder) as program:
             program.goes_on("before any fault")
             assert "basics hold" in program.lines
@@ -147,6 +155,6 @@ def test_a_program_goes_through_failovers(cluster, source, packages, build, run)
 def test_phpredis_scans_a_large_key_space(cluster):
     if absent := missing(["php-cli", "php-redis"]):
         pytest.skip(f"not installed: {' '.join(absent)}")
-    cluster.wait_until_whole()
+    whole(cluster)
     with tempfile.TemporaryDirectory(prefix="tercet-others-") as folder, Program(cluster, "scan", ["php", str(HERE / "with_phpredis.php"), "scan"], pathlib.Path(folder)) as program:
         assert program.process.wait(STEP_SECONDS) == 0, program.said()
