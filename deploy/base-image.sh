@@ -20,7 +20,8 @@ if ! as_root debootstrap --variant=minbase --include="$packages" "$suite" "$fold
   die "debootstrap failed"
 fi
 step "docker import as $name"
-as_root tar -C "$folder/root" --exclude=./var/cache/apt --exclude=./var/lib/apt/lists --exclude=./usr/share/doc \
-  --exclude=./usr/share/man --exclude=./usr/share/locale --exclude=./proc --exclude=./sys --exclude=./dev -c . |
+# Without what nothing in it reads: documentation, translations, tables of other character sets, time zones (all times are UTC).
+as_root tar -C "$folder/root" --exclude='./var/cache/*' --exclude=./var/lib/apt/lists --exclude=./usr/share/doc \
+  --exclude=./usr/share/man --exclude=./usr/share/locale --exclude='./usr/lib/*/gconv' --exclude=./usr/share/zoneinfo --exclude=./proc --exclude=./sys --exclude=./dev -c . |
   docker import --change 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' - "$name" >/dev/null
 say "$name is ready"

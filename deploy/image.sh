@@ -24,4 +24,7 @@ cp "$root/LICENSE" "$root/deploy/Dockerfile" "$context/"
 step "docker build $name on $BASE"
 docker build --quiet --build-arg BASE="$BASE" --build-arg VERSION="$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -n 1)" \
   --build-arg REVISION="$(git -C "$root" rev-parse --short HEAD 2>/dev/null || echo unknown)" -t "$name" "$context" >/dev/null
-say "$name is ready"
+megabytes=$(($(docker image inspect -f '{{.Size}}' "$name") / 1000000))
+say "$name is ready: $megabytes MB"
+# What is asked of it; a build with debug checks is larger.
+if [ "${PROFILE:-release}" = release ] && [ "$megabytes" -ge 120 ]; then die "$name is larger than 120 MB"; fi
