@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::entry_image::put_piece;
 use super::super::value::image::pieces::{Element, Kind, Piece, is_large, put_text};
-use super::super::value::{ShortBytes, Value, ValueRef, scan_position};
+use super::super::value::{ShortBytes, Value, ValueRef, said_position};
 use super::list::{Broken, ListState};
 use crate::effect::KeyChange;
 use crate::ids::UnixMillis;
@@ -166,7 +166,7 @@ impl Elements {
         let before = &self.before;
         // A small collection is scanned from its beginning, whatever the cursor.
         let mut push = |key: &[u8], element: Element<'_>| {
-            let position = scan_position(key);
+            let position = said_position(key);
             if position >= cursor && (before.is_empty() || !before.contains_key(&(position, ShortBytes::from(key)))) {
                 piece.push(element);
             }
@@ -238,7 +238,7 @@ impl Elements {
     }
 
     fn keep_one(&mut self, live: ValueRef<'_>, element: &[u8]) {
-        let position = scan_position(element);
+        let position = said_position(element);
         if self.cursor.is_none_or(|cursor| position < cursor) {
             return;
         }

@@ -32,6 +32,7 @@ pub use hashing::{scan_position, table_hash};
 pub use integer::parse_integer;
 pub use list::{End, List, ListRef};
 pub use scan::WHOLE_MAX as SCAN_WHOLE_MAX;
+pub use scan::said_position;
 pub use set::{Set, SetRef};
 pub use short_bytes::{INLINE_MAX, ShortBytes};
 pub use sorted_set::{Inserted, SortedSet, SortedSetRef};

@@ -9,11 +9,19 @@
 //! keep cursors as signed or floating numbers; entries whose positions differ below stay together. What is there from the first call to the last is returned; what is there all the
 //! time and whose collection stays above `WHOLE_MAX` is returned once.
 
+use super::hashing::scan_position;
+
 /// Collections up to this size are returned in one piece, as Redis returns a listpack.
 pub const WHOLE_MAX: usize = 128;
 
 /// Bits of a position that a cursor does not say.
 pub(super) const UNSAID_BITS: u32 = 11;
+
+/// Where an element stands in the order of a scan, as far as cursors say it.
+#[must_use]
+pub fn said_position(element: &[u8]) -> u64 {
+    scan_position(element) >> UNSAID_BITS
+}
 
 /// A page in the making: the entries that a scan has met, of which the first `count` positions will be kept.
 pub(super) struct Page<T> {
