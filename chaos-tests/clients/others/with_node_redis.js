@@ -5,11 +5,17 @@ const { createClient } = require("redis");
 
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
+// A promise that no connection answers any more is given up after two seconds.
+const within = (promise, ms) => Promise.race([promise, pause(ms).then(() => Promise.reject(new Error("no answer")))]);
+
+// Whether the other side is still there is not waited for.
+const close = (client) => client.disconnect().catch(() => {});
+
 async function dial(address) {
   const [host, port] = address.split(":");
-  const client = createClient({ socket: { host, port: +port, connectTimeout: 1000, reconnectStrategy: false }, disableOfflineQueue: true });
+  const client = createClient({ socket: { host, port: +port, connectTimeout: 1000, reconnectStrategy: () => new Error("it is closed") }, disableOfflineQueue: true });
   client.on("error", () => {});
-  await client.connect();
+  await within(client.connect(), 2000);
   return client;
 }
 
@@ -18,8 +24,8 @@ async function toMaster() {
     for (const address of process.env.SENTINELS.split(" ")) {
       try {
         const sentinel = await dial(address);
-        const told = await sentinel.sendCommand(["SENTINEL", "GET-MASTER-ADDR-BY-NAME", process.env.SERVICE]);
-        await sentinel.disconnect();
+        const told = await within(sentinel.sendCommand(["SENTINEL", "GET-MASTER-ADDR-BY-NAME", process.env.SERVICE]), 2000);
+        close(sentinel);
         if (told) return await dial(told.join(":"));
       } catch {}
     }
@@ -54,9 +60,6 @@ async function basics() {
   console.log("basics hold");
 }
 
-// A promise that no connection answers any more is given up after two seconds.
-const within = (promise, ms) => Promise.race([promise, pause(ms).then(() => Promise.reject(new Error("no answer")))]);
-
 async function load() {
   let client = await toMaster();
   let [confirmed, reconnects, lost] = [0, 0, 0];
@@ -66,7 +69,7 @@ async function load() {
       if (++confirmed % 50 === 0) console.log(`at ${confirmed}`);
       await pause(1);
     } catch {
-      await client.disconnect().catch(() => {});
+      close(client);
       client = await toMaster();
       reconnects++;
     }
