@@ -46,7 +46,7 @@ bounded 300 cargo test --workspace --locked --quiet --doc
 step "client libraries, programs of users and bad input"
 elsewhere=(--ignore chaos-tests/clients/test_compose.py --ignore chaos-tests/clients/test_debian_package.py --ignore chaos-tests/clients/others)
 clients=(.venv/bin/python -m pytest chaos-tests/clients "${elsewhere[@]}" -q -ra --no-header -p no:cacheprovider)
-own_network timeout --foreground --kill-after=15 900 "${clients[@]}" || die "the client tests failed, or were not over after 900 s"
+own_network timeout --foreground --kill-after=15 1500 "${clients[@]}" || die "the client tests failed, or were not over after 1500 s"
 
 # Debian's mirror is not to be reached from a network of their own; what runs in that Debian gets one from the tests.
 step "the Debian package, installed in a Debian of its own, with systemd"
