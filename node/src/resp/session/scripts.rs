@@ -102,7 +102,8 @@ impl Session {
     fn is_long_exec(&self) -> bool {
         let is_long = |row: &Row, args: &Args<'_>| match row.kind {
             Kind::Script(kind, _) => !script::is_quick(self, kind, args),
-            _ => row.has(flag::WHOLE) && self.is_long(row, args),
+            // A large text is shared, and only here: COPY stays.
+            _ => row.has(flag::WHOLE) && row.name != "copy" && self.is_long(row, args),
         };
         let queued = self.multi.as_ref().map_or(0, |multi| multi.queued.len());
         queued > limits::LONG_EXEC || self.has_queued(is_long)
