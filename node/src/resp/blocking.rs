@@ -83,7 +83,7 @@ pub(crate) fn wait(node: Shared, client: Arc<Client>, blocked: Arc<Blocked>, hom
     let leaves = Leaves { node: Arc::clone(&node), blocked: Arc::clone(&blocked) };
     Wait::new(Mail::Now, async move {
         let _leaves = leaves;
-        let answer = |reply, depends_on| Answer { reply, depends_on, under, is_over: true, again: None, brought: None };
+        let answer = |reply, depends_on| Answer::new(reply, depends_on, under);
         let mut standings = node.authority.subscribe();
         let lost = async {
             // The command has done nothing: another master may do it.
@@ -104,7 +104,7 @@ pub(crate) fn wait(node: Shared, client: Arc<Client>, blocked: Arc<Blocked>, hom
             tokio::select! {
                 ended = blocked.ended() => return match ended {
                     Ended::Served(reply, offset) => answer(reply, blocked.due(offset)),
-                    Ended::Again => Answer { again: Some(blocked.command()), ..answer(Vec::new(), Due::NOTHING) },
+                    Ended::Again => Answer::again(blocked.command(), under),
                 },
                 () = client.released.notified() => if blocked.give_up() {
                     return Answer { is_over: false, ..answer(blocked.nothing(), Due::NOTHING) };
@@ -117,7 +117,7 @@ pub(crate) fn wait(node: Shared, client: Arc<Client>, blocked: Arc<Blocked>, hom
                 }
                 () = &mut lost, if !is_lost => {
                     if blocked.give_up() {
-                        return Answer { again: Some(blocked.command()), ..answer(Vec::new(), Due::NOTHING) };
+                        return Answer::again(blocked.command(), under);
                     }
                     is_lost = true;
                 }

@@ -397,7 +397,10 @@ impl Connection {
             let mut out = Encoder::new(self.output.buffer(), self.session.version);
             out.error("UNBLOCKED client unblocked via CLIENT UNBLOCK");
         } else {
-            self.output.buffer().extend_from_slice(&answer.reply);
+            let out = self.output.buffer();
+            let start = out.len();
+            out.extend_from_slice(&answer.reply);
+            self.output.add_texts(answer.texts.into_iter().map(|(at, text)| (start + at, text)).collect());
         }
         self.end_frame(frame);
         self.output.mark(answer.depends_on, answer.under, &self.session.node.gate);

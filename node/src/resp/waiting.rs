@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::FutureExt;
 use tercet_proto::resp::{Encoder, Version};
 use tokio::time::Instant;
@@ -34,6 +35,8 @@ pub(crate) enum Wanted {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) reply: Vec<u8>,
+    /// Large texts of the reply that are shared: each stands before the byte with this index.
+    pub(crate) texts: Vec<(usize, Bytes)>,
     /// What the reply depends on, and the mastership under which it was made.
     pub(crate) depends_on: Due,
     pub(crate) under: u64,
@@ -43,6 +46,18 @@ pub(crate) struct Answer {
     pub(crate) again: Option<Vec<u8>>,
     /// What the command has made of its session, if it ran on the thread of scripts.
     pub(crate) brought: Option<Box<Brought>>,
+}
+
+impl Answer {
+    /// A reply that was made under the mastership `under`.
+    pub(crate) fn new(reply: Vec<u8>, depends_on: Due, under: u64) -> Self {
+        Self { reply, texts: Vec::new(), depends_on, under, is_over: true, again: None, brought: None }
+    }
+
+    /// The command is executed again.
+    pub(crate) fn again(command: Vec<u8>, under: u64) -> Self {
+        Self { again: Some(command), ..Self::new(Vec::new(), Due::NOTHING, under) }
+    }
 }
 
 /// Resolves when a blocked client has its answer, and at once when `Client::released` tells it. Dropping it ends the wait.
@@ -143,7 +158,7 @@ impl Waiting {
             };
             let mut reply = Vec::new();
             self.answer(&node, &mut Encoder::new(&mut reply, version));
-            Answer { reply, depends_on: Due::NOTHING, under: self.term, is_over, again: None, brought: None }
+            Answer { is_over, ..Answer::new(reply, Due::NOTHING, self.term) }
         })
     }
 

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use tercet_proto::resp::{Value, Version};
+use bytes::Bytes;
+use tercet_proto::resp::{Value, Version, share_with, take_shared};
 use tokio::sync::oneshot;
 
 use super::queued::Brought;
@@ -28,7 +29,7 @@ use crate::tracking::Tracker;
 #[derive(Debug)]
 enum Ran {
     /// Its reply, and what that depends on.
-    Reply { bytes: Vec<u8>, on: Due, under: u64, brought: Brought },
+    Reply { bytes: Vec<u8>, texts: Vec<(usize, Bytes)>, on: Due, under: u64, brought: Brought },
     /// It waits for a key.
     Waits(Wait),
     /// This node is not master any more: it has not begun, or nobody knows what becomes of it.
@@ -102,8 +103,7 @@ impl Session {
     fn is_long_exec(&self) -> bool {
         let is_long = |row: &Row, args: &Args<'_>| match row.kind {
             Kind::Script(kind, _) => !script::is_quick(self, kind, args),
-            // A large text is shared, and only here: COPY stays.
-            _ => row.has(flag::WHOLE) && row.name != "copy" && self.is_long(row, args),
+            _ => row.has(flag::WHOLE) && self.is_long(row, args),
         };
         let queued = self.multi.as_ref().map_or(0, |multi| multi.queued.len());
         queued > limits::LONG_EXEC || self.has_queued(is_long)
@@ -175,16 +175,12 @@ impl Session {
             return Ok(());
         }
         let (sender, receiver) = oneshot::channel();
+        let has_state = matches!(row.kind, Kind::Transactional(_));
         let state = Brought {
             multi: if is_exec { self.multi.take() } else { None },
-            watched: if matches!(row.kind, Kind::Transactional(_)) {
-                std::mem::take(&mut self.watched)
-            } else {
-                Vec::new()
-            },
+            watched: if has_state { std::mem::take(&mut self.watched) } else { Vec::new() },
             database: self.database,
         };
-        let has_state = matches!(row.kind, Kind::Transactional(_));
         // What waits for a key publishes nothing, and the client may be told of what others publish.
         let mail = if row.has(flag::BLOCKING) { Mail::Now } else { Mail::Later };
         let job = Job {
@@ -205,24 +201,12 @@ impl Session {
         }));
         self.wait = Some(Wait::new(mail, async move {
             match receiver.await {
-                Ok(Ran::Reply { bytes, on, under, brought }) => Answer {
-                    reply: bytes,
-                    depends_on: on,
-                    under,
-                    is_over: true,
-                    again: None,
-                    brought: has_state.then(|| Box::new(brought)),
-                },
+                Ok(Ran::Reply { bytes, texts, on, under, brought }) => {
+                    Answer { texts, brought: has_state.then(|| Box::new(brought)), ..Answer::new(bytes, on, under) }
+                }
                 Ok(Ran::Waits(wait)) => wait.answer.await,
                 // Nobody knows what became of it: such a record is never committed, and so the connection ends.
-                Ok(Ran::Lost) | Err(_) => Answer {
-                    reply: Vec::new(),
-                    depends_on: Due::write(Offset(u64::MAX)),
-                    under,
-                    is_over: true,
-                    again: None,
-                    brought: None,
-                },
+                Ok(Ran::Lost) | Err(_) => Answer::new(Vec::new(), Due::write(Offset(u64::MAX)), under),
             }
         }));
         Ok(())
@@ -235,14 +219,7 @@ impl Session {
         let (command, under) = (Value::command(args), self.node.gate.term());
         self.wait = Some(Wait::new(Mail::Later, async move {
             _ = receiver.await;
-            Answer {
-                reply: Vec::new(),
-                depends_on: Due::NOTHING,
-                under,
-                is_over: true,
-                again: Some(command),
-                brought: None,
-            }
+            Answer::again(command, under)
         }));
     }
 
@@ -306,7 +283,12 @@ impl Job {
         let is_script = row.is_some_and(|row| matches!(row.kind, Kind::Script(..)));
         let _long = (!is_script).then(|| node.scripts.begin_long());
         (session.tracker, session.is_caching_said) = (tracker, is_caching_said);
+        // As on the thread of a connection: what goes to another node goes in a frame with a length.
+        if !matches!(home, Home::Carried(_)) {
+            share_with(&bytes);
+        }
         session.execute(row, &args, &mut bytes);
+        let texts = take_shared();
         let now = clock::boot_now();
         let on = session.end_batch(now, 0);
         // It is the client's, and goes on.
@@ -322,6 +304,6 @@ impl Job {
         }
         let state = (session.multi.take(), std::mem::take(&mut session.watched), session.database);
         let (multi, watched, database) = state;
-        Ran::Reply { bytes, on, under, brought: Brought { multi, watched, database } }
+        Ran::Reply { bytes, texts, on, under, brought: Brought { multi, watched, database } }
     }
 }

@@ -88,7 +88,7 @@ pub(super) fn migrate(session: &mut Session, args: &Args<'_>, out: &mut Encoder<
             Ok(false) => out.simple("NOKEY"),
             Err(Failure(text)) => out.error(&text),
         }
-        Answer { reply, depends_on: Due::write(depends_on), under, is_over: true, again: None, brought: None }
+        Answer::new(reply, Due::write(depends_on), under)
     }));
     Ok(())
 }
