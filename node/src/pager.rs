@@ -83,13 +83,15 @@ struct Pager<'a> {
 impl Pager<'_> {
     fn turn(&mut self) {
         self.shelf.set_bound(self.node.config.live.queue_memory.size());
-        let mut wanted = BTreeSet::new();
+        let (mut wanted, mut long) = (BTreeSet::new(), self.shelf.take_long());
         if self.looked.elapsed() >= limits::PAGER_LOOK && self.storage.has_runs() {
             self.looked = Instant::now();
             wanted.extend(self.node.engine.broker.queues_with_runs());
+            // A copy that was loaded keeps what came last, and nobody says that it is long.
+            long.extend(&wanted);
         }
         self.bring(wanted);
-        for queue in self.shelf.take_long() {
+        for queue in long {
             self.node.engine.broker.leave_again(queue);
             while self.node.engine.broker.beyond_memory_bound(queue) > 0 && self.leave(queue) {
                 self.bring(BTreeSet::new());
