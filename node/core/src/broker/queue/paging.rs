@@ -206,20 +206,24 @@ impl Messages {
             return leaves;
         }
         let mut run = Run::new(ticket, &ids, pick.about);
-        let mut counted = 0;
-        for message in &leaves {
-            run.bytes += message.len();
-            run.body_bytes += message.body_len();
-            counted += self.counted_bytes(message);
-        }
         if let Some(share) = &mut self.share {
             share.add(run.overhead());
-            share.remove(counted);
         }
+        self.count_out(&mut run, &leaves);
         // The run stands for their rows.
         self.written.removed_all(&ids);
         self.runs.put_out(run);
         leaves
+    }
+
+    /// A run holds these messages, which do not count as memory any more.
+    fn count_out(&mut self, run: &mut Run, leaves: &[Arc<Message>]) {
+        run.bytes = leaves.iter().map(|message| message.len()).sum();
+        run.body_bytes = leaves.iter().map(|message| message.body_len()).sum();
+        let counted = leaves.iter().map(|message| self.counted_bytes(message)).sum();
+        if let Some(share) = &mut self.share {
+            share.remove(counted);
+        }
     }
 
     /// Runs that were brought and are not read leave again: those that `is_read` does not name by first and last id.
@@ -244,16 +248,7 @@ impl Messages {
             let (stays, leaves): (Vec<Slot>, Vec<Slot>) = self.slots.drain(start..end).partition(|slot| !of_run(slot));
             self.insert_slots(start, stays);
             let leaves: Vec<Arc<Message>> = leaves.into_iter().filter_map(|slot| slot.message).collect();
-            (run.bytes, run.body_bytes) = (0, 0);
-            let mut counted = 0;
-            for message in &leaves {
-                run.bytes += message.len();
-                run.body_bytes += message.body_len();
-                counted += self.counted_bytes(message);
-            }
-            if let Some(share) = &mut self.share {
-                share.remove(counted);
-            }
+            self.count_out(&mut run, &leaves);
             self.runs.put_out(run);
             left.extend(leaves);
         }
