@@ -157,6 +157,12 @@ def test_a_transaction_that_takes_long_runs_where_scripts_run(tmp_path):
             ask(*command)
         assert ask("EXEC").startswith("Transaction discarded because of: commands that may take long")
         assert ask("EXEC") == "EXEC without MULTI"
+        # Many that are short by themselves.
+        client.rpush("shorter", *range(15_000))
+        ask("MULTI")
+        for _ in range(300):
+            ask("LRANGE", "shorter", "0", "-1")
+        assert len(ask("EXEC")) == 300
         # A script that loops, and very many commands.
         for command in (["MULTI"], ["EVAL", "for i = 1, 2e8 do end return 7", "0"]):
             ask(*command)

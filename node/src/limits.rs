@@ -392,6 +392,9 @@ pub const LONG_ELEMENTS: usize = 20_000;
 /// Commands of a transaction from which on EXEC runs there, likewise.
 pub const LONG_EXEC: usize = 10_000;
 
+/// Of those commands that may walk over a value, or run a script, each too short to be long by itself.
+pub const LONG_EXEC_WALKS: usize = 32;
+
 /// Bytes of a text, likewise.
 pub const LONG_BYTES: usize = 4 << 20;
 

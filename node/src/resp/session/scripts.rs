@@ -99,14 +99,17 @@ impl Session {
         }
     }
 
-    /// Whether EXEC may take long: for one of its commands, or because there are many.
+    /// Whether EXEC may take long: for one of its commands, or because there are many, of those that may walk over a value fewer.
     fn is_long_exec(&self) -> bool {
         let is_long = |row: &Row, args: &Args<'_>| match row.kind {
             Kind::Script(kind, _) => !script::is_quick(self, kind, args),
             _ => row.has(flag::WHOLE) && self.is_long(row, args),
         };
-        let queued = self.multi.as_ref().map_or(0, |multi| multi.queued.len());
-        queued > limits::LONG_EXEC || self.has_queued(is_long)
+        let Some(multi) = &self.multi else { return false };
+        let walks = |row: &Row| row.has(flag::WHOLE) || matches!(row.kind, Kind::Script(..));
+        multi.queued.len() > limits::LONG_EXEC
+            || multi.queued.iter().filter(|(row, _)| walks(row)).count() > limits::LONG_EXEC_WALKS
+            || self.has_queued(is_long)
     }
 
     #[cold]
